@@ -1,0 +1,71 @@
+# make help lists the targets. The only requirement is Python 3.11 to 3.13; `make PYTHON=/path/to/python3` picks one.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PORT ?= 8000
+BUNDLE ?= artifacts/default
+# The first suitable interpreter on PATH. A command that starts but is too old or too new is passed over.
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
+	"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& { echo "$$candidate"; break; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help serve test lint lock clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+serve: $(STAMP) ## serve BUNDLE (artifacts/default) on PORT (8000)
+	$(BIN)/cxr-gate serve --bundle $(BUNDLE) --port $(PORT)
+
+test: lint ## run every check and test
+	$(BIN)/pytest
+
+lint: $(STAMP) ## check formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# An environment without the stamp, made by another hand, is installed into. The stamp comes last, so an installation
+# that was cut short is taken up again.
+$(STAMP): requirements.lock pyproject.toml
+	@if [ ! -x $(BIN)/python ]; then \
+		if [ -z "$(PYTHON)" ]; then \
+			echo "No Python 3.11, 3.12 or 3.13 on PATH. Install one, or name it: make PYTHON=/path/to/python3" >&2; \
+			exit 1; \
+		fi; \
+		echo "Making $(VENV) with $(PYTHON)"; \
+		"$(PYTHON)" -m venv $(VENV) || { \
+			echo "python3 -m venv failed; on Debian and Ubuntu it needs the package python3-venv." >&2; \
+			rm -rf $(VENV); exit 1; }; \
+	fi
+	@$(BIN)/python -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+		"$(VENV) has Python %d.%d, and Python 3.11 to 3.13 is needed: run make clean, then again" % v)'
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# The lock files are made anew at the newest versions allowed, but torch and torchvision stay where they are put here.
+# uv is fetched into an environment of its own, and is part of no other.
+TORCH_PINS := torch==2.12.0 torchvision==0.27.0
+LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-config --custom-compile-command 'make lock' --upgrade
+
+lock: ## resolve requirements.lock and requirements-serve.lock anew
+	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11, 3.12 or 3.13 on PATH" >&2; exit 1; }
+	"$(PYTHON)" -m venv build/lock
+	build/lock/bin/pip install --disable-pip-version-check --quiet uv
+	printf '%s\n' $(TORCH_PINS) > build/lock/pins.txt
+	$(LOCK) --no-annotate --constraints build/lock/pins.txt --extra offline --extra dev \
+		--output-file requirements.lock pyproject.toml
+	$(LOCK) --no-annotate --constraints requirements.lock --output-file requirements-serve.lock pyproject.toml
+
+clean: ## remove the environment, build products and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find app offline tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,192 @@
+"""Between the HTTP surface and the pipeline: admission, decoding in threads, batches on one device.
+
+    submit -> admitted? -> decode (threads) -> ready queue -> one device thread takes all that waits -> future
+
+Each item has its own future. A cancelled or expired item is dropped when it is taken; a batch that fails
+is run again item by item, so that one image never fails or delays its neighbours beyond its own turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from app.metrics import Metrics
+from app.pipeline import DecodedImage, Screener, Verdict, decode, to_tensor
+from app.settings import Settings
+
+log = logging.getLogger("cxr_gate")
+
+
+class EngineError(Exception):
+    """The service, not the image, is the reason that there is no verdict."""
+
+
+class Overloaded(EngineError):
+    """Too many requests wait already."""
+
+
+class NotReady(EngineError):
+    """Starting, stopping, or the golden check failed."""
+
+
+class DeadlinePassed(EngineError):
+    """No verdict within the deadline."""
+
+
+class InferenceFailed(EngineError):
+    """The device failed on this image alone."""
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A verdict and the film that it was given on."""
+
+    image: DecodedImage
+    verdict: Verdict
+
+
+@dataclass
+class _Item:
+    tensor: Tensor
+    expires: float  # time.monotonic()
+    result: Future[Verdict] = field(default_factory=Future)
+
+
+class Engine:
+    """Runs a ``Screener`` for many requests at once; ``start`` before use, ``stop`` after."""
+
+    def __init__(self, screener: Screener, settings: Settings, metrics: Metrics) -> None:
+        self._screener = screener
+        self._settings = settings
+        self._metrics = metrics
+        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self._ready_items: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._device_thread = threading.Thread(target=self._run_device, name="device", daemon=True)
+        self._waiting = 0
+        self._accepting = False
+
+    def start(self) -> None:
+        """Prove the bundle on the device, then accept work.
+
+        Raises
+        ------
+        BundleError
+            The golden outputs were not reproduced.
+        """
+        self._screener.require_golden()
+        self._device_thread.start()
+        self._accepting = True
+
+    def stop(self) -> None:
+        """Refuse new work, finish what was admitted."""
+        self._accepting = False
+        self._decoders.shutdown(wait=True)
+        if self._device_thread.is_alive():
+            self._ready_items.put(None)
+            self._device_thread.join(timeout=self._settings.drain_seconds)
+
+    @property
+    def ready(self) -> bool:
+        """Whether work is accepted and the device thread lives."""
+        return self._accepting and self._device_thread.is_alive()
+
+    def admit(self) -> None:
+        """Refuse before the body is read if nothing more can wait.
+
+        Raises
+        ------
+        NotReady, Overloaded
+        """
+        if not self.ready:
+            raise NotReady("the service is starting or stopping; try again shortly")
+        if self._waiting >= self._settings.max_waiting:
+            raise Overloaded(f"{self._waiting} requests wait already; try again shortly")
+
+    async def screen(self, data: bytes) -> Screened:
+        """Decode and judge one film.
+
+        Raises
+        ------
+        InputError, NumericalError
+            From the pipeline.
+        NotReady, Overloaded, DeadlinePassed, InferenceFailed
+        """
+        self.admit()
+        expires = time.monotonic() + self._settings.deadline_seconds
+        self._waiting += 1  # only the event loop's thread touches it
+        self._metrics.waiting.set(self._waiting)
+        try:
+            async with asyncio.timeout(self._settings.deadline_seconds):
+                decoding = self._decoders.submit(self._decode, data)
+                image, tensor = await asyncio.wrap_future(decoding)
+                item = _Item(tensor, expires)
+                self._ready_items.put(item)
+                verdict = await asyncio.wrap_future(item.result)
+        except TimeoutError as error:
+            raise DeadlinePassed(f"no verdict within {self._settings.deadline_seconds:g} s") from error
+        finally:
+            self._waiting -= 1
+            self._metrics.waiting.set(self._waiting)
+        return Screened(image, verdict)
+
+    def _decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
+        with self._metrics.stage_seconds.labels("decode").time():
+            image = decode(data, max_pixels=self._settings.max_pixels)
+        with self._metrics.stage_seconds.labels("preprocess").time():
+            return image, to_tensor(image.pixels)
+
+    def _run_device(self) -> None:
+        while True:
+            first = self._ready_items.get()
+            if first is None:
+                return
+            batch, stopping = self._take_all(first)
+            if batch:
+                self._metrics.batch_size.observe(len(batch))
+                with self._metrics.stage_seconds.labels("inference").time():
+                    self._judge(batch)
+            if stopping:
+                return
+
+    def _take_all(self, first: _Item) -> tuple[list[_Item], bool]:
+        """Everything that waits, up to the batch limit, less what was cancelled or came too late."""
+        batch: list[_Item] = []
+        item: _Item | None = first
+        while item is not None:
+            # False for a cancelled one; a True also forbids cancelling it from now on.
+            if time.monotonic() < item.expires and item.result.set_running_or_notify_cancel():
+                batch.append(item)
+            if len(batch) == self._settings.max_batch:
+                return batch, False
+            try:
+                item = self._ready_items.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
+
+    def _judge(self, batch: list[_Item]) -> None:
+        try:
+            results = self._screener.screen(torch.cat([item.tensor for item in batch]))
+        except Exception as error:  # a device may fail in any way; its thread must live on
+            if len(batch) > 1:
+                log.warning("a batch failed and is run again item by item", extra={"batch_size": len(batch)})
+                for item in batch:
+                    self._judge([item])
+            else:
+                log.error("inference failed", extra={"error": type(error).__name__})
+                batch[0].result.set_exception(InferenceFailed("the device failed on this image; try again"))
+            return
+        for item, result in zip(batch, results, strict=True):
+            if isinstance(result, Verdict):
+                item.result.set_result(result)
+            else:
+                item.result.set_exception(result)

@@ -1,0 +1,199 @@
+"""The FastAPI application: routes, and what they share."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app import __version__
+from app.engine import Engine, NotReady
+from app.metrics import Metrics
+from app.pipeline import LABELS, Screener
+from app.pipeline.errors import InputError
+from app.settings import Settings
+
+from .body import MULTIPART, RAW_TYPES, read_film
+from .middleware import Observe
+from .problems import MEDIA_TYPE, PROBLEMS, SLUG_OF, HttpError, problem_response
+from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
+
+log = logging.getLogger("cxr_gate")
+
+REJECTED_DETAIL = (
+    "the image's features are unlike those of clean chest films, so no probabilities are given; "
+    "do not retry, let a person look at the film"
+)
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {
+    "schema": {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+}
+
+
+def create_application(screener: Screener, settings: Settings) -> FastAPI:
+    """Build the service around a screener; the golden check runs when it starts.
+
+    Raises
+    ------
+    BundleError
+        (At start) the golden outputs were not reproduced.
+    """
+    metrics = Metrics()
+    engine = Engine(screener, settings, metrics)
+    manifest = screener.bundle.manifest
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(engine.start)
+        metrics.describe(manifest, screener.device)
+        metrics.ready.set(1)
+        log.info("ready", extra={"model_version": manifest.model_version, "device": str(screener.device)})
+        yield
+        metrics.ready.set(0)
+        await run_in_threadpool(engine.stop)
+
+    application = FastAPI(
+        title="cxr-gate",
+        version=__version__,
+        lifespan=lifespan,
+        description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
+    )
+    application.add_middleware(Observe, metrics=metrics)
+    _handle_errors(application, metrics)
+
+    @application.post(
+        "/v1/score",
+        response_model=Accepted,
+        responses={
+            status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": meaning}
+            for status, meaning in _described_statuses().items()
+        },
+        openapi_extra={
+            "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}}
+        },
+    )
+    async def score(request: Request) -> Response:
+        """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial"."""
+        engine.admit()
+        screened = await engine.screen(await read_film(request, settings.max_body_bytes))
+        verdict, kind = screened.verdict, screened.image.source_kind
+        metrics.log_density_margin.observe(verdict.log_density - manifest.gate.threshold)
+        decision = "accepted" if verdict.accepted else "rejected"
+        metrics.decisions.labels(decision, manifest.model_version, kind).inc()
+        if verdict.probabilities is None:
+            return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
+        body = Accepted(
+            request_id=request.state.request_id,
+            model_version=manifest.model_version,
+            probabilities={name: float(value) for name, value in zip(LABELS, verdict.probabilities, strict=True)},
+            source_kind=kind,
+            notes=list(screened.image.notes),
+        )
+        return JSONResponse(body.model_dump())
+
+    @application.get("/v1/model")
+    async def model() -> ModelDescription:
+        """What is served, its accuracy on held-out films, and the limits."""
+        return ModelDescription(
+            model_version=manifest.model_version,
+            labels=list(LABELS),
+            findings=list(manifest.findings),
+            gate=PublicGate.of(manifest.gate),
+            measured=manifest.measured,
+            device=str(screener.device),
+            limits=Limits(
+                max_body_bytes=settings.max_body_bytes,
+                max_pixels=settings.max_pixels,
+                deadline_seconds=settings.deadline_seconds,
+            ),
+        )
+
+    @application.get("/healthz")
+    async def healthz() -> Status:
+        """The process is alive."""
+        return Status(status="alive")
+
+    @application.get("/readyz", responses={503: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}}})
+    async def readyz() -> Status:
+        """The bundle verified, and its golden outputs were reproduced on this device."""
+        if not engine.ready:
+            raise NotReady("the service is starting or stopping")
+        return Status(status="ready")
+
+    @application.get("/metrics", response_class=Response)
+    async def prometheus() -> Response:
+        """Metrics for Prometheus. Operators only: differences of sums reveal scores."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @application.get("/problems/{slug}", response_class=HTMLResponse)
+    async def problem(slug: str) -> HTMLResponse:
+        """What a problem type means, and what to do."""
+        if slug not in PROBLEMS:
+            raise HttpError("not-found", "no such problem type")
+        return HTMLResponse(_problem_page(slug))
+
+    return application
+
+
+def _handle_errors(application: FastAPI, metrics: Metrics) -> None:
+    async def known(request: Request, error: Exception) -> Response:
+        if isinstance(error, InputError):
+            metrics.refusals.labels(type(error).__name__).inc()
+        return problem_response(request, SLUG_OF[type(error)], str(error))
+
+    async def of_request(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HttpError)
+        return problem_response(request, error.slug, str(error))
+
+    async def of_starlette(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "malformed-request")
+        return problem_response(request, slug, PROBLEMS[slug].meaning)
+
+    async def of_validation(request: Request, _: Exception) -> Response:
+        # FastAPI's own answer is 422, which here means one thing only.
+        return problem_response(request, "malformed-request", "a parameter of the request is not valid; see /docs")
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.error("unexpected error", exc_info=error, extra={"request_id": request.state.request_id})
+        return problem_response(request, "internal-error", PROBLEMS["internal-error"].meaning)
+
+    for kind in SLUG_OF:
+        application.add_exception_handler(kind, known)
+    application.add_exception_handler(HttpError, of_request)
+    application.add_exception_handler(HTTPException, of_starlette)
+    application.add_exception_handler(RequestValidationError, of_validation)
+    application.add_exception_handler(Exception, unexpected)
+
+
+def _described_statuses() -> dict[int | str, str]:
+    described: dict[int | str, str] = {}
+    for problem in PROBLEMS.values():
+        if problem.status not in {404, 405}:
+            described[problem.status] = "; ".join(filter(None, [described.get(problem.status), problem.title]))
+    return described
+
+
+def _problem_page(slug: str) -> str:
+    problem = PROBLEMS[slug]
+    retry = (
+        "This may pass: retry."
+        if problem.retry
+        else "This does not pass by itself: the same request gets the same answer."
+    )
+    return (
+        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        f"<title>{html.escape(problem.title)}</title>"
+        "<style>body{font:1rem/1.5 system-ui;max-width:42rem;margin:3rem auto;padding:0 1rem}</style>"
+        f"<h1>{problem.status} {html.escape(problem.title)}</h1><p>{html.escape(problem.meaning)}</p>"
+        f"<p><b>What to do:</b> {html.escape(problem.remedy)}</p><p>{retry}</p></html>"
+    )

@@ -1,0 +1,95 @@
+"""The request's body -> bytes of one film, held in memory and never over the limit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from app.pipeline.decode import sniff
+
+from .problems import HttpError
+
+RAW_TYPES: Final = {"image/png": "png", "image/jpeg": "jpeg", "application/dicom": "dicom"}
+MULTIPART: Final = "multipart/form-data"
+#: What a multipart body adds to the film: boundaries and part headers.
+MULTIPART_OVERHEAD_BYTES: Final = 16 * 1024
+
+
+async def read_film(request: Request, max_body_bytes: int) -> bytes:
+    """Read the one film of a request.
+
+    Raises
+    ------
+    HttpError
+        A wrong media type, a body over the limit (by Content-Length before reading, else while
+        reading), a malformed multipart body, or not exactly one part ``file``.
+    MalformedImage
+        No known signature.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != MULTIPART and media_type not in RAW_TYPES:
+        raise HttpError(
+            "unsupported-media-type",
+            f"Content-Type is {'absent' if not media_type else 'not one that is read here'}; send image/png, image/jpeg "
+            "or application/dicom, or multipart/form-data with one part named file",
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HttpError("unsupported-media-type", "Content-Encoding is not supported; send the file as it is")
+    limit = max_body_bytes + (MULTIPART_OVERHEAD_BYTES if media_type == MULTIPART else 0)
+    _require_declared_length(request, limit)
+    if media_type == MULTIPART:
+        return await _film_of_form(request, limit)
+    data = bytearray()
+    async for chunk in _limited(request, limit):
+        data += chunk
+    film = bytes(data)
+    if (kind := sniff(film)) != RAW_TYPES[media_type]:
+        raise HttpError("unsupported-media-type", f"Content-Type is {media_type}, but the bytes are {kind.upper()}")
+    return film
+
+
+class _InMemoryParser(MultiPartParser):
+    """Starlette's parser, without its temporary files: films of patients are not left on a disk."""
+
+    spool_max_size = 2**62
+
+
+async def _film_of_form(request: Request, limit: int) -> bytes:
+    try:
+        form = await _InMemoryParser(request.headers, _limited(request, limit), max_files=1, max_fields=0).parse()
+    except MultiPartException as error:
+        raise HttpError("malformed-request", f"the multipart body is malformed: {error.message}") from error
+    except (KeyError, ValueError) as error:  # no boundary, or headers that are no text
+        raise HttpError(
+            "malformed-request", "the multipart body is malformed: no boundary, or unreadable headers"
+        ) from error
+    part = form.get("file")
+    if not isinstance(part, UploadFile):
+        raise HttpError("malformed-request", "the multipart body has no file part named 'file'")
+    return await part.read()
+
+
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    total = 0
+    try:
+        async for chunk in request.stream():
+            total += len(chunk)
+            if total > limit:
+                raise _too_large(limit)
+            yield chunk
+    except ClientDisconnect as error:
+        raise HttpError("malformed-request", "the connection closed before the body was complete") from error
+
+
+def _require_declared_length(request: Request, limit: int) -> None:
+    declared = request.headers.get("content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> HttpError:
+    return HttpError("body-too-large", f"the body is over the limit of {limit:,} bytes; send a smaller file")

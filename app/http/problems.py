@@ -1,0 +1,118 @@
+"""Problems (RFC 9457): one table from errors to statuses, and the page that documents each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
+from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 2
+
+
+class HttpError(Exception):
+    """A fault of the request itself; ``slug`` names its problem."""
+
+    def __init__(self, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.slug = slug
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of problem; ``remedy`` is for its page."""
+
+    status: int
+    title: str
+    meaning: str
+    remedy: str
+    retry: bool = False
+
+
+PROBLEMS: Final[dict[str, Problem]] = {
+    "rejected-as-adversarial": Problem(
+        422,
+        "rejected as adversarial",
+        "The image's features are unlike those of clean chest films, so no probabilities are given. It may have been "
+        "tampered with; a rare or damaged film, and about one clean film in twenty, is rejected too.",
+        "Do not retry: the same image gets the same answer. Let a person look at the film, and read it without this service.",
+    ),
+    "malformed-request": Problem(
+        400, "malformed request", "The request could not be understood.", "Correct it as the detail says."
+    ),
+    "malformed-image": Problem(
+        400, "malformed image", "The image is empty, damaged, cut short or undecodable.", "Send the whole file again."
+    ),
+    "unsuitable-image": Problem(
+        400,
+        "unsuitable image",
+        "The image can be read, but is not a frontal chest radiograph of usable size.",
+        "Send frontal chest films (CR or DX, PA or AP) only. The detail names the tag or the size.",
+    ),
+    "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
+    "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),
+    "body-too-large": Problem(413, "body too large", "The body is over the byte limit.", "Send a smaller file."),
+    "image-too-large": Problem(
+        413, "image too large", "The image's header claims more pixels than the limit.", "Reduce the image."
+    ),
+    "unsupported-media-type": Problem(
+        415,
+        "unsupported media type",
+        "The media type or DICOM transfer syntax is not read here.",
+        "Send image/png, image/jpeg or application/dicom, or multipart/form-data with one of them as 'file'.",
+    ),
+    "internal-error": Problem(
+        500, "internal error", "A fault of the service, which is logged under the request_id.", "Report the request_id."
+    ),
+    "overloaded": Problem(
+        503, "overloaded", "Too many requests wait.", "Retry after the seconds that Retry-After names.", True
+    ),
+    "not-ready": Problem(
+        503,
+        "not ready",
+        "The service is starting or stopping.",
+        "Retry after the seconds that Retry-After names.",
+        True,
+    ),
+    "inference-failed": Problem(
+        503, "inference failed", "The device failed on this image.", "Retry; if it stays, tell the operator.", True
+    ),
+    "deadline-passed": Problem(504, "deadline passed", "No verdict in time.", "Retry when there is less load."),
+}
+
+#: The one table from the code's errors to problems.
+SLUG_OF: Final[dict[type[Exception], str]] = {
+    MalformedImage: "malformed-image",
+    UnsuitableImage: "unsuitable-image",
+    UnsupportedMedia: "unsupported-media-type",
+    ImageTooLarge: "image-too-large",
+    NumericalError: "malformed-image",
+    Overloaded: "overloaded",
+    NotReady: "not-ready",
+    InferenceFailed: "inference-failed",
+    DeadlinePassed: "deadline-passed",
+}
+
+
+def problem_response(request: Request, slug: str, detail: str) -> JSONResponse:
+    """A problem as ``application/problem+json``."""
+    problem = PROBLEMS[slug]
+    request_id = request.state.request_id
+    return JSONResponse(
+        {
+            "type": f"/problems/{slug}",
+            "title": problem.title,
+            "status": problem.status,
+            "detail": detail,
+            "instance": f"/requests/{request_id}",
+            "request_id": request_id,
+        },
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.retry else None,
+    )

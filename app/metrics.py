@@ -1,0 +1,61 @@
+"""Prometheus metrics; one registry an application, so that two in one process do not mix."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from app import __version__
+from app.pipeline.manifest import Manifest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+#: Nats from the threshold; clean films spread over hundreds, attacked ones lie thousands below.
+_MARGINS = (-10000, -3000, -1000, -500, -200, -100, -50, -20, 0, 20, 50, 100, 200, 300, 500, 1000)
+
+
+class Metrics:
+    """All metrics of one application. Labels hold no identifier of patient, study or caller."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "cxr_http_requests", "Answers by route and status.", ["route", "status"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "cxr_http_request_seconds", "From request to answer.", ["route"], buckets=_SECONDS, registry=self.registry
+        )
+        self.decisions = Counter(
+            "cxr_decisions", "Images judged.", ["decision", "model_version", "source_kind"], registry=self.registry
+        )
+        self.refusals = Counter(
+            "cxr_input_refusals", "Images not judged, by the kind of error.", ["reason"], registry=self.registry
+        )
+        self.stage_seconds = Histogram(
+            "cxr_stage_seconds", "Time in each stage.", ["stage"], buckets=_SECONDS, registry=self.registry
+        )
+        self.batch_size = Histogram(
+            "cxr_batch_size", "Images in a forward pass.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
+        )
+        self.waiting = Gauge("cxr_waiting_requests", "Admitted and not yet answered.", registry=self.registry)
+        self.ready = Gauge("cxr_ready", "1 once the golden check has passed.", registry=self.registry)
+        self.log_density_margin = Histogram(
+            "cxr_log_density_margin_nats",
+            "Log density less the threshold, of every judged image; below 0 is rejected.",
+            buckets=_MARGINS,
+            registry=self.registry,
+        )
+        self.build = Info("cxr_build", "Versions.", registry=self.registry)
+
+    def describe(self, manifest: Manifest, device: torch.device) -> None:
+        """Set the build information once the bundle is loaded."""
+        self.build.info(
+            {
+                "version": __version__,
+                "model_version": manifest.model_version,
+                "device": device.type,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            }
+        )

@@ -1,0 +1,229 @@
+"""The bundle: the only module that knows its format (specified in ``artifacts/README.md``).
+
+No pickle anywhere: arrays are safetensors, everything else is JSON or text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as dump_tensors
+
+from .errors import BundleError
+from .gaussian import Gaussian
+from .labels import LABELS
+from .manifest import Manifest
+from .network import FEATURE_COUNT, ChestNetwork
+from .preprocess import PREPROCESSING
+
+MANIFEST: Final = "manifest.json"
+NETWORK: Final = "network.safetensors"
+GAUSSIAN: Final = "gaussian.safetensors"
+GOLDEN: Final = "golden.safetensors"
+MODEL_CARD: Final = "MODEL_CARD.md"
+REPORT: Final = "report"
+REQUIRED: Final = (NETWORK, GAUSSIAN, GOLDEN, MODEL_CARD)
+#: Key in the Gaussian's header naming the network whose features it was fitted on.
+PAIRED_NETWORK: Final = "network_sha256"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs and the outputs that the bundle's maker got from them.
+
+    Attributes
+    ----------
+    images : ndarray, shape (K, 1, 224, 224), uint8
+        No patient's film: means of many films, and patterns. Divided by 255 they are the input.
+    log_densities : ndarray, shape (K,), float64
+    probabilities : ndarray, shape (K, 14), float64
+    calibration_scores : ndarray, shape (M,), float64
+        Log densities of the held-out clean films, ascending.
+    """
+
+    images: NDArray[np.uint8]
+    log_densities: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    calibration_scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle in memory."""
+
+    manifest: Manifest
+    network: ChestNetwork
+    gaussian: Gaussian
+    golden: Golden
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and verify a bundle.
+
+    Raises
+    ------
+    BundleError
+        Something is missing, altered, of another format, or paired with another network; says which and why.
+    """
+    manifest = _read_manifest(folder)
+    for name in REQUIRED:
+        if name not in manifest.files:
+            raise BundleError(f"{MANIFEST} does not list {name}; export the bundle again")
+    contents = {name: _verified(folder, name, digest) for name, digest in manifest.files.items()}
+    if tuple(finding.name for finding in manifest.findings) != LABELS:
+        raise BundleError(f"{MANIFEST}: findings are not the 14 labels in the order that this code serves")
+    if manifest.preprocessing != PREPROCESSING:
+        raise BundleError(f"{MANIFEST}: preprocessing differs from this code's; the gate would see other features")
+    network = _network(contents[NETWORK])
+    gaussian = _gaussian(folder / GAUSSIAN, manifest.files[NETWORK])
+    return Bundle(manifest, network, gaussian, _golden(folder / GOLDEN))
+
+
+def write_bundle(
+    folder: Path,
+    manifest: dict[str, Any],
+    network: ChestNetwork,
+    gaussian: Gaussian,
+    golden: Golden,
+    texts: dict[str, bytes],
+) -> Manifest:
+    """Write a bundle beside `folder`, then rename it into place; an existing one is replaced whole.
+
+    Parameters
+    ----------
+    manifest : dict
+        Fields of ``Manifest`` but ``files`` and ``model_version``, which are computed here.
+    texts : dict
+        Path in the bundle (``MODEL_CARD.md``, ``report/...``) -> content.
+
+    Raises
+    ------
+    BundleError
+        The manifest's fields are not valid.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    beside.chmod(0o755)
+    try:
+        network_bytes = dump_tensors(
+            {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        )
+        (beside / NETWORK).write_bytes(network_bytes)
+        save_arrays(
+            {"mean": gaussian.mean, "cholesky_factor": np.ascontiguousarray(gaussian.cholesky_factor)},
+            beside / GAUSSIAN,
+            metadata={PAIRED_NETWORK: hashlib.sha256(network_bytes).hexdigest()},
+        )
+        save_arrays(vars(golden), beside / GOLDEN)
+        for name, content in texts.items():
+            (beside / name).parent.mkdir(parents=True, exist_ok=True)
+            (beside / name).write_bytes(content)
+        files = {
+            path.relative_to(beside).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(beside.rglob("*"))
+            if path.is_file()
+        }
+        written = _versioned({**manifest, "files": files})
+        (beside / MANIFEST).write_text(json.dumps(written.model_dump(mode="json"), indent=2) + "\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return written
+
+
+def _versioned(fields: dict[str, Any]) -> Manifest:
+    """The version is a digest of the manifest, and so of every file: two bundles share one only if they are the same."""
+    try:
+        draft = Manifest(**fields, model_version="")
+    except ValidationError as error:
+        raise BundleError(f"the manifest is not valid: {error}") from error
+    return draft.model_copy(update={"model_version": _version_of(draft)})
+
+
+def _version_of(manifest: Manifest) -> str:
+    content = manifest.model_copy(update={"model_version": ""}).model_dump(mode="json")
+    return "densenet121-mgm-" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder} holds no {MANIFEST}; name a folder written by 'cxr-offline export'")
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and content.get("format_version") != 1:
+            raise BundleError(
+                f"{MANIFEST}: format_version {content.get('format_version')!r} is not 1, which this code reads"
+            )
+        manifest = Manifest.model_validate(content)
+    except (ValueError, ValidationError) as error:
+        raise BundleError(f"{MANIFEST} cannot be read: {error}") from error
+    if manifest.model_version != _version_of(manifest):
+        raise BundleError(f"{MANIFEST} was changed after it was written: its content does not give its model_version")
+    return manifest
+
+
+def _verified(folder: Path, name: str, digest: str) -> bytes:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{MANIFEST} names {name}, which lies outside the bundle")
+    if not path.is_file():
+        raise BundleError(f"{name} is missing from the bundle; copy the whole folder again")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise BundleError(f"{name} does not have the SHA-256 of the manifest: it was damaged or altered; copy it again")
+    return content
+
+
+def _network(content: bytes) -> ChestNetwork:
+    network = ChestNetwork(len(LABELS))
+    try:
+        network.load_state_dict(load_tensors(content))
+    except (RuntimeError, SafetensorError) as error:
+        raise BundleError(f"{NETWORK} does not hold this code's DenseNet-121: {str(error)[:300]}") from error
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+def _gaussian(path: Path, network_sha256: str) -> Gaussian:
+    try:
+        with safe_open(path, framework="np") as stored:
+            paired = (stored.metadata() or {}).get(PAIRED_NETWORK)
+            if paired != network_sha256:
+                raise BundleError(
+                    f"{GAUSSIAN} was fitted on another network than {NETWORK} (its header names "
+                    f"{str(paired)[:12]}, the network is {network_sha256[:12]}); fit it again on this one"
+                )
+            gaussian = Gaussian(stored.get_tensor("mean"), stored.get_tensor("cholesky_factor"))
+    except (SafetensorError, ValueError) as error:
+        raise BundleError(f"{GAUSSIAN} cannot be used: {error}") from error
+    if gaussian.mean.shape != (FEATURE_COUNT,):
+        raise BundleError(
+            f"{GAUSSIAN}: mean has shape {gaussian.mean.shape}, the network gives {FEATURE_COUNT} features"
+        )
+    return gaussian
+
+
+def _golden(path: Path) -> Golden:
+    try:
+        return Golden(**load_arrays(path))
+    except (SafetensorError, TypeError) as error:
+        raise BundleError(f"{GOLDEN} cannot be used: {error}") from error

@@ -1,0 +1,62 @@
+"""Features -> log density: the multivariate Gaussian model of Li & Zhu (ISBI 2020), scored in float64."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A fitted multivariate Gaussian.
+
+    Attributes
+    ----------
+    mean : ndarray, shape (d,), float64
+    cholesky_factor : ndarray, shape (d, d), float64
+        Lower triangular R with R R^T = covariance.
+    """
+
+    mean: Array
+    cholesky_factor: Array
+
+    def __post_init__(self) -> None:
+        d = self.mean.shape[0] if self.mean.ndim == 1 else -1
+        if self.mean.dtype != np.float64 or self.cholesky_factor.dtype != np.float64:
+            raise ValueError("mean and cholesky_factor must be float64")
+        if self.cholesky_factor.shape != (d, d):
+            raise ValueError(f"cholesky_factor has shape {self.cholesky_factor.shape}; expected ({d}, {d})")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.cholesky_factor).all()):
+            raise ValueError("mean and cholesky_factor must be finite")
+        if (np.diag(self.cholesky_factor) <= 0).any() or np.triu(self.cholesky_factor, 1).any():
+            raise ValueError("cholesky_factor must be lower triangular with a positive diagonal")
+
+    def mahalanobis_squared(self, features: NDArray[np.floating]) -> Array:
+        """Squared Mahalanobis distance ||R^-1 (y - mu)||^2, shape (N, d) -> (N,), float64."""
+        centred = np.asarray(features, dtype=np.float64) - self.mean
+        whitened = solve_triangular(self.cholesky_factor, centred.T, lower=True, check_finite=False)
+        return np.einsum("ij,ij->j", whitened, whitened)
+
+    def log_density(self, features: NDArray[np.floating]) -> Array:
+        """Log density in nats; higher is more typical.
+
+        log p(y) = -1/2 [ 2 sum_i log R_ii + ||R^-1 (y - mu)||^2 + d log 2 pi ], which is Li & Zhu's
+        equation with the logarithm that its print lacks.
+
+        Parameters
+        ----------
+        features : ndarray, shape (N, d), float32 or float64
+
+        Returns
+        -------
+        ndarray, shape (N,), float64
+        """
+        d = self.mean.shape[0]
+        log_determinant = 2.0 * float(np.log(np.diag(self.cholesky_factor)).sum())
+        return -0.5 * (log_determinant + self.mahalanobis_squared(features) + d * math.log(2.0 * math.pi))

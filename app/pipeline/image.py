@@ -1,0 +1,74 @@
+"""The decoded film, and the limits that hold for every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ImageTooLarge, MalformedImage, UnsuitableImage
+from .network import INPUT_SIDE
+
+SourceKind = Literal["png", "jpeg", "dicom"]
+
+DEFAULT_MAX_PIXELS: Final = 40_000_000  # a 43 cm plate at 70 um is 37.7 million
+#: Fewer pixels than the network takes cannot be a diagnostic film, and would have to be invented.
+MIN_SIDE: Final = INPUT_SIDE
+MAX_ASPECT_RATIO: Final = 2.0
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One film, ready to be resized.
+
+    Attributes
+    ----------
+    pixels : ndarray, shape (rows, columns), float32, in [0, 1]
+        0 is black (least exposed tissue dark, as MONOCHROME2).
+    source_kind : {"png", "jpeg", "dicom"}
+    notes : tuple of str
+        What a reader should know of how the pixels were made (which window, what was missing).
+    """
+
+    pixels: NDArray[np.float32]
+    source_kind: SourceKind
+    notes: tuple[str, ...] = ()
+
+
+def require_usable_size(rows: int, columns: int, max_pixels: int) -> None:
+    """Check a header's size before its pixels are decompressed.
+
+    Raises
+    ------
+    ImageTooLarge, UnsuitableImage
+    """
+    if rows * columns > max_pixels:
+        raise ImageTooLarge(
+            f"the image claims {columns} x {rows} pixels; the limit is {max_pixels:,} in all. Reduce it, or raise the limit"
+        )
+    if min(rows, columns) < MIN_SIDE:
+        raise UnsuitableImage(
+            f"the image is {columns} x {rows} pixels; a chest film needs at least {MIN_SIDE} on each side. "
+            "Send the original, not a thumbnail"
+        )
+    if max(rows, columns) > MAX_ASPECT_RATIO * min(rows, columns):
+        raise UnsuitableImage(
+            f"the image is {columns} x {rows} pixels, longer than {MAX_ASPECT_RATIO:g} times its width; "
+            "this is not the shape of a frontal chest film"
+        )
+
+
+def require_finite_unit_range(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Refuse what is not a number, and clip what rounding left outside [0,1].
+
+    Raises
+    ------
+    MalformedImage
+    """
+    if not np.isfinite(pixels).all():
+        raise MalformedImage("the pixels are not all finite numbers after the LUTs or the window were applied")
+    if float(pixels.max()) == float(pixels.min()):
+        raise UnsuitableImage("all pixels have one value (a blank image, or a window that flattens everything)")
+    return np.clip(pixels, 0.0, 1.0)

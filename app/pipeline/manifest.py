@@ -1,0 +1,85 @@
+"""The typed content of a bundle's ``manifest.json``; read and written by ``bundle`` alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Rate = float
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Finding(_Strict):
+    """One output of the network, and what held-out films say of it (None: too few of them to say)."""
+
+    name: str
+    operating_point: float = Field(ge=0, le=1, description="probability from which the finding is called present")
+    sensitivity: Rate | None = Field(description="on the calibration films, at the operating point")
+    specificity: Rate | None
+    calibration_positives: int
+    auroc: float | None = Field(description="on the test films")
+
+
+class Gate(_Strict):
+    """The Gaussian, its threshold, and how both came about."""
+
+    kind: Literal["mgm"] = "mgm"
+    n: int = Field(description="images that the Gaussian was fitted on")
+    shrinkage: str = Field(description="'lambda=0.01' (S + lambda I) or 'ledoit-wolf=rho' ((1-rho) S + rho tr(S)/d I)")
+    threshold: float = Field(description="log density in nats; below it an image is rejected")
+    threshold_rule: Literal["held-out", "training"]
+    target_false_rejection_rate: Rate
+    calibration_n: int
+    calibration_bound: Rate = Field(
+        description="with 95 % confidence the false-rejection rate on films like the calibration films is below this"
+    )
+
+
+class Rates(_Strict):
+    """Measured on the test films; each interval is a 95 % bootstrap over patients."""
+
+    test_n: int
+    mean_auroc: float
+    mean_auroc_interval: tuple[float, float]
+    false_rejection_rate: Rate
+    false_rejection_rate_interval: tuple[float, float]
+    detection_rate: dict[str, Rate] = Field(description="attack name and budget -> attacked images that are rejected")
+    evasion_rate: dict[str, Rate] = Field(
+        description="attack name and budget -> attacks that reached their goal and were not rejected"
+    )
+
+
+class FittedWith(_Strict):
+    """Where the features come from; another backend must first reproduce the golden outputs."""
+
+    backend: str
+    precision: Literal["float32"]
+    versions: dict[str, str]
+
+
+class Provenance(_Strict):
+    """What the model was made from."""
+
+    data_sha256: str
+    initial_weights: str
+    seed: int
+    epochs: int
+    created: str
+
+
+class Manifest(_Strict):
+    """Everything about a bundle but its arrays."""
+
+    format_version: Literal[1] = 1
+    model_version: str
+    files: dict[str, str] = Field(description="path in the bundle -> SHA-256")
+    findings: tuple[Finding, ...]
+    preprocessing: dict[str, object]
+    gate: Gate
+    fitted_with: FittedWith
+    provenance: Provenance
+    measured: Rates | None

@@ -1,0 +1,44 @@
+"""(log density, logits) -> Verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from .errors import NumericalError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of one image.
+
+    Attributes
+    ----------
+    accepted : bool
+    log_density : float
+        Nats. Never shown to a caller: an exact score is an oracle for an attacker.
+    probabilities : ndarray, shape (14,), float64, in [0, 1], or None
+        None where the image was rejected, so that nobody can read one by mistake.
+    """
+
+    accepted: bool
+    log_density: float
+    probabilities: NDArray[np.float64] | None
+
+
+def judge(log_density: float, logits: NDArray[np.floating], threshold: float) -> Verdict:
+    """Reject if log p(y) < threshold (Li & Zhu 2020), else give the sigmoid of the logits.
+
+    Raises
+    ------
+    NumericalError
+        A score or logit that is not finite; such an image is neither accepted nor rejected.
+    """
+    if not (np.isfinite(log_density) and np.isfinite(logits).all()):
+        raise NumericalError("the network or the gate returned a number that is not finite; the image was not judged")
+    if log_density < threshold:
+        return Verdict(False, log_density, None)
+    return Verdict(True, log_density, np.asarray(expit(np.asarray(logits, dtype=np.float64))))

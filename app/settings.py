@@ -1,0 +1,59 @@
+"""What an operator may set, from the environment; read once, at start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import get_type_hints
+
+from app.pipeline.image import DEFAULT_MAX_PIXELS
+
+PREFIX = "CXR_"
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Each field is set by ``CXR_`` and its name in capitals (``CXR_MAX_BODY_BYTES``)."""
+
+    bundle: Path = Path("artifacts/default")
+    device: str = "auto"
+    max_body_bytes: int = 64 * 1024 * 1024
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    max_waiting: int = 64  # requests admitted and not yet answered; more are told 503
+    max_batch: int = 16
+    decode_threads: int = 2
+    deadline_seconds: float = 30.0
+    drain_seconds: int = 30
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings.
+
+        Raises
+        ------
+        SettingsError
+            An unknown ``CXR_`` name (a typo would otherwise be silent), or a value of the wrong type or not positive.
+        """
+        types = get_type_hints(cls)
+        values: dict[str, object] = {}
+        names = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
+        for variable, text in environment.items():
+            if not variable.startswith(PREFIX) or variable == "CXR_SHARED_DATA":
+                continue
+            if variable not in names:
+                raise SettingsError(f"unknown setting {variable}; known are {', '.join(sorted(names))}")
+            kind = types[names[variable]]
+            try:
+                value = kind(text)
+            except ValueError:
+                raise SettingsError(f"{variable}={text!r} is not a {kind.__name__}") from None
+            if kind in (int, float) and not value > 0:
+                raise SettingsError(f"{variable}={text!r} must be over 0")
+            values[names[variable]] = value
+        return cls(**values)  # type: ignore[arg-type]  # each was converted to its field's type

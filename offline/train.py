@@ -1,0 +1,281 @@
+"""Fine-tune the DenseNet-121 on labelled X-rays."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from app.pipeline.labels import LABELS
+from app.pipeline.network import ChestNetwork
+
+from .films import Film, FilmsError, fingerprint, of_split, targets_of
+from .loading import FilmDataset, in_order
+from .metrics import mean_auroc
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "network.safetensors"
+RECORD = "training.json"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of a run; a resumed run must have the same."""
+
+    epochs: int = 10
+    batch_size: int = 16
+    backbone_rate: float = 1e-4
+    head_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    average_decay: float = 0.99
+    seed: int = 0
+    precision: str = "bf16"
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class _Processes:
+    """This process among those that torchrun started (one alone without it)."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+def train(films: list[Film], initial_weights: str, output: Path, options: TrainOptions, device: str) -> Path:
+    """Train, and write ``network.safetensors`` and ``training.json`` into `output`.
+
+    AdamW under a one-cycle schedule; binary cross-entropy of 14 findings; the weights written are
+    an exponential moving average. Resumes from the last whole epoch found in `output`.
+
+    Parameters
+    ----------
+    initial_weights : str
+        A local safetensors file with torchvision's names, the name of torchvision weights
+        (``IMAGENET1K_V1``, downloaded), or ``none``.
+    device : str
+        ``cpu`` or ``cuda``; under torchrun each process takes the GPU of its local rank.
+
+    Returns
+    -------
+    Path
+        The weights file.
+
+    Raises
+    ------
+    FilmsError
+        An unusable folder, or a checkpoint of other options or data.
+    """
+    processes = _join_processes(device)
+    _seed_all(options.seed)
+    train_films, val_films = of_split(films, "train"), of_split(films, "val")
+    network = initial_network(initial_weights).to(processes.device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": network.features.parameters(), "lr": options.backbone_rate},
+            {"params": network.classifier.parameters(), "lr": options.head_rate},
+        ],
+        weight_decay=options.weight_decay,
+    )
+    batches = _batches(train_films, options, processes)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=[options.backbone_rate, options.head_rate],
+        total_steps=options.epochs * len(batches),
+        pct_start=0.2,
+    )
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.average_decay), use_buffers=True)
+    state: dict[str, Any] = {"network": network, "averaged": averaged, "optimizer": optimizer, "scheduler": scheduler}
+    identity = {"options": asdict(options), "data": fingerprint(films), "initial_weights": Path(initial_weights).name}
+    output.mkdir(parents=True, exist_ok=True)
+    first_epoch, history = _resume(output / CHECKPOINT, state, identity)
+    wrapped: nn.Module = network
+    if processes.count > 1:
+        wrapped = nn.parallel.DistributedDataParallel(network)
+
+    for epoch in range(first_epoch, options.epochs):
+        loss = _one_epoch(wrapped, averaged, batches, optimizer, scheduler, epoch, options, processes, history)
+        if processes.first:
+            scores = predict(averaged.module, val_films, processes.device, options)
+            history.append({"epoch": epoch + 1, "loss": loss, "val_auroc": mean_auroc(targets_of(val_films), scores)})
+            _save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, history)
+    if processes.first:
+        _write(output, averaged.module, identity, history, len(train_films))
+    if processes.count > 1:
+        torch.distributed.destroy_process_group()
+    return output / WEIGHTS
+
+
+def initial_network(weights: str) -> ChestNetwork:
+    """A network with its backbone from a safetensors file, from torchvision by name, or random.
+
+    Raises
+    ------
+    FilmsError
+        A file whose tensors are not those of a DenseNet-121, or an unknown name.
+    """
+    network = ChestNetwork(len(LABELS))
+    if weights == "none":
+        return network
+    if weights.endswith(".safetensors"):
+        if not Path(weights).is_file():
+            raise FilmsError(f"initial weights {weights} do not exist")
+        tensors = load_file(weights)
+    else:
+        from torchvision.models import DenseNet121_Weights
+
+        try:
+            tensors = DenseNet121_Weights[weights].get_state_dict(progress=True)
+        except KeyError:
+            known = ", ".join(DenseNet121_Weights.__members__)
+            raise FilmsError(f"unknown weights '{weights}': a .safetensors file, none, or one of {known}") from None
+    prefix = "features."
+    backbone = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    try:
+        network.features.load_state_dict(backbone)
+    except RuntimeError as error:
+        raise FilmsError(f"{weights} does not hold a DenseNet-121 backbone: {str(error)[:300]}") from error
+    return network
+
+
+def predict(network: nn.Module, films: list[Film], device: torch.device, options: TrainOptions) -> np.ndarray[Any, Any]:
+    """Logits, shape (N, 14), float32, in the order of `films`."""
+    network.eval()
+    outputs = []
+    with torch.inference_mode():
+        for images, _ in in_order(films, batch_size=options.batch_size, workers=options.workers):
+            with _autocast(device, options):
+                outputs.append(network(images.to(device))[1].float().cpu())
+    return torch.cat(outputs).numpy()
+
+
+def _one_epoch(
+    network: nn.Module,
+    averaged: AveragedModel,
+    batches: DataLoader[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    epoch: int,
+    options: TrainOptions,
+    processes: _Processes,
+    history: list[dict[str, float]],
+) -> float:
+    """One pass over the training films; returns the mean loss."""
+    network.train()
+    _seed_all(options.seed * 1000 + epoch)  # a resumed epoch draws what an uninterrupted one would have
+    if isinstance(batches.sampler, DistributedSampler):
+        batches.sampler.set_epoch(epoch)
+    total = 0.0
+    so_far = f"val AUROC {history[-1]['val_auroc']:.3f}" if history else "val AUROC not yet"
+    title = f"epoch {epoch + 1}/{options.epochs} ({so_far})"
+    with tqdm(batches, desc=title, unit="batch", disable=not processes.first) as progress:
+        for step, (images, targets) in enumerate(progress, start=1):
+            with _autocast(processes.device, options):
+                _, logits = network(images.to(processes.device))
+            loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets.to(processes.device))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            scheduler.step()
+            averaged.update_parameters(network.module if hasattr(network, "module") else network)  # type: ignore[arg-type]
+            total += loss.item()
+            progress.set_postfix(loss=f"{total / step:.4f}")
+    return total / len(batches)
+
+
+def _augmentation() -> v2.Compose:
+    """What differs between hospitals and positions: small geometry, mirror image, exposure."""
+    return v2.Compose(
+        [
+            v2.RandomAffine(
+                degrees=7, translate=(0.04, 0.04), scale=(0.92, 1.12), interpolation=v2.InterpolationMode.BILINEAR
+            ),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(brightness=0.15, contrast=0.2),
+            v2.RandomErasing(p=0.25, scale=(0.02, 0.1)),
+        ]
+    )
+
+
+def _batches(films: list[Film], options: TrainOptions, processes: _Processes) -> DataLoader[tuple[Tensor, Tensor]]:
+    dataset = FilmDataset(films, _augmentation())
+    sampler = (
+        DistributedSampler(dataset, processes.count, processes.rank, seed=options.seed)
+        if processes.count > 1
+        else RandomSampler(dataset)
+    )
+    return DataLoader(
+        dataset,
+        options.batch_size,
+        sampler=sampler,
+        num_workers=options.workers,
+        drop_last=len(films) > options.batch_size,
+    )
+
+
+def _autocast(device: torch.device, options: TrainOptions) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.precision == "bf16")
+
+
+def _join_processes(device: str) -> _Processes:
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise FilmsError("device 'cuda' was asked for, and no GPU is there; say --device cpu")
+    if count == 1:
+        return _Processes(0, 1, torch.device(device))
+    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    local = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device == "cuda" else torch.device("cpu")
+    return _Processes(torch.distributed.get_rank(), count, local)
+
+
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _resume(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> tuple[int, list[dict[str, float]]]:
+    if not path.is_file():
+        return 0, []
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    if saved["identity"] != identity:
+        raise FilmsError(
+            f"{path} is of a run with other options or data; give the same ones to resume it, or another --output"
+        )
+    for name, part in state.items():
+        part.load_state_dict(saved[name])
+    return saved["epoch"], saved["history"]
+
+
+def _save_checkpoint(
+    path: Path, state: dict[str, Any], identity: dict[str, Any], epoch: int, history: list[dict[str, float]]
+) -> None:
+    """Write beside, then rename: a kill at any moment leaves the last whole epoch."""
+    saved = {name: part.state_dict() for name, part in state.items()}
+    beside = path.with_suffix(".tmp")
+    torch.save({**saved, "identity": identity, "epoch": epoch, "history": history}, beside)
+    os.replace(beside, path)
+
+
+def _write(
+    output: Path, network: nn.Module, identity: dict[str, Any], history: list[dict[str, float]], train_count: int
+) -> None:
+    save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, output / WEIGHTS)
+    record = {**identity, "train_count": train_count, "history": history, "torch_version": torch.__version__}
+    (output / RECORD).write_text(json.dumps(record, indent=2) + "\n")
