@@ -16,16 +16,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help serve test lint lock clean
+.PHONY: help serve test test-slow lint bench lock clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
 
 serve: $(STAMP) ## serve BUNDLE (artifacts/default) on PORT (8000)
 	$(BIN)/cxr-gate serve --bundle $(BUNDLE) --port $(PORT)
 
 test: lint ## run every check and test
 	$(BIN)/pytest
+
+test-slow: $(STAMP) ## the long suites: a thousand requests with flat memory
+	$(BIN)/pytest -m slow
+
+bench: $(STAMP) ## serve BUNDLE and measure it under load: benchmarks/load.py
+	$(BIN)/python benchmarks/load.py --bundle $(BUNDLE)
 
 lint: $(STAMP) ## check formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,8 +124,8 @@ def _find_table(folder: Path) -> Path:
 
 
 def _read_rows(table: Path) -> Iterator[dict[str, str]]:
-    stream: IO[str] = gzip.open(table, "rt", newline="") if table.suffix == ".gz" else table.open(newline="")
-    with stream:
+    opener = gzip.open if table.suffix == ".gz" else open
+    with opener(table, "rt", newline="") as stream:
         yield from csv.DictReader(stream)
 
 
@@ -176,7 +176,7 @@ def _split_of_each(rows: list[dict[str, str]], rule: SplitRule, paper_split: Pat
             raise FilmsError(
                 f"image {row['Image Index']} has the split '{name}'; it must be one of {', '.join(SPLITS)}"
             )
-        splits.append(name)  # type: ignore[arg-type]  # membership was checked above
+        splits.append(name)
     return splits
 
 

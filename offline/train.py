@@ -85,7 +85,7 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
     processes = _join_processes(device)
     _seed_all(options.seed)
     train_films, val_films = of_split(films, "train"), of_split(films, "val")
-    network = initial_network(initial_weights).to(processes.device, memory_format=torch.channels_last)
+    network = initial_network(initial_weights).to(processes.device)
     optimizer = torch.optim.AdamW(
         [
             {"params": network.features.parameters(), "lr": options.backbone_rate},
@@ -100,7 +100,11 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
         total_steps=options.epochs * len(batches),
         pct_start=0.2,
     )
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.average_decay), use_buffers=True)
+    averaged = AveragedModel(
+        network,
+        multi_avg_fn=get_ema_multi_avg_fn(options.average_decay),  # type: ignore[no-untyped-call]
+        use_buffers=True,
+    )
     state: dict[str, Any] = {"network": network, "averaged": averaged, "optimizer": optimizer, "scheduler": scheduler}
     identity = {"options": asdict(options), "data": fingerprint(films), "initial_weights": Path(initial_weights).name}
     output.mkdir(parents=True, exist_ok=True)

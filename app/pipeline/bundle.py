@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
@@ -198,9 +197,7 @@ def _network(content: bytes) -> ChestNetwork:
         network.load_state_dict(load_tensors(content))
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(f"{NETWORK} does not hold this code's DenseNet-121: {str(error)[:300]}") from error
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return network.eval().to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)
 
 
 def _gaussian(path: Path, network_sha256: str) -> Gaussian:

@@ -41,7 +41,8 @@ class Gaussian:
         """Squared Mahalanobis distance ||R^-1 (y - mu)||^2, shape (N, d) -> (N,), float64."""
         centred = np.asarray(features, dtype=np.float64) - self.mean
         whitened = solve_triangular(self.cholesky_factor, centred.T, lower=True, check_finite=False)
-        return np.einsum("ij,ij->j", whitened, whitened)
+        squared: Array = np.einsum("ij,ij->j", whitened, whitened)
+        return squared
 
     def log_density(self, features: NDArray[np.floating]) -> Array:
         """Log density in nats; higher is more typical.
@@ -59,4 +60,5 @@ class Gaussian:
         """
         d = self.mean.shape[0]
         log_determinant = 2.0 * float(np.log(np.diag(self.cholesky_factor)).sum())
-        return -0.5 * (log_determinant + self.mahalanobis_squared(features) + d * math.log(2.0 * math.pi))
+        density: Array = -0.5 * (log_determinant + self.mahalanobis_squared(features) + d * math.log(2.0 * math.pi))
+        return density

@@ -37,6 +37,8 @@ class ChestNetwork(nn.Module):
         self.classifier = nn.Linear(FEATURE_COUNT, label_count)
         self.register_buffer("image_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("image_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        # Convolutions on the CPU are about twice as fast when channels are innermost.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Compute features and logits.
@@ -52,7 +54,6 @@ class ChestNetwork(nn.Module):
         logits : Tensor, shape (N, label_count)
         """
         normalised = (images - self.image_mean) / self.image_std  # broadcasts 1 -> 3 channels
-        # Convolutions on the CPU are about twice as fast when channels are innermost.
         maps = self.features(normalised.contiguous(memory_format=torch.channels_last))
         features = F.adaptive_avg_pool2d(F.relu(maps), 1).flatten(1)
         return features, self.classifier(features)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from .image import DecodedImage, SourceKind, require_finite_unit_range, require_usable_size
 from .errors import InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
+from .image import DecodedImage, SourceKind, require_finite_unit_range, require_usable_size
 
 # Pillow's own limit only warns, for the whole process; require_usable_size refuses, for each call.
 Image.MAX_IMAGE_PIXELS = None

@@ -1,0 +1,91 @@
+"""Show the gate at work over HTTP: a film, then the same film attacked."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from app.pipeline import decode, read_bundle, to_tensor
+from app.pipeline.decode import sniff
+from app.pipeline.network import LogitsOnly
+
+from .attack import AttackOptions, as_posted, attack
+from .films import FilmsError
+
+MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "dicom": "application/dicom"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One answer of the service, in words."""
+
+    title: str
+    status: int
+    text: str
+
+
+def demo(url: str, bundle: Path, film: Path, epsilon: float, steps: int) -> list[Shown]:
+    """Post a film, then its 8-bit copy at 224x224, then that copy attacked by BIM; the last two differ in the attack alone.
+
+    The attack uses the network of `bundle`, which must be the one served. What is judged is what is
+    sent: an 8-bit PNG, rounded.
+
+    Raises
+    ------
+    FilmsError
+        The film is unreadable, the service does not answer, or it serves another bundle.
+    """
+    try:
+        data = film.read_bytes()
+        clean = as_posted(to_tensor(decode(data).pixels))
+    except Exception as error:
+        raise FilmsError(f"{film}: {error}") from error
+    served = read_bundle(bundle)
+    options = AttackOptions(epsilon=epsilon, step_size=epsilon / 4, steps=steps)
+    with httpx.Client(base_url=url, timeout=60) as client:
+        try:
+            version = client.get("/v1/model").raise_for_status().json()["model_version"]
+        except httpx.HTTPError as error:
+            raise FilmsError(f"{url} does not answer as cxr-gate ({error}); start it with 'make serve'") from error
+        if version != served.manifest.model_version:
+            raise FilmsError(
+                f"{url} serves {version}, and {bundle} holds {served.manifest.model_version}; name the same"
+            )
+        attacked = as_posted(attack(LogitsOnly(served.network), clean, options))
+        change = float((attacked - clean).abs().mean()) * 255
+        return [
+            _post(client, "the film, as it is", data, MEDIA_TYPES[sniff(data)]),
+            _post(client, "its 8-bit PNG at 224x224, clean", png(clean), "image/png"),
+            _post(
+                client,
+                f"the same PNG attacked (BIM, epsilon {epsilon:g}, {steps} steps; mean change {change:.1f} grey levels)",
+                png(attacked),
+                "image/png",
+            ),
+        ]
+
+
+def png(image: Tensor) -> bytes:
+    """An 8-bit PNG of one image, shape (1, 1, H, W), in [0,1] and on the 8-bit grid."""
+    grey = (image[0, 0] * 255).round().to(torch.uint8).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(grey)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _post(client: httpx.Client, title: str, data: bytes, media_type: str) -> Shown:
+    answer = client.post("/v1/score", content=data, headers={"Content-Type": media_type})
+    body = answer.json()
+    if answer.status_code == 200:
+        highest = sorted(body["probabilities"].items(), key=lambda pair: -pair[1])[:3]
+        text = "accepted: " + ", ".join(f"{name} {value:.2f}" for name, value in highest) + " ..."
+    else:
+        text = f"{body['title']}: {body['detail']}"
+    return Shown(title, answer.status_code, text)

@@ -1,0 +1,186 @@
+"""A fitted run -> a bundle on disk, reloaded and compared."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import scipy
+import torch
+import torchvision
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor
+
+from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
+from app.pipeline.errors import BundleError
+from app.pipeline.labels import LABELS
+from app.pipeline.manifest import Manifest
+from app.pipeline.preprocess import PREPROCESSING
+from app.pipeline.screener import Screener
+
+from .evaluate import REPORT_RECORD
+from .features import saved
+from .films import Film, of_split, targets_of
+from .fit import load_gate, load_network
+from .loading import load_film
+from .model_card import model_card
+from .train import RECORD
+
+GOLDEN_FILMS = 64  # films averaged into one golden image, so that it shows none of them
+
+
+def export(run: Path, films: list[Film], folder: Path, device: torch.device) -> Manifest:
+    """Write the bundle, read it back, and compare it with the run that it was made from.
+
+    Raises
+    ------
+    BundleError
+        What was read back does not give the run's log densities.
+    FilmsError
+        The run was not trained or fitted.
+    """
+    network = load_network(run).to(device)
+    gate, fit_options = load_gate(run)
+    training = json.loads((run / RECORD).read_text())
+    report = _report(run)
+    images = golden_images(films)
+    with torch.inference_mode():
+        features, logits = network((torch.from_numpy(images).float() / 255).to(device))
+    golden = Golden(
+        images,
+        gate.gaussian.log_density(features.cpu().numpy()),
+        np.asarray(expit(logits.cpu().numpy().astype(np.float64))),
+        gate.calibration_scores,
+    )
+    fields: dict[str, Any] = {
+        "findings": findings_of(targets_of(of_split(films, "val")), saved(run, "val").logits, report),
+        "preprocessing": PREPROCESSING,
+        "gate": {
+            "n": gate.n,
+            "shrinkage": gate.shrinkage,
+            "threshold": gate.threshold.value,
+            "threshold_rule": fit_options.rule,
+            "target_false_rejection_rate": fit_options.target,
+            "calibration_n": len(gate.calibration_scores),
+            "calibration_bound": gate.threshold.bound,
+        },
+        "fitted_with": {"backend": f"torch-{device.type}", "precision": "float32", "versions": _versions()},
+        "provenance": {
+            "data_sha256": training["data"],
+            "initial_weights": training["initial_weights"],
+            "seed": training["options"]["seed"],
+            "epochs": training["options"]["epochs"],
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        "measured": _measured(report),
+    }
+    texts = {
+        MODEL_CARD: model_card(fields, report).encode(),
+        f"{REPORT}/training.json": (run / RECORD).read_bytes(),
+    }
+    if report is not None:
+        texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
+    manifest = write_bundle(folder, fields, network, gate.gaussian, golden, texts)
+    _require_same(folder, films, run, device)
+    return manifest
+
+
+def findings_of(
+    targets: NDArray[np.float32], logits: NDArray[np.float32], report: dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Each finding's operating point on held-out films: the probability with the largest Youden index.
+
+    Without a single positive (or negative) film there is nothing to choose by: the point is then 0.5, and
+    sensitivity and specificity are None.
+    """
+    found = []
+    for column, name in enumerate(LABELS):
+        present, score = targets[:, column].astype(bool), expit(logits[:, column].astype(np.float64))
+        point, sensitivity, specificity = 0.5, None, None
+        if present.any() and not present.all():
+            candidates = np.unique(score)
+            hit = np.array([(score[present] >= cut).mean() for cut in candidates])
+            quiet = np.array([(score[~present] < cut).mean() for cut in candidates])
+            best = int(np.argmax(hit + quiet))
+            point, sensitivity, specificity = float(candidates[best]), float(hit[best]), float(quiet[best])
+        area = report["auroc"][name] if report else None
+        found.append(
+            {
+                "name": name,
+                "operating_point": point,
+                "sensitivity": sensitivity,
+                "specificity": specificity,
+                "calibration_positives": int(present.sum()),
+                "auroc": area if area is not None and np.isfinite(area) else None,
+            }
+        )
+    return found
+
+
+def golden_images(films: list[Film]) -> NDArray[np.uint8]:
+    """Inputs of the golden check, shape (4, 1, 224, 224), uint8, which show no single patient.
+
+    Means of training films (PA; AP; the first mirrored) and a pattern of fine waves.
+    """
+    train = of_split(films, "train")
+    means = []
+    for view in ("PA", "AP"):
+        chosen = [film for film in train if film.view == view][:GOLDEN_FILMS] or train[:GOLDEN_FILMS]
+        total: Tensor = torch.zeros(1, 224, 224)
+        for film in chosen:
+            total += load_film(film.path)
+        means.append(total / len(chosen))
+    line = torch.linspace(0, 1, 224)
+    waves = (0.5 + 0.25 * torch.sin(40 * line)[None, :, None] + 0.25 * torch.cos(90 * line)[None, None, :]).clamp(0, 1)
+    stacked = torch.stack([means[0], means[1], means[0].flip(-1), waves])
+    return np.asarray((stacked * 255).round().to(torch.uint8).numpy())
+
+
+def _require_same(folder: Path, films: list[Film], run: Path, device: torch.device) -> None:
+    screener = Screener(read_bundle(folder), device)
+    screener.require_golden()
+    val = of_split(films, "val")[:8]
+    features, _ = screener.outputs(torch.stack([load_film(film.path) for film in val]))
+    again = screener.bundle.gaussian.log_density(features)
+    gate, _ = load_gate(run)
+    before = gate.gaussian.log_density(saved(run, "val").features[: len(val)])
+    if not np.allclose(again, before, rtol=1e-3, atol=0.5):
+        raise BundleError(
+            f"the reloaded bundle differs from the run by up to {np.abs(again - before).max():.3g} nats on held-out films"
+        )
+
+
+def _report(run: Path) -> dict[str, Any] | None:
+    path = run / REPORT_RECORD
+    if not path.is_file():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text())
+    return report
+
+
+def _measured(report: dict[str, Any] | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    names = ("test_n", "mean_auroc", "mean_auroc_interval", "false_rejection_rate", "false_rejection_rate_interval")
+    return {
+        **{name: report[name] for name in names},
+        "detection_rate": {name: row["detection_rate"] for name, row in report["attacks"].items()},
+        "evasion_rate": {name: row["evasion_rate"] for name, row in report["attacks"].items()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "pydicom": pydicom.__version__,
+    }

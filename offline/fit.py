@@ -1,0 +1,193 @@
+"""Fit the gate: features -> mean, covariance, Cholesky factor -> threshold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_weights
+
+from app.pipeline.gaussian import Gaussian
+from app.pipeline.labels import LABELS
+from app.pipeline.network import ChestNetwork
+
+from .features import extract, write_json
+from .films import Film, FilmsError, of_split
+from .moments import Moments, ledoit_wolf_shrinkage, shrink_by_lambda, shrink_by_ledoit_wolf
+from .threshold import Threshold, held_out_threshold, training_threshold
+from .train import WEIGHTS
+
+Covariance = Literal["lambda", "ledoit-wolf"]
+Rule = Literal["held-out", "training"]
+BLOCK = 1024  # rows of features held in memory at once
+
+FITTED = "gaussian.safetensors"
+FIT_RECORD = "fit.json"
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How the covariance is conditioned, and where the threshold comes from."""
+
+    covariance: Covariance = "lambda"
+    ridge: float = 1e-2
+    rule: Rule = "held-out"
+    target: float = 0.05
+
+
+@dataclass(frozen=True)
+class FittedGate:
+    """A Gaussian, its threshold, and a word on its shrinkage."""
+
+    gaussian: Gaussian
+    threshold: Threshold
+    n: int
+    shrinkage: str
+    calibration_scores: NDArray[np.float64]
+
+
+def fit_gaussian(features: NDArray[np.float32], options: FitOptions) -> tuple[Gaussian, str]:
+    """Mean, shrunk covariance and Cholesky factor of features, shape (N, d), read in blocks."""
+    moments = moments_of(features)
+    if options.covariance == "lambda":
+        covariance, word = shrink_by_lambda(moments.covariance, options.ridge), f"lambda={options.ridge:g}"
+    else:
+        fourth = sum(
+            float((((block.astype(np.float64) - moments.mean) ** 2).sum(axis=1) ** 2).sum())
+            for block in blocks_of(features)
+        )
+        weight = ledoit_wolf_shrinkage(moments, fourth)
+        covariance, word = shrink_by_ledoit_wolf(moments.covariance, weight), f"ledoit-wolf={weight:.6g}"
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError as error:
+        raise FilmsError(
+            "the covariance is not positive definite: fit on more films, or with a larger --lambda"
+        ) from error
+    return Gaussian(moments.mean, factor.astype(np.float64, copy=False)), word
+
+
+def fit_gate(train_features: NDArray[np.float32], val_features: NDArray[np.float32], options: FitOptions) -> FittedGate:
+    """Fit on training features, and put the threshold where the options say.
+
+    Raises
+    ------
+    FilmsError
+        Too few held-out films for the target.
+    """
+    gaussian, shrinkage = fit_gaussian(train_features, options)
+    calibration = np.sort(gaussian.log_density(val_features))
+    try:
+        threshold = (
+            held_out_threshold(calibration, options.target)
+            if options.rule == "held-out"
+            else training_threshold(gaussian.log_density(train_features), options.target)
+        )
+    except ValueError as error:
+        raise FilmsError(str(error)) from error
+    return FittedGate(gaussian, threshold, len(train_features), shrinkage, calibration)
+
+
+def training_rule_warning(gate: FittedGate) -> str:
+    """What the paper's rule does to the held-out films, in words."""
+    rejected = float((gate.calibration_scores < gate.threshold.value).mean())
+    d = len(gate.gaussian.mean)
+    return (
+        f"WARNING: with the threshold from the {gate.n} training images (d = {d}) the gate rejects {rejected:.0%} of the "
+        f"held-out clean films, since the Gaussian has seen the former. Use --threshold-rule held-out to serve."
+    )
+
+
+def moments_of(features: NDArray[np.float32]) -> Moments:
+    """Moments of features, shape (N, d), block by block."""
+    total: Moments | None = None
+    for block in blocks_of(features):
+        part = Moments.of(block)
+        total = part if total is None else total.merge(part)
+    if total is None:
+        raise FilmsError("there are no features to fit on")
+    return total
+
+
+def blocks_of(features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Views of at most ``BLOCK`` rows each."""
+    return [features[start : start + BLOCK] for start in range(0, len(features), BLOCK)]
+
+
+def load_network(run: Path) -> ChestNetwork:
+    """The network that ``train`` wrote into `run`.
+
+    Raises
+    ------
+    FilmsError
+        There is none.
+    """
+    path = run / WEIGHTS
+    if not path.is_file():
+        raise FilmsError(f"{path} is not there; run 'cxr-offline train --output {run}' first")
+    network = ChestNetwork(len(LABELS))
+    network.load_state_dict(load_weights(path))
+    return network.eval().requires_grad_(False)
+
+
+def fit(run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int) -> FittedGate:
+    """Extract the features of every split, fit, and write ``gaussian.safetensors`` and ``fit.json`` into `run`."""
+    network = load_network(run)
+    outputs = {
+        split: extract(network, of_split(films, split), run, split, device, workers)
+        for split in ("train", "val", "test")
+    }
+    gate = fit_gate(outputs["train"].features, outputs["val"].features, options)
+    save_gate(run, gate, options)
+    return gate
+
+
+def save_gate(run: Path, gate: FittedGate, options: FitOptions) -> None:
+    """Write the fitted gate into a run's folder."""
+    save_file(
+        {
+            "mean": gate.gaussian.mean,
+            "cholesky_factor": np.ascontiguousarray(gate.gaussian.cholesky_factor),
+            "calibration_scores": gate.calibration_scores,
+        },
+        run / FITTED,
+    )
+    write_json(
+        run / FIT_RECORD,
+        {
+            "n": gate.n,
+            "shrinkage": gate.shrinkage,
+            "threshold": gate.threshold.value,
+            "bound": gate.threshold.bound,
+            "rule": options.rule,
+            "target": options.target,
+        },
+    )
+
+
+def load_gate(run: Path) -> tuple[FittedGate, FitOptions]:
+    """Read what ``save_gate`` wrote.
+
+    Raises
+    ------
+    FilmsError
+        The run has not been fitted.
+    """
+    if not (run / FIT_RECORD).is_file():
+        raise FilmsError(f"{run / FIT_RECORD} is not there; run 'cxr-offline fit --run {run}' first")
+    record = json.loads((run / FIT_RECORD).read_text())
+    arrays = load_file(run / FITTED)
+    gate = FittedGate(
+        Gaussian(arrays["mean"], arrays["cholesky_factor"]),
+        Threshold(record["threshold"], record["bound"]),
+        record["n"],
+        record["shrinkage"],
+        arrays["calibration_scores"],
+    )
+    return gate, FitOptions(rule=record["rule"], target=record["target"])
