@@ -80,7 +80,7 @@ def attack(
     ValueError
         Images outside [0, 1].
     """
-    if images.min() < 0 or images.max() > 1:
+    if not (images.min() >= 0 and images.max() <= 1):  # so put, NaN fails too
         raise ValueError("images must be in [0, 1]")
     with torch.no_grad():
         top = logits_of(images).argmax(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -165,8 +165,7 @@ def save_gate(run: Path, gate: FittedGate, options: FitOptions) -> None:
             "shrinkage": gate.shrinkage,
             "threshold": gate.threshold.value,
             "bound": gate.threshold.bound,
-            "rule": options.rule,
-            "target": options.target,
+            "options": asdict(options),
         },
     )
 
@@ -190,4 +189,4 @@ def load_gate(run: Path) -> tuple[FittedGate, FitOptions]:
         record["shrinkage"],
         arrays["calibration_scores"],
     )
-    return gate, FitOptions(rule=record["rule"], target=record["target"])
+    return gate, FitOptions(**record["options"])

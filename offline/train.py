@@ -98,7 +98,7 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
         optimizer,
         max_lr=[options.backbone_rate, options.head_rate],
         total_steps=options.epochs * len(batches),
-        pct_start=0.2,
+        pct_start=0.21,  # not 0.2, with which a run of five steps has a phase of none
     )
     averaged = AveragedModel(
         network,

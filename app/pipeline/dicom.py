@@ -11,13 +11,16 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
+from pydicom import config, dcmread
 from pydicom.dataset import FileDataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
 from pydicom.uid import UID
 
 from .errors import InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
 from .image import DecodedImage, require_finite_unit_range, require_usable_size
+
+# pydicom's warnings of invalid values quote them, and a log must not hold a patient's name.
+config.settings.reading_validation_mode = config.IGNORE
 
 ACCEPTED_MODALITIES: Final = frozenset({"CR", "DX"})
 #: CHEST is the standard's term (PS3.16 annex L); the others are what senders write for it.
@@ -62,6 +65,12 @@ def _require_chest_film(dataset: FileDataset) -> None:
     if view and view not in FRONTAL_VIEWS:
         raise UnsuitableImage(
             f"ViewPosition (0018,5101) is {_shown(view)}; only frontal views ({_listed(FRONTAL_VIEWS)}) are scored"
+        )
+    orientation = str((dataset.get("PatientOrientation") or [""])[0]).strip().upper()
+    if orientation.startswith(("A", "P")):  # PS3.3 C.7.6.1.1.1: rows run between front and back
+        raise UnsuitableImage(
+            "PatientOrientation (0020,0020) says that rows run between front and back: this is a lateral view, "
+            "and only frontal views are scored"
         )
     if dataset.get("PatientSpeciesDescription") or dataset.get("PatientSpeciesCodeSequence"):
         raise UnsuitableImage("PatientSpecies (0010,2201 or 0010,2202) is set: this is a film of an animal")

@@ -17,6 +17,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 #: A grey film that went through a colour JPEG strays by a few levels; a photograph by far more.
 MAX_COLOUR_SPREAD: Final = 12  # of 255
+TRANSPARENT: Final = "the image has transparent pixels, whose grey is undefined; flatten it first"
 
 
 def decode_raster(data: bytes, kind: SourceKind, max_pixels: int) -> DecodedImage:
@@ -39,6 +40,8 @@ def decode_raster(data: bytes, kind: SourceKind, max_pixels: int) -> DecodedImag
 
 def _grey(image: Image.Image) -> NDArray[np.float32]:
     """Grey in [0,1], shape (rows, columns); the divisor is the format's own full scale, never the image's maximum."""
+    if image.mode not in {"LA", "PA", "RGBA", "P"} and "transparency" in image.info:
+        raise UnsuitableImage(TRANSPARENT)
     if image.mode in {"1", "L"}:
         return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
     if image.mode in {"I;16", "I;16B", "I"}:  # PNG of 16 bits
@@ -46,7 +49,7 @@ def _grey(image: Image.Image) -> NDArray[np.float32]:
     if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
         rgba = np.asarray(image.convert("RGBA"))
         if rgba[..., 3].min() < 255:
-            raise UnsuitableImage("the image has transparent pixels, whose grey is undefined; flatten it first")
+            raise UnsuitableImage(TRANSPARENT)
         return _grey_of_colour(rgba[..., :3])
     if image.mode in {"P", "RGB", "CMYK", "YCbCr"}:
         return _grey_of_colour(np.asarray(image.convert("RGB")))

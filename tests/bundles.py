@@ -1,0 +1,89 @@
+"""Bundles of a network that has learnt nothing: small facts for tests of everything but the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit
+
+from app.pipeline.bundle import Golden, write_bundle
+from app.pipeline.gaussian import Gaussian
+from app.pipeline.labels import LABELS
+from app.pipeline.network import FEATURE_COUNT, INPUT_SIDE, ChestNetwork
+from app.pipeline.preprocess import PREPROCESSING
+
+#: Nats below, and above, which no image falls.
+ACCEPT_EVERYTHING = -1e15
+REJECT_EVERYTHING = 1e15
+
+
+def random_network(seed: int) -> ChestNetwork:
+    torch.manual_seed(seed)
+    return ChestNetwork(len(LABELS)).eval()
+
+
+def golden_images() -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (2, 1, INPUT_SIDE, INPUT_SIDE), dtype=np.uint8)
+
+
+def features_and_logits(network: ChestNetwork) -> tuple[np.ndarray, np.ndarray]:
+    with torch.inference_mode():
+        features, logits = network(torch.from_numpy(golden_images()).float() / 255)
+    return features.numpy().astype(np.float64), logits.numpy().astype(np.float64)
+
+
+def simple_gaussian(network: ChestNetwork) -> Gaussian:
+    """Mean of the golden images' features, and one standard deviation for all."""
+    features, _ = features_and_logits(network)
+    spread = float(features.std()) or 1.0
+    return Gaussian(features.mean(axis=0), np.eye(FEATURE_COUNT) * spread)
+
+
+def manifest_fields(threshold: float) -> dict[str, Any]:
+    return {
+        "findings": [
+            {
+                "name": name,
+                "operating_point": 0.5,
+                "sensitivity": None,
+                "specificity": None,
+                "calibration_positives": 0,
+                "auroc": None,
+            }
+            for name in LABELS
+        ],
+        "preprocessing": PREPROCESSING,
+        "gate": {
+            "n": 2,
+            "shrinkage": "lambda=1",
+            "threshold": threshold,
+            "threshold_rule": "held-out",
+            "target_false_rejection_rate": 0.05,
+            "calibration_n": 2,
+            "calibration_bound": 1.0,
+        },
+        "fitted_with": {"backend": "torch", "precision": "float32", "versions": {"torch": torch.__version__}},
+        "provenance": {
+            "data_sha256": "0" * 64,
+            "initial_weights": "random",
+            "seed": 0,
+            "epochs": 0,
+            "created": "2025-01-01T00:00:00Z",
+        },
+        "measured": None,
+    }
+
+
+def write_random_bundle(folder: Path, threshold: float, *, seed: int = 0, gaussian: Gaussian | None = None) -> Path:
+    """Write a bundle that verifies; a `gaussian` of another network gives one whose golden check must fail."""
+    network = random_network(seed)
+    own = simple_gaussian(network)
+    features, logits = features_and_logits(network)
+    golden = Golden(golden_images(), own.log_density(features), expit(logits), np.array([-2.0, -1.0]))
+    write_bundle(
+        folder, manifest_fields(threshold), network, gaussian or own, golden, {"MODEL_CARD.md": b"# A random network\n"}
+    )
+    return folder

@@ -1,0 +1,124 @@
+"""The bundle that is served, on real films."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.pipeline.labels import LABELS
+from tests.http.served import ROOT, Served, assert_accepted, assert_problem, encoded, run_command, serve
+
+BUNDLE = ROOT / "artifacts" / "default"
+FILMS = 30
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(BUNDLE, tmp_path_factory.mktemp("default") / "stderr.log") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def films(shared_data: Path) -> list[Path]:
+    """Held-out films, of other patients than those that the network and the gate have seen."""
+    folder = shared_data / "chest_xrays"
+    with (folder / "labels.csv").open(newline="") as table:
+        held_out = [row["Image Index"] for row in csv.DictReader(table) if row["split"] == "test"]
+    return [folder / "images" / name for name in held_out[:: len(held_out) // FILMS][:FILMS]]
+
+
+@pytest.fixture(scope="module")
+def accepted(default: Served, films: list[Path]) -> bytes:
+    """A real film that passes."""
+    for film in films:
+        if default.post(film.read_bytes()).status_code == 200:
+            return film.read_bytes()
+    raise AssertionError("no film passes")
+
+
+def test_check_bundle() -> None:
+    ended = run_command("check-bundle", str(BUNDLE))
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_most_real_films_pass(default: Served, films: list[Path]) -> None:
+    answers = [default.post(film.read_bytes()) for film in films]
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) <= {200, 422}
+    assert statuses.count(422) <= 7  # 1.5 of 30 are expected; 8 or more have a chance of 1 in 10,000
+    for answer in answers:
+        if answer.status_code == 200:
+            assert tuple(answer.json()["probabilities"]) == LABELS
+        else:
+            assert assert_problem(answer, 422)["title"] == "rejected as adversarial"
+
+
+def test_probabilities_differ_between_films(default: Served, films: list[Path]) -> None:
+    answers = [default.post(film.read_bytes()).json() for film in films[:10]]
+    vectors = np.array([list(answer["probabilities"].values()) for answer in answers if "probabilities" in answer])
+    assert (vectors.std(axis=0) > 1e-4).all()
+
+
+def test_noise_on_a_film_is_rejected(default: Served, accepted: bytes) -> None:
+    grey = np.asarray(Image.open(io.BytesIO(accepted)).convert("L"), dtype=np.float64)
+    noisy = np.clip(grey + np.random.default_rng(0).normal(0, 25, grey.shape), 0, 255).round().astype(np.uint8)
+    assert_problem(default.post(encoded(Image.fromarray(noisy))), 422)
+
+
+def test_a_jpeg_of_a_film_says_nearly_the_same(default: Served, accepted: bytes) -> None:
+    with Image.open(io.BytesIO(accepted)) as image:
+        as_jpeg = encoded(image.convert("L"), "JPEG", quality=95)
+    expected = assert_accepted(default.post(accepted))["probabilities"]
+    answer = assert_accepted(default.post(as_jpeg, "image/jpeg"))["probabilities"]
+    assert answer == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cr_chest_15bit_monochrome1",
+        "cr_chest_15bit_j2k_lossless",
+        "cr_chest_15bit_j2k_lossy",
+        "cr_chest_jpeg_baseline",
+        "dx_chest_no_finding",
+        "dx_chest_cardiomegaly",
+        "dx_chest_effusion",
+    ],
+)
+def test_a_real_chest_dicom_is_judged(default: Served, shared_data: Path, name: str) -> None:
+    response = default.post((shared_data / "dicom" / f"{name}.dcm").read_bytes(), "application/dicom")
+    assert response.status_code in {200, 422}, response.text
+    if response.status_code == 200:
+        assert response.json()["source_kind"] == "dicom"
+
+
+def test_lossless_compression_changes_nothing(default: Served, shared_data: Path) -> None:
+    plain, compressed = (
+        default.post((shared_data / "dicom" / f"cr_chest_15bit_{name}.dcm").read_bytes(), "application/dicom")
+        for name in ("monochrome1", "j2k_lossless")
+    )
+    assert plain.status_code == compressed.status_code
+    if plain.status_code == 200:
+        assert compressed.json()["probabilities"] == pytest.approx(plain.json()["probabilities"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dx_dog_thorax_monochrome1", "dx_ribcage_same_film"])
+def test_what_is_no_chest_film_is_refused(default: Served, shared_data: Path, name: str) -> None:
+    assert_problem(default.post((shared_data / "dicom" / f"{name}.dcm").read_bytes(), "application/dicom"), 400)
+
+
+def test_the_model_says_how_good_it_is(default: Served) -> None:
+    body = default.get("/v1/model").json()
+    assert body["measured"]["test_n"] > 100
+    assert 0.7 < body["measured"]["mean_auroc"] < 1
+    assert 0 <= body["measured"]["false_rejection_rate"] < 0.15
+    assert body["measured"]["detection_rate"]
+    assert body["measured"]["evasion_rate"]
+    assert any(finding["auroc"] is not None for finding in body["findings"])
+    assert body["gate"]["threshold_rule"] == "held-out"

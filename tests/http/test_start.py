@@ -1,0 +1,159 @@
+"""A bundle that does not verify, and a setting that cannot be meant, stop the start with a reason."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+from app.pipeline import bundle as bundle_format
+from tests.bundles import ACCEPT_EVERYTHING, random_network, simple_gaussian, write_random_bundle
+from tests.http.served import ROOT, START_SECONDS, clean_environment, command, run_command
+
+
+def _change_a_byte(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def _remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def _gaussian_of_another(folder: Path) -> None:
+    other = write_random_bundle(folder.parent / "other", ACCEPT_EVERYTHING, seed=1)
+    shutil.copy(other / "gaussian.safetensors", folder)
+
+
+def _gaussian_of_another_well_signed(folder: Path) -> None:
+    _gaussian_of_another(folder)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    del manifest["model_version"]
+    manifest["files"]["gaussian.safetensors"] = hashlib.sha256(
+        (folder / "gaussian.safetensors").read_bytes()
+    ).hexdigest()
+    signed = bundle_format._versioned(manifest)
+    (folder / "manifest.json").write_text(json.dumps(signed.model_dump(mode="json")))
+
+
+def _gaussian_of_another_under_this_ones_name(folder: Path) -> None:
+    write_random_bundle(folder, ACCEPT_EVERYTHING, gaussian=simple_gaussian(random_network(1)))
+
+
+def _lower_threshold(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["gate"]["threshold"] = -5.0
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _new_format(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 2}))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "network-byte": (_change_a_byte("network.safetensors"), "network.safetensors does not have the SHA-256"),
+    "gaussian-byte": (_change_a_byte("gaussian.safetensors"), "gaussian.safetensors does not have the SHA-256"),
+    "golden-byte": (_change_a_byte("golden.safetensors"), "golden.safetensors does not have the SHA-256"),
+    "card-byte": (_change_a_byte("MODEL_CARD.md"), "MODEL_CARD.md does not have the SHA-256"),
+    "no-network": (_remove("network.safetensors"), "network.safetensors is missing"),
+    "no-gaussian": (_remove("gaussian.safetensors"), "gaussian.safetensors is missing"),
+    "no-golden": (_remove("golden.safetensors"), "golden.safetensors is missing"),
+    "no-manifest": (_remove("manifest.json"), "manifest.json"),
+    "no-json": (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+    "threshold": (_lower_threshold, "changed after it was written"),
+    "new-format": (_new_format, "format_version"),
+    "gaussian-copied": (_gaussian_of_another, "gaussian.safetensors does not have the SHA-256"),
+    "gaussian-signed": (_gaussian_of_another_well_signed, "fitted on another network"),
+    "gaussian-renamed": (_gaussian_of_another_under_this_ones_name, "golden log densities"),
+}
+#: The server reads a bundle as check-bundle does; these differ in where they are found.
+DAMAGES_FOR_SERVER = ("network-byte", "no-gaussian", "no-manifest", "gaussian-signed", "gaussian-renamed")
+
+
+def _damaged(accepting_bundle: Path, folder: Path, damage: str) -> Path:
+    copy = folder / "bundle"
+    shutil.copytree(accepting_bundle, copy)
+    DAMAGES[damage][0](copy)
+    return copy
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_check_bundle_refuses(
+    accepting_bundle: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process: it reads many bundles, and the start of another takes longer than that."""
+    assert main(["check-bundle", str(_damaged(accepting_bundle, tmp_path, damage)), "--device", "cpu"]) == 1
+    told = capsys.readouterr()
+    assert DAMAGES[damage][1] in told.err
+    assert told.out == ""
+
+
+def test_the_command_check_bundle_refuses(accepting_bundle: Path, tmp_path: Path) -> None:
+    ended = run_command("check-bundle", str(_damaged(accepting_bundle, tmp_path, "network-byte")), "--device", "cpu")
+    assert ended.returncode == 1, ended.stderr
+    assert DAMAGES["network-byte"][1] in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("damage", DAMAGES_FOR_SERVER)
+def test_serve_refuses(accepting_bundle: Path, tmp_path: Path, damage: str) -> None:
+    folder = _damaged(accepting_bundle, tmp_path, damage)
+    ended = run_command("serve", "--bundle", str(folder), "--port", "0", "--device", "cpu")
+    assert ended.returncode == 1, ended.stderr
+    assert DAMAGES[damage][1] in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_check_bundle_passes_a_good_one(accepting_bundle: Path) -> None:
+    ended = run_command("check-bundle", str(accepting_bundle), "--device", "cpu")
+    assert ended.returncode == 0, ended.stderr
+    assert "densenet121-mgm-" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("CXR_MAX_BODYBYTES", "5", "unknown setting"),
+        ("CXR_MAX_WAITING", "many", "is not a int"),
+        ("CXR_MAX_WAITING", "0", "over 0"),
+        ("CXR_DEADLINE_SECONDS", "nan", "over 0"),
+    ],
+    ids=["typo", "word", "zero", "nan"],
+)
+def test_a_wrong_setting_is_named(accepting_bundle: Path, name: str, value: str, reason: str) -> None:
+    ended = subprocess.run(
+        command("serve", "--bundle", str(accepting_bundle), "--port", "0"),
+        cwd=ROOT,
+        env=clean_environment({name: value}),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert name in ended.stderr
+    assert reason in ended.stderr
+
+
+def test_a_port_that_is_taken_is_an_error(accepting_bundle: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = run_command("serve", "--bundle", str(accepting_bundle), "--port", str(port), "--device", "cpu")
+    assert ended.returncode != 0
+    assert os.strerror(errno.EADDRINUSE).lower() in ended.stderr.lower()

@@ -1,0 +1,77 @@
+"""The gate fitted in blocks is numpy's Gaussian, its threshold follows the rule, and a run remembers both."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+import offline.fit
+from offline.films import FilmsError
+from offline.fit import FitOptions, fit_gate, fit_gaussian, load_gate, load_network, moments_of, save_gate
+
+
+def features(n: int, seed: int = 0, d: int = 12) -> np.ndarray:
+    mixing = np.random.default_rng(99).normal(size=(d, d))
+    return (np.random.default_rng(seed).normal(size=(n, d)) @ mixing + 3).astype(np.float32)
+
+
+@pytest.mark.parametrize("block", [7, 100, 1024])
+def test_gaussian_is_numpys_whatever_the_block(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offline.fit, "BLOCK", block)
+    values = features(300)
+    gaussian, shrinkage = fit_gaussian(values, FitOptions(ridge=0.05))
+    covariance = np.cov(values.astype(np.float64), rowvar=False, bias=True) + 0.05 * np.eye(12)
+    oracle = multivariate_normal(values.astype(np.float64).mean(axis=0), covariance).logpdf(values[:9])
+    np.testing.assert_allclose(gaussian.log_density(values[:9]), oracle, rtol=1e-8)
+    assert shrinkage == "lambda=0.05"
+
+
+def test_ledoit_wolf_fits_fewer_films_than_features() -> None:
+    gaussian, shrinkage = fit_gaussian(features(8), FitOptions(covariance="ledoit-wolf"))
+    assert np.isfinite(gaussian.log_density(features(3))).all()
+    assert 0 < float(shrinkage.removeprefix("ledoit-wolf=")) <= 1
+
+
+def test_a_singular_covariance_is_an_error_with_its_remedy() -> None:
+    values = features(50)
+    values[:, 3] = 1
+    with pytest.raises(FilmsError, match="larger --lambda"):
+        fit_gaussian(values, FitOptions(ridge=0.0))
+
+
+def test_no_features() -> None:
+    with pytest.raises(FilmsError, match="no features"):
+        moments_of(np.zeros((0, 4), np.float32))
+
+
+def test_held_out_rule_rejects_less_than_asked_of_the_calibration_films() -> None:
+    gate = fit_gate(features(300), features(99, seed=1), FitOptions(target=0.05))
+    assert (np.diff(gate.calibration_scores) >= 0).all()
+    assert (gate.calibration_scores < gate.threshold.value).sum() == 4
+    assert gate.n == 300
+
+
+def test_too_few_held_out_films() -> None:
+    with pytest.raises(FilmsError, match="too few"):
+        fit_gate(features(300), features(10, seed=1), FitOptions(target=0.05))
+
+
+@pytest.mark.parametrize("rule", ["held-out", "training"])
+def test_a_run_remembers_its_gate(tmp_path: Path, rule: offline.fit.Rule) -> None:
+    options = FitOptions(rule=rule, target=0.1)
+    gate = fit_gate(features(300), features(99, seed=1), options)
+    save_gate(tmp_path, gate, options)
+    loaded, loaded_options = load_gate(tmp_path)
+    np.testing.assert_array_equal(loaded.gaussian.mean, gate.gaussian.mean)
+    np.testing.assert_array_equal(loaded.gaussian.cholesky_factor, gate.gaussian.cholesky_factor)
+    np.testing.assert_array_equal(loaded.calibration_scores, gate.calibration_scores)
+    assert (loaded.threshold, loaded.n, loaded.shrinkage) == (gate.threshold, gate.n, gate.shrinkage)
+    assert (loaded_options.rule, loaded_options.target) == (rule, 0.1)
+
+
+def test_a_run_without_its_parts(tmp_path: Path) -> None:
+    with pytest.raises(FilmsError, match="cxr-offline train"):
+        load_network(tmp_path)
+    with pytest.raises(FilmsError, match="cxr-offline fit"):
+        load_gate(tmp_path)

@@ -1,0 +1,69 @@
+"""The arrows go one way: app never imports offline, the pipeline imports nothing else of app, and nothing unpickles."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of the modules that a file imports, at any depth of it."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def identify(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", sources("app"), ids=identify)
+def test_app_never_imports_offline(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, "offline")]
+
+
+@pytest.mark.parametrize("path", sources("app/pipeline"), ids=identify)
+def test_the_pipeline_imports_neither_http_nor_the_rest_of_app(path: Path) -> None:
+    names = [name for name in imports(path) if name != "app"]
+    assert not [name for name in names if within(name, "app") and not within(name, "app.pipeline")]
+    assert not [name for name in names if within(name, "fastapi", "starlette", "uvicorn", "httpx", "prometheus_client")]
+    assert not [name for name in names if name in {"os.environ", "os.getenv"}]
+
+
+@pytest.mark.parametrize("path", sources("offline"), ids=identify)
+def test_offline_imports_only_the_pipeline_of_app(path: Path) -> None:
+    allowed = ("app.pipeline", "app.__version__")
+    assert not [name for name in imports(path) if within(name, "app") and name != "app" and not within(name, *allowed)]
+
+
+CODE = list(sources("app", "offline", "benchmarks", "scripts", "deploy", "artifacts", "tests"))
+
+
+@pytest.mark.parametrize("path", CODE, ids=identify)
+def test_nothing_unpickles_or_forces(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, "pickle", "dill", "cloudpickle", "joblib", "shelve")]
+    for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+        named = {word.arg: getattr(word.value, "value", None) for word in call.keywords}
+        where = f"line {call.lineno}"
+        if ast.unparse(call.func).split(".")[-1] in {"dcmread", "read_file"}:
+            assert named.get("force") is not True, where
+        assert named.get("allow_pickle") is not True, where
+        if ast.unparse(call.func) == "torch.load":
+            assert named.get("weights_only") is True, where

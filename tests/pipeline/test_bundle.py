@@ -1,0 +1,277 @@
+"""A bundle reads back as written; one altered byte, file, number or pairing is refused with the reason."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from scipy.special import expit
+
+from app.pipeline import LABELS, Bundle, ChestNetwork, Screener, Verdict, choose_device, read_bundle
+from app.pipeline.bundle import GAUSSIAN, GOLDEN, MANIFEST, MODEL_CARD, NETWORK, Golden, write_bundle
+from app.pipeline.errors import BundleError, NumericalError
+from app.pipeline.gaussian import Gaussian
+from app.pipeline.preprocess import PREPROCESSING
+
+TEXTS = {MODEL_CARD: b"# A model of noise\n", "report/index.html": b"<p>nothing</p>\n"}
+FILES = (NETWORK, GAUSSIAN, GOLDEN, *TEXTS)
+CPU = torch.device("cpu")
+
+
+def fields() -> dict[str, Any]:
+    """A manifest's fields but for those that ``write_bundle`` computes."""
+    finding = {
+        "operating_point": 0.5,
+        "sensitivity": None,
+        "specificity": 0.9,
+        "calibration_positives": 0,
+        "auroc": None,
+    }
+    return {
+        "findings": [{"name": name, **finding} for name in LABELS],
+        "preprocessing": dict(PREPROCESSING),
+        "gate": {
+            "n": 2000,
+            "shrinkage": "lambda=0.01",
+            "threshold": -1e9,
+            "threshold_rule": "held-out",
+            "target_false_rejection_rate": 0.05,
+            "calibration_n": 139,
+            "calibration_bound": 0.09,
+        },
+        "fitted_with": {"backend": "torch", "precision": "float32", "versions": {"torch": torch.__version__}},
+        "provenance": {"data_sha256": "0" * 64, "initial_weights": "none", "seed": 0, "epochs": 0, "created": "never"},
+        "measured": None,
+    }
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[ChestNetwork, Gaussian, Golden]:
+    torch.manual_seed(0)
+    generator = np.random.default_rng(0)
+    network = ChestNetwork(len(LABELS)).eval()
+    images = generator.integers(0, 256, (3, 1, 224, 224), dtype=np.uint8)
+    with torch.inference_mode():
+        features, logits = (output.numpy() for output in network(torch.from_numpy(images).float() / 255))
+    root = generator.normal(size=(1024, 1024))
+    gaussian = Gaussian(features[0].astype(np.float64), np.linalg.cholesky(root @ root.T / 1024 + 0.1 * np.eye(1024)))
+    golden = Golden(images, gaussian.log_density(features), expit(logits.astype(np.float64)), np.arange(139.0))
+    return network, gaussian, golden
+
+
+@pytest.fixture(scope="module")
+def written(parts: tuple[ChestNetwork, Gaussian, Golden], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "default"
+    write_bundle(folder, fields(), *parts, TEXTS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(written: Path) -> Bundle:
+    return read_bundle(written)
+
+
+@pytest.fixture
+def copy(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "copy"))
+
+
+def forge(folder: Path, **changes: Any) -> None:
+    """Rewrite the manifest as an adversary would: with digests and version that fit."""
+    content = json.loads((folder / MANIFEST).read_text())
+    for name in content["files"]:
+        if (folder / name).is_file():
+            content["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    content = {**content, **changes, "model_version": ""}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    content["model_version"] = f"densenet121-mgm-{digest[:12]}"
+    (folder / MANIFEST).write_text(json.dumps(content))
+
+
+def test_round_trip(bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Golden]) -> None:
+    network, gaussian, golden = parts
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(bundle.network.state_dict()[name], tensor, rtol=0, atol=0)
+    np.testing.assert_array_equal(bundle.gaussian.mean, gaussian.mean)
+    np.testing.assert_array_equal(bundle.gaussian.cholesky_factor, gaussian.cholesky_factor)
+    for name, array in vars(golden).items():
+        np.testing.assert_array_equal(getattr(bundle.golden, name), array)
+    assert not bundle.network.training
+    assert not any(parameter.requires_grad for parameter in bundle.network.parameters())
+    assert set(bundle.manifest.files) == set(FILES)
+    assert bundle.manifest.gate.threshold == -1e9
+
+
+def test_the_same_content_has_the_same_version_and_replaces_what_was_there(
+    bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Golden], copy: Path
+) -> None:
+    (copy / "left over").write_text("from an older bundle")
+    assert write_bundle(copy, fields(), *parts, TEXTS) == bundle.manifest
+    assert not (copy / "left over").exists()
+    other = write_bundle(copy, fields(), *parts, {**TEXTS, MODEL_CARD: b"other"})
+    assert other.model_version != bundle.manifest.model_version
+    assert [path.name for path in copy.parent.iterdir()] == ["copy"]  # nothing half-written stays
+
+
+def test_a_manifest_that_is_not_valid_is_not_written(
+    parts: tuple[ChestNetwork, Gaussian, Golden], tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match="surplus"):
+        write_bundle(tmp_path / "bundle", {**fields(), "surplus": 1}, *parts, TEXTS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_byte_changed(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[-1] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} does not have the SHA-256"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_missing(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing"):
+        read_bundle(copy)
+
+
+def test_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="holds no manifest"):
+        read_bundle(tmp_path)
+
+
+def test_an_edited_threshold(copy: Path) -> None:
+    content = json.loads((copy / MANIFEST).read_text())
+    content["gate"]["threshold"] = -1e12
+    (copy / MANIFEST).write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="was changed after it was written"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format_version": 1}'], ids=repr)
+def test_a_manifest_that_is_none(copy: Path, content: bytes) -> None:
+    (copy / MANIFEST).write_bytes(content)
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_bundle(copy)
+
+
+def swap_gaussian(folder: Path) -> dict[str, Any]:
+    save_file(load_file(folder / GAUSSIAN), folder / GAUSSIAN, metadata={"network_sha256": "f" * 64})
+    return {}
+
+
+def unpaired_gaussian(folder: Path) -> dict[str, Any]:
+    save_file(load_file(folder / GAUSSIAN), folder / GAUSSIAN)
+    return {}
+
+
+def narrow_gaussian(folder: Path) -> dict[str, Any]:
+    digest = hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
+    arrays = {"mean": np.zeros(8), "cholesky_factor": np.eye(8)}
+    save_file(arrays, folder / GAUSSIAN, metadata={"network_sha256": digest})
+    return {}
+
+
+def incomplete_gaussian(folder: Path) -> dict[str, Any]:
+    digest = hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
+    save_file({"mean": np.zeros(1024)}, folder / GAUSSIAN, metadata={"network_sha256": digest})
+    return {}
+
+
+def another_network(folder: Path) -> dict[str, Any]:
+    save_file({"weight": np.zeros(3)}, folder / NETWORK)
+    return {}
+
+
+def incomplete_golden(folder: Path) -> dict[str, Any]:
+    save_file({"images": np.zeros(3)}, folder / GOLDEN)
+    return {}
+
+
+def outside(folder: Path) -> dict[str, Any]:
+    secret = folder.parent / "secret"
+    secret.write_text("outside")
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    return {"files": {**files, "../secret": hashlib.sha256(secret.read_bytes()).hexdigest()}}
+
+
+def unlisted(folder: Path) -> dict[str, Any]:
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    return {"files": {name: digest for name, digest in files.items() if name != GOLDEN}}
+
+
+FORGED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
+    "Gaussian of another network": (swap_gaussian, "fitted on another network"),
+    "Gaussian that names no network": (unpaired_gaussian, "fitted on another network"),
+    "Gaussian of 8 features": (narrow_gaussian, "1024 features"),
+    "Gaussian without its factor": (incomplete_gaussian, f"{GAUSSIAN} cannot be used"),
+    "weights of something else": (another_network, "DenseNet-121"),
+    "golden outputs incomplete": (incomplete_golden, f"{GOLDEN} cannot be used"),
+    "path outside the folder": (outside, "outside the bundle"),
+    "required file not listed": (unlisted, f"does not list {GOLDEN}"),
+    "format_version 2": (lambda folder: {"format_version": 2}, "format_version 2 is not 1"),
+    "field that is not known": (lambda folder: {"surplus": 1}, "cannot be read"),
+    "other preprocessing": (lambda folder: {"preprocessing": {**PREPROCESSING, "side": 256}}, "preprocessing differs"),
+    "labels in another order": (
+        lambda folder: {"findings": json.loads((folder / MANIFEST).read_text())["findings"][::-1]},
+        "14 labels",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged(copy: Path, name: str) -> None:
+    change, words = FORGED[name]
+    forge(copy, **change(copy))
+    with pytest.raises(BundleError, match=words):
+        read_bundle(copy)
+
+
+def test_a_link_that_leads_outside(copy: Path, tmp_path: Path) -> None:
+    shutil.move(copy / MODEL_CARD, tmp_path / "card")
+    (copy / MODEL_CARD).symlink_to(tmp_path / "card")
+    with pytest.raises(BundleError, match="outside the bundle"):
+        read_bundle(copy)
+
+
+def test_golden_outputs_are_reproduced(bundle: Bundle) -> None:
+    Screener(bundle, CPU).require_golden()
+
+
+def test_golden_outputs_tell_another_gaussian(bundle: Bundle) -> None:
+    other = Gaussian(bundle.gaussian.mean + 1, bundle.gaussian.cholesky_factor)
+    with pytest.raises(BundleError, match="log densities differ"):
+        Screener(dataclasses.replace(bundle, gaussian=other), CPU).require_golden()
+
+
+def test_golden_outputs_tell_other_probabilities(bundle: Bundle) -> None:
+    golden = dataclasses.replace(bundle.golden, probabilities=bundle.golden.probabilities + 0.01)
+    with pytest.raises(BundleError, match="probabilities differ"):
+        Screener(dataclasses.replace(bundle, golden=golden), CPU).require_golden()
+
+
+def test_screening_judges_each_image_and_one_bad_image_harms_no_neighbour(bundle: Bundle) -> None:
+    images = torch.from_numpy(bundle.golden.images).float() / 255
+    images[1, 0, 5, 5] = torch.nan
+    first, bad, last = Screener(bundle, CPU).screen(images)
+    assert isinstance(bad, NumericalError)
+    for verdict, row in ((first, 0), (last, 2)):
+        assert isinstance(verdict, Verdict)
+        assert verdict.log_density == pytest.approx(bundle.golden.log_densities[row], abs=0.5)
+        np.testing.assert_allclose(verdict.probabilities, bundle.golden.probabilities[row], atol=1e-3)
+
+
+def test_a_gpu_that_is_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == CPU
+    with pytest.raises(BundleError, match="no GPU"):
+        choose_device("cuda")

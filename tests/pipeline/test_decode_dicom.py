@@ -1,0 +1,300 @@
+"""DICOM gives the pixels that the standard prescribes, and what is no frontal chest film is refused by its tag."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import Dataset, config, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.sequence import Sequence
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from app.pipeline import decode
+from app.pipeline.dicom import apply_window
+from app.pipeline.errors import ImageTooLarge, InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
+
+NAME, PATIENT_ID = "Doe^Jane", "MRN12345"
+MPEG2 = "1.2.840.10008.1.2.4.100"
+
+
+def stored12(signed: bool = False) -> NDArray[np.integer]:
+    """All 4096 values of 12 bits."""
+    values = np.arange(256 * 256).reshape(256, 256) % 4096
+    return (values - 2048).astype(np.int16) if signed else values.astype(np.uint16)
+
+
+def film(stored: NDArray[np.integer] | None = None, **tags: object) -> Dataset:
+    """A 12-bit DX chest film of nobody."""
+    pixels = stored12() if stored is None else stored
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
+    dataset.PatientName, dataset.PatientID = NAME, PATIENT_ID
+    dataset.Modality, dataset.BodyPartExamined, dataset.ViewPosition = "DX", "CHEST", "PA"
+    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated = 8 * pixels.itemsize
+    dataset.BitsStored = 8 if pixels.itemsize == 1 else 12
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+    for keyword, value in tags.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+def part10(dataset: Dataset) -> bytes:
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def pixels_of(dataset: Dataset) -> NDArray[np.float32]:
+    return decode(part10(dataset)).pixels
+
+
+# The real films
+
+
+def test_lossless_jpeg2000_is_the_raw_film_to_the_bit(shared_data: Path) -> None:
+    raw = decode((shared_data / "dicom/cr_chest_15bit_monochrome1.dcm").read_bytes())
+    j2k = decode((shared_data / "dicom/cr_chest_15bit_j2k_lossless.dcm").read_bytes())
+    assert raw.source_kind == "dicom"
+    np.testing.assert_array_equal(raw.pixels, j2k.pixels)
+
+
+def test_lossy_jpeg2000_is_close_to_the_raw_film(shared_data: Path) -> None:
+    raw = decode((shared_data / "dicom/cr_chest_15bit_monochrome1.dcm").read_bytes())
+    lossy = decode((shared_data / "dicom/cr_chest_15bit_j2k_lossy.dcm").read_bytes())
+    assert 0 < np.abs(raw.pixels - lossy.pixels).mean() < 0.01
+
+
+def test_monochrome1_is_windowed_then_inverted(shared_data: Path) -> None:
+    path = shared_data / "dicom/cr_chest_15bit_monochrome1.dcm"
+    stored = dcmread(path).pixel_array.astype(np.float64)
+    expected = 1 - np.clip((stored - 14999.5) / 29999 + 0.5, 0, 1)  # PS3.3 C.11.2.1.2.1
+    np.testing.assert_allclose(decode(path.read_bytes()).pixels, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dx_chest_no_finding", "dx_chest_cardiomegaly", "dx_chest_effusion"])
+def test_eight_bits_without_a_window_are_taken_as_they_are(shared_data: Path, name: str) -> None:
+    path = shared_data / f"dicom/{name}.dcm"
+    image = decode(path.read_bytes())
+    np.testing.assert_array_equal(image.pixels, dcmread(path).pixel_array.astype(np.float32) / np.float32(255))
+    assert "ViewPosition missing" in image.notes
+
+
+def test_jpeg_baseline(shared_data: Path) -> None:
+    path = shared_data / "dicom/cr_chest_jpeg_baseline.dcm"
+    np.testing.assert_allclose(decode(path.read_bytes()).pixels, dcmread(path).pixel_array / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("dx_ribcage_same_film", r"BodyPartExamined \(0018,0015\) is 'RIBCAGE'"),
+        ("dx_dog_thorax_monochrome1", "211 x 169"),
+    ],
+)
+def test_real_films_that_are_no_chest_films(shared_data: Path, name: str, words: str) -> None:
+    with pytest.raises(UnsuitableImage, match=words) as caught:
+        decode((shared_data / f"dicom/{name}.dcm").read_bytes())
+    assert "VeryGood" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm"])
+def test_other_modalities(name: str) -> None:
+    data = Path(get_testdata_file(name, download=False)).read_bytes()
+    with pytest.raises(UnsuitableImage, match=rf"Modality \(0008,0060\) is '{name[:2]}'"):
+        decode(data)
+
+
+# Windows, against pydicom
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize(("center", "width"), [(2048, 4096), (1000.5, 700), (3000, 2.5)])
+def test_window_equals_pydicoms(function: str, center: float, width: float) -> None:
+    dataset = film(WindowCenter=center, WindowWidth=width, VOILUTFunction=function)
+    with np.errstate(over="ignore"):  # pydicom's own sigmoid
+        oracle = apply_voi_lut(stored12(), dataset) / 4095
+    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
+
+
+def test_window_of_signed_values() -> None:
+    dataset = film(stored12(signed=True), WindowCenter=-100, WindowWidth=900)
+    oracle = (apply_voi_lut(stored12(signed=True), dataset) + 2048) / 4095
+    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
+
+
+def test_window_follows_the_modality_lut() -> None:
+    dataset = film(RescaleSlope=2.5, RescaleIntercept=-1000, RescaleType="US", WindowCenter=3000, WindowWidth=2000)
+    values = apply_modality_lut(stored12(), dataset)
+    oracle = (apply_voi_lut(values, dataset) + 1000) / (4095 * 2.5)
+    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
+
+
+def test_inversion_comes_last() -> None:
+    tags = {"WindowCenter": 1000, "WindowWidth": 700}
+    straight = pixels_of(film(**tags))
+    np.testing.assert_allclose(
+        pixels_of(film(PhotometricInterpretation="MONOCHROME1", **tags)), 1 - straight, atol=1e-6
+    )
+
+
+def test_the_first_of_several_windows() -> None:
+    one = pixels_of(film(WindowCenter=1000, WindowWidth=700))
+    image = decode(part10(film(WindowCenter=[1000, 2000], WindowWidth=[700, 4000])))
+    np.testing.assert_array_equal(image.pixels, one)
+    assert "the first of 2" in " ".join(image.notes)
+
+
+def test_a_voi_lut_takes_precedence_over_a_window() -> None:
+    table = (4095 * (np.arange(4096) / 4095) ** 2).astype(np.uint16)
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 12])
+    item.add_new("LUTData", "OW", table.tobytes())
+    dataset = film(WindowCenter=1000, WindowWidth=700, VOILUTSequence=Sequence([item]))
+    np.testing.assert_allclose(pixels_of(dataset), table[stored12()] / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1.0, 1.5, 4096.0])
+def test_linear_window_is_monotone_and_spans_the_unit_range(width: float) -> None:
+    result = apply_window(np.arange(-5000.0, 9000.0), 2048.0, width, "LINEAR")
+    assert result.min() == 0
+    assert result.max() == 1
+    assert (np.diff(result) >= 0).all()
+
+
+def test_twelve_bits_without_a_window_are_spread_over_their_percentiles() -> None:
+    image = decode(part10(film()))
+    low, high = np.percentile(stored12(), [0.5, 99.5])
+    np.testing.assert_allclose(image.pixels, np.clip((stored12() - low) / (high - low), 0, 1), atol=1e-6)
+    assert any("percentiles" in note for note in image.notes)
+
+
+@pytest.mark.parametrize("keyword", ["BodyPartExamined", "ViewPosition"])
+def test_a_missing_tag_is_noted(keyword: str) -> None:
+    assert f"{keyword} missing" in decode(part10(film(**{keyword: None}))).notes
+
+
+@pytest.mark.parametrize("view", ["PA", "AP"])
+@pytest.mark.parametrize("modality", ["CR", "DX"])
+def test_frontal_films_are_taken(modality: str, view: str) -> None:
+    assert pixels_of(film(Modality=modality, ViewPosition=view)).shape == (256, 256)
+
+
+# Refusals
+
+
+def without_pixels() -> Dataset:
+    return film(PixelData=None)
+
+
+def mpeg2() -> Dataset:
+    dataset = film(PixelData=encapsulate([b"\0" * 100]))
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = MPEG2
+    return dataset
+
+
+def colour() -> Dataset:
+    return film(
+        np.zeros((256, 768), np.uint8), Columns=256, SamplesPerPixel=3, PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+    )  # fmt: skip
+
+
+REFUSED: dict[str, tuple[Callable[[], Dataset], type[InputError], str]] = {
+    "mammogram": (lambda: film(Modality="MG"), UnsuitableImage, r"Modality \(0008,0060\) is 'MG'"),
+    "no modality": (lambda: film(Modality=None), UnsuitableImage, r"Modality \(0008,0060\) is absent"),
+    "hand": (lambda: film(BodyPartExamined="HAND"), UnsuitableImage, r"\(0018,0015\) is 'HAND'"),
+    "name in the body part": (lambda: film(BodyPartExamined="DOE JANE"), UnsuitableImage, r"\(0018,0015\)"),
+    "lateral": (lambda: film(ViewPosition="LL"), UnsuitableImage, r"ViewPosition \(0018,5101\) is 'LL'"),
+    "animal": (lambda: film(PatientSpeciesDescription="Canis lupus"), UnsuitableImage, r"\(0010,2201"),
+    "no pixels": (without_pixels, MalformedImage, r"PixelData \(7FE0,0010\) is absent"),
+    "MPEG2": (mpeg2, UnsupportedMedia, "transfer syntax MPEG2"),
+    "colour": (colour, UnsuitableImage, r"PhotometricInterpretation \(0028,0004\) is 'RGB'"),
+    "several frames": (
+        lambda: film(stored12()[:, :], NumberOfFrames=2, PixelData=stored12().tobytes() * 2),
+        UnsuitableImage,
+        r"NumberOfFrames \(0028,0008\)",
+    ),
+    "60000 rows": (lambda: film(Rows=60_000, Columns=60_000), ImageTooLarge, "60000 x 60000"),
+    "fewer pixels than claimed": (lambda: film(Rows=300, Columns=300), MalformedImage, "damaged or cut short"),
+    "no rows": (lambda: film(Rows=None), MalformedImage, r"Rows \(0028,0010\)"),
+    "zero columns": (lambda: film(Columns=0), MalformedImage, r"Columns \(0028,0011\)"),
+    "thumbnail": (lambda: film(stored12()[:100, :100].copy()), UnsuitableImage, "at least 224"),
+    "constant": (lambda: film(np.full((256, 256), 9, np.uint8)), UnsuitableImage, "one value"),
+    "constant of 12 bits": (lambda: film(np.full((256, 256), 9, np.uint16)), UnsuitableImage, "too little range"),
+    "window above every pixel": (lambda: film(WindowCenter=60000, WindowWidth=2), UnsuitableImage, "one value"),
+    "zero width": (lambda: film(WindowCenter=100, WindowWidth=0), MalformedImage, r"WindowWidth \(0028,1051\)"),
+    "negative width": (lambda: film(WindowCenter=100, WindowWidth=-5), MalformedImage, r"WindowWidth \(0028,1051\)"),
+    "zero width, exact": (
+        lambda: film(WindowCenter=100, WindowWidth=0, VOILUTFunction="LINEAR_EXACT"),
+        MalformedImage,
+        r"WindowWidth \(0028,1051\)",
+    ),
+    "unknown function": (
+        lambda: film(WindowCenter=100, WindowWidth=9, VOILUTFunction="CUBIC"),
+        MalformedImage,
+        r"VOILUTFunction \(0028,1056\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    make, error, words = REFUSED[name]
+    with pytest.raises(error, match=words) as caught:
+        decode(part10(make()))
+    assert type(caught.value) is error
+    shown = str(caught.value).upper()
+    assert "DOE" not in shown
+    assert "JANE" not in shown
+    assert PATIENT_ID not in shown
+
+
+@pytest.mark.filterwarnings("ignore:.*value.*:UserWarning")
+@pytest.mark.parametrize("keyword", ["WindowWidth", "WindowCenter"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_window_that_is_no_number(keyword: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config.settings, "_writing_validation_mode", config.IGNORE)
+    window = {"WindowCenter": "100", "WindowWidth": "100", keyword: value}
+    with pytest.raises(MalformedImage):
+        decode(part10(film(**window)))
+
+
+@pytest.mark.parametrize("kept", [0.999, 0.5, 0.01], ids=lambda part: f"{part:.1%} of the file")
+def test_truncated(kept: float) -> None:
+    data = part10(film())
+    with pytest.raises(MalformedImage) as caught:
+        decode(data[: max(140, int(kept * len(data)))])
+    assert "Doe" not in str(caught.value)
+
+
+def test_a_data_set_without_a_part_10_header_is_not_guessed_at() -> None:
+    with pytest.raises(MalformedImage, match="DICM"):
+        decode(part10(film())[132:])
+
+
+def test_an_animal_is_refused_at_any_size(shared_data: Path) -> None:
+    """The dog's film is small; enlarged to a usable size its tags still say THORAX, and nothing of a species."""
+    dog = dcmread(shared_data / "dicom/dx_dog_thorax_monochrome1.dcm")
+    assert not dog.get("PatientSpeciesDescription")
+    enlarged = np.kron(dog.pixel_array, np.ones((2, 2), dog.pixel_array.dtype))
+    dog.Rows, dog.Columns = enlarged.shape
+    dog.PixelData = enlarged.tobytes()
+    dog.PatientSpeciesDescription = "Canis lupus familiaris"
+    with pytest.raises(UnsuitableImage, match="animal"):
+        decode(part10(dog))

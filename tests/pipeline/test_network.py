@@ -1,0 +1,59 @@
+"""The network is torchvision's DenseNet-121 with mean and deviation inside and its last pooling exposed."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import densenet121
+
+from app.pipeline.network import FEATURE_COUNT, IMAGENET_MEAN, IMAGENET_STD, ChestNetwork, LogitsOnly
+
+
+@pytest.fixture(scope="module")
+def network() -> ChestNetwork:
+    torch.manual_seed(0)
+    return ChestNetwork(14).eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.rand((2, 1, 224, 224), generator=torch.Generator().manual_seed(1))
+
+
+def test_features_and_logits_are_torchvisions(network: ChestNetwork, images: Tensor) -> None:
+    oracle = densenet121(weights=None)
+    oracle.features.load_state_dict(network.features.state_dict())
+    oracle.classifier = nn.Identity()
+    oracle.eval()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.inference_mode():
+        expected = oracle((images.expand(-1, 3, -1, -1) - mean) / std)
+        features, logits = network(images)
+        expected_logits = expected @ network.classifier.weight.T + network.classifier.bias
+    assert features.shape == (2, FEATURE_COUNT)
+    assert logits.shape == (2, 14)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits, expected_logits, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_load_into_another(network: ChestNetwork, images: Tensor) -> None:
+    other = ChestNetwork(14).eval()
+    other.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(other(images[:1]), network(images[:1]), rtol=0, atol=0)
+
+
+def test_another_number_of_labels_does_not_load(network: ChestNetwork) -> None:
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        ChestNetwork(13).load_state_dict(network.state_dict())
+
+
+def test_logits_only(network: ChestNetwork, images: Tensor) -> None:
+    with torch.inference_mode():
+        torch.testing.assert_close(LogitsOnly(network)(images[:1]), network(images[:1])[1])
+
+
+def test_gradients_reach_the_pixels(network: ChestNetwork, images: Tensor) -> None:
+    pixels = images[:1].clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(LogitsOnly(network)(pixels).sum(), pixels)
+    assert gradient.shape == pixels.shape
+    assert gradient.abs().max() > 0

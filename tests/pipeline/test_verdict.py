@@ -1,0 +1,44 @@
+"""An image is rejected strictly below the threshold, and a rejected or unjudged one has no probabilities."""
+
+import numpy as np
+import pytest
+
+from app.pipeline.errors import NumericalError
+from app.pipeline.verdict import judge
+
+LOGITS = np.linspace(-200, 200, 14).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("log_density", "accepted"), [(-10.1, False), (np.nextafter(-10.0, -11.0), False), (-10.0, True), (-9.9, True)]
+)
+def test_threshold(log_density: float, accepted: bool) -> None:
+    verdict = judge(float(log_density), LOGITS, -10.0)
+    assert verdict.accepted is accepted
+    assert (verdict.probabilities is not None) is accepted
+
+
+def test_probabilities_are_the_sigmoid_in_float64() -> None:
+    logits = np.array([-1.5, 0.0, 2.0], np.float32)
+    probabilities = judge(0.0, logits, -1.0).probabilities
+    assert probabilities is not None
+    assert probabilities.dtype == np.float64
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-logits.astype(np.float64))), rtol=1e-12)
+
+
+def test_extreme_logits_stay_in_the_unit_range() -> None:
+    probabilities = judge(0.0, LOGITS, -1.0).probabilities
+    assert probabilities is not None
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
+
+
+@pytest.mark.parametrize("log_density", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_no_verdict(log_density: float) -> None:
+    with pytest.raises(NumericalError):
+        judge(log_density, LOGITS, 0.0)
+
+
+@pytest.mark.parametrize("log_density", [-1.0, 1.0], ids=["below", "above"])
+def test_a_logit_that_is_not_finite_is_no_verdict(log_density: float) -> None:
+    with pytest.raises(NumericalError):
+        judge(log_density, np.array([0.0, np.nan]), 0.0)

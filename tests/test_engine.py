@@ -1,0 +1,283 @@
+"""The engine with a screener that does as it is told: one image never fails, delays or hangs its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import Tensor
+
+from app.engine import DeadlinePassed, Engine, InferenceFailed, NotReady, Overloaded, Screened
+from app.metrics import Metrics
+from app.pipeline import Screener, Verdict
+from app.pipeline.errors import BundleError, MalformedImage, NumericalError
+from app.settings import Settings
+
+SECONDS = 10.0
+Rule = Callable[[list[int]], None]
+
+
+def film(mark: int) -> bytes:
+    """A PNG whose brightest grey is `mark`, by which the screener knows it."""
+    ramp = np.linspace(0, mark, 224 * 224).round().astype(np.uint8).reshape(224, 224)
+    buffer = io.BytesIO()
+    Image.fromarray(ramp).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class ToldScreener:
+    """Keeps the batches that it was given; waits while `gate` is down; `rule` may raise."""
+
+    def __init__(self, rule: Rule = lambda marks: None, not_finite: frozenset[int] = frozenset()) -> None:
+        self.rule = rule
+        self.not_finite = not_finite
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.golden_error: BundleError | None = None
+
+    def require_golden(self) -> None:
+        if self.golden_error:
+            raise self.golden_error
+
+    def screen(self, images: Tensor) -> list[Verdict | NumericalError]:
+        marks = [round(float(image.max()) * 255) for image in images]
+        self.batches.append(marks)
+        self.entered.set()
+        assert self.gate.wait(SECONDS)
+        self.rule(marks)
+        return [
+            NumericalError("not finite") if mark in self.not_finite else Verdict(True, float(mark), np.full(14, 0.5))
+            for mark in marks
+        ]
+
+
+class Bench:
+    """An engine whose device is held by film 10 until `release`."""
+
+    def __init__(self, screener: ToldScreener, **settings: Any) -> None:
+        self.screener = screener
+        self.metrics = Metrics()
+        chosen = Settings(**{"decode_threads": 1, "deadline_seconds": SECONDS, "drain_seconds": 5, **settings})
+        self.engine = Engine(cast(Screener, screener), chosen, self.metrics)
+        self.submitted = 0
+
+    def submit(self, mark: int) -> asyncio.Task[Screened]:
+        self.submitted += 1
+        return asyncio.create_task(self.engine.screen(film(mark)))
+
+    async def hold(self) -> asyncio.Task[Screened]:
+        self.screener.gate.clear()
+        task = self.submit(10)
+        assert await asyncio.to_thread(self.screener.entered.wait, SECONDS)
+        return task
+
+    async def queued(self) -> None:
+        """Until all that was submitted is decoded and waits for the device."""
+        for _ in range(1000):
+            done = self.metrics.registry.get_sample_value("cxr_stage_seconds_count", {"stage": "preprocess"})
+            if done == self.submitted:
+                await asyncio.sleep(0.05)
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("not decoded in time")
+
+    def release(self) -> None:
+        self.screener.gate.set()
+
+    @property
+    def waiting(self) -> float | None:
+        return self.metrics.registry.get_sample_value("cxr_waiting_requests")
+
+
+@asynccontextmanager
+async def running(screener: ToldScreener, **settings: Any) -> AsyncIterator[Bench]:
+    bench = Bench(screener, **settings)
+    bench.engine.start()
+    try:
+        yield bench
+    finally:
+        bench.release()
+        await asyncio.to_thread(bench.engine.stop)
+
+
+async def outcomes(*tasks: asyncio.Task[Screened]) -> list[float | type[BaseException]]:
+    """Each film's log density (its mark), or the type of its error."""
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), SECONDS)
+    return [type(result) if isinstance(result, BaseException) else result.verdict.log_density for result in results]
+
+
+def test_films_that_wait_form_one_batch() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener()) as bench:
+            tasks = [await bench.hold(), *(bench.submit(mark) for mark in (20, 30, 40))]
+            await bench.queued()
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20, 30, 40]
+            assert bench.screener.batches == [[10], [20, 30, 40]]
+            assert bench.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_is_no_larger_than_its_limit() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener(), max_batch=2) as bench:
+            tasks = [await bench.hold(), *(bench.submit(mark) for mark in (20, 30, 40))]
+            await bench.queued()
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20, 30, 40]
+            assert bench.screener.batches == [[10], [20, 30], [40]]
+
+    asyncio.run(scenario())
+
+
+def test_a_poisonous_film_fails_alone() -> None:
+    def rule(marks: list[int]) -> None:
+        if 30 in marks:
+            raise RuntimeError("CUDA error")
+
+    async def scenario() -> None:
+        async with running(ToldScreener(rule)) as bench:
+            tasks = [await bench.hold(), *(bench.submit(mark) for mark in (20, 30, 40))]
+            await bench.queued()
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20, InferenceFailed, 40]
+            assert bench.screener.batches == [[10], [20, 30, 40], [20], [30], [40]]
+            assert await outcomes(bench.submit(50)) == [50]
+
+    asyncio.run(scenario())
+
+
+def test_a_device_that_fails_once_costs_nobody_an_answer() -> None:
+    def rule(marks: list[int]) -> None:
+        if len(marks) > 1:
+            raise MemoryError
+
+    async def scenario() -> None:
+        async with running(ToldScreener(rule)) as bench:
+            tasks = [await bench.hold(), *(bench.submit(mark) for mark in (20, 30))]
+            await bench.queued()
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20, 30]
+            assert bench.screener.batches == [[10], [20, 30], [20], [30]]
+
+    asyncio.run(scenario())
+
+
+def test_a_result_that_is_not_finite_is_its_own_films_error() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener(not_finite=frozenset({30}))) as bench:
+            tasks = [await bench.hold(), *(bench.submit(mark) for mark in (20, 30, 40))]
+            await bench.queued()
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20, NumericalError, 40]
+            assert bench.screener.batches == [[10], [20, 30, 40]]
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_film_never_runs_and_its_neighbours_are_answered() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener()) as bench:
+            tasks = [await bench.hold(), *(bench.submit(mark) for mark in (20, 30, 40))]
+            await bench.queued()
+            tasks[2].cancel()
+            await asyncio.sleep(0.05)
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20, asyncio.CancelledError, 40]
+            assert bench.screener.batches == [[10], [20, 40]]
+            assert bench.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_film_cancelled_while_it_runs_stops_nothing() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener()) as bench:
+            held = await bench.hold()
+            held.cancel()
+            next_one = bench.submit(20)
+            await bench.queued()
+            bench.release()
+            assert await outcomes(held, next_one) == [asyncio.CancelledError, 20]
+
+    asyncio.run(scenario())
+
+
+def test_an_expired_film_never_runs() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener(), deadline_seconds=0.5) as bench:
+            tasks = [await bench.hold(), bench.submit(20)]
+            assert await outcomes(*tasks) == [DeadlinePassed, DeadlinePassed]
+            bench.release()
+            assert await outcomes(bench.submit(30)) == [30]
+            assert bench.screener.batches == [[10], [30]]
+            assert bench.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_film_that_cannot_be_decoded_never_reaches_the_device() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener()) as bench:
+            with pytest.raises(MalformedImage):
+                await bench.engine.screen(film(20)[:200])
+            assert bench.screener.batches == []
+            assert bench.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_more_than_may_wait_are_refused_at_once() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener(), max_waiting=2) as bench:
+            tasks = [await bench.hold(), bench.submit(20)]
+            await bench.queued()
+            with pytest.raises(Overloaded):
+                bench.engine.admit()
+            assert await outcomes(bench.submit(30)) == [Overloaded]
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20]
+            bench.engine.admit()
+
+    asyncio.run(scenario())
+
+
+def test_stop_finishes_what_was_admitted_and_refuses_the_rest() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener()) as bench:
+            tasks = [await bench.hold(), bench.submit(20)]
+            await bench.queued()
+            stopping = asyncio.create_task(asyncio.to_thread(bench.engine.stop))
+            await asyncio.sleep(0.1)
+            with pytest.raises(NotReady):
+                bench.engine.admit()
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20]
+            await stopping
+            assert not bench.engine.ready
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_accepted_before_the_start_or_after_a_failed_one() -> None:
+    screener = ToldScreener()
+    screener.golden_error = BundleError("golden")
+    bench = Bench(screener)
+    with pytest.raises(NotReady):
+        bench.engine.admit()
+    with pytest.raises(BundleError):
+        bench.engine.start()
+    assert not bench.engine.ready
+    with pytest.raises(NotReady):
+        bench.engine.admit()
+    bench.engine.stop()
