@@ -32,6 +32,7 @@ RUN groupadd --gid 10001 cxr \
 # Caches of libraries go to /tmp, the one place that is writable under a read-only root.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    OMP_WAIT_POLICY=PASSIVE \
     PYTHONDONTWRITEBYTECODE=1 \
     XDG_CACHE_HOME=/tmp/cache \
     TORCHINDUCTOR_CACHE_DIR=/tmp/inductor
