@@ -1,6 +1,6 @@
 """Between the HTTP surface and the pipeline: admission, decoding in threads, batches on one device.
 
-    submit -> admitted? -> decode (threads) -> ready queue -> one device thread takes all that waits -> future
+    screen -> admitted? -> read the body -> decode (threads) -> ready queue -> one device thread takes all that waits -> future
 
 Each item has its own future. A cancelled or expired item is dropped when it is taken; a batch that fails
 is run again item by item, so that one image never fails or delays its neighbours beyond its own turn.
@@ -13,6 +13,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -111,13 +112,19 @@ class Engine:
         if self._waiting >= self._settings.max_waiting:
             raise Overloaded(f"{self._waiting} requests wait already; try again shortly")
 
-    async def screen(self, data: bytes) -> Screened:
-        """Decode and judge one film.
+    async def screen(self, read: Callable[[], Awaitable[bytes]]) -> Screened:
+        """Admit a request, then read, decode and judge its film, all within one deadline.
+
+        Parameters
+        ----------
+        read : callable
+            Gives the bytes of the film. It is called once there is a place, so that the bodies held in
+            memory are bounded, and is cut off at the deadline, so that a slow sender cannot keep a place.
 
         Raises
         ------
         InputError, NumericalError
-            From the pipeline.
+            From the pipeline, and whatever `read` raises.
         NotReady, Overloaded, DeadlinePassed, InferenceFailed
         """
         self.admit()
@@ -126,7 +133,7 @@ class Engine:
         self._metrics.waiting.set(self._waiting)
         try:
             async with asyncio.timeout(self._settings.deadline_seconds):
-                decoding = self._decoders.submit(self._decode, data)
+                decoding = self._decoders.submit(self._decode, await read())
                 image, tensor = await asyncio.wrap_future(decoding)
                 item = _Item(tensor, expires)
                 self._ready_items.put(item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -60,6 +60,15 @@ class ToldScreener:
         ]
 
 
+def given(data: bytes) -> Callable[[], Awaitable[bytes]]:
+    """A body that is there already."""
+
+    async def read() -> bytes:
+        return data
+
+    return read
+
+
 class Bench:
     """An engine whose device is held by film 10 until `release`."""
 
@@ -72,7 +81,7 @@ class Bench:
 
     def submit(self, mark: int) -> asyncio.Task[Screened]:
         self.submitted += 1
-        return asyncio.create_task(self.engine.screen(film(mark)))
+        return asyncio.create_task(self.engine.screen(given(film(mark))))
 
     async def hold(self) -> asyncio.Task[Screened]:
         self.screener.gate.clear()
@@ -230,7 +239,7 @@ def test_a_film_that_cannot_be_decoded_never_reaches_the_device() -> None:
     async def scenario() -> None:
         async with running(ToldScreener()) as bench:
             with pytest.raises(MalformedImage):
-                await bench.engine.screen(film(20)[:200])
+                await bench.engine.screen(given(film(20)[:200]))
             assert bench.screener.batches == []
             assert bench.waiting == 0
 
@@ -281,3 +290,17 @@ def test_nothing_is_accepted_before_the_start_or_after_a_failed_one() -> None:
     with pytest.raises(NotReady):
         bench.engine.admit()
     bench.engine.stop()
+
+
+def test_a_slow_sender_gives_up_its_place_at_the_deadline() -> None:
+    async def scenario() -> None:
+        async def never() -> bytes:
+            await asyncio.sleep(60)
+            return b""
+
+        async with running(ToldScreener(), max_waiting=1, deadline_seconds=0.2) as bench:
+            with pytest.raises(DeadlinePassed):
+                await bench.engine.screen(never)
+            assert bench.waiting == 0
+
+    asyncio.run(scenario())

@@ -83,8 +83,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
     )
     async def score(request: Request) -> Response:
         """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial"."""
-        engine.admit()
-        screened = await engine.screen(await read_film(request, settings.max_body_bytes))
+        screened = await engine.screen(lambda: read_film(request, settings.max_body_bytes))
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.log_density_margin.observe(verdict.log_density - manifest.gate.threshold)
         decision = "accepted" if verdict.accepted else "rejected"
