@@ -34,12 +34,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _load(settings: Settings) -> Screener:
-    return Screener(read_bundle(settings.bundle), choose_device(settings.device))
+    """The bundle on its device, proven there."""
+    screener = Screener(read_bundle(settings.bundle), choose_device(settings.device))
+    screener.require_golden()
+    return screener
 
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     configure_logging()
-    application = create_application(_load(settings), settings)
+    screener = _load(settings)
+    screener.warm_up(settings.max_batch)
+    application = create_application(screener, settings)
     uvicorn.run(
         application,
         host=parsed.host,
@@ -54,7 +59,6 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
 
 def _score(parsed: argparse.Namespace, settings: Settings) -> int:
     screener = _load(settings)
-    screener.require_golden()
     failed = False
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
@@ -76,7 +80,6 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
 
 def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
     screener = _load(settings)
-    screener.require_golden()
     manifest = screener.bundle.manifest
     print(
         f"{settings.bundle}: {manifest.model_version} verifies, and reproduces its golden outputs on {screener.device}"

@@ -26,7 +26,7 @@ class Settings:
     max_body_bytes: int = 64 * 1024 * 1024
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_waiting: int = 64  # requests admitted and not yet answered; more are told 503
-    max_batch: int = 16
+    max_batch: int = 8
     decode_threads: int = 2
     deadline_seconds: float = 30.0
     drain_seconds: int = 30

@@ -6,6 +6,7 @@ import html
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -33,6 +34,7 @@ REJECTED_DETAIL = (
     "the image's features are unlike those of clean chest films, so no probabilities are given; "
     "do not retry, let a person look at the film"
 )
+_PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "schema": {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
@@ -73,10 +75,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
     @application.post(
         "/v1/score",
         response_model=Accepted,
-        responses={
-            status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": meaning}
-            for status, meaning in _described_statuses().items()
-        },
+        responses={status: {**_PROBLEM, "description": meaning} for status, meaning in _described_statuses().items()},
         openapi_extra={
             "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}}
         },
@@ -121,7 +120,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         """The process is alive."""
         return Status(status="alive")
 
-    @application.get("/readyz", responses={503: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}}})
+    @application.get("/readyz", responses={503: {**_PROBLEM, "description": "not ready"}})
     async def readyz() -> Status:
         """The bundle verified, and its golden outputs were reproduced on this device."""
         if not engine.ready:
@@ -133,7 +132,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         """Metrics for Prometheus. Operators only: differences of sums reveal scores."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @application.get("/problems/{slug}", response_class=HTMLResponse)
+    @application.get("/problems/{slug}", response_class=HTMLResponse, include_in_schema=False)
     async def problem(slug: str) -> HTMLResponse:
         """What a problem type means, and what to do."""
         if slug not in PROBLEMS:
@@ -156,7 +155,7 @@ def _handle_errors(application: FastAPI, metrics: Metrics) -> None:
     async def of_starlette(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "malformed-request")
-        return problem_response(request, slug, PROBLEMS[slug].meaning)
+        return problem_response(request, slug, PROBLEMS[slug].meaning, error.headers)  # Allow, of a 405
 
     async def of_validation(request: Request, _: Exception) -> Response:
         # FastAPI's own answer is 422, which here means one thing only.

@@ -70,7 +70,10 @@ async def _film_of_form(request: Request, limit: int) -> bytes:
     part = form.get("file")
     if not isinstance(part, UploadFile):
         raise HttpError("malformed-request", "the multipart body has no file part named 'file'")
-    return await part.read()
+    film = await part.read()
+    if len(film) > limit - MULTIPART_OVERHEAD_BYTES:
+        raise _too_large(limit - MULTIPART_OVERHEAD_BYTES)
+    return film
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:

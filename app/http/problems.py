@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,7 +100,9 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
 }
 
 
-def problem_response(request: Request, slug: str, detail: str) -> JSONResponse:
+def problem_response(
+    request: Request, slug: str, detail: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     """A problem as ``application/problem+json``."""
     problem = PROBLEMS[slug]
     request_id = request.state.request_id
@@ -114,5 +117,5 @@ def problem_response(request: Request, slug: str, detail: str) -> JSONResponse:
         },
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.retry else None,
+        headers={**(headers or {}), **({"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.retry else {})},
     )

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import config, dcmread
 from pydicom.dataset import FileDataset
+from pydicom.filereader import read_dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, UID_dictionary
 
 from .errors import InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
 from .image import DecodedImage, require_finite_unit_range, require_usable_size
@@ -29,12 +30,23 @@ FRONTAL_VIEWS: Final = frozenset({"PA", "AP"})
 #: Percentiles of the stored values that stand in for a missing window in films of more than 8 bits.
 MISSING_WINDOW_PERCENTILES: Final = (0.5, 99.5)
 
+#: Terms that a message may repeat: modalities (PS3.3 C.7.3.1.1.1), body parts (PS3.16 annex L), views and photometric
+#: interpretations. Anything else might be somebody's name in the wrong tag.
+SHOWN_TERMS: Final = frozenset(
+    "CR DX MG CT MR US XA RF NM PT OT SC SR PX IO ES GM SM RG DR "
+    "CHEST THORAX LUNG LUNGS RIB RIBCAGE RIBS ABDOMEN PELVIS SKULL HEAD NECK SPINE CSPINE TSPINE LSPINE SHOULDER CLAVICLE "
+    "HUMERUS ELBOW FOREARM WRIST HAND FINGER HIP FEMUR KNEE LEG ANKLE FOOT TOE BREAST HEART STERNUM SCAPULA EXTREMITY "
+    "WHOLEBODY LATERAL LL RL LLD RLD LLO RLO RAO LAO RPO LPO OBLIQUE LAT "
+    "RGB MONOCHROME1 MONOCHROME2 YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT".split(" ")
+) | {"PALETTE COLOR"}
+
 FloatImage = NDArray[np.float64]
 
 
 def decode_dicom(data: bytes, max_pixels: int) -> DecodedImage:
     """Decode a DICOM film; see ``decode`` for arguments and errors."""
     try:
+        _require_supported_syntax(data)
         dataset = dcmread(io.BytesIO(data))  # never force=True: a file without a header is not guessed at
         _require_chest_film(dataset)
         _require_readable(dataset, max_pixels)
@@ -80,11 +92,6 @@ def _require_readable(dataset: FileDataset, max_pixels: int) -> None:
     """Check everything that the header tells before a pixel is decompressed."""
     if "PixelData" not in dataset:
         raise MalformedImage("PixelData (7FE0,0010) is absent; send the instance with its pixels")
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is None:
-        raise MalformedImage("TransferSyntaxUID (0002,0010) is absent; send a Part 10 file with its meta header")
-    if not _has_decoder(syntax):
-        raise UnsupportedMedia(f"transfer syntax {syntax.name} is not supported; send it as Explicit VR Little Endian")
     samples = dataset.get("SamplesPerPixel", 1)
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
     if samples != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2"}:
@@ -98,6 +105,22 @@ def _require_readable(dataset: FileDataset, max_pixels: int) -> None:
         if not dataset.get(keyword):
             raise MalformedImage(f"{keyword} ({tag}) is absent or zero")
     require_usable_size(int(dataset.Rows), int(dataset.Columns), max_pixels)
+
+
+def _require_supported_syntax(data: bytes) -> None:
+    """Read the file meta header alone (PS3.10 section 7.1), since what follows may be compressed as a whole."""
+    stream = io.BytesIO(data)
+    stream.seek(132)
+    meta = read_dataset(
+        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 0x0002
+    )
+    syntax = meta.get("TransferSyntaxUID")
+    if not syntax:
+        raise MalformedImage("TransferSyntaxUID (0002,0010) is absent; send a Part 10 file with its meta header")
+    # A deflated data set would be inflated whole before any limit could be checked: 64 MiB can hold 64 GiB.
+    if syntax == DeflatedExplicitVRLittleEndian or not _has_decoder(syntax):
+        name = syntax.name if syntax in UID_dictionary else "that is not in the standard"
+        raise UnsupportedMedia(f"transfer syntax {name} is not supported; send it as Explicit VR Little Endian")
 
 
 def _has_decoder(syntax: UID) -> bool:
@@ -192,8 +215,10 @@ def _of_several(count: int) -> str:
 
 
 def _shown(value: str) -> str:
-    """A tag's value for a message: only short code strings, so that free text (a name in the wrong tag) never leaks."""
-    return f"'{value}'" if value and len(value) <= 16 and value.replace("_", "").isalnum() else "absent or no code"
+    """A tag's value for a message, if it is a term of the standard: a name in the wrong tag must never leak."""
+    if not value:
+        return "absent"
+    return f"'{value}'" if value in SHOWN_TERMS else "a value that is not accepted here"
 
 
 def _listed(values: frozenset[str]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .bundle import Bundle
 from .errors import BundleError, NumericalError
+from .network import INPUT_SIDE
 from .verdict import Verdict, judge
 
 #: The golden check's tolerance. float32 convolutions differ between devices and versions by about 1e-6
@@ -62,6 +63,11 @@ class Screener:
             except NumericalError as error:
                 results.append(error)
         return results
+
+    def warm_up(self, max_batch: int) -> None:
+        """Run every batch size once: each allocates buffers of its own, which would else grow memory under load."""
+        for size in range(1, max_batch + 1):
+            self.outputs(torch.zeros(size, 1, INPUT_SIDE, INPUT_SIDE))
 
     def require_golden(self) -> None:
         """Reproduce the bundle's golden outputs on this device.
