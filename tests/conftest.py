@@ -10,7 +10,7 @@ import pytest
 def shared_data() -> Path:
     """Folder of real films and tables (``CXR_SHARED_DATA``, default ``../shared/data`` beside the repository)."""
     root = Path(__file__).resolve().parents[1]
-    folder = root / os.environ.get("CXR_SHARED_DATA", "../shared/data")
+    folder = root / (os.environ.get("CXR_SHARED_DATA") or "../shared/data")
     if not folder.is_dir():
         pytest.skip("the shared films are absent; set CXR_SHARED_DATA to their folder")
     return folder
