@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str | None, int, str]] = {
     "truncated-png": (lambda: half(png), PNG, 400, "damaged"),
     "truncated-jpeg": (lambda: half(jpeg), JPEG, 400, "damaged"),
     "truncated-dicom": (lambda: half(dicom), DICOM, 400, "damaged"),
-    "dicom-preamble-alone": (lambda: dicom()[:132], DICOM, 400, "DICOM|Modality"),
+    "dicom-preamble-alone": (lambda: dicom()[:132], DICOM, 400, "TransferSyntaxUID"),
     "png-of-60000x60000": (lambda: png_claiming(60000, 60000), PNG, 413, "60000 x 60000"),
     "dicom-of-60000x60000": (lambda: dicom(Rows=60000, Columns=60000), DICOM, 413, "60000 x 60000"),
     "colour-png": (_colour, PNG, 400, "colour"),
