@@ -163,7 +163,9 @@ def _handle_errors(application: FastAPI, metrics: Metrics) -> None:
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", exc_info=error, extra={"request_id": request.state.request_id})
-        return problem_response(request, "internal-error", PROBLEMS["internal-error"].meaning)
+        # Starlette answers this outside all middleware, so the header is not added there.
+        named = {"X-Request-ID": request.state.request_id}
+        return problem_response(request, "internal-error", PROBLEMS["internal-error"].meaning, named)
 
     for kind in SLUG_OF:
         application.add_exception_handler(kind, known)
