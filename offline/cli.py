@@ -17,8 +17,6 @@ from .films import Film, FilmsError, read_films
 from .fit import FitOptions, fit, training_rule_warning
 from .train import TrainOptions, train
 
-SHARED_DATA = Path(os.environ.get("CXR_SHARED_DATA", "../shared/data"))
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit code is 0, or 1 with the reason on standard error, or 2 for a wrong call."""
@@ -105,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "cxr-offline fit --data FILMS --run runs/a; cxr-offline evaluate --data FILMS --run runs/a; "
         "cxr-offline export --data FILMS --run runs/a --output artifacts/mine",
     )
+    shared_data = Path(os.environ.get("CXR_SHARED_DATA") or "../shared/data")
     commands = parser.add_subparsers(dest="command", required=True)
     defaults, fit_defaults = TrainOptions(), FitOptions()
 
@@ -112,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--data",
         type=Path,
-        default=SHARED_DATA / "chest_xrays",
+        default=shared_data / "chest_xrays",
         help="folder with labels.csv, or with the NIH's Data_Entry_2017*.csv beside images_*/images (default: %(default)s)",
     )
     data.add_argument("--split", choices=("auto", "column", "patient", "paper"), default="auto")
@@ -175,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--film",
         type=Path,
-        default=SHARED_DATA / "dicom" / "dx_chest_no_finding.dcm",
+        default=shared_data / "dicom" / "dx_chest_no_finding.dcm",
         help="PNG, JPEG or DICOM (default: %(default)s)",
     )
     command.add_argument("--epsilon", type=float, default=0.02)

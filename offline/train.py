@@ -34,12 +34,12 @@ RECORD = "training.json"
 class TrainOptions:
     """Options of a run; a resumed run must have the same."""
 
-    epochs: int = 10
+    epochs: int = 8
     batch_size: int = 16
     backbone_rate: float = 1e-4
     head_rate: float = 1e-3
     weight_decay: float = 1e-2
-    average_decay: float = 0.99
+    average_decay: float = 0.98
     seed: int = 0
     precision: str = "bf16"
     workers: int = 2
@@ -208,11 +208,13 @@ def _augmentation() -> v2.Compose:
     return v2.Compose(
         [
             v2.RandomAffine(
-                degrees=7, translate=(0.04, 0.04), scale=(0.92, 1.12), interpolation=v2.InterpolationMode.BILINEAR
+                degrees=5,
+                translate=(0.03, 0.03),
+                scale=(0.95, 1.08),
+                interpolation=v2.InterpolationMode.BILINEAR,
             ),
             v2.RandomHorizontalFlip(),
-            v2.ColorJitter(brightness=0.15, contrast=0.2),
-            v2.RandomErasing(p=0.25, scale=(0.02, 0.1)),
+            v2.ColorJitter(brightness=0.1, contrast=0.1),
         ]
     )
 

@@ -1,0 +1,133 @@
+"""The offline commands as their users run them: train (killed, resumed, and on two processes), fit, evaluate, export."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.cli import main as cxr_gate
+from app.pipeline import LABELS, read_bundle
+from offline.train import CHECKPOINT, RECORD
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 300.0  # seconds; far over what is needed
+COUNTS = {"train": 8, "val": 19, "test": 3}  # 19 is the least that a 5 % threshold can be taken from
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("labelled")
+    (made / "images").mkdir()
+    generator = np.random.default_rng(0)
+    with (made / "labels.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["Image Index", "Finding Labels", "Patient ID", "Patient Age", "View Position", "split"])
+        number = 0
+        for split, count in COUNTS.items():
+            for _ in range(count):
+                coarse = Image.fromarray(generator.integers(0, 256, (8, 8), dtype=np.uint8))
+                coarse.resize((224, 224)).save(made / "images" / f"{number}.png")
+                finding = LABELS[number % 2] if number % 3 else "No Finding"
+                table.writerow([f"{number}.png", finding, number, 50, "PA" if number % 2 else "AP", split])
+                number += 1
+    return made
+
+
+def offline(*arguments: str | Path, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
+    return subprocess.Popen(
+        [sys.executable, *launcher, "-m", "offline.cli", *map(str, arguments)],
+        cwd=ROOT,
+        env={**environment, "OMP_WAIT_POLICY": "PASSIVE"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    return output
+
+
+def train_arguments(folder: Path, output: Path) -> list[str | Path]:
+    options = "--weights none --epochs 3 --batch-size 4 --precision float32 --workers 0 --device cpu".split()
+    return ["train", "--data", folder, "--output", output, *options]
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained; killed once its first epoch was saved, and started again."""
+    output = tmp_path_factory.mktemp("run")
+    process = offline(*train_arguments(folder, output))
+    end = time.monotonic() + TIMEOUT
+    while not (output / CHECKPOINT).exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    progress = finished(offline(*train_arguments(folder, output)))
+    assert "epoch 1/3" not in progress  # at most the epoch in hand was lost
+    assert "epoch 3/3" in progress
+    return output
+
+
+def test_from_films_to_a_bundle_that_verifies(folder: Path, run: Path, tmp_path: Path) -> None:
+    assert [entry["epoch"] for entry in json.loads((run / RECORD).read_text())["history"]] == [1, 2, 3]
+    common = ("--data", folder, "--run", run, "--device", "cpu", "--workers", "0")
+    assert "19 held-out films" in finished(offline("fit", *common))
+    finished(offline("evaluate", *common, "--steps", "2"))
+    bundle = tmp_path / "bundle"
+    finished(offline("export", *common, "--output", bundle))
+    assert cxr_gate(["check-bundle", str(bundle), "--device", "cpu"]) == 0
+    manifest = read_bundle(bundle).manifest
+    assert manifest.gate.n == COUNTS["train"]
+    assert manifest.measured is not None
+    assert manifest.measured.test_n == COUNTS["test"]
+    assert set(manifest.measured.detection_rate) == {f"{name} epsilon=0.02" for name in ("FGSM", "BIM", "PGD", "MIM")}
+
+
+def test_the_papers_rule_warns(folder: Path, run: Path) -> None:
+    rule = ("--threshold-rule", "training", "--data", folder, "--run", run, "--device", "cpu", "--workers", "0")
+    assert "WARNING: with the threshold from the 8 training images" in finished(offline("fit", *rule))
+
+
+def test_two_processes_train_one_network(folder: Path, tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    progress = finished(offline(*train_arguments(folder, tmp_path), launcher=launcher))
+    assert "epoch 3/3" in progress
+    assert json.loads((tmp_path / RECORD).read_text())["train_count"] == COUNTS["train"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["fit", "--run", "nowhere"], "nowhere/network.safetensors is not there"),
+        (["train", "--data", "nowhere", "--output", "x"], "neither labels.csv nor"),
+        (["demo", "--film", "nowhere.png"], "nowhere.png"),
+    ],
+    ids=["no-run", "no-folder", "no-film"],
+)
+def test_a_wrong_call_is_told_why(arguments: list[str], reason: str, folder: Path, tmp_path: Path) -> None:
+    if "--data" not in arguments and arguments[0] != "demo":
+        arguments = [*arguments, "--data", str(folder)]
+    process = offline(*arguments)
+    output, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1
+    assert reason in output
+    assert "Traceback" not in output
