@@ -6,15 +6,18 @@ import html
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.engine import Engine, NotReady
@@ -67,6 +70,8 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         title="cxr-gate",
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own page takes its scripts from the internet, which a hospital's network may not reach
+        redoc_url=None,
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
     application.add_middleware(Observe, metrics=metrics)
@@ -139,7 +144,23 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
             raise HttpError("not-found", "no such problem type")
         return HTMLResponse(_problem_page(slug))
 
+    _serve_documentation(application)
     return application
+
+
+def _serve_documentation(application: FastAPI) -> None:
+    files = Path(__file__).parent / "static" / "swagger-ui"
+    application.mount("/static/swagger-ui", StaticFiles(directory=files))
+
+    @application.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="cxr-gate",
+            swagger_js_url="/static/swagger-ui/swagger-ui-bundle.js",
+            swagger_css_url="/static/swagger-ui/swagger-ui.css",
+            swagger_favicon_url="/static/swagger-ui/favicon-32x32.png",
+        )
 
 
 def _handle_errors(application: FastAPI, metrics: Metrics) -> None:

@@ -82,7 +82,14 @@ def test_the_model_describes_itself_without_its_threshold(service: Served) -> No
 def test_docs(service: Served) -> None:
     response = service.get("/docs")
     assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    # Nothing is taken from elsewhere: a hospital's network may not reach it.
+    links = re.findall(r"""(?:src|href)=["']([^"']+)""", response.text)
     assert "cxr-gate" in response.text
+    assert len(links) >= 3
+    for link in links:
+        assert link.startswith("/"), link
+        assert service.get(link).status_code == 200
 
 
 def test_openapi_names_every_body_and_status(service: Served) -> None:
