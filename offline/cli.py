@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run_command=_train)
 
     command = commands.add_parser("fit", parents=[data, run], help="fit the Gaussian and put its threshold")
-    command.add_argument("--covariance", choices=("lambda", "ledoit-wolf"), default=fit_defaults.covariance)
+    command.add_argument("--covariance", choices=("lambda", "ledoit-wolf", "oas"), default=fit_defaults.covariance)
     command.add_argument(
         "--lambda", dest="ridge", type=float, default=fit_defaults.ridge, help="of S + lambda I (default: %(default)s)"
     )

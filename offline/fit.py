@@ -19,11 +19,11 @@ from app.pipeline.network import ChestNetwork
 
 from .features import extract, write_json
 from .films import Film, FilmsError, of_split
-from .moments import Moments, ledoit_wolf_shrinkage, shrink_by_lambda, shrink_by_ledoit_wolf
+from .moments import Moments, ledoit_wolf_shrinkage, oas_shrinkage, shrink_by_lambda, shrink_towards_identity
 from .threshold import Threshold, held_out_threshold, training_threshold
 from .train import WEIGHTS
 
-Covariance = Literal["lambda", "ledoit-wolf"]
+Covariance = Literal["lambda", "ledoit-wolf", "oas"]
 Rule = Literal["held-out", "training"]
 BLOCK = 1024  # rows of features held in memory at once
 
@@ -57,13 +57,16 @@ def fit_gaussian(features: NDArray[np.float32], options: FitOptions) -> tuple[Ga
     moments = moments_of(features)
     if options.covariance == "lambda":
         covariance, word = shrink_by_lambda(moments.covariance, options.ridge), f"lambda={options.ridge:g}"
+    elif options.covariance == "oas":
+        weight = oas_shrinkage(moments)
+        covariance, word = shrink_towards_identity(moments.covariance, weight), f"oas={weight:.6g}"
     else:
         fourth = sum(
             float((((block.astype(np.float64) - moments.mean) ** 2).sum(axis=1) ** 2).sum())
             for block in blocks_of(features)
         )
         weight = ledoit_wolf_shrinkage(moments, fourth)
-        covariance, word = shrink_by_ledoit_wolf(moments.covariance, weight), f"ledoit-wolf={weight:.6g}"
+        covariance, word = shrink_towards_identity(moments.covariance, weight), f"ledoit-wolf={weight:.6g}"
     try:
         factor = np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError as error:

@@ -29,7 +29,9 @@ class Gate(_Strict):
 
     kind: Literal["mgm"] = "mgm"
     n: int = Field(description="images that the Gaussian was fitted on")
-    shrinkage: str = Field(description="'lambda=0.01' (S + lambda I) or 'ledoit-wolf=rho' ((1-rho) S + rho tr(S)/d I)")
+    shrinkage: str = Field(
+        description="'lambda=0.01' (S + lambda I), or 'ledoit-wolf=rho' or 'oas=rho' ((1-rho) S + rho tr(S)/d I)"
+    )
     threshold: float = Field(description="log density in nats; below it an image is rejected")
     threshold_rule: Literal["held-out", "training"]
     target_false_rejection_rate: Rate

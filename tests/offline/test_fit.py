@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 
 import offline.fit
 from offline.films import FilmsError
-from offline.fit import FitOptions, fit_gate, fit_gaussian, load_gate, load_network, moments_of, save_gate
+from offline.fit import Covariance, FitOptions, fit_gate, fit_gaussian, load_gate, load_network, moments_of, save_gate
 
 
 def features(n: int, seed: int = 0, d: int = 12) -> np.ndarray:
@@ -27,10 +27,11 @@ def test_gaussian_is_numpys_whatever_the_block(block: int, monkeypatch: pytest.M
     assert shrinkage == "lambda=0.05"
 
 
-def test_ledoit_wolf_fits_fewer_films_than_features() -> None:
-    gaussian, shrinkage = fit_gaussian(features(8), FitOptions(covariance="ledoit-wolf"))
+@pytest.mark.parametrize("covariance", ["ledoit-wolf", "oas"])
+def test_shrinkage_fits_fewer_films_than_features(covariance: Covariance) -> None:
+    gaussian, shrinkage = fit_gaussian(features(8), FitOptions(covariance=covariance))
     assert np.isfinite(gaussian.log_density(features(3))).all()
-    assert 0 < float(shrinkage.removeprefix("ledoit-wolf=")) <= 1
+    assert 0 < float(shrinkage.removeprefix(f"{covariance}=")) <= 1
 
 
 def test_a_singular_covariance_is_an_error_with_its_remedy() -> None:

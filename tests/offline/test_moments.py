@@ -4,9 +4,15 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from sklearn.covariance import LedoitWolf
+from sklearn.covariance import OAS, LedoitWolf
 
-from offline.moments import Moments, ledoit_wolf_shrinkage, shrink_by_lambda, shrink_by_ledoit_wolf
+from offline.moments import (
+    Moments,
+    ledoit_wolf_shrinkage,
+    oas_shrinkage,
+    shrink_by_lambda,
+    shrink_towards_identity,
+)
 
 
 def features(n: int = 500, d: int = 30, offset: float = 0.0) -> np.ndarray:
@@ -54,8 +60,24 @@ def test_ledoit_wolf_is_scikit_learns(n: int, d: int) -> None:
     oracle = LedoitWolf().fit(values)
     assert weight == pytest.approx(oracle.shrinkage_, rel=1e-9)
     np.testing.assert_allclose(
-        shrink_by_ledoit_wolf(moments.covariance, weight), oracle.covariance_, rtol=1e-9, atol=1e-9
+        shrink_towards_identity(moments.covariance, weight), oracle.covariance_, rtol=1e-9, atol=1e-9
     )
+
+
+@pytest.mark.parametrize(("n", "d"), [(500, 30), (40, 30), (20, 60), (3, 5)])
+def test_oas_is_scikit_learns(n: int, d: int) -> None:
+    values = features(n, d)
+    moments = Moments.of(values)
+    weight = oas_shrinkage(moments)
+    oracle = OAS().fit(values)
+    assert weight == pytest.approx(oracle.shrinkage_, rel=1e-9)
+    np.testing.assert_allclose(
+        shrink_towards_identity(moments.covariance, weight), oracle.covariance_, rtol=1e-9, atol=1e-9
+    )
+
+
+def test_oas_of_identical_films_is_the_identity_alone() -> None:
+    assert oas_shrinkage(Moments.of(np.ones((5, 3)))) == 1.0
 
 
 def test_ledoit_wolf_weight_stays_in_the_unit_range() -> None:

@@ -1,0 +1,154 @@
+"""Measures of a gate on equal numbers of clean and attacked films, with bootstrap intervals over patients.
+
+Positives are attacked films, and rejecting is calling one attacked. Row i of clean and of attacked belong
+to the same film, so that a bootstrap draws a patient's clean and attacked films together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..metrics import auroc, auroc_of_each
+from ..threshold import held_out_threshold
+
+Array = NDArray[np.float64]
+Rejected = NDArray[np.bool_]
+Rate = TypeVar("Rate", float, Array)  # one, or one for each bootstrap draw
+
+#: Clean films refused, for which detection is reported beside the target's.
+FALSE_REJECTION_RATES = (0.001, 0.005, 0.01, 0.05)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measure with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class DetectionAt:
+    """Detection at one false-rejection rate.
+
+    Attributes
+    ----------
+    false_rejection_rate : float
+        As asked for.
+    held_out : float or None
+        With the threshold from held-out films, as a gate would have it; None where they are too few.
+    held_out_false_rejection_rate : float or None
+        What that threshold refuses of the clean test films.
+    on_roc : float
+        Read off the ROC curve of the test films: the best threshold in hindsight, which no gate can know.
+        With n clean films, rates under 1 / n mean that none is refused.
+    """
+
+    false_rejection_rate: float
+    held_out: float | None
+    held_out_false_rejection_rate: float | None
+    on_roc: float
+
+
+@dataclass(frozen=True)
+class FindingAuroc:
+    """AUROC over findings, weighted by their positive films; ``deviation`` is over findings, weighted alike.
+
+    Both are None where no finding has both positive and negative films among those that passed.
+    """
+
+    mean: float | None
+    deviation: float | None
+    findings: int
+
+
+def weighted_auroc(targets: NDArray[np.generic], scores: NDArray[np.generic]) -> FindingAuroc:
+    """The paper's measure of the network: weighted mean over findings, and standard deviation.
+
+    Parameters
+    ----------
+    targets : ndarray, shape (N, L), 0 or 1
+    scores : ndarray, shape (N, L)
+        Logits or probabilities.
+    """
+    weights = np.asarray(targets, dtype=np.float64).sum(axis=0)
+    each = auroc_of_each(targets, scores)
+    defined = ~np.isnan(each)
+    if not defined.any():
+        return FindingAuroc(None, None, 0)
+    mean = float(np.average(each[defined], weights=weights[defined]))
+    variance = float(np.average((each[defined] - mean) ** 2, weights=weights[defined]))
+    return FindingAuroc(mean, math.sqrt(variance), int(defined.sum()))
+
+
+def accuracy(clean_rejected: Rate, attacked_rejected: Rate) -> Rate:
+    """Accuracy on the balanced set, from the rates: the paper's "F1" fits this, .5 without a defence."""
+    return (attacked_rejected + 1 - clean_rejected) / 2
+
+
+def f1(clean_rejected: Rate, attacked_rejected: Rate) -> Rate:
+    """F1 of the attacked films on the balanced set, 2 TP / (2 TP + FP + FN), from the rates; 0 where none is caught."""
+    return 2 * attacked_rejected / (attacked_rejected + clean_rejected + 1)
+
+
+def detection_at(validation: Array, clean: Array, attacked: Array, rate: float) -> DetectionAt:
+    """Detection at a false-rejection rate, from scores of held-out, clean test and attacked test films, shape (N,)."""
+    # Of n clean films at most floor(rate n) may lie strictly below, so the next one is the threshold.
+    on_roc = float((attacked < np.sort(clean)[math.floor(rate * len(clean) + 1e-9)]).mean())
+    try:
+        threshold = held_out_threshold(validation, rate).value
+    except ValueError:  # too few held-out films for so small a rate
+        return DetectionAt(rate, None, None, on_roc)
+    return DetectionAt(rate, float((attacked < threshold).mean()), float((clean < threshold).mean()), on_roc)
+
+
+def detection_auroc(clean: Array, attacked: Array) -> float:
+    """Probability that an attacked film is less typical than a clean one; ties count half. Scores, shape (N,)."""
+    is_attacked = np.repeat([0, 1], [len(clean), len(attacked)])
+    return auroc(is_attacked, -np.concatenate([clean, attacked]))
+
+
+def bootstrap_weights(patients: NDArray[np.generic], repeats: int, seed: int) -> Array:
+    """How often each film is drawn, shape (repeats, N): whole patients, the draws of ``bootstrap_interval``.
+
+    As weights, one set of draws serves every detector, attack and measure, where drawing anew for each
+    of them would take minutes; and their intervals are then comparable.
+    """
+    generator = np.random.default_rng(seed)
+    _, member = np.unique(patients, return_inverse=True)
+    count = int(member.max()) + 1
+    return np.array(
+        [np.bincount(generator.integers(count, size=count), minlength=count)[member] for _ in range(repeats)],
+        dtype=np.float64,
+    )
+
+
+def weighted_rates(rejected: Rejected, weights: Array) -> Array:
+    """Share of films rejected in each draw: (N,), (B, N) -> (B,)."""
+    rates: Array = weights @ rejected / weights.sum(axis=1)
+    return rates
+
+
+def weighted_detection_auroc(clean: Array, attacked: Array, weights: Array) -> Array:
+    """``detection_auroc`` of each draw: scores (N,), (N,) and weights (B, N) -> (B,)."""
+    values, level = np.unique(np.concatenate([clean, attacked]), return_inverse=True)
+    of_clean, of_attacked = level[: len(clean)], level[len(clean) :]
+    areas = np.empty(len(weights))
+    for draw, weight in enumerate(weights):
+        cleans = np.bincount(of_clean, weight, len(values))
+        attackeds = np.bincount(of_attacked, weight, len(values))
+        above = cleans.sum() - np.cumsum(cleans) + cleans / 2
+        areas[draw] = (attackeds @ above) / (cleans.sum() * attackeds.sum())
+    return areas
+
+
+def estimate(value: float, draws: Array) -> Estimate:
+    """A value with the 2.5 and 97.5 percentiles of its draws, shape (B,)."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Estimate(value, float(low), float(high))

@@ -1,0 +1,161 @@
+"""What every detector has in common: what it sees, how it is fitted, how it scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..films import FilmsError
+
+Array = NDArray[np.float64]
+BLOCK = 1024  # films scored at once, so that memory does not grow with their number
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the network said of N films: all that a detector may look at.
+
+    Features and logits travel together because some detectors condition on the predicted finding. Were
+    the logits a second, optional argument, each caller would have to know which detectors want them, and
+    could pass rows of other films.
+
+    Attributes
+    ----------
+    features : ndarray, shape (N, d), float32
+        d = 1024 for the served network; may be memory-mapped.
+    logits : ndarray, shape (N, L), float32
+        L = 14, in the order of ``LABELS``.
+
+    Raises
+    ------
+    ValueError
+        Another dtype or shape, different numbers of films, or a value that is not finite.
+    """
+
+    features: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        for name, values in (("features", self.features), ("logits", self.logits)):
+            if values.ndim != 2 or values.dtype != np.float32:
+                raise ValueError(
+                    f"{name} must be float32 of two dimensions, not {values.dtype} of shape {values.shape}"
+                )
+            # The sum is finite if and only if every value is, and makes no array as large as the features.
+            with np.errstate(invalid="ignore"):
+                if not np.isfinite(values.sum(dtype=np.float64)):
+                    raise ValueError(f"{name} must be finite")
+        if len(self.features) != len(self.logits):
+            raise ValueError(
+                f"features of {len(self.features)} films and logits of {len(self.logits)}; must be of the same"
+            )
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def top_finding(self) -> NDArray[np.intp]:
+        """Index of the finding with the highest predicted probability, shape (N,)."""
+        top: NDArray[np.intp] = self.logits.argmax(axis=1)
+        return top
+
+    def take(self, index: NDArray[np.intp] | slice) -> Observed:
+        """The films at these rows."""
+        return Observed(self.features[index], self.logits[index])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted detector.
+
+    Attributes
+    ----------
+    feature_count, finding_count : int
+        d and L of the films it was fitted on.
+    score_block : callable
+        Scores at most ``BLOCK`` films; reached through ``score``, which checks first.
+    """
+
+    feature_count: int
+    finding_count: int
+    score_block: Callable[[Observed], Array]
+
+    def score(self, observed: Observed) -> Array:
+        """How typical each film is, shape (N,), float64; higher is more typical.
+
+        The unit is the detector's own (nats for densities), so scores compare within one detector only.
+
+        Raises
+        ------
+        ValueError
+            Other numbers of features or findings than were fitted.
+        """
+        got = (observed.features.shape[1], observed.logits.shape[1])
+        if got != (self.feature_count, self.finding_count):
+            raise ValueError(
+                f"films of {got[0]} features and {got[1]} findings; "
+                f"the detector was fitted on {self.feature_count} and {self.finding_count}"
+            )
+        blocks = [observed.take(slice(start, start + BLOCK)) for start in range(0, len(observed), BLOCK)]
+        scores = [np.asarray(self.score_block(block), dtype=np.float64) for block in blocks]
+        return np.concatenate(scores) if scores else np.zeros(0)
+
+
+class Detector(Protocol):
+    """A frozen dataclass of options that fits a scorer.
+
+    Fitting returns a new value, rather than changing the detector, so that nothing can be scored before it
+    is fitted and one detector can be fitted on many subsamples.
+    """
+
+    @property
+    def supervised(self) -> bool:
+        """Whether fitting needs attacked films. Such a detector has seen an attack, and is reported apart."""
+        ...
+
+    def fit(self, clean: Observed, attacked: Observed | None = None) -> Fitted:
+        """Fit on clean films; `attacked` is looked at by supervised detectors only.
+
+        Raises
+        ------
+        FilmsError
+            Too few films.
+        ValueError
+            A supervised detector without attacked films, or with ones of another shape.
+        """
+        ...
+
+
+class Unsupervised:
+    """A detector that is fitted on clean films alone."""
+
+    @property
+    def supervised(self) -> bool:
+        return False
+
+
+def fitted(clean: Observed, score_block: Callable[[Observed], Array]) -> Fitted:
+    """A scorer for films like those that it was fitted on."""
+    return Fitted(clean.features.shape[1], clean.logits.shape[1], score_block)
+
+
+def require_films(observed: Observed, least: int, purpose: str) -> None:
+    """Raise FilmsError where there are fewer than `least` films to fit on."""
+    if len(observed) < least:
+        raise FilmsError(f"{purpose} needs at least {least} films to fit on; there are {len(observed)}")
+
+
+def subsample(observed: Observed, most: int, seed: int) -> Observed:
+    """At most `most` films, drawn by `seed` without replacement, in their order."""
+    if len(observed) <= most:
+        return observed
+    return observed.take(np.sort(np.random.default_rng(seed).permutation(len(observed))[:most]))
+
+
+def as_float64(features: NDArray[np.floating]) -> Array:
+    """Features in float64, in which everything is scored; scikit-learn otherwise stays in float32."""
+    return np.asarray(features, dtype=np.float64)
