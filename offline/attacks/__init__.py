@@ -5,6 +5,7 @@
 ``minimal``     as little informed, but stopped at the first flip
 ``aware``       attackers who know the gate: joint loss, selective and orthogonal gradients
 ``constraint``  hierarchical feature constraint
+``native``      all of these at the film's own size
 ``curve``       one attack at rising budgets
 """
 
@@ -15,6 +16,7 @@ from .goals import Goal, Target, choose_target, goal_loss
 from .judging import AttackResult, Victim, judged
 from .linf import AttackOptions, attack, paper_attacks, top_finding_loss
 from .minimal import minimal
+from .native import at_native_size
 from .posting import as_posted
 from .search import SearchOptions
 
@@ -26,6 +28,7 @@ __all__ = [
     "Target",
     "Victim",
     "as_posted",
+    "at_native_size",
     "attack",
     "choose_target",
     "epsilon_curve",
