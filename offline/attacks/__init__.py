@@ -7,6 +7,7 @@
 ``constraint``  hierarchical feature constraint
 ``native``      all of these at the film's own size
 ``curve``       one attack at rising budgets
+``sanity``      do the results make sense?
 """
 
 from .aware import joint, orthogonal, selective
