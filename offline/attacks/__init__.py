@@ -7,6 +7,7 @@
 ``constraint``  hierarchical feature constraint
 ``native``      all of these at the film's own size
 ``curve``       one attack at rising budgets
+``libraries``   APGD, Square and DeepFool of an independent library
 ``sanity``      do the results make sense?
 """
 
