@@ -53,15 +53,19 @@ class SearchOptions:
 
     @staticmethod
     def within(epsilon: float, *, steps: int = 100, restarts: int = 1, seed: int = 0) -> SearchOptions:
-        """Options with a step of an eighth of epsilon, but half a grey level at least: less is rounded away."""
-        return SearchOptions(epsilon, max(epsilon / 8, 0.5 / 255), steps, restarts, seed)
+        """Options with a step of a quarter of a grey level, whatever the epsilon.
+
+        A step in proportion to epsilon leaps over what the gate accepts, and the result would measure the step. With
+        the same step in every ball, a larger one can be compared with a smaller.
+        """
+        return SearchOptions(epsilon, 0.25 / 255, steps, restarts, seed)
 
     @staticmethod
     def least(epsilon: float, *, steps: int = 100, restarts: int = 1, seed: int = 0) -> SearchOptions:
         """Options for the smallest change that does it: short steps in proportion to the gradient.
 
         The pixels that matter most then cross half a grey level first, where a sign step takes all of them over it
-        together: on the default bundle the mean change is some hundredths of a level, not half of one.
+        together.
         """
         return SearchOptions(epsilon, 0.1 / 255, steps, restarts, seed, "l2")
 
