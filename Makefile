@@ -72,7 +72,7 @@ lock: ## resolve requirements.lock and requirements-serve.lock anew
 	"$(PYTHON)" -m venv build/lock
 	build/lock/bin/pip install --disable-pip-version-check --quiet uv
 	printf '%s\n' $(TORCH_PINS) > build/lock/pins.txt
-	$(LOCK) --no-annotate --constraints build/lock/pins.txt --extra offline --extra dev \
+	$(LOCK) --no-annotate --constraints build/lock/pins.txt --extra offline --extra attacks --extra dev \
 		--output-file requirements.lock pyproject.toml
 	$(LOCK) --no-annotate --constraints requirements.lock --output-file requirements-serve.lock pyproject.toml
 

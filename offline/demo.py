@@ -16,7 +16,7 @@ from app.pipeline import decode, read_bundle, to_tensor
 from app.pipeline.decode import sniff
 from app.pipeline.network import LogitsOnly
 
-from .attack import AttackOptions, as_posted, attack
+from .attacks import AttackOptions, as_posted, attack
 from .films import FilmsError
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "dicom": "application/dicom"}

@@ -15,7 +15,7 @@ from app.pipeline.gaussian import Gaussian
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork, LogitsOnly
 
-from .attack import AttackOptions, as_posted, attack, paper_attacks
+from .attacks import AttackOptions, as_posted, attack, paper_attacks
 from .features import saved, write_json
 from .films import Film, of_split, targets_of
 from .fit import load_gate, load_network

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from offline.attack import AttackOptions, as_posted, attack, paper_attacks, top_finding_loss
+from offline.attacks import AttackOptions, as_posted, attack, paper_attacks
+from offline.attacks.linf import Loss, runner_up_loss, top_finding_loss, top_logit_loss
 
 EPSILON = 0.02
 NAMES = tuple(paper_attacks(EPSILON))
@@ -105,3 +106,15 @@ def test_as_posted_is_on_the_grid_of_eight_bits(images: Tensor) -> None:
     torch.testing.assert_close(as_posted(posted), posted, rtol=0, atol=0)
     every = torch.arange(256, dtype=torch.uint8)
     torch.testing.assert_close(as_posted(every.float() / 255), every.float() / 255, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("loss", [top_finding_loss, top_logit_loss])
+def test_losses_of_the_top_finding_share_their_optimum(model: Linear, images: Tensor, loss: Loss) -> None:
+    options = paper_attacks(EPSILON)["BIM"]
+    torch.testing.assert_close(attack(model, images, options, loss=loss), attack(model, images, options))
+
+
+def test_the_runner_up_loss_is_over_zero_where_another_finding_leads() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.5]])
+    torch.testing.assert_close(runner_up_loss(logits, torch.tensor([0])), torch.tensor(-1.5))
+    torch.testing.assert_close(runner_up_loss(logits, torch.tensor([2])), torch.tensor(1.5))

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .posting import project, require_unit_range, uniform_in_ball
+
+#: (logits of shape (N, L), the clean images' top findings of shape (N,)) -> a sum over images, to be ascended.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -43,7 +46,7 @@ def paper_attacks(epsilon: float, steps: int = 10) -> dict[str, AttackOptions]:
 
 
 def top_finding_loss(logits: Tensor, top: Tensor) -> Tensor:
-    """Cross-entropy of the finding with the highest predicted probability, summed over images.
+    """Cross-entropy of the finding with the highest predicted probability, summed over images (Li & Zhu 2020).
 
     Findings are not exclusive, so the cross-entropy is the binary one of that finding's sigmoid.
 
@@ -54,6 +57,17 @@ def top_finding_loss(logits: Tensor, top: Tensor) -> Tensor:
         The finding that the clean image had highest.
     """
     return F.softplus(-logits.gather(1, top[:, None])).sum()
+
+
+def top_logit_loss(logits: Tensor, top: Tensor) -> Tensor:
+    """Minus the logit of the top finding: the same direction as the cross-entropy, and never saturated."""
+    return -logits.gather(1, top[:, None]).sum()
+
+
+def runner_up_loss(logits: Tensor, top: Tensor) -> Tensor:
+    """Highest other logit minus that of the top finding (Carlini & Wagner 2017, f_6): over 0, another finding leads."""
+    others = logits.scatter(1, top[:, None], -torch.inf)
+    return (others.amax(1) - logits.gather(1, top[:, None])[:, 0]).sum()
 
 
 _TINY: Final = 1e-12
@@ -80,15 +94,12 @@ def attack(
     ValueError
         Images outside [0, 1].
     """
-    if not (images.min() >= 0 and images.max() <= 1):  # so put, NaN fails too
-        raise ValueError("images must be in [0, 1]")
+    require_unit_range(images)
     with torch.no_grad():
         top = logits_of(images).argmax(1)
     attacked = images.clone()
     if options.random_start:
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.rand(images.shape, generator=generator).to(images)
-        attacked = (images + (2 * noise - 1) * options.epsilon).clamp(0, 1)
+        attacked = uniform_in_ball(images, options.epsilon, seed)
     momentum = torch.zeros_like(images)
     for _ in range(options.steps):
         attacked.requires_grad_(True)
@@ -97,10 +108,5 @@ def attack(
         norm = gradient.abs().flatten(1).sum(1).clamp_min(_TINY)[:, None, None, None]
         momentum = options.decay * momentum + gradient / norm
         stepped = attacked.detach() + options.step_size * momentum.sign()
-        attacked = torch.clamp(stepped, images - options.epsilon, images + options.epsilon).clamp(0, 1)
+        attacked = project(stepped, images, options.epsilon)
     return attacked.detach()
-
-
-def as_posted(images: Tensor) -> Tensor:
-    """Round to the 8 bits of the PNG that is really sent; clean and attacked images both go through it."""
-    return (images * 255).round() / 255

@@ -1,0 +1,46 @@
+"""Attacks on the network and on its gate: pixels in [0,1], within an L-infinity ball.
+
+``linf``        FGSM, BIM, PGD and MIM, which know nothing of the gate and run to their last step
+``goals``       what is wanted: hide a finding, or invent one
+``minimal``     as little informed, but stopped at the first flip
+``aware``       attackers who know the gate: joint loss, selective and orthogonal gradients
+``constraint``  hierarchical feature constraint
+``native``      all of these at the film's own size
+``curve``       one attack at rising budgets
+``libraries``   APGD, Square and DeepFool of an independent library
+``sanity``      do the results make sense?
+"""
+
+from .aware import joint, orthogonal, selective
+from .constraint import feature_constraint
+from .curve import epsilon_curve
+from .goals import Goal, Target, choose_target, goal_loss
+from .judging import AttackResult, Victim, judged
+from .linf import AttackOptions, attack, paper_attacks, top_finding_loss
+from .minimal import minimal
+from .native import at_native_size
+from .posting import as_posted
+from .search import SearchOptions
+
+__all__ = [
+    "AttackOptions",
+    "AttackResult",
+    "Goal",
+    "SearchOptions",
+    "Target",
+    "Victim",
+    "as_posted",
+    "at_native_size",
+    "attack",
+    "choose_target",
+    "epsilon_curve",
+    "feature_constraint",
+    "goal_loss",
+    "joint",
+    "judged",
+    "minimal",
+    "orthogonal",
+    "paper_attacks",
+    "selective",
+    "top_finding_loss",
+]

@@ -1,0 +1,74 @@
+"""One attack at rising budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .aware import AwareAttack
+from .goals import Target
+from .judging import AttackResult, Victim
+from .search import SearchOptions
+
+
+def epsilon_curve(
+    attack: AwareAttack,
+    victim: Victim,
+    images: Tensor,
+    target: Target,
+    budgets: Sequence[SearchOptions],
+    *,
+    informed: bool = True,
+) -> list[AttackResult]:
+    """Attack at each budget, smallest first; an image that is done at one is done at all larger ones.
+
+    The smaller ball lies in the larger, so its image is an attack within either. Nothing is searched twice, and the
+    curve cannot fall; whether the attack by itself holds to that is for ``sanity`` to say.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, 1, H, W), on the 8-bit grid of [0, 1]
+    budgets : Sequence[SearchOptions]
+        Of rising epsilon.
+    informed : bool
+        True: done is evaded. False: done is the goal reached, as one who does not know the gate sees it.
+
+    Returns
+    -------
+    list of AttackResult, one for each budget
+        Its steps are all that were spent up to that budget.
+    """
+    epsilons = [options.epsilon for options in budgets]
+    if not epsilons or epsilons != sorted(epsilons):
+        raise ValueError("epsilon_curve needs budgets of rising epsilon")
+    curve: list[AttackResult] = []
+    for options in budgets:
+        if not curve:
+            curve.append(attack(victim, images, target, options))
+            continue
+        before = curve[-1]
+        done = before.success if informed else before.goal_reached
+        pending = target.eligible & ~done
+        found = attack(victim, images, replace(target, eligible=pending), options)
+        curve.append(_merged(found, before, pending))
+    return curve
+
+
+def _merged(found: AttackResult, before: AttackResult, pending: Tensor) -> AttackResult:
+    """`found` where it was searched, `before` elsewhere."""
+    wide = pending[:, None, None, None]
+    return AttackResult(
+        goal=found.goal,
+        epsilon=found.epsilon,
+        images=torch.where(wide, found.images, before.images),
+        eligible=before.eligible,
+        goal_reached=torch.where(pending, found.goal_reached, before.goal_reached),
+        accepted=torch.where(pending, found.accepted, before.accepted),
+        clean_accepted=before.clean_accepted,
+        steps=before.steps + found.steps,
+        probability_change=torch.where(pending, found.probability_change, before.probability_change),
+        grey_change=torch.where(pending, found.grey_change, before.grey_change),
+    )

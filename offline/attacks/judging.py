@@ -1,0 +1,150 @@
+"""Who is attacked, and what an attack came to: judged as the service would, on 8-bit images in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from app.pipeline.gaussian import Gaussian
+
+from .density import LogDensity
+from .goals import Goal, Target, choose_target
+from .posting import grey_change, require_posted
+
+_BUDGET_TOLERANCE = 1e-6  # float32's rounding of a pixel
+
+
+@dataclass(frozen=True)
+class Victim:
+    """Everything that an attacker who knows the gate knows; make one with ``Victim.of``.
+
+    Attributes
+    ----------
+    network : Module
+        Images of shape (N, 1, H, W) in [0, 1] -> (features (N, d), logits (N, L)), float32, in eval mode.
+    gaussian : Gaussian
+        As served: it gives the last word.
+    density : LogDensity
+        The same for torch, on the device of the network.
+    threshold : float
+        Nats; a log density under it is rejected.
+    operating_points : Tensor, shape (L,), in (0, 1)
+    """
+
+    network: nn.Module
+    gaussian: Gaussian
+    density: LogDensity
+    threshold: float
+    operating_points: Tensor
+
+    @staticmethod
+    def of(
+        network: nn.Module,
+        gaussian: Gaussian,
+        threshold: float,
+        operating_points: Tensor,
+        device: torch.device | None = None,
+    ) -> Victim:
+        """A network and its gate, moved to `device` (None: the CPU)."""
+        place = device or torch.device("cpu")
+        return Victim(
+            network.to(place).eval(), gaussian, LogDensity(gaussian).to(place), threshold, operating_points.to(place)
+        )
+
+    def choose(self, goal: Goal, images: Tensor) -> Target:
+        """The finding to hide or invent on each clean image, shape (N, 1, H, W)."""
+        with torch.no_grad():
+            return choose_target(goal, self.network(images)[1], self.operating_points)
+
+    def accepts(self, features: Tensor) -> Tensor:
+        """The gate's word as served, on features of shape (N, d) -> (N,), bool."""
+        densities = torch.from_numpy(self.gaussian.log_density(features.cpu().numpy()))
+        return (densities >= self.threshold).to(features.device)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What came of an attack on N images.
+
+    Attributes
+    ----------
+    goal : "hide" or "invent"
+    epsilon : float
+        The budget, in pixel units of [0, 1].
+    images : Tensor, shape (N, 1, H, W), on the 8-bit grid of [0, 1]
+        The best point seen of each image; the clean image where it is not eligible.
+    eligible, goal_reached, accepted : Tensor, shape (N,), bool
+    clean_accepted : Tensor, shape (N,), bool
+        Of the image before the attack: the gate refuses some clean ones too.
+    steps : Tensor, shape (N,), int64
+        Gradients spent on the image, over all restarts and weights.
+    probability_change : Tensor, shape (N,), float64, in [-1, 1]
+        Of the chosen finding, attacked minus clean. Little of it says that the network is flat.
+    grey_change : Tensor, shape (N,), float32
+        Mean absolute change in grey levels of 255.
+    """
+
+    goal: Goal
+    epsilon: float
+    images: Tensor
+    eligible: Tensor
+    goal_reached: Tensor
+    accepted: Tensor
+    clean_accepted: Tensor
+    steps: Tensor
+    probability_change: Tensor
+    grey_change: Tensor
+
+    @property
+    def success(self) -> Tensor:
+        """Goal reached, and the gate accepts: evasion. Shape (N,), bool."""
+        return self.goal_reached & self.accepted
+
+    @property
+    def success_rate(self) -> float:
+        """Evasion rate over the eligible images; NaN if there is none."""
+        return float(self.success[self.eligible].double().mean())
+
+
+def judged(
+    victim: Victim, clean: Tensor, attacked: Tensor, target: Target, epsilon: float, steps: Tensor | int = 0
+) -> AttackResult:
+    """Judge attacked images, whoever made them.
+
+    Parameters
+    ----------
+    clean, attacked : Tensor, shape (N, 1, H, W), on the 8-bit grid of [0, 1]
+    epsilon : float
+        ``math.inf`` for attacks without a budget.
+    steps : Tensor, shape (N,), int64, or int
+
+    Raises
+    ------
+    ValueError
+        Images between 8-bit levels or outside [0, 1].
+    AssertionError
+        The budget was exceeded: a mistake of the attack's, which would flatter it.
+    """
+    require_posted(clean)
+    require_posted(attacked)
+    furthest = float((attacked - clean).abs().max())
+    if not furthest <= epsilon + _BUDGET_TOLERANCE:
+        raise AssertionError(f"an attacked image is {furthest:.6g} from the clean one, over epsilon {epsilon:.6g}")
+    with torch.no_grad():
+        clean_features, clean_logits = victim.network(clean)
+        features, logits = victim.network(attacked)
+    spent = steps if isinstance(steps, Tensor) else torch.full((len(clean),), steps, device=clean.device)
+    return AttackResult(
+        goal=target.goal,
+        epsilon=epsilon,
+        images=attacked,
+        eligible=target.eligible,
+        goal_reached=target.reached(logits) & target.eligible,
+        accepted=victim.accepts(features),
+        clean_accepted=victim.accepts(clean_features),
+        steps=spent,
+        probability_change=target.probability(logits) - target.probability(clean_logits),
+        grey_change=grey_change(attacked, clean),
+    )

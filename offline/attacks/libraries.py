@@ -1,0 +1,224 @@
+"""Attacks of an independent library on our network, through an adapter.
+
+No library takes a multi-label loss in APGD, Square or DeepFool: all of them decide by the largest logit whether an
+image is still to be attacked. ``TwoClass`` therefore shows them one finding as two classes, which loses nothing: see
+its identity.
+
+The library is the Adversarial Robustness Toolbox (ART). Compared when it was chosen:
+
+- ART 1.20: MIT; released in 2025 and kept; adds ``six`` alone to what scikit-learn brings; has APGD, Square, DeepFool,
+  Carlini & Wagner, and the iterated attacks to compare ours with.
+  (Importing it writes a small ``.art`` folder into the home directory, or where ``ART_DATA_PATH`` says.)
+- torchattacks 3.5.1: MIT; no release since 2024; pins ``requests~=2.25.1`` of 2021, with its old ``urllib3``. Good to
+  compare with in an environment of its own (the tests use it if it is there), not to depend on.
+- foolbox 3.3.4: MIT; no release since 2024; pulls in GitPython and requests; has neither APGD nor Square.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .goals import Goal, Target
+from .judging import AttackResult, Victim, judged
+from .posting import posted_within, require_posted
+
+BATCH = 16  # images at once in the library's loops
+
+
+class LibraryMissing(ImportError):
+    """The attack library is not installed."""
+
+
+class TwoClass(nn.Module):
+    """One finding of a multi-label network as two classes: 0, the goal is not reached; 1, it is.
+
+    The logits are [-m, 0], with m the margin of ``Target.margin`` (logits past the operating point, toward the goal).
+    Cross-entropy of class 0 is then
+
+        -log( e^-m / (e^-m + 1) ) = log(1 + e^m) = softplus(m),
+
+    the binary cross-entropy of that finding's sigmoid, shifted by the point. With goal "hide" and the point at 1/2,
+    m = -z, and it is ``top_finding_loss``, the paper's.
+
+    Parameters
+    ----------
+    logits_of : Module
+        (N, 1, H, W) in [0, 1] -> logits (N, L); see ``app.pipeline.network.LogitsOnly``.
+    finding : int
+    point : float, in (0, 1)
+        Operating point, a probability.
+    goal : "hide" or "invent"
+    """
+
+    def __init__(self, logits_of: nn.Module, finding: int, point: float = 0.5, goal: Goal = "hide") -> None:
+        super().__init__()
+        self.logits_of = logits_of
+        self.finding = finding
+        self.offset = math.log(point) - math.log1p(-point)
+        self.sign = 1.0 if goal == "hide" else -1.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape (N, 1, H, W) in [0, 1] -> (N, 2)."""
+        kept = self.sign * (self.logits_of(images)[:, self.finding] - self.offset)
+        return torch.stack([kept, torch.zeros_like(kept)], 1)
+
+
+class _Logits(nn.Module):
+    """The second output of a network; ``LogitsOnly`` for any victim, not the served network alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)[1]
+        return logits
+
+
+def apgd(
+    victim: Victim,
+    images: Tensor,
+    target: Target,
+    epsilon: float,
+    *,
+    steps: int = 100,
+    restarts: int = 1,
+    seed: int = 0,
+) -> AttackResult:
+    """Auto-PGD (Croce & Hein, ICML 2020) on the cross-entropy of ``TwoClass``; steps of 2 epsilon at first.
+
+    Its other loss, the difference of logits ratio, needs three classes or more.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, 1, H, W), on the 8-bit grid of [0, 1]
+
+    Raises
+    ------
+    LibraryMissing
+    """
+    evasion = _evasion()
+
+    def make(classifier: Any) -> Any:
+        return evasion.AutoProjectedGradientDescent(
+            classifier,
+            norm=np.inf,
+            eps=epsilon,
+            eps_step=2 * epsilon,
+            max_iter=steps,
+            nb_random_init=restarts,
+            batch_size=BATCH,
+            verbose=False,
+        )
+
+    return _run(make, victim, images, target, epsilon, steps * restarts, seed)
+
+
+def square(
+    victim: Victim, images: Tensor, target: Target, epsilon: float, *, queries: int = 1000, seed: int = 0
+) -> AttackResult:
+    """Square attack (Andriushchenko et al., ECCV 2020): random squares, no gradient. `steps` counts its queries.
+
+    Raises
+    ------
+    LibraryMissing
+    """
+    evasion = _evasion()
+
+    def make(classifier: Any) -> Any:
+        return evasion.SquareAttack(
+            classifier, norm=np.inf, eps=epsilon, max_iter=queries, batch_size=BATCH, verbose=False
+        )
+
+    return _run(make, victim, images, target, epsilon, queries, seed)
+
+
+def deepfool(victim: Victim, images: Tensor, target: Target, *, steps: int = 50, seed: int = 0) -> AttackResult:
+    """DeepFool (Moosavi-Dezfooli et al., CVPR 2016): the nearest boundary in L2, with no budget (epsilon infinite).
+
+    It stops a hair past the boundary, so that the 8-bit rounding takes some of its images back over it; the result
+    says so, as it counts what is posted.
+
+    Raises
+    ------
+    LibraryMissing
+    """
+    evasion = _evasion()
+
+    def make(classifier: Any) -> Any:
+        return evasion.DeepFool(classifier, max_iter=steps, nb_grads=2, batch_size=BATCH, verbose=False)
+
+    return _run(make, victim, images, target, math.inf, steps, seed)
+
+
+def classifier_of(model: nn.Module, images: Tensor, classes: int = 2) -> Any:
+    """ART's wrapper of a plain torch module, for images like `images`.
+
+    Raises
+    ------
+    LibraryMissing
+    """
+    _evasion()
+    from art.estimators.classification import PyTorchClassifier
+
+    return PyTorchClassifier(
+        model.eval(),
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(images.shape[1:]),
+        nb_classes=classes,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if images.is_cuda else "cpu",
+    )
+
+
+def _run(
+    make: Callable[[Any], Any],
+    victim: Victim,
+    images: Tensor,
+    target: Target,
+    epsilon: float,
+    steps: int,
+    seed: int,
+) -> AttackResult:
+    """Attack the eligible images, those with one finding at a time: a library's model knows one question only."""
+    require_posted(images)
+    attacked = images.clone()
+    with _numpy_seed(seed):
+        for finding in sorted(set(target.finding[target.eligible].tolist())):
+            index = (target.eligible & (target.finding == finding)).nonzero()[:, 0]
+            point = float(target.point[index[0]])
+            model = TwoClass(_Logits(victim.network), finding, point, target.goal)
+            found = make(classifier_of(model, images)).generate(
+                images[index].cpu().numpy(), y=np.zeros(len(index), dtype=np.int64)
+            )
+            attacked[index] = posted_within(torch.from_numpy(found).to(images), images[index], epsilon)
+    spent = torch.where(target.eligible, steps, 0)
+    return judged(victim, images, attacked, target, epsilon, spent)
+
+
+def _evasion() -> Any:
+    try:
+        from art.attacks import evasion
+    except ImportError as error:
+        raise LibraryMissing(
+            "this attack comes from the Adversarial Robustness Toolbox: pip install 'cxr-gate[attacks]'"
+        ) from error
+    return evasion
+
+
+@contextmanager
+def _numpy_seed(seed: int) -> Iterator[None]:
+    """ART draws from numpy's global generator, which is left as it was found."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
