@@ -11,10 +11,13 @@ from app.pipeline import choose_device
 from app.pipeline.errors import PipelineError
 
 from .demo import demo
-from .evaluate import evaluate
+from .evaluation import PRESETS, evaluate
+from .evaluation.subject import Subject
 from .export import export
+from .features import write_json
 from .films import Film, FilmsError, read_films
 from .fit import FitOptions, fit, training_rule_warning
+from .measure import measure
 from .train import TrainOptions, train
 
 
@@ -62,7 +65,18 @@ def _fit(parsed: argparse.Namespace) -> int:
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
-    report = evaluate(
+    if parsed.run is not None:
+        return _measure(parsed)
+    output = parsed.output or Path("runs") / f"evaluate-{parsed.preset}"
+    films, device = _films(parsed), choose_device(parsed.device)
+    evaluation, _ = evaluate(Subject.load(parsed.bundle, device), films, output, PRESETS[parsed.preset], parsed.seed)
+    write_json(output / "evaluation.json", evaluation)
+    print(output / "evaluation.json")
+    return 0
+
+
+def _measure(parsed: argparse.Namespace) -> int:
+    report = measure(
         parsed.run,
         _films(parsed),
         choose_device(parsed.device),
@@ -156,10 +170,20 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run_command=_fit)
 
     command = commands.add_parser(
-        "evaluate", parents=[data, run], help="measure on the test films, under the paper's attacks"
+        "evaluate",
+        parents=[data],
+        help="would this gate stop an attack, which one, and at what cost?",
+        description="With --run: the figures of a run's model card (accuracy, false rejection, the paper's white-box "
+        "attacks), before export. With --bundle: the whole experiment, with rival detectors, attackers who know the "
+        "gate, harmless changes and groups. It resumes where it stopped.",
     )
-    command.add_argument("--epsilon", type=float, default=0.02, help="L-infinity budget, pixels in [0,1]")
-    command.add_argument("--steps", type=int, default=10, help="of BIM, PGD and MIM")
+    command.add_argument("--run", type=Path, help="the folder that train and fit wrote: figures for the model card")
+    command.add_argument("--bundle", type=Path, default=Path("artifacts/default"), help="(default: %(default)s)")
+    command.add_argument("--preset", choices=tuple(PRESETS), default="quick", help="how much (default: %(default)s)")
+    command.add_argument("--output", type=Path, help="folder of the results (default: runs/evaluate-PRESET)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--epsilon", type=float, default=0.02, help="with --run: L-infinity budget, pixels in [0,1]")
+    command.add_argument("--steps", type=int, default=10, help="with --run: of BIM, PGD and MIM")
     command.set_defaults(run_command=_evaluate)
 
     command = commands.add_parser("export", parents=[data, run], help="write a bundle, reload it and compare")

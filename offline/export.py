@@ -24,11 +24,11 @@ from app.pipeline.manifest import Manifest
 from app.pipeline.preprocess import PREPROCESSING
 from app.pipeline.screener import Screener
 
-from .evaluate import REPORT_RECORD
 from .features import saved
 from .films import Film, of_split, targets_of
 from .fit import load_gate, load_network
 from .loading import load_film
+from .measure import REPORT_RECORD
 from .model_card import model_card
 from .train import RECORD
 

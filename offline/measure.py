@@ -1,4 +1,4 @@
-"""What a fitted run does on the test films: AUROC, false rejection, detection and evasion of the paper's attacks."""
+"""For the model card: a fitted run on its test films, clean and attacked as in the paper."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPORT_RECORD = "report.json"
 BATCH = 10
 
 
-def evaluate(
+def measure(
     run: Path, films: list[Film], device: torch.device, *, epsilon: float = 0.02, steps: int = 10, workers: int = 2
 ) -> dict[str, Any]:
     """Measure a fitted run on its test films and write ``report.json`` into `run`.

@@ -1,0 +1,97 @@
+"""Clean films: accuracy, false rejection overall and by group, and under harmless changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from app.pipeline.decode import decode
+from app.pipeline.labels import LABELS
+from app.pipeline.preprocess import to_tensor
+
+from ..detectors import Observed
+from ..detectors.measures import bootstrap_weights, estimate, weighted_auroc, weighted_rates
+from ..films import Film
+from ..harmless import CHANGES
+from ..metrics import auroc_of_each, bootstrap_interval, mean_auroc
+from .observing import BATCH
+from .store import Outcome
+from .subject import Subject
+
+Rejected = NDArray[np.bool_]
+
+
+def accuracy(
+    targets: NDArray[np.float32], seen: Observed, rejected: Rejected, patients: NDArray[Any]
+) -> dict[str, Any]:
+    """AUROC over the findings, and the false-rejection rate of the served gate."""
+    low, high = bootstrap_interval(patients, lambda index: mean_auroc(targets[index], seen.logits[index]))
+    each = auroc_of_each(targets, seen.logits)
+    return {
+        "mean_auroc": {"value": mean_auroc(targets, seen.logits), "low": low, "high": high},
+        "weighted_auroc": vars(weighted_auroc(targets, seen.logits)),
+        "auroc": {name: float(value) if np.isfinite(value) else None for name, value in zip(LABELS, each, strict=True)},
+        "false_rejections": int(rejected.sum()),
+        "false_rejection_rate": rate(rejected, patients),
+    }
+
+
+def groups(films: list[Film], rejected: Rejected, patients: NDArray[Any]) -> list[dict[str, Any]]:
+    """False rejection by view, sex, age band and finding."""
+    members: dict[str, list[int]] = {}
+    for index, film in enumerate(films):
+        band = (
+            "unknown"
+            if film.age < 0
+            else "under 40"
+            if film.age < 40
+            else "40 to 59"
+            if film.age < 60
+            else "60 and over"
+        )
+        names = [f"view {film.view or 'unknown'}", f"sex {film.sex or 'unknown'}", f"age {band}"]
+        for name in [*names, *(f"finding {finding}" for finding in film.findings)]:
+            members.setdefault(name, []).append(index)
+    rows = []
+    for name, indices in sorted(members.items()):
+        chosen = np.array(indices)
+        rows.append({"group": name, **_counted(rejected[chosen], patients[chosen])})
+    return rows
+
+
+def harmless_stage(subject: Subject, films: list[Film], patients: NDArray[Any]) -> Outcome:
+    """Each change is made to the film at its own size, rounded to 8 bits, and judged as the service would."""
+    rows = []
+    for name, change in CHANGES.items():
+        densities = []
+        for start in tqdm(range(0, len(films), BATCH), desc=f"harmless: {name}", unit="batch"):
+            changed = [_posted(change(decode(film.path.read_bytes()).pixels)) for film in films[start : start + BATCH]]
+            images = torch.cat([to_tensor(film) for film in changed])
+            with torch.inference_mode():
+                features, _ = subject.victim.network(images.to(subject.device))
+            densities.append(subject.bundle.gaussian.log_density(features.cpu().numpy()))
+        rejected = np.concatenate(densities) < subject.victim.threshold
+        rows.append({"change": name, **_counted(rejected, patients)})
+    return rows, {}
+
+
+def _posted(film: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (np.clip(film, 0, 1) * 255).round().astype(np.float32) / np.float32(255)
+
+
+def _counted(rejected: Rejected, patients: NDArray[Any]) -> dict[str, Any]:
+    return {
+        "films": len(rejected),
+        "rejected": int(rejected.sum()),
+        "false_rejection_rate": rate(rejected, patients),
+    }
+
+
+def rate(rejected: Rejected, patients: NDArray[Any]) -> dict[str, float]:
+    """Share rejected, with a 95 % bootstrap interval over patients."""
+    weights = bootstrap_weights(patients, 1000, 0)
+    return vars(estimate(float(rejected.mean()), weighted_rates(rejected, weights)))

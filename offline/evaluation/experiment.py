@@ -1,0 +1,278 @@
+"""The whole experiment, stage by stage, into one dictionary that the report is written from."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import sklearn
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from app.pipeline.decode import decode
+from app.pipeline.network import LogitsOnly
+
+from ..attacks import paper_attacks
+from ..detectors import DETECTORS, Observed
+from ..detectors.comparison import Material, compare, learning_curve, without_gate
+from ..films import Film, fingerprint, of_split, targets_of
+from .clean import accuracy, groups, harmless_stage
+from .informed import attacker_stage, library_stage, sanity_stage
+from .observing import Images, evenly, load_images, observe
+from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON, Preset
+from .store import Arrays, Outcome, Store
+from .subject import Subject
+from .uninformed import example_stage, observed_of, paper_stage, supervised_stage
+
+CURVE_SIZES = (100, 200, 300, 500, 700, 954)
+
+
+def evaluate(
+    subject: Subject,
+    films: list[Film],
+    output: Path,
+    preset: Preset,
+    seed: int = 0,
+    substitutes: dict[str, nn.Module] | None = None,
+) -> tuple[dict[str, Any], Arrays]:
+    """Answer: would this gate stop an attack, which one, at what cost in clean films, and from whom?
+
+    Stages are kept under ``output/work`` and not run again; the same seed gives the same results.
+
+    Parameters
+    ----------
+    substitutes : dict, optional
+        Name -> substitute's logits, for the black-box attacks; without one they are not measured.
+
+    Returns
+    -------
+    dict
+        As ``offline.report`` reads it; a part that was not measured is absent.
+    dict of ndarray
+        Scores, features and one example, for the plots.
+
+    Raises
+    ------
+    FilmsError
+        `output` holds stages of something else, or there are too few films.
+    """
+    manifest = subject.bundle.manifest
+    identity = {
+        "model_version": manifest.model_version,
+        "data": fingerprint(films),
+        "preset": asdict(preset),
+        "seed": seed,
+    }
+    store = Store.open(output / "work", identity)
+    run = _Run(subject, films, store, preset, seed)
+    run.uninformed(substitutes or {})
+    run.clean()
+    run.informed()
+    return run.finish(identity, output)
+
+
+class _Run:
+    """What the stages share: films as posted, what the network says of them, and the results so far."""
+
+    def __init__(self, subject: Subject, films: list[Film], store: Store, preset: Preset, seed: int) -> None:
+        self.subject, self.store, self.preset, self.seed = subject, store, preset, seed
+        self.train, self.val = of_split(films, "train"), of_split(films, "val")
+        test = of_split(films, "test")
+        self.test = [test[index] for index in evenly(len(test), preset.films)]
+        self.patients = np.array([film.patient for film in self.test])
+        self.levels = self._levels("test", self.test)
+        self.seen = {name: self._seen(name) for name in ("train", "val", "test")}
+        self.attacked: dict[str, Observed] = {}
+        self.result: dict[str, Any] = {}
+        self.arrays: Arrays = {}
+
+    def _levels(self, name: str, films: list[Film]) -> Images:
+        def compute() -> Outcome:
+            return {}, {"levels": load_images(films, f"reading {name}")}
+
+        return self.store.stage(f"images-{name}", compute)[1]["levels"]
+
+    def _seen(self, name: str) -> Observed:
+        def compute() -> Outcome:
+            levels = self.levels if name == "test" else load_images(getattr(self, name), f"reading {name}")
+            seen = observe(self.subject.victim.network, levels, self.subject.device, f"features of {name}")
+            return {}, {"features": seen.features, "logits": seen.logits}
+
+        _, arrays = self.store.stage(f"features-{name}", compute)
+        return Observed(arrays["features"], arrays["logits"])
+
+    def _scores(self, seen: Observed) -> Any:
+        return self.subject.bundle.gaussian.log_density(seen.features)
+
+    def uninformed(self, substitutes: dict[str, nn.Module]) -> None:
+        """The paper's table: white-box, black-box, every detector, and the learning curve."""
+        subject, preset = self.subject, self.preset
+        served = LogitsOnly(subject.bundle.network)
+        flips, arrays = self.store.stage(
+            "white-box",
+            lambda: paper_stage(subject, served, self.levels, "white-box", WHITE_BOX_EPSILON, preset.attack_steps),
+        )
+        self.attacked.update(observed_of(arrays))
+        bim = arrays["white-box BIM|images"]
+        for name, substitute in substitutes.items():
+            found, arrays = self.store.stage(
+                f"{name}-{_digest(substitute)}",
+                lambda: self._black_box(name, substitute),  # noqa: B023 - run at once
+            )
+            flips.update(found)
+            self.attacked.update(observed_of(arrays))
+        self.result["paper_attacks"] = flips
+        chosen = [self.train[index] for index in evenly(len(self.train), preset.supervised_films)]
+        _, supervised = self.store.stage(
+            "supervised",
+            lambda: supervised_stage(subject, load_images(chosen, "reading"), WHITE_BOX_EPSILON, preset.attack_steps),
+        )
+        # The film whose answer the attack changed most shows best what an attack does.
+        change = np.abs(self.attacked["white-box BIM"].logits - self.seen["test"].logits).max(1)
+        index = int(np.argmax(change))
+        _, example = self.store.stage("example", lambda: example_stage(subject, self.levels[index], bim[index]))
+        self.arrays.update(example)
+        material = Material(
+            train=self.seen["train"],
+            val=self.seen["val"],
+            test=self.seen["test"],
+            patients=self.patients,
+            targets=targets_of(self.test),
+            attacked=self.attacked,
+            attacked_train=observed_of(supervised),
+        )
+        self.result["detectors"] = self.store.stage(
+            f"detectors-{len(self.attacked)}-attacks", lambda: self._detectors(material)
+        )[0]
+        bare, attacked = without_gate(material)
+        self.result["no_defence"] = {"clean": asdict(bare), **{name: asdict(row) for name, row in attacked.items()}}
+        sizes = [size for size in CURVE_SIZES if size < len(self.train)] + [len(self.train)]
+        self.result["learning_curve"] = self.store.stage(
+            f"learning-curve-{len(self.attacked)}-attacks",
+            lambda: ([asdict(point) for point in learning_curve(material, sizes)], {}),
+        )[0]
+
+    def _black_box(self, name: str, substitute: nn.Module) -> Outcome:
+        return paper_stage(self.subject, substitute, self.levels, name, BLACK_BOX_EPSILON, self.preset.attack_steps)
+
+    def _detectors(self, material: Material) -> Outcome:
+        rows = compare(material, target=self.subject.bundle.manifest.gate.target_false_rejection_rate, seed=self.seed)
+        return [asdict(row) for row in tqdm(rows, desc="detectors", total=len(DETECTORS) + 1, unit="detector")], {}
+
+    def clean(self) -> None:
+        """Accuracy, false rejection, groups and harmless changes, by the served gate."""
+        rejected = self._scores(self.seen["test"]) < self.subject.victim.threshold
+        self.result["clean"] = accuracy(targets_of(self.test), self.seen["test"], rejected, self.patients)
+        self.result["groups"] = groups(self.test, rejected, self.patients)
+        if self.preset.harmless:
+            self.result["harmless"] = self.store.stage(
+                "harmless", lambda: harmless_stage(self.subject, self.test, self.patients)
+            )[0]
+
+    def informed(self) -> None:
+        """Attackers who stop early or know the gate; then sanity and libraries."""
+        preset = self.preset
+        counts = {
+            "minimal": preset.minimal_films,
+            "selective": preset.gradient_films,
+            "orthogonal": preset.gradient_films,
+            "joint": preset.weighted_films,
+            "feature-constraint": preset.weighted_films,
+        }
+        rows: list[dict[str, Any]] = []
+        for name, count in counts.items():
+            if count:
+                rows += self.store.stage(f"attacker-{name}", lambda: self._attacker(name, count))[0]  # noqa: B023
+        if preset.native_films:
+            rows += self.store.stage("attacker-native", self._native)[0]
+        self.result["aware"] = rows
+        if preset.sanity_films:
+            few = self.levels[evenly(len(self.test), preset.sanity_films)]
+            self.result["sanity"] = self.store.stage(
+                "sanity", lambda: sanity_stage(self.subject, few, preset, self.seed)
+            )[0]
+        if preset.library_films:
+            index = evenly(len(self.test), preset.library_films)
+            self.result["libraries"] = self.store.stage(
+                "libraries",
+                lambda: library_stage(self.subject, self.levels[index], self.patients[index], preset, self.seed),
+            )[0]
+
+    def _attacker(self, name: str, count: int) -> Outcome:
+        index = evenly(len(self.test), count)
+        return attacker_stage(self.subject, name, self.levels[index], self.patients[index], self.preset, self.seed)
+
+    def _native(self) -> Outcome:
+        index = evenly(len(self.test), self.preset.native_films)
+        films = [decode(self.test[one].path.read_bytes()).pixels for one in index]
+        levels = [(film[None] * 255).round().astype(np.uint8) for film in films]
+        return attacker_stage(
+            self.subject, "selective", levels, self.patients[index], self.preset, self.seed, native=True
+        )
+
+    def finish(self, identity: dict[str, Any], output: Path) -> tuple[dict[str, Any], Arrays]:
+        """Add what the whole was made with, and the arrays for the plots."""
+        gate = self.subject.bundle.manifest.gate
+        self.arrays.update(
+            {
+                f"scores|{name}": self._scores(seen)
+                for name, seen in {**self.seen, **self.attacked}.items()
+                if name != "train"
+            }
+        )
+        self.arrays.update(
+            {f"features|{name}": seen.features for name, seen in {"test": self.seen["test"], **self.attacked}.items()}
+        )
+        evaluation = {
+            "preset": self.preset.name,
+            "options": identity["preset"],
+            "model_version": identity["model_version"],
+            "data_sha256": identity["data"],
+            "run": output.name,
+            "seed": self.seed,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": str(torch.__version__),
+                "numpy": np.__version__,
+                "scipy": scipy.__version__,
+                "scikit-learn": sklearn.__version__,
+            },
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {self.subject.device}",
+            "seconds": self.store.seconds(),
+            "films": {
+                "train": len(self.train),
+                "val": len(self.val),
+                "test": len(self.test),
+                "test_patients": len(set(self.patients)),
+                "aware": self.preset.gradient_films,
+                "native": self.preset.native_films,
+            },
+            "attacks": {
+                name: asdict(options)
+                for name, options in paper_attacks(WHITE_BOX_EPSILON, self.preset.attack_steps).items()
+            },
+            "gate": {
+                "threshold": gate.threshold,
+                "shrinkage": gate.shrinkage,
+                "target": gate.target_false_rejection_rate,
+                "bound": gate.calibration_bound,
+            },
+            **self.result,
+        }
+        return evaluation, {name.replace("|", "/"): array for name, array in self.arrays.items()}
+
+
+def _digest(network: nn.Module) -> str:
+    """Of a substitute's weights: another substitute is another stage."""
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]

@@ -1,0 +1,178 @@
+"""Attackers who stop early or know the gate; do their results make sense; and what independent libraries get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..attacks import (
+    AttackResult,
+    Goal,
+    SearchOptions,
+    at_native_size,
+    epsilon_curve,
+    feature_constraint,
+    joint,
+    minimal,
+    orthogonal,
+    selective,
+)
+from ..attacks.aware import AwareAttack
+from ..attacks.libraries import apgd, deepfool, square
+from ..attacks.sanity import sanity_checks
+from ..detectors.measures import bootstrap_weights, estimate
+from .observing import Images, to_images
+from .presets import WHITE_BOX_EPSILON, Preset
+from .store import Outcome
+from .subject import Subject
+
+GOALS: tuple[Goal, ...] = ("hide", "invent")
+BATCH = 16
+#: Name -> attack, and whether it knows the gate.
+ATTACKERS: dict[str, tuple[AwareAttack, bool]] = {
+    "minimal": (minimal, False),
+    "selective": (selective, True),
+    "orthogonal": (orthogonal, True),
+    "joint": (joint, True),
+    "feature-constraint": (
+        lambda victim, images, target, options: feature_constraint(victim, images, target, options),
+        True,
+    ),
+}
+
+
+def attacker_stage(
+    subject: Subject,
+    name: str,
+    levels: Images | list[Images],
+    patients: NDArray[np.generic],
+    preset: Preset,
+    seed: int,
+    *,
+    native: bool = False,
+) -> Outcome:
+    """One attacker, both goals, all budgets: a row for each goal and budget.
+
+    An image that is done at one budget is done at every larger one (``epsilon_curve``).
+    """
+    attack, informed = ATTACKERS[name]
+    victim = at_native_size(subject.victim) if native else subject.victim
+    make = SearchOptions.within if informed else SearchOptions.least
+    budgets = [
+        replace(
+            make(epsilon, steps=preset.aware_steps, restarts=preset.restarts if informed else 1, seed=seed),
+            weight_rounds=preset.weight_rounds,
+        )
+        for epsilon in preset.budgets
+    ]
+    rows = []
+    for goal in GOALS:
+        curves = []
+        title = f"{name}, {goal}" + (", native size" if native else "")
+        with tqdm(total=len(levels), desc=title, unit="film") as progress:
+            for images in _batched(levels, subject.device):
+                curves.append(
+                    epsilon_curve(attack, victim, images, victim.choose(goal, images), budgets, informed=informed)
+                )
+                progress.update(len(images))
+                done = sum(int(curve[0].success.sum()) for curve in curves)
+                progress.set_postfix(evaded_at_smallest=done)
+        for index, options in enumerate(budgets):
+            results = [curve[index] for curve in curves]
+            size = int(results[0].images.shape[-1])
+            rows.append(_row(name, informed, goal, options.epsilon, size, results, patients, seed))
+    return rows, {}
+
+
+def sanity_stage(subject: Subject, levels: Images, preset: Preset, seed: int) -> Outcome:
+    """More steps, restarts and epsilon never lower success; unbounded epsilon reaches all; gradients flow."""
+    images = to_images(levels, subject.device)
+    options = SearchOptions.within(1 / 255, steps=preset.aware_steps // 2, seed=seed)
+    rows = []
+    for name in ("selective", "orthogonal"):
+        attack, _ = ATTACKERS[name]
+        for goal in GOALS:
+            checks = sanity_checks(attack, subject.victim, images, subject.victim.choose(goal, images), options)
+            rows += [
+                {"attacker": f"{name}, {goal}", "check": check.name, "passed": check.passed, "detail": check.detail}
+                for check in checks
+            ]
+    return rows, {}
+
+
+def library_stage(
+    subject: Subject, levels: Images, patients: NDArray[np.generic], preset: Preset, seed: int
+) -> Outcome:
+    """APGD, Square and DeepFool of an independent library, on the same goals."""
+    images = to_images(levels, subject.device)
+    victim = subject.victim
+    runs: dict[str, Callable[[Any], AttackResult]] = {
+        "APGD": lambda target: apgd(victim, images, target, WHITE_BOX_EPSILON, steps=20, seed=seed),
+        "Square": lambda target: square(
+            victim, images, target, WHITE_BOX_EPSILON, queries=preset.square_queries, seed=seed
+        ),
+        "DeepFool": lambda target: deepfool(victim, images, target, seed=seed),
+    }
+    rows = []
+    for goal in GOALS:
+        target = victim.choose(goal, images)
+        for name, run in tqdm(runs.items(), desc=f"library attacks, {goal}", unit="attack"):
+            result = run(target)
+            row = _row(name, False, goal, result.epsilon, 224, [result], patients, seed)
+            unbounded = not np.isfinite(result.epsilon)
+            rows.append({**row, "attack": name, "library": "ART", "epsilon": None if unbounded else result.epsilon})
+    return rows, {}
+
+
+def _batched(levels: Images | list[Images], device: torch.device) -> list[torch.Tensor]:
+    if isinstance(levels, list):  # films of their own sizes, one at a time
+        return [to_images(film[None], device) for film in levels]
+    return [to_images(levels[start : start + BATCH], device) for start in range(0, len(levels), BATCH)]
+
+
+def _row(
+    name: str,
+    informed: bool,
+    goal: Goal,
+    epsilon: float,
+    size: int,
+    results: list[AttackResult],
+    patients: NDArray[np.generic],
+    seed: int,
+) -> dict[str, Any]:
+    eligible = _joined(results, "eligible").astype(bool)
+    evaded = (_joined(results, "success").astype(bool) & eligible)[eligible]
+    row: dict[str, Any] = {
+        "attacker": name,
+        "informed": informed,
+        "goal": goal,
+        "epsilon": epsilon,
+        "size": size,
+        "films": len(eligible),
+        "eligible": int(eligible.sum()),
+        "goal_reached": int(_joined(results, "goal_reached").sum()),
+        "evaded": int(evaded.sum()),
+        "evasion_rate": None,
+        "clean_accepted": int(_joined(results, "clean_accepted")[eligible].sum()),
+        "probability_change": None,
+        "grey_change": None,
+        "steps_mean": None,
+    }
+    if eligible.any():
+        weights = bootstrap_weights(patients[eligible], 1000, seed)
+        rates = weights @ evaded / weights.sum(axis=1)
+        row["evasion_rate"] = vars(estimate(float(evaded.mean()), rates))
+        row["probability_change"] = float(np.abs(_joined(results, "probability_change")[eligible]).mean())
+        row["grey_change"] = float(_joined(results, "grey_change")[eligible].mean())
+        row["steps_mean"] = float(_joined(results, "steps")[eligible].mean())
+    return row
+
+
+def _joined(results: list[AttackResult], field: str) -> NDArray[Any]:
+    return np.concatenate([getattr(result, field).cpu().numpy() for result in results])
