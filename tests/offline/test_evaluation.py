@@ -1,0 +1,168 @@
+"""The experiment runs from a bundle and a folder, resumes where it stopped, and gives the same for the same seed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app.pipeline import LABELS
+from app.pipeline.network import LogitsOnly
+from offline.evaluation import PRESETS, evaluate
+from offline.evaluation.observing import evenly
+from offline.evaluation.store import Store
+from offline.evaluation.subject import Subject
+from offline.films import Film, FilmsError
+from offline.harmless import CHANGES
+from tests.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
+
+COUNTS = {"train": 48, "val": 19, "test": 4}
+TINY = replace(
+    PRESETS["quick"],
+    name="tiny",
+    films=3,
+    attack_steps=1,
+    minimal_films=2,
+    gradient_films=2,
+    weighted_films=1,
+    native_films=1,
+    sanity_films=0,
+    library_films=1,
+    aware_steps=2,
+    square_queries=3,
+    supervised_films=4,
+    budgets=(2 / 255,),
+    harmless=True,
+)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
+    folder = tmp_path_factory.mktemp("films")
+    generator = np.random.default_rng(0)
+    films: list[Film] = []
+    for split, count in COUNTS.items():
+        for _ in range(count):
+            number = len(films)
+            path = folder / f"{number}.png"
+            coarse = Image.fromarray(generator.integers(0, 256, (9, 9), dtype=np.uint8))
+            coarse.resize((256, 256)).save(path)
+            targets = tuple(int((number + column) % 2) for column in range(len(LABELS)))
+            findings = tuple(name for name, one in zip(LABELS, targets, strict=True) if one)
+            films.append(Film(path, str(number), split, targets, findings, "PA", "F", 30 + number))  # type: ignore[arg-type]
+    return films
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    folder = write_random_bundle(tmp_path_factory.mktemp("bundle") / "bundle", ACCEPT_EVERYTHING)
+    return Subject.load(folder, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def outcome(
+    films: list[Film], subject: Subject, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    output = tmp_path_factory.mktemp("output")
+    substitutes = {"black-box": LogitsOnly(random_network(7))}
+    evaluation, arrays = evaluate(subject, films, output, TINY, substitutes=substitutes)
+    return output, evaluation, arrays
+
+
+def test_every_part_is_there(outcome: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    _, evaluation, arrays = outcome
+    json.dumps(evaluation, allow_nan=False)
+    attacks = {f"{setting} {name}" for setting in ("white-box", "black-box") for name in ("FGSM", "BIM", "PGD", "MIM")}
+    assert {row["detector"] for row in evaluation["detectors"]} >= {"mgm-lambda", "isolation-forest", "one-class-svm"}
+    assert all(set(row["attacks"]) == attacks for row in evaluation["detectors"])
+    assert set(evaluation["no_defence"]) == attacks | {"clean"}
+    attackers = {(row["attacker"], row["goal"], row["size"]) for row in evaluation["aware"]}
+    assert {(name, goal, 224) for name in ("minimal", "selective", "joint") for goal in ("hide", "invent")} <= attackers
+    assert ("selective", "hide", 256) in attackers  # at the film's own size
+    assert {row["attack"] for row in evaluation["libraries"]} == {"APGD", "Square", "DeepFool"}
+    assert [row["change"] for row in evaluation["harmless"]] == list(CHANGES)
+    assert sum(row["films"] for row in evaluation["groups"] if row["group"].startswith("sex")) == TINY.films
+    assert evaluation["films"]["test"] == TINY.films
+    for name in ("scores/val", "scores/test", "scores/white-box BIM", "features/test", "example/maps_clean"):
+        assert np.isfinite(arrays[name]).all(), name
+
+
+def test_counts_add_up(outcome: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    for row in outcome[1]["aware"] + outcome[1]["libraries"]:
+        assert row["evaded"] <= row["goal_reached"] <= row["eligible"] <= row["films"]
+        if row["eligible"]:
+            assert row["evasion_rate"]["value"] == pytest.approx(row["evaded"] / row["eligible"])
+
+
+def test_a_finished_run_is_not_computed_again(
+    outcome: tuple[Path, dict[str, Any], dict[str, Any]],
+    films: list[Film],
+    subject: Subject,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, first, _ = outcome
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(type(subject.bundle.network), "forward", forbidden)
+    again, _ = evaluate(subject, films, output, TINY, substitutes={"black-box": LogitsOnly(random_network(7))})
+    assert {**again, "created": ""} == {**first, "created": ""}
+
+
+def test_a_stopped_run_gives_what_a_whole_one_does(
+    outcome: tuple[Path, dict[str, Any], dict[str, Any]], films: list[Film], subject: Subject
+) -> None:
+    output, first, _ = outcome
+    (output / "work" / "attacker-selective.json").unlink()  # as a kill in the midst of that stage leaves it
+    again, _ = evaluate(subject, films, output, TINY, substitutes={"black-box": LogitsOnly(random_network(7))})
+    assert {**again, "created": "", "seconds": {}} == {**first, "created": "", "seconds": {}}
+
+
+def test_another_seed_is_refused(
+    outcome: tuple[Path, dict[str, Any], dict[str, Any]], films: list[Film], subject: Subject
+) -> None:
+    with pytest.raises(FilmsError, match="another bundle, films, preset or seed"):
+        evaluate(subject, films, outcome[0], TINY, seed=1)
+
+
+def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, {"seed": 0})
+
+    def broken() -> Any:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.stage("one", broken)
+    assert store.stage("one", lambda: ({"a": 1}, {"b": np.ones(2)}))[0] == {"a": 1}
+    content, arrays = store.stage("one", broken)
+    assert content == {"a": 1}
+    assert arrays["b"].tolist() == [1, 1]
+    assert set(store.seconds()) == {"one"}
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(10, 3), (3, 10), (5, 5), (1, 1)])
+def test_evenly_spread(count: int, wanted: int) -> None:
+    index = evenly(count, wanted)
+    assert len(index) == min(count, wanted)
+    assert index[0] == 0
+    assert index[-1] in (count - 1, 0)
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_a_harmless_change_gives_a_film(name: str) -> None:
+    line = np.linspace(0, 1, 300, dtype=np.float32)
+    film = (line[:, None] * line[None, :]).astype(np.float32)
+    before = film.copy()
+    changed = CHANGES[name](film)
+    assert changed.dtype == np.float32
+    assert changed.ndim == 2
+    assert 0 <= changed.min() < changed.max() <= 1
+    assert (film == before).all()
+    assert (name == "none") == (changed.shape == film.shape and bool((changed == film).all()))
