@@ -1,0 +1,168 @@
+"""Sections on attackers who know the gate, the checks that their attacks work at all, and other people's attacks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .markup import Html, Section, details, html, joined, paragraph, picture, table, unmeasured
+from .reading import Rate, Tree, at, number, of, percent, rate, rows, spread, strength, text
+
+Plot = tuple[bytes, bytes] | None
+
+WHO: Final = {
+    "selective": "at each step climbs whichever of its two aims, the finding and the gate, is not yet met",
+    "orthogonal": "moves for one aim only in directions that do not undo the other",
+    "joint": "climbs both aims at once, added with a weight searched for each film",
+    "feature-constraint": "keeps the network's features near those of clean films",
+    "minimal": "does not need to know the gate: it stops at the first step that flips the answer",
+}
+
+
+def aware(evaluation: Tree, plot: Plot) -> Section:
+    """Evasion by attacker, goal and epsilon."""
+    title = "Attackers who know the gate"
+    measured = rows(evaluation, "aware")
+    if not measured:
+        return Section(
+            "aware", title, unmeasured("attackers who know the gate, so nothing here says that it withstands them")
+        )
+    who = "".join(
+        f"<li><strong>{html(name)}</strong> {html(what)}.</li>"
+        for name, what in WHO.items()
+        if any(at(row, "attacker") == name for row in measured)
+    )
+    body = [
+        [
+            text(at(row, "attacker")),
+            text(at(row, "informed")),
+            text(at(row, "goal")),
+            _pixels(row),
+            strength(number(row, "epsilon")),
+            _counted(rate(row, "evasion_rate"), of(at(row, "evaded"), at(row, "eligible"))),
+            of(at(row, "goal_reached"), at(row, "eligible")),
+            of(at(row, "clean_accepted"), at(row, "films")),
+            _fixed(number(row, "probability_change"), 2),
+            _fixed(number(row, "grey_change"), 2),
+            _fixed(number(row, "steps_mean"), 0),
+        ]
+        for row in measured
+    ]
+    heading = [
+        *("Attacker", "Knows the gate", "Goal", "Size", "ε", "Evaded", "Goal reached", "Clean accepted"),
+        *("Change in probability", "Change in grey levels", "Steps"),
+    ]
+    return Section(
+        "aware",
+        title,
+        joined(
+            paragraph(
+                "The attacker has the network and the gate, and changes no pixel by more than ε. An attack has evaded the gate "
+                "if it reached its goal and the gate accepted what was really posted, an 8-bit PNG. Hide: a finding over its "
+                "operating point goes under it. Invent: one under it goes over. Films on which the goal is open to begin with "
+                "are the eligible ones, which rates are of."
+            ),
+            Html(f"<ul class='plain'>{who}</ul>"),
+            None
+            if plot is None
+            else picture(
+                plot,
+                "Evasion rate against epsilon, a line for each attacker, a panel for each goal and size",
+                "Share of eligible films on which the attack reached its goal and was accepted, with 95% intervals. Dashed: the "
+                "attacker does not know the gate.",
+            ),
+            _by_epsilon(measured),
+            details(
+                "Every setting, with the change in probability and grey levels",
+                table(heading, body, words=4, caption="Changes are means over films, in absolute value."),
+            ),
+        ),
+    )
+
+
+def _by_epsilon(measured: list[Tree]) -> Html:
+    """Evasion, a row for each attacker, goal and size, a column for each epsilon."""
+    cells: dict[tuple[str, str, str, str], dict[float | None, Html]] = {}
+    for row in measured:
+        key = (text(at(row, "attacker")), text(at(row, "informed")), text(at(row, "goal")), _pixels(row))
+        count = of(at(row, "evaded"), at(row, "eligible"))
+        cells.setdefault(key, {})[number(row, "epsilon")] = _counted(rate(row, "evasion_rate"), count)
+    epsilons = sorted({number(row, "epsilon") for row in measured}, key=lambda epsilon: epsilon or 0)
+    body = [[*key, *(line.get(epsilon, "–") for epsilon in epsilons)] for key, line in cells.items()]
+    heading = ["Attacker", "Knows the gate", "Goal", "Size", *(f"ε {strength(epsilon)}" for epsilon in epsilons)]
+    return table(heading, body, words=4, caption="Evaded the gate, of eligible films. –: not run.")
+
+
+def _pixels(row: Tree) -> str:
+    return text(None) if at(row, "size") is None else f"{at(row, 'size')}"
+
+
+def sanity(evaluation: Tree) -> Section:
+    """Checks that the attacks are not simply broken."""
+    title = "Are the attacks sound?"
+    measured = rows(evaluation, "sanity")
+    if not measured:
+        return Section(
+            "sanity", title, unmeasured("sanity checks of the attacks, so a low evasion rate may be a weak attack")
+        )
+    failed = sum(1 for row in measured if at(row, "passed") is not True)
+    outcome = (
+        "All pass"
+        if not failed
+        else f"{failed} of {len(measured)} fail, so read their attackers' rates as lower bounds"
+    )
+    body = [
+        [
+            text(at(row, "attacker")),
+            text(at(row, "check")),
+            "passed" if at(row, "passed") is True else Html("<strong>FAILED</strong>"),
+            text(at(row, "detail")),
+        ]
+        for row in measured
+    ]
+    return Section(
+        "sanity",
+        title,
+        joined(
+            paragraph(
+                "A gate that withstands a broken attack withstands nothing. More steps, more restarts and a larger ε must never "
+                f"lower success, and without a bound on ε every attack must succeed. {outcome}."
+            ),
+            table(["Attacker", "Check", "Outcome", "Detail"], body, words=4),
+        ),
+    )
+
+
+def libraries(evaluation: Tree) -> Section:
+    """Attacks that others wrote, on the same network."""
+    title = "Attacks of other libraries"
+    measured = rows(evaluation, "libraries")
+    if not measured:
+        return Section("libraries", title, unmeasured("attacks of independent libraries"))
+    body = [
+        [
+            text(at(row, "attack")),
+            text(at(row, "library")),
+            text(at(row, "goal")),
+            strength(number(row, "epsilon")),
+            _counted(rate(row, "evasion_rate"), of(at(row, "evaded"), at(row, "films"))),
+            of(at(row, "goal_reached"), at(row, "films")),
+        ]
+        for row in measured
+    ]
+    return Section(
+        "libraries",
+        title,
+        joined(
+            paragraph("Attacks that we did not write, run against the same network. They do not know the gate."),
+            table(["Attack", "Library", "Goal", "ε", "Evaded", "Goal reached"], body, words=3),
+        ),
+    )
+
+
+def _counted(measure: Rate, count: str) -> Html:
+    interval = "" if measure.low is None else f"<small>{spread(measure)}</small>"
+    return Html(f"<strong>{percent(measure.value)}</strong>{interval}<small>{html(count)}</small>")
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return text(None) if value is None else f"{value:,.{digits}f}"
