@@ -14,10 +14,10 @@ from .demo import demo
 from .evaluation import PRESETS, evaluate
 from .evaluation.subject import Subject
 from .export import export
-from .features import write_json
 from .films import Film, FilmsError, read_films
 from .fit import FitOptions, fit, training_rule_warning
 from .measure import measure
+from .report import sentences, write_report
 from .train import TrainOptions, train
 
 
@@ -69,9 +69,12 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         return _measure(parsed)
     output = parsed.output or Path("runs") / f"evaluate-{parsed.preset}"
     films, device = _films(parsed), choose_device(parsed.device)
-    evaluation, _ = evaluate(Subject.load(parsed.bundle, device), films, output, PRESETS[parsed.preset], parsed.seed)
-    write_json(output / "evaluation.json", evaluation)
-    print(output / "evaluation.json")
+    evaluation, arrays = evaluate(
+        Subject.load(parsed.bundle, device), films, output, PRESETS[parsed.preset], parsed.seed
+    )
+    write_report(evaluation, arrays, output, show_films=parsed.show_films)
+    print("\n".join(sentences(evaluation)))
+    print(output / "report.html")
     return 0
 
 
@@ -182,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--preset", choices=tuple(PRESETS), default="quick", help="how much (default: %(default)s)")
     command.add_argument("--output", type=Path, help="folder of the results (default: runs/evaluate-PRESET)")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--show-films", action="store_true", help="show one test film in the report (a person's film)")
     command.add_argument("--epsilon", type=float, default=0.02, help="with --run: L-infinity budget, pixels in [0,1]")
     command.add_argument("--steps", type=int, default=10, help="with --run: of BIM, PGD and MIM")
     command.set_defaults(run_command=_evaluate)
