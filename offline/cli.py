@@ -1,4 +1,4 @@
-"""``cxr-offline``: train, fit, evaluate, export, demo."""
+"""``cxr-offline``: train, features, fit, evaluate, export, distil, demo."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from app.pipeline import choose_device
 from app.pipeline.errors import PipelineError
 
 from .demo import demo
+from .distil import DistilOptions, distil
 from .evaluate import evaluate
 from .export import export
 from .films import Film, FilmsError, read_films
 from .fit import FitOptions, fit, training_rule_warning
+from .substitute import ARCHS
 from .train import TrainOptions, train
 
 
@@ -42,6 +44,7 @@ def _train(parsed: argparse.Namespace) -> int:
         seed=parsed.seed,
         precision=parsed.precision,
         workers=parsed.workers,
+        arch=parsed.arch,
     )
     device = choose_device(parsed.device).type
     print(train(_films(parsed), parsed.weights, parsed.output, options, device))
@@ -84,6 +87,27 @@ def _export(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _distil(parsed: argparse.Namespace) -> int:
+    options = DistilOptions(
+        arch=parsed.arch,
+        epochs=parsed.epochs,
+        batch_size=parsed.batch_size,
+        seed=parsed.seed,
+        precision=parsed.precision,
+        workers=parsed.workers,
+    )
+    device = choose_device(parsed.device)
+    record = distil(parsed.run, _films(parsed), parsed.output, options, device, parsed.weights)
+    last = record["history"][-1]
+    print(
+        f"learned from {record['train_answered']} answers ({record['train_rejected']} films were rejected and gave none); "
+        f"on {record['val_answered']} val films the probabilities differ by {last['val_mean_absolute_difference']:.4f} "
+        f"on average (a constant answer: {record['constant_mean_absolute_difference']:.4f}), "
+        f"correlation {last['val_correlation']:.2f}"
+    )
+    return 0
+
+
 def _demo(parsed: argparse.Namespace) -> int:
     answers = demo(parsed.url, parsed.bundle, parsed.film, parsed.epsilon, parsed.steps)
     for answer in answers:
@@ -105,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     shared_data = Path(os.environ.get("CXR_SHARED_DATA") or "../shared/data")
     commands = parser.add_subparsers(dest="command", required=True)
-    defaults, fit_defaults = TrainOptions(), FitOptions()
+    defaults, fit_defaults, distil_defaults = TrainOptions(), FitOptions(), DistilOptions()
 
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument(
@@ -124,12 +148,18 @@ def _parser() -> argparse.ArgumentParser:
     run = argparse.ArgumentParser(add_help=False)
     run.add_argument("--run", type=Path, required=True, help="the folder that train wrote")
 
-    command = commands.add_parser("train", parents=[data], help="fine-tune the DenseNet-121; resumes if stopped")
+    command = commands.add_parser("train", parents=[data], help="train on labelled films; resumes if stopped")
     command.add_argument("--output", type=Path, required=True, help="the run's folder")
     command.add_argument(
         "--weights",
         default="IMAGENET1K_V1",
         help="initial backbone: a .safetensors file, torchvision weights by name (downloaded), or none (default: %(default)s)",
+    )
+    command.add_argument(
+        "--arch",
+        choices=ARCHS,
+        default=defaults.arch,
+        help="densenet121: what is served. resnet50: the substitute of a black-box attacker (default: %(default)s)",
     )
     command.add_argument("--epochs", type=int, default=defaults.epochs)
     command.add_argument("--batch-size", type=int, default=defaults.batch_size)
@@ -165,6 +195,22 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("export", parents=[data, run], help="write a bundle, reload it and compare")
     command.add_argument("--output", type=Path, required=True, help="the bundle's folder; replaced whole if it exists")
     command.set_defaults(run_command=_export)
+
+    command = commands.add_parser(
+        "distil", parents=[data, run], help="train a substitute from the service's answers alone, as an outsider could"
+    )
+    command.add_argument("--output", type=Path, required=True, help="the substitute's folder")
+    command.add_argument("--arch", choices=ARCHS, default=distil_defaults.arch)
+    command.add_argument(
+        "--weights",
+        default="none",
+        help="initial backbone, as of train; an outsider may have any (default: %(default)s)",
+    )
+    command.add_argument("--epochs", type=int, default=distil_defaults.epochs)
+    command.add_argument("--batch-size", type=int, default=distil_defaults.batch_size)
+    command.add_argument("--seed", type=int, default=distil_defaults.seed)
+    command.add_argument("--precision", choices=("bf16", "float32"), default=distil_defaults.precision)
+    command.set_defaults(run_command=_distil)
 
     command = commands.add_parser("demo", help="post a film and its attacked copy to a running service")
     command.add_argument("--url", default="http://127.0.0.1:8000")

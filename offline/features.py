@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 from app.pipeline.labels import LABELS
@@ -62,6 +64,15 @@ def saved(folder: Path, name: str) -> Outputs:
     return Outputs(
         np.load(folder / f"{name}-features.npy", mmap_mode="r"), np.load(folder / f"{name}-logits.npy", mmap_mode="r")
     )
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 over names and values of a network's tensors: says which network features are of."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:
