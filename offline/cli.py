@@ -14,10 +14,13 @@ from .demo import demo
 from .distil import DistilOptions, distil
 from .evaluate import evaluate
 from .export import export
+from .features import Shard
 from .films import Film, FilmsError, read_films
-from .fit import FitOptions, fit, training_rule_warning
+from .fit import FitOptions, extract_shard, fit, training_rule_warning
 from .substitute import ARCHS
 from .train import TrainOptions, train
+
+CHEST_XRAY14 = 112_120  # images of the NIH's data set
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,6 +51,21 @@ def _train(parsed: argparse.Namespace) -> int:
     )
     device = choose_device(parsed.device).type
     print(train(_films(parsed), parsed.weights, parsed.output, options, device))
+    return 0
+
+
+def _features(parsed: argparse.Namespace) -> int:
+    shard = Shard.parse(parsed.shard)
+    count, seconds = extract_shard(parsed.run, _films(parsed), shard, choose_device(parsed.device), parsed.workers)
+    if not count:
+        print(f"shard {parsed.shard} has no films: there are fewer than shards")
+        return 0
+    rate = count / seconds
+    hours = CHEST_XRAY14 / rate / 3600
+    print(
+        f"shard {parsed.shard}: {count} films, {rate:.1f} images/s; the {CHEST_XRAY14:,} images of ChestX-ray14 would take "
+        f"{hours:.1f} h in one such process, {hours / shard.count:.1f} h in {shard.count} that run at this speed"
+    )
     return 0
 
 
@@ -168,6 +186,14 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=("bf16", "float32"), default=defaults.precision, help="of the forward pass"
     )
     command.set_defaults(run_command=_train)
+
+    command = commands.add_parser(
+        "features",
+        parents=[data, run],
+        help="extract features ahead of fit, in as many processes or on as many machines as there are shards",
+    )
+    command.add_argument("--shard", default="1/1", help="which part, INDEX/COUNT, as 3/7 (default: %(default)s)")
+    command.set_defaults(run_command=_features)
 
     command = commands.add_parser("fit", parents=[data, run], help="fit the Gaussian and put its threshold")
     command.add_argument("--covariance", choices=("lambda", "ledoit-wolf", "oas"), default=fit_defaults.covariance)
