@@ -1,4 +1,4 @@
-"""``cxr-offline``: train, fit, evaluate, export, demo."""
+"""``cxr-offline``: train, features, fit, evaluate, export, distil, demo."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from pathlib import Path
 from app.pipeline import choose_device
 from app.pipeline.errors import PipelineError
 
+from .blackbox import load_substitute
 from .demo import demo
+from .distil import DistilOptions, distil
 from .evaluation import PRESETS, evaluate
 from .evaluation.subject import Subject
 from .export import export
+from .features import Shard
 from .films import Film, FilmsError, read_films
-from .fit import FitOptions, fit, training_rule_warning
+from .fit import FitOptions, extract_shard, fit, training_rule_warning
 from .measure import measure
 from .report import sentences, write_report
+from .substitute import ARCHS
 from .train import TrainOptions, train
+
+CHEST_XRAY14 = 112_120  # images of the NIH's data set
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,9 +51,25 @@ def _train(parsed: argparse.Namespace) -> int:
         seed=parsed.seed,
         precision=parsed.precision,
         workers=parsed.workers,
+        arch=parsed.arch,
     )
     device = choose_device(parsed.device).type
     print(train(_films(parsed), parsed.weights, parsed.output, options, device))
+    return 0
+
+
+def _features(parsed: argparse.Namespace) -> int:
+    shard = Shard.parse(parsed.shard)
+    count, seconds = extract_shard(parsed.run, _films(parsed), shard, choose_device(parsed.device), parsed.workers)
+    if not count:
+        print(f"shard {parsed.shard} has no films: there are fewer than shards")
+        return 0
+    rate = count / seconds
+    hours = CHEST_XRAY14 / rate / 3600
+    print(
+        f"shard {parsed.shard}: {count} films, {rate:.1f} images/s; the {CHEST_XRAY14:,} images of ChestX-ray14 would take "
+        f"{hours:.1f} h in one such process, {hours / shard.count:.1f} h in {shard.count} that run at this speed"
+    )
     return 0
 
 
@@ -69,9 +91,9 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         return _measure(parsed)
     output = parsed.output or Path("runs") / f"evaluate-{parsed.preset}"
     films, device = _films(parsed), choose_device(parsed.device)
-    evaluation, arrays = evaluate(
-        Subject.load(parsed.bundle, device), films, output, PRESETS[parsed.preset], parsed.seed
-    )
+    substitute = None if parsed.substitute is None else load_substitute(parsed.substitute)
+    subject, preset = Subject.load(parsed.bundle, device), PRESETS[parsed.preset]
+    evaluation, arrays = evaluate(subject, films, output, preset, parsed.seed, substitute)
     write_report(evaluation, arrays, output, show_films=parsed.show_films)
     print("\n".join(sentences(evaluation)))
     print(output / "report.html")
@@ -101,6 +123,27 @@ def _export(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _distil(parsed: argparse.Namespace) -> int:
+    options = DistilOptions(
+        arch=parsed.arch,
+        epochs=parsed.epochs,
+        batch_size=parsed.batch_size,
+        seed=parsed.seed,
+        precision=parsed.precision,
+        workers=parsed.workers,
+    )
+    device = choose_device(parsed.device)
+    record = distil(parsed.run, _films(parsed), parsed.output, options, device, parsed.weights)
+    last = record["history"][-1]
+    print(
+        f"learned from {record['train_answered']} answers ({record['train_rejected']} films were rejected and gave none); "
+        f"on {record['val_answered']} val films the probabilities differ by {last['val_mean_absolute_difference']:.4f} "
+        f"on average (a constant answer: {record['constant_mean_absolute_difference']:.4f}), "
+        f"correlation {last['val_correlation']:.2f}"
+    )
+    return 0
+
+
 def _demo(parsed: argparse.Namespace) -> int:
     answers = demo(parsed.url, parsed.bundle, parsed.film, parsed.epsilon, parsed.steps)
     for answer in answers:
@@ -122,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     shared_data = Path(os.environ.get("CXR_SHARED_DATA") or "../shared/data")
     commands = parser.add_subparsers(dest="command", required=True)
-    defaults, fit_defaults = TrainOptions(), FitOptions()
+    defaults, fit_defaults, distil_defaults = TrainOptions(), FitOptions(), DistilOptions()
 
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument(
@@ -141,12 +184,18 @@ def _parser() -> argparse.ArgumentParser:
     run = argparse.ArgumentParser(add_help=False)
     run.add_argument("--run", type=Path, required=True, help="the folder that train wrote")
 
-    command = commands.add_parser("train", parents=[data], help="fine-tune the DenseNet-121; resumes if stopped")
+    command = commands.add_parser("train", parents=[data], help="train on labelled films; resumes if stopped")
     command.add_argument("--output", type=Path, required=True, help="the run's folder")
     command.add_argument(
         "--weights",
         default="IMAGENET1K_V1",
         help="initial backbone: a .safetensors file, torchvision weights by name (downloaded), or none (default: %(default)s)",
+    )
+    command.add_argument(
+        "--arch",
+        choices=ARCHS,
+        default=defaults.arch,
+        help="densenet121: what is served. resnet50: the substitute of a black-box attacker (default: %(default)s)",
     )
     command.add_argument("--epochs", type=int, default=defaults.epochs)
     command.add_argument("--batch-size", type=int, default=defaults.batch_size)
@@ -155,6 +204,14 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=("bf16", "float32"), default=defaults.precision, help="of the forward pass"
     )
     command.set_defaults(run_command=_train)
+
+    command = commands.add_parser(
+        "features",
+        parents=[data, run],
+        help="extract features ahead of fit, in as many processes or on as many machines as there are shards",
+    )
+    command.add_argument("--shard", default="1/1", help="which part, INDEX/COUNT, as 3/7 (default: %(default)s)")
+    command.set_defaults(run_command=_features)
 
     command = commands.add_parser("fit", parents=[data, run], help="fit the Gaussian and put its threshold")
     command.add_argument("--covariance", choices=("lambda", "ledoit-wolf", "oas"), default=fit_defaults.covariance)
@@ -185,6 +242,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--preset", choices=tuple(PRESETS), default="quick", help="how much (default: %(default)s)")
     command.add_argument("--output", type=Path, help="folder of the results (default: runs/evaluate-PRESET)")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--substitute", type=Path, help="folder of distil, or of train --arch resnet50, for the black-box attacks"
+    )
     command.add_argument("--show-films", action="store_true", help="show one test film in the report (a person's film)")
     command.add_argument("--epsilon", type=float, default=0.02, help="with --run: L-infinity budget, pixels in [0,1]")
     command.add_argument("--steps", type=int, default=10, help="with --run: of BIM, PGD and MIM")
@@ -193,6 +253,22 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("export", parents=[data, run], help="write a bundle, reload it and compare")
     command.add_argument("--output", type=Path, required=True, help="the bundle's folder; replaced whole if it exists")
     command.set_defaults(run_command=_export)
+
+    command = commands.add_parser(
+        "distil", parents=[data, run], help="train a substitute from the service's answers alone, as an outsider could"
+    )
+    command.add_argument("--output", type=Path, required=True, help="the substitute's folder")
+    command.add_argument("--arch", choices=ARCHS, default=distil_defaults.arch)
+    command.add_argument(
+        "--weights",
+        default="none",
+        help="initial backbone, as of train; an outsider may have any (default: %(default)s)",
+    )
+    command.add_argument("--epochs", type=int, default=distil_defaults.epochs)
+    command.add_argument("--batch-size", type=int, default=distil_defaults.batch_size)
+    command.add_argument("--seed", type=int, default=distil_defaults.seed)
+    command.add_argument("--precision", choices=("bf16", "float32"), default=distil_defaults.precision)
+    command.set_defaults(run_command=_distil)
 
     command = commands.add_parser("demo", help="post a film and its attacked copy to a running service")
     command.add_argument("--url", default="http://127.0.0.1:8000")

@@ -17,11 +17,11 @@ from app.pipeline.gaussian import Gaussian
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
-from .features import extract, write_json
-from .films import Film, FilmsError, of_split
+from .features import Shard, extract, measured, reuse_or_extract, saved_moments, write_json
+from .films import SPLITS, Film, FilmsError, of_split
 from .moments import Moments, ledoit_wolf_shrinkage, oas_shrinkage, shrink_by_lambda, shrink_towards_identity
 from .threshold import Threshold, held_out_threshold, training_threshold
-from .train import WEIGHTS
+from .train import RECORD, WEIGHTS
 
 Covariance = Literal["lambda", "ledoit-wolf", "oas"]
 Rule = Literal["held-out", "training"]
@@ -52,9 +52,14 @@ class FittedGate:
     calibration_scores: NDArray[np.float64]
 
 
-def fit_gaussian(features: NDArray[np.float32], options: FitOptions) -> tuple[Gaussian, str]:
-    """Mean, shrunk covariance and Cholesky factor of features, shape (N, d), read in blocks."""
-    moments = moments_of(features)
+def fit_gaussian(
+    features: NDArray[np.float32], options: FitOptions, moments: Moments | None = None
+) -> tuple[Gaussian, str]:
+    """Mean, shrunk covariance and Cholesky factor of features, shape (N, d), read in blocks.
+
+    Moments that were accumulated at extraction spare a pass over the features.
+    """
+    moments = moments_of(features) if moments is None else moments
     if options.covariance == "lambda":
         covariance, word = shrink_by_lambda(moments.covariance, options.ridge), f"lambda={options.ridge:g}"
     elif options.covariance == "oas":
@@ -76,7 +81,12 @@ def fit_gaussian(features: NDArray[np.float32], options: FitOptions) -> tuple[Ga
     return Gaussian(moments.mean, factor.astype(np.float64, copy=False)), word
 
 
-def fit_gate(train_features: NDArray[np.float32], val_features: NDArray[np.float32], options: FitOptions) -> FittedGate:
+def fit_gate(
+    train_features: NDArray[np.float32],
+    val_features: NDArray[np.float32],
+    options: FitOptions,
+    moments: Moments | None = None,
+) -> FittedGate:
     """Fit on training features, and put the threshold where the options say.
 
     Raises
@@ -84,7 +94,7 @@ def fit_gate(train_features: NDArray[np.float32], val_features: NDArray[np.float
     FilmsError
         Too few held-out films for the target.
     """
-    gaussian, shrinkage = fit_gaussian(train_features, options)
+    gaussian, shrinkage = fit_gaussian(train_features, options, moments)
     calibration = np.sort(gaussian.log_density(val_features))
     try:
         threshold = (
@@ -134,21 +144,37 @@ def load_network(run: Path) -> ChestNetwork:
     path = run / WEIGHTS
     if not path.is_file():
         raise FilmsError(f"{path} is not there; run 'cxr-offline train --output {run}' first")
+    record = run / RECORD
+    arch = json.loads(record.read_text())["options"].get("arch", "densenet121") if record.is_file() else "densenet121"
+    if arch != "densenet121":
+        raise FilmsError(f"{run} holds a {arch}, a substitute for attacks; only a densenet121 is fitted and served")
     network = ChestNetwork(len(LABELS))
     network.load_state_dict(load_weights(path))
     return network.eval().requires_grad_(False)
 
 
 def fit(run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int) -> FittedGate:
-    """Extract the features of every split, fit, and write ``gaussian.safetensors`` and ``fit.json`` into `run`."""
+    """Fit on the features of every split, and write ``gaussian.safetensors`` and ``fit.json`` into `run`.
+
+    Features that are in `run` already, of this network and these films, are reused, and their shards merged.
+    """
     network = load_network(run)
     outputs = {
-        split: extract(network, of_split(films, split), run, split, device, workers)
-        for split in ("train", "val", "test")
+        split: reuse_or_extract(network, of_split(films, split), run, split, device, workers) for split in SPLITS
     }
-    gate = fit_gate(outputs["train"].features, outputs["val"].features, options)
+    gate = fit_gate(outputs["train"].features, outputs["val"].features, options, saved_moments(run, "train"))
     save_gate(run, gate, options)
     return gate
+
+
+def extract_shard(run: Path, films: list[Film], shard: Shard, device: torch.device, workers: int) -> tuple[int, float]:
+    """Extract one shard of every split into `run`; returns its number of films, and the seconds that they took."""
+    network = load_network(run)
+    parts = []
+    for split in SPLITS:
+        extract(network, of_split(films, split), run, split, device, workers, shard)
+        parts.append(measured(run, shard.file_name(split)))
+    return sum(count for count, _ in parts), sum(seconds for _, seconds in parts)
 
 
 def save_gate(run: Path, gate: FittedGate, options: FitOptions) -> None:

@@ -29,6 +29,8 @@ class Moments:
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets together (Chan, Golub & LeVeque 1979): never subtracts large near-equal sums."""
         n = self.n + other.n
+        if not other.n or not self.n:  # a shard may be empty
+            return self if not other.n else other
         difference = other.mean - self.mean
         mean = self.mean + difference * (other.n / n)
         scatter = self.scatter + other.scatter + np.outer(difference, difference) * (self.n * other.n / n)

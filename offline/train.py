@@ -1,4 +1,4 @@
-"""Fine-tune the DenseNet-121 on labelled X-rays."""
+"""Train on labelled X-rays: the DenseNet-121 that is served, or the ResNet-50 of an attacker who has labels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from app.pipeline.labels import LABELS
-from app.pipeline.network import ChestNetwork
-
 from .films import Film, FilmsError, fingerprint, of_split, targets_of
 from .loading import FilmDataset, in_order
 from .metrics import mean_auroc
+from .substitute import Arch, initial_network
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "network.safetensors"
@@ -43,6 +41,7 @@ class TrainOptions:
     seed: int = 0
     precision: str = "bf16"
     workers: int = 2
+    arch: Arch = "densenet121"
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,9 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
         An unusable folder, or a checkpoint of other options or data.
     """
     processes = _join_processes(device)
-    _seed_all(options.seed)
+    seed_all(options.seed)
     train_films, val_films = of_split(films, "train"), of_split(films, "val")
-    network = initial_network(initial_weights).to(processes.device)
+    network = initial_network(initial_weights, options.arch).to(processes.device)
     optimizer = torch.optim.AdamW(
         [
             {"params": network.features.parameters(), "lr": options.backbone_rate},
@@ -126,38 +125,6 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
     return output / WEIGHTS
 
 
-def initial_network(weights: str) -> ChestNetwork:
-    """A network with its backbone from a safetensors file, from torchvision by name, or random.
-
-    Raises
-    ------
-    FilmsError
-        A file whose tensors are not those of a DenseNet-121, or an unknown name.
-    """
-    network = ChestNetwork(len(LABELS))
-    if weights == "none":
-        return network
-    if weights.endswith(".safetensors"):
-        if not Path(weights).is_file():
-            raise FilmsError(f"initial weights {weights} do not exist")
-        tensors = load_file(weights)
-    else:
-        from torchvision.models import DenseNet121_Weights
-
-        try:
-            tensors = DenseNet121_Weights[weights].get_state_dict(progress=True)
-        except KeyError:
-            known = ", ".join(DenseNet121_Weights.__members__)
-            raise FilmsError(f"unknown weights '{weights}': a .safetensors file, none, or one of {known}") from None
-    prefix = "features."
-    backbone = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    try:
-        network.features.load_state_dict(backbone)
-    except RuntimeError as error:
-        raise FilmsError(f"{weights} does not hold a DenseNet-121 backbone: {str(error)[:300]}") from error
-    return network
-
-
 def predict(network: nn.Module, films: list[Film], device: torch.device, options: TrainOptions) -> np.ndarray[Any, Any]:
     """Logits, shape (N, 14), float32, in the order of `films`."""
     network.eval()
@@ -182,7 +149,7 @@ def _one_epoch(
 ) -> float:
     """One pass over the training films; returns the mean loss."""
     network.train()
-    _seed_all(options.seed * 1000 + epoch)  # a resumed epoch draws what an uninterrupted one would have
+    seed_all(options.seed * 1000 + epoch)  # a resumed epoch draws what an uninterrupted one would have
     if isinstance(batches.sampler, DistributedSampler):
         batches.sampler.set_epoch(epoch)
     total = 0.0
@@ -203,7 +170,7 @@ def _one_epoch(
     return total / len(batches)
 
 
-def _augmentation() -> v2.Compose:
+def augmentation() -> v2.Compose:
     """What differs between hospitals and positions: small geometry, mirror image, exposure."""
     return v2.Compose(
         [
@@ -220,7 +187,7 @@ def _augmentation() -> v2.Compose:
 
 
 def _batches(films: list[Film], options: TrainOptions, processes: _Processes) -> DataLoader[tuple[Tensor, Tensor]]:
-    dataset = FilmDataset(films, _augmentation())
+    dataset = FilmDataset(films, augmentation())
     sampler = (
         DistributedSampler(dataset, processes.count, processes.rank, seed=options.seed)
         if processes.count > 1
@@ -250,7 +217,8 @@ def _join_processes(device: str) -> _Processes:
     return _Processes(torch.distributed.get_rank(), count, local)
 
 
-def _seed_all(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Seed every generator that training draws from."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -260,6 +228,7 @@ def _resume(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> tupl
     if not path.is_file():
         return 0, []
     saved = torch.load(path, map_location="cpu", weights_only=True)
+    saved["identity"]["options"].setdefault("arch", "densenet121")  # runs from before there was a choice
     if saved["identity"] != identity:
         raise FilmsError(
             f"{path} is of a run with other options or data; give the same ones to resume it, or another --output"

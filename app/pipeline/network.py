@@ -60,9 +60,9 @@ class ChestNetwork(nn.Module):
 
 
 class LogitsOnly(nn.Module):
-    """The network as attack libraries expect one: [0,1] pixels in, logits out."""
+    """A network of (features, logits) as attack libraries expect one: [0,1] pixels in, logits out."""
 
-    def __init__(self, network: ChestNetwork) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 

@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from app.pipeline.network import LogitsOnly
+
 from .goals import Goal, Target
 from .judging import AttackResult, Victim, judged
 from .posting import posted_within, require_posted
@@ -68,18 +70,6 @@ class TwoClass(nn.Module):
         """Shape (N, 1, H, W) in [0, 1] -> (N, 2)."""
         kept = self.sign * (self.logits_of(images)[:, self.finding] - self.offset)
         return torch.stack([kept, torch.zeros_like(kept)], 1)
-
-
-class _Logits(nn.Module):
-    """The second output of a network; ``LogitsOnly`` for any victim, not the served network alone."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images)[1]
-        return logits
 
 
 def apgd(
@@ -194,7 +184,7 @@ def _run(
         for finding in sorted(set(target.finding[target.eligible].tolist())):
             index = (target.eligible & (target.finding == finding)).nonzero()[:, 0]
             point = float(target.point[index[0]])
-            model = TwoClass(_Logits(victim.network), finding, point, target.goal)
+            model = TwoClass(LogitsOnly(victim.network), finding, point, target.goal)
             found = make(classifier_of(model, images)).generate(
                 images[index].cpu().numpy(), y=np.zeros(len(index), dtype=np.int64)
             )

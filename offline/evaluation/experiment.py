@@ -40,7 +40,7 @@ def evaluate(
     output: Path,
     preset: Preset,
     seed: int = 0,
-    substitutes: dict[str, nn.Module] | None = None,
+    substitute: nn.Module | None = None,
 ) -> tuple[dict[str, Any], Arrays]:
     """Answer: would this gate stop an attack, which one, at what cost in clean films, and from whom?
 
@@ -48,8 +48,8 @@ def evaluate(
 
     Parameters
     ----------
-    substitutes : dict, optional
-        Name -> substitute's logits, for the black-box attacks; without one they are not measured.
+    substitute : Module, optional
+        Images -> (features, logits): the black-box attacker's. Without one that is not measured.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def evaluate(
     }
     store = Store.open(output / "work", identity)
     run = _Run(subject, films, store, preset, seed)
-    run.uninformed(substitutes or {})
+    run.uninformed(substitute)
     run.clean()
     run.informed()
     return run.finish(identity, output)
@@ -111,7 +111,7 @@ class _Run:
     def _scores(self, seen: Observed) -> Any:
         return self.subject.bundle.gaussian.log_density(seen.features)
 
-    def uninformed(self, substitutes: dict[str, nn.Module]) -> None:
+    def uninformed(self, substitute: nn.Module | None) -> None:
         """The paper's table: white-box, black-box, every detector, and the learning curve."""
         subject, preset = self.subject, self.preset
         served = LogitsOnly(subject.bundle.network)
@@ -121,10 +121,11 @@ class _Run:
         )
         self.attacked.update(observed_of(arrays))
         bim = arrays["white-box BIM|images"]
-        for name, substitute in substitutes.items():
+        if substitute is not None:
+            logits = LogitsOnly(substitute.to(subject.device).eval())
             found, arrays = self.store.stage(
-                f"{name}-{_digest(substitute)}",
-                lambda: self._black_box(name, substitute),  # noqa: B023 - run at once
+                f"black-box-{_digest(substitute)}",
+                lambda: paper_stage(subject, logits, self.levels, "black-box", BLACK_BOX_EPSILON, preset.attack_steps),
             )
             flips.update(found)
             self.attacked.update(observed_of(arrays))
@@ -158,9 +159,6 @@ class _Run:
             f"learning-curve-{len(self.attacked)}-attacks",
             lambda: ([asdict(point) for point in learning_curve(material, sizes)], {}),
         )[0]
-
-    def _black_box(self, name: str, substitute: nn.Module) -> Outcome:
-        return paper_stage(self.subject, substitute, self.levels, name, BLACK_BOX_EPSILON, self.preset.attack_steps)
 
     def _detectors(self, material: Material) -> Outcome:
         rows = compare(material, target=self.subject.bundle.manifest.gate.target_false_rejection_rate, seed=self.seed)

@@ -38,6 +38,6 @@ class Preset:
 
 PRESETS: Final[dict[str, Preset]] = {
     "quick": Preset("quick", 24, 5, 8, 4, 2, 0, 0, 0, 10, 1, 2, 50, 24, (1 / 255, 0.02), harmless=False),
-    "standard": Preset("standard", 260, 10, 260, 260, 60, 16, 4, 8, 100, 2, 4, 100, 200),
+    "standard": Preset("standard", 260, 10, 260, 64, 24, 8, 3, 6, 100, 2, 4, 100, 200),
     "paper": Preset("paper", 1000, 40, 1000, 1000, 1000, 100, 32, 200, 100, 5, 6, 5000, 1000),
 }

@@ -10,7 +10,8 @@ from torch import nn
 
 from app.pipeline.network import LogitsOnly
 
-from ..attacks import AttackOptions, as_posted, attack, paper_attacks
+from ..attacks import AttackOptions, attack, paper_attacks
+from ..attacks.posting import posted_within
 from ..detectors import Observed
 from .observing import Images, batches, observe, to_images, to_levels
 from .store import Arrays, Outcome
@@ -26,7 +27,7 @@ def attack_all(
         # Gradients in bfloat16 take half the time and keep nearly every sign; judging is float32.
         with torch.autocast(device.type, dtype=torch.bfloat16):
             found = attack(gradients_of, images, options, seed=batch)
-        attacked.append(to_levels(as_posted(found)))
+        attacked.append(to_levels(posted_within(found, images, options.epsilon)))
     return np.concatenate(attacked)
 
 

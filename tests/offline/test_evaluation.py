@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from app.pipeline import LABELS
-from app.pipeline.network import LogitsOnly
 from offline.evaluation import PRESETS, evaluate
 from offline.evaluation.observing import evenly
 from offline.evaluation.store import Store
@@ -70,8 +69,7 @@ def outcome(
     films: list[Film], subject: Subject, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     output = tmp_path_factory.mktemp("output")
-    substitutes = {"black-box": LogitsOnly(random_network(7))}
-    evaluation, arrays = evaluate(subject, films, output, TINY, substitutes=substitutes)
+    evaluation, arrays = evaluate(subject, films, output, TINY, substitute=random_network(7))
     return output, evaluation, arrays
 
 
@@ -112,7 +110,7 @@ def test_a_finished_run_is_not_computed_again(
         raise AssertionError("computed again")
 
     monkeypatch.setattr(type(subject.bundle.network), "forward", forbidden)
-    again, _ = evaluate(subject, films, output, TINY, substitutes={"black-box": LogitsOnly(random_network(7))})
+    again, _ = evaluate(subject, films, output, TINY, substitute=random_network(7))
     assert {**again, "created": ""} == {**first, "created": ""}
 
 
@@ -121,7 +119,7 @@ def test_a_stopped_run_gives_what_a_whole_one_does(
 ) -> None:
     output, first, _ = outcome
     (output / "work" / "attacker-selective.json").unlink()  # as a kill in the midst of that stage leaves it
-    again, _ = evaluate(subject, films, output, TINY, substitutes={"black-box": LogitsOnly(random_network(7))})
+    again, _ = evaluate(subject, films, output, TINY, substitute=random_network(7))
     assert {**again, "created": "", "seconds": {}} == {**first, "created": "", "seconds": {}}
 
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 import offline.train
 from app.pipeline import LABELS, ChestNetwork
 from offline.films import Film, FilmsError
-from offline.train import RECORD, TrainOptions, initial_network, train
+from offline.substitute import initial_network
+from offline.train import RECORD, TrainOptions, train
 
 OPTIONS = TrainOptions(epochs=2, batch_size=2, precision="float32", workers=0)
 

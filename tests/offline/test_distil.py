@@ -1,0 +1,116 @@
+"""A substitute is taught by answers alone: labels change nothing, rejected films teach nothing, each is asked once."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import offline.distil
+from app.pipeline import LABELS, ChestNetwork
+from app.pipeline.gaussian import Gaussian
+from offline.attacks import as_posted
+from offline.distil import DISTILLATION_RECORD, AnsweredFilms, DistilOptions, ask, compare, distil
+from offline.films import Film, FilmsError
+from offline.fit import FitOptions, FittedGate, save_gate
+from offline.loading import load_film
+from offline.threshold import Threshold
+from offline.train import WEIGHTS
+
+from .small import noise_films
+
+CPU = torch.device("cpu")
+OPTIONS = DistilOptions(epochs=1, batch_size=2, workers=0)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
+    return noise_films(tmp_path_factory.mktemp("films"), {"train": 5, "val": 3})
+
+
+@pytest.fixture(scope="module")
+def served() -> ChestNetwork:
+    torch.manual_seed(0)
+    return ChestNetwork(len(LABELS)).eval()
+
+
+@pytest.fixture(scope="module")
+def gate(films: list[Film], served: ChestNetwork) -> FittedGate:
+    """Refuses exactly the two least typical of the five train films."""
+    gaussian = Gaussian(np.zeros(1024), np.eye(1024))
+    with torch.inference_mode():
+        features = served(as_posted(torch.stack([load_film(film.path) for film in films])))[0].numpy()
+    scores = np.sort(gaussian.log_density(features[:5]))
+    return FittedGate(gaussian, Threshold(float(scores[1:3].mean()), 0.1), 5, "none", scores)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, served: ChestNetwork, gate: FittedGate) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    save_file({name: value.contiguous() for name, value in served.state_dict().items()}, folder / WEIGHTS)
+    save_gate(folder, gate, FitOptions())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(run: Path, films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distilled")
+    train_only = [film for film in films if film.split == "train"]
+    # As val, the accepted train films again: noise so like itself might leave no val film accepted.
+    distil(run, [*train_only, *(dataclasses.replace(film, split="val") for film in train_only)], folder, OPTIONS, CPU)
+    return folder
+
+
+def test_answers_are_the_services(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
+    answers = ask(served, gate.gaussian, gate.threshold.value, films[:5], CPU, 0, "train")
+    assert (len(answers.films), answers.rejected) == (3, 2)
+    assert answers.images is not None
+    for film, probabilities, image in zip(answers.films, answers.probabilities, answers.images, strict=True):
+        posted = as_posted(load_film(film.path))
+        torch.testing.assert_close(image.float() / 255, posted)
+        with torch.inference_mode():
+            expected = served(posted[None])[1].sigmoid()[0].numpy()
+        np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
+
+
+def test_streamed_films_are_the_kept_ones(
+    films: list[Film], served: ChestNetwork, gate: FittedGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ask(served, gate.gaussian, gate.threshold.value, films[:5], CPU, 0, "train")
+    monkeypatch.setattr(offline.distil, "KEPT_FILMS", 2)
+    streamed = ask(served, gate.gaussian, gate.threshold.value, films[:5], CPU, 0, "train")
+    assert streamed.images is None
+    for one, other in zip(AnsweredFilms(kept), AnsweredFilms(streamed), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_gate_that_answers_nothing(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
+    with pytest.raises(FilmsError, match="rejects all 5 films"):
+        ask(served, gate.gaussian, np.inf, films[:5], CPU, 0, "train")
+
+
+def test_the_record_says_what_was_asked(output: Path) -> None:
+    record = json.loads((output / DISTILLATION_RECORD).read_text())
+    assert (record["train_answered"], record["train_rejected"], record["val_answered"]) == (3, 2, 3)
+    assert record["options"]["arch"] == "resnet50"
+    assert 0 <= record["history"][0]["val_mean_absolute_difference"] <= 1
+    assert record["constant_mean_absolute_difference"] > 0
+
+
+def test_labels_change_nothing(run: Path, films: list[Film], output: Path, tmp_path: Path) -> None:
+    train_only = [dataclasses.replace(film, targets=(1,) * len(LABELS)) for film in films if film.split == "train"]
+    distil(run, [*train_only, *(dataclasses.replace(f, split="val") for f in train_only)], tmp_path, OPTIONS, CPU)
+    one, other = load_file(output / WEIGHTS), load_file(tmp_path / WEIGHTS)
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_network_agrees_with_itself(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
+    answers = ask(served, gate.gaussian, -np.inf, films, CPU, 0, "all")
+    measured = compare(served, answers, CPU, dataclasses.replace(OPTIONS, precision="float32"))
+    assert measured["val_mean_absolute_difference"] < 1e-6
+    assert measured["val_same_top_finding"] == 1
+    assert measured["val_correlation"] == pytest.approx(1, abs=1e-3)

@@ -1,0 +1,149 @@
+"""Features in one shard or seven are one set of features, one set of moments, and are not extracted twice."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import offline.features
+from app.pipeline import LABELS, ChestNetwork
+from offline.features import (
+    Shard,
+    extract,
+    measured,
+    merge_shards,
+    reuse_or_extract,
+    saved,
+    saved_moments,
+    weights_sha256,
+)
+from offline.films import Film, FilmsError
+
+from .small import noise_films
+
+CPU = torch.device("cpu")
+
+
+class Quick(nn.Module):
+    """Features and logits of the right shapes, without the work; counts its films."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.mixing = nn.Parameter(torch.randn(224, 1024, generator=generator), requires_grad=False)
+        self.films = 0
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        self.films += len(images)
+        # Row by row, since a product of more rows rounds otherwise; far from zero, where naive sums of squares fail.
+        features = torch.stack([row @ self.mixing + 100 for row in images.mean((1, 2))])
+        return features, features[:, : len(LABELS)]
+
+
+@pytest.fixture
+def network() -> ChestNetwork:
+    return Quick()  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
+    return noise_films(tmp_path_factory.mktemp("films"), {"train": 40})
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offline.features, "BLOCK", 9)
+    monkeypatch.setattr(offline.features, "BATCH", 4)
+
+
+def run_shards(network: ChestNetwork, films: list[Film], folder: Path, count: int, *, skip: int = 0) -> None:
+    for index in range(count, 0, -1):  # the order in which processes end is nobody's to choose
+        if index != skip:
+            extract(network, films, folder, "train", CPU, 0, Shard(index, count))
+
+
+@pytest.mark.parametrize("n", [1, 6, 7, 40, 112_120])
+def test_shards_are_disjoint_contiguous_and_even(n: int) -> None:
+    ranges = [Shard(index, 7).of(n) for index in range(1, 8)]
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == n
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(ranges))
+    assert {stop - start for start, stop in ranges} <= {n // 7, n // 7 + 1}
+
+
+@pytest.mark.parametrize("text", ["3", "0/7", "8/7", "a/7", "1/", "-1/7", "1/2/3", "²/7"])
+def test_a_wrong_shard(text: str) -> None:
+    with pytest.raises(FilmsError, match="shard"):
+        Shard.parse(text)
+
+
+@pytest.mark.parametrize("count", [7, 50], ids=["seven", "more-than-films"])
+def test_one_shard_and_many_agree(network: ChestNetwork, films: list[Film], tmp_path: Path, count: int) -> None:
+    whole = extract(network, films, tmp_path / "1", "train", CPU, 0)
+    run_shards(network, films, tmp_path / "n", count)
+    merged = merge_shards(tmp_path / "n", "train")
+    np.testing.assert_array_equal(merged.features, whole.features)
+    np.testing.assert_array_equal(merged.logits, whole.logits)
+    values = np.asarray(merged.features, np.float64)
+    moments = saved_moments(tmp_path / "n", "train")
+    assert moments.n == len(films)
+    np.testing.assert_allclose(moments.mean, values.mean(0), rtol=1e-10)
+    np.testing.assert_allclose(moments.covariance, np.cov(values, rowvar=False, bias=True), rtol=0, atol=1e-10)
+    one = saved_moments(tmp_path / "1", "train")
+    np.testing.assert_allclose(moments.mean, one.mean, rtol=1e-10)
+    np.testing.assert_allclose(moments.covariance, one.covariance, rtol=0, atol=1e-10)
+    assert sorted(path.name for path in (tmp_path / "n").iterdir()) == sorted(
+        path.name for path in (tmp_path / "1").iterdir()
+    )
+    assert measured(tmp_path / "n", "train")[0] == len(films)
+
+
+def test_what_is_there_is_reused(network: ChestNetwork, films: list[Film], tmp_path: Path) -> None:
+    run_shards(network, films, tmp_path, 3)
+    before = network.films
+    first = reuse_or_extract(network, films, tmp_path, "train", CPU, 0)
+    again = reuse_or_extract(network, films, tmp_path, "train", CPU, 0)
+    assert network.films == before
+    np.testing.assert_array_equal(first.features, again.features)
+
+
+def test_another_network_or_other_films_are_not(network: ChestNetwork, films: list[Film], tmp_path: Path) -> None:
+    reuse_or_extract(network, films, tmp_path, "train", CPU, 0)
+    reuse_or_extract(network, films[::-1], tmp_path, "train", CPU, 0)
+    assert network.films == 2 * len(films)
+    np.testing.assert_allclose(
+        saved(tmp_path, "train").features[0], extract(network, films[-1:], tmp_path, "x", CPU, 0).features[0], rtol=1e-5
+    )
+    sha = weights_sha256(network)
+    with torch.no_grad():
+        network.mixing += 1
+    assert weights_sha256(network) != sha
+    before = network.films
+    reuse_or_extract(network, films[::-1], tmp_path, "train", CPU, 0)
+    assert network.films == before + len(films)
+
+
+def test_an_interrupted_extraction_is_not_trusted(network: ChestNetwork, films: list[Film], tmp_path: Path) -> None:
+    broken = films[20].path.with_name("broken.png")
+    broken.write_bytes(films[20].path.read_bytes()[:300])
+    damaged = [*films[:20], dataclasses.replace(films[20], path=broken), *films[21:]]
+    with pytest.raises(FilmsError, match=r"broken\.png"):
+        extract(network, damaged, tmp_path, "train", CPU, 0, Shard(2, 3))
+    with pytest.raises(FilmsError, match="no shards of train"):
+        merge_shards(tmp_path, "train")
+
+
+def test_shards_that_do_not_make_a_whole(network: ChestNetwork, films: list[Film], tmp_path: Path) -> None:
+    run_shards(network, films, tmp_path, 3, skip=2)
+    with pytest.raises(FilmsError, match="2/3 are missing"):
+        reuse_or_extract(network, films, tmp_path, "train", CPU, 0)
+    extract(network, films[1:], tmp_path, "train", CPU, 0, Shard(2, 3))
+    with pytest.raises(FilmsError, match="one network and one list"):
+        merge_shards(tmp_path, "train")
+    extract(network, films, tmp_path, "train", CPU, 0, Shard(1, 2))
+    with pytest.raises(FilmsError, match="out of 2 and out of 3"):
+        merge_shards(tmp_path, "train")
