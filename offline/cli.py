@@ -17,14 +17,12 @@ from .evaluation import PRESETS, evaluate
 from .evaluation.subject import Subject
 from .export import export
 from .features import Shard
-from .films import Film, FilmsError, read_films
+from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, read_films
 from .fit import FitOptions, extract_shard, fit, training_rule_warning
 from .measure import measure
 from .report import sentences, write_report
 from .substitute import ARCHS
-from .train import TrainOptions, train
-
-CHEST_XRAY14 = 112_120  # images of the NIH's data set
+from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,10 +50,15 @@ def _train(parsed: argparse.Namespace) -> int:
         precision=parsed.precision,
         workers=parsed.workers,
         arch=parsed.arch,
+        backbone_rate=_rate(parsed.weights),
     )
     device = choose_device(parsed.device).type
     print(train(_films(parsed), parsed.weights, parsed.output, options, device))
     return 0
+
+
+def _rate(weights: str) -> float:
+    return FROM_NOTHING_RATE if weights == "none" else FINE_TUNING_RATE
 
 
 def _features(parsed: argparse.Namespace) -> int:
@@ -65,10 +68,10 @@ def _features(parsed: argparse.Namespace) -> int:
         print(f"shard {parsed.shard} has no films: there are fewer than shards")
         return 0
     rate = count / seconds
-    hours = CHEST_XRAY14 / rate / 3600
+    hours = CHEST_XRAY14_IMAGES / rate / 3600
     print(
-        f"shard {parsed.shard}: {count} films, {rate:.1f} images/s; the {CHEST_XRAY14:,} images of ChestX-ray14 would take "
-        f"{hours:.1f} h in one such process, {hours / shard.count:.1f} h in {shard.count} that run at this speed"
+        f"shard {parsed.shard}: {count} films, {rate:.1f} images/s; the {CHEST_XRAY14_IMAGES:,} images of ChestX-ray14 would "
+        f"take {hours:.1f} h in one such process, {hours / shard.count:.1f} h in {shard.count} that run at this speed"
     )
     return 0
 
@@ -91,9 +94,9 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         return _measure(parsed)
     output = parsed.output or Path("runs") / f"evaluate-{parsed.preset}"
     films, device = _films(parsed), choose_device(parsed.device)
-    substitute = None if parsed.substitute is None else load_substitute(parsed.substitute)
+    substitutes = [load_substitute(folder) for folder in parsed.substitute]
     subject, preset = Subject.load(parsed.bundle, device), PRESETS[parsed.preset]
-    evaluation, arrays = evaluate(subject, films, output, preset, parsed.seed, substitute)
+    evaluation, arrays = evaluate(subject, films, output, preset, parsed.seed, substitutes)
     write_report(evaluation, arrays, output, show_films=parsed.show_films)
     print("\n".join(sentences(evaluation)))
     print(output / "report.html")
@@ -126,6 +129,7 @@ def _export(parsed: argparse.Namespace) -> int:
 def _distil(parsed: argparse.Namespace) -> int:
     options = DistilOptions(
         arch=parsed.arch,
+        rate=_rate(parsed.weights),
         epochs=parsed.epochs,
         batch_size=parsed.batch_size,
         seed=parsed.seed,
@@ -243,7 +247,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, help="folder of the results (default: runs/evaluate-PRESET)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument(
-        "--substitute", type=Path, help="folder of distil, or of train --arch resnet50, for the black-box attacks"
+        "--substitute",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder of distil, or of train --arch resnet50, for the black-box attacks; may be repeated: the first makes "
+        "the paper's attacks, and all are compared",
     )
     command.add_argument("--show-films", action="store_true", help="show one test film in the report (a person's film)")
     command.add_argument("--epsilon", type=float, default=0.02, help="with --run: L-infinity budget, pixels in [0,1]")

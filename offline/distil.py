@@ -20,12 +20,13 @@ from app.pipeline.network import ChestNetwork
 
 from .attacks import as_posted
 from .attacks.posting import LEVELS
+from .checkpoint import CHECKPOINT, resume, save_checkpoint
 from .features import weights_sha256, write_json
 from .films import Film, FilmsError, fingerprint, of_split
 from .fit import load_gate, load_network
 from .loading import Augment, in_order, load_film
 from .substitute import Arch, initial_network
-from .train import WEIGHTS, augmentation, seed_all
+from .train import FROM_NOTHING_RATE, WEIGHTS, augmentation, seed_all
 
 DISTILLATION_RECORD = "distillation.json"
 #: Films whose 224x224 bytes are kept in memory (50 kB each, so 250 MB); more are read again in each epoch.
@@ -40,7 +41,7 @@ class DistilOptions:
     arch: Arch = "resnet50"
     epochs: int = 10
     batch_size: int = 32
-    rate: float = 1e-3
+    rate: float = FROM_NOTHING_RATE
     weight_decay: float = 1e-2
     seed: int = 0
     precision: str = "bf16"
@@ -132,6 +133,8 @@ def distil(
 ) -> dict[str, Any]:
     """Train a substitute on the answers of a fitted run, and write its weights and ``distillation.json`` into `output`.
 
+    Resumes from the last whole epoch found in `output`.
+
     Soft targets (Hinton et al. 2015; Papernot et al. 2017 for the attack): binary cross-entropy with the
     service's 14 probabilities. The films are the outsider's own, that is those of the train split; neither
     their labels nor the network's weights, features or gradients are used. The turned and mirrored copies that
@@ -181,11 +184,16 @@ def distil(
         "torch_version": torch.__version__,
     }
     output.mkdir(parents=True, exist_ok=True)
-    for epoch in range(options.epochs):
+    state = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
+    identity = {key: record[key] for key in ("options", "initial_weights", "served_network_sha256", "data")}
+    first_epoch, record["history"] = resume(output / CHECKPOINT, state, identity)
+    for epoch in range(first_epoch, options.epochs):
+        seed_all(options.seed * 1000 + epoch)  # a resumed epoch draws what an uninterrupted one would have
         loss = _one_epoch(
             network, batches, optimizer, scheduler, device, options, f"epoch {epoch + 1}/{options.epochs}"
         )
         record["history"].append({"epoch": epoch + 1, "loss": loss, **compare(network, val_answers, device, options)})
+        save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, record["history"])
         # Written after each epoch, so that a run cut short leaves a substitute that can be used.
         save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, output / WEIGHTS)
         write_json(output / DISTILLATION_RECORD, record)

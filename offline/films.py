@@ -19,6 +19,7 @@ from app.pipeline.labels import LABELS
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SplitRule = Literal["auto", "column", "patient", "paper"]
+CHEST_XRAY14_IMAGES = 112_120  # of the NIH's whole data set
 
 
 class FilmsError(Exception):

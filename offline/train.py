@@ -18,14 +18,19 @@ from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from .checkpoint import CHECKPOINT, resume, save_checkpoint
 from .films import Film, FilmsError, fingerprint, of_split, targets_of
 from .loading import FilmDataset, in_order
 from .metrics import mean_auroc
 from .substitute import Arch, initial_network
 
-CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "network.safetensors"
 RECORD = "training.json"
+
+
+#: Of a backbone that has learned elsewhere, and of one that starts from nothing.
+FINE_TUNING_RATE = 1e-4
+FROM_NOTHING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class TrainOptions:
 
     epochs: int = 8
     batch_size: int = 16
-    backbone_rate: float = 1e-4
+    backbone_rate: float = FINE_TUNING_RATE
     head_rate: float = 1e-3
     weight_decay: float = 1e-2
     average_decay: float = 0.98
@@ -107,7 +112,7 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
     state: dict[str, Any] = {"network": network, "averaged": averaged, "optimizer": optimizer, "scheduler": scheduler}
     identity = {"options": asdict(options), "data": fingerprint(films), "initial_weights": Path(initial_weights).name}
     output.mkdir(parents=True, exist_ok=True)
-    first_epoch, history = _resume(output / CHECKPOINT, state, identity)
+    first_epoch, history = resume(output / CHECKPOINT, state, identity)
     wrapped: nn.Module = network
     if processes.count > 1:
         wrapped = nn.parallel.DistributedDataParallel(network)
@@ -117,7 +122,7 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
         if processes.first:
             scores = predict(averaged.module, val_films, processes.device, options)
             history.append({"epoch": epoch + 1, "loss": loss, "val_auroc": mean_auroc(targets_of(val_films), scores)})
-            _save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, history)
+            save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, history)
     if processes.first:
         _write(output, averaged.module, identity, history, len(train_films))
     if processes.count > 1:
@@ -222,30 +227,6 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def _resume(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> tuple[int, list[dict[str, float]]]:
-    if not path.is_file():
-        return 0, []
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    saved["identity"]["options"].setdefault("arch", "densenet121")  # runs from before there was a choice
-    if saved["identity"] != identity:
-        raise FilmsError(
-            f"{path} is of a run with other options or data; give the same ones to resume it, or another --output"
-        )
-    for name, part in state.items():
-        part.load_state_dict(saved[name])
-    return saved["epoch"], saved["history"]
-
-
-def _save_checkpoint(
-    path: Path, state: dict[str, Any], identity: dict[str, Any], epoch: int, history: list[dict[str, float]]
-) -> None:
-    """Write beside, then rename: a kill at any moment leaves the last whole epoch."""
-    saved = {name: part.state_dict() for name, part in state.items()}
-    beside = path.with_suffix(".tmp")
-    torch.save({**saved, "identity": identity, "epoch": epoch, "history": history}, beside)
-    os.replace(beside, path)
 
 
 def _write(

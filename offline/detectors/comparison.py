@@ -98,7 +98,7 @@ class AttackMeasures:
     detection_at: tuple[DetectionAt, ...]
     passed_auroc: FindingAuroc
     passed: int
-    coverage: float
+    coverage: Estimate
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class DetectorMeasures:
     false_rejections: int
     false_rejection_rate: Estimate
     clean_passed_auroc: FindingAuroc
-    clean_coverage: float
+    clean_coverage: Estimate
     attacks: dict[str, AttackMeasures]
 
 
@@ -169,12 +169,18 @@ def compare(
             yield _row(material, name, detector, trained_on, target, weights)
 
 
-def without_gate(material: Material) -> tuple[FindingAuroc, dict[str, FindingAuroc]]:
+def without_gate(
+    material: Material, *, seed: int = 0, repeats: int = 1000
+) -> tuple[FindingAuroc, dict[str, FindingAuroc]]:
     """The network's weighted AUROC with no defence: on clean films, and on clean with attacked films of each attack."""
     everyone = np.zeros(len(material.test), dtype=np.bool_)
+    weights = bootstrap_weights(material.patients, repeats, seed)
     return (
-        weighted_auroc(material.targets, material.test.logits),
-        {name: _passed_auroc(material, films, everyone, everyone) for name, films in material.attacked.items()},
+        weighted_auroc(material.targets, material.test.logits, weights),
+        {
+            name: _passed_auroc(material, films, everyone, everyone, weights)
+            for name, films in material.attacked.items()
+        },
     )
 
 
@@ -248,10 +254,13 @@ def _row(
             accuracy=estimate(accuracy(rejected_share, caught_share), accuracy(refused, rates)),
             f1=estimate(f1(rejected_share, caught_share), f1(refused, rates)),
             detection_auroc=estimate(detection_auroc(clean, scores), weighted_detection_auroc(clean, scores, weights)),
-            detection_at=tuple(detection_at(validation, clean, scores, rate) for rate in FALSE_REJECTION_RATES),
-            passed_auroc=_passed_auroc(material, films, rejected, caught),
+            detection_at=tuple(
+                detection_at(validation, clean, scores, rate, weights) for rate in FALSE_REJECTION_RATES
+            ),
+            passed_auroc=_passed_auroc(material, films, rejected, caught, weights),
             passed=passed,
-            coverage=passed / (len(clean) + len(films)),
+            # Clean and attacked films are equal in number, in each draw too.
+            coverage=estimate(passed / (len(clean) + len(films)), 1 - (refused + rates) / 2),
         )
     return DetectorMeasures(
         detector=name,
@@ -265,15 +274,20 @@ def _row(
         test_patients=len(np.unique(material.patients)),
         false_rejections=int(rejected.sum()),
         false_rejection_rate=estimate(float(rejected.mean()), refused),
-        clean_passed_auroc=weighted_auroc(material.targets[~rejected], material.test.logits[~rejected]),
-        clean_coverage=float((~rejected).mean()),
+        clean_passed_auroc=weighted_auroc(
+            material.targets[~rejected], material.test.logits[~rejected], weights[:, ~rejected]
+        ),
+        clean_coverage=estimate(float((~rejected).mean()), 1 - refused),
         attacks=attacks,
     )
 
 
-def _passed_auroc(material: Material, attacked: Observed, rejected: Rejected, caught: Rejected) -> FindingAuroc:
+def _passed_auroc(
+    material: Material, attacked: Observed, rejected: Rejected, caught: Rejected, weights: Array
+) -> FindingAuroc:
     targets = np.concatenate([material.targets[~rejected], material.targets[~caught]])
-    return weighted_auroc(targets, np.concatenate([material.test.logits[~rejected], attacked.logits[~caught]]))
+    scores = np.concatenate([material.test.logits[~rejected], attacked.logits[~caught]])
+    return weighted_auroc(targets, scores, np.concatenate([weights[:, ~rejected], weights[:, ~caught]], axis=1))
 
 
 def _threshold(scores: Array, target: float) -> Threshold:

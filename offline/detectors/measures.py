@@ -7,7 +7,7 @@ to the same film, so that a bootstrap draws a patient's clean and attacked films
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -41,9 +41,9 @@ class DetectionAt:
     ----------
     false_rejection_rate : float
         As asked for.
-    held_out : float or None
+    held_out : Estimate or None
         With the threshold from held-out films, as a gate would have it; None where they are too few.
-    held_out_false_rejection_rate : float or None
+    held_out_false_rejection_rate : Estimate or None
         What that threshold refuses of the clean test films.
     on_roc : float
         Read off the ROC curve of the test films: the best threshold in hindsight, which no gate can know.
@@ -51,8 +51,8 @@ class DetectionAt:
     """
 
     false_rejection_rate: float
-    held_out: float | None
-    held_out_false_rejection_rate: float | None
+    held_out: Estimate | None
+    held_out_false_rejection_rate: Estimate | None
     on_roc: float
 
 
@@ -60,15 +60,20 @@ class DetectionAt:
 class FindingAuroc:
     """AUROC over findings, weighted by their positive films; ``deviation`` is over findings, weighted alike.
 
-    Both are None where no finding has both positive and negative films among those that passed.
+    Both are None where no finding has both positive and negative films among those that passed. ``low`` and
+    ``high`` are the 95 % bootstrap interval of the mean.
     """
 
     mean: float | None
     deviation: float | None
     findings: int
+    low: float | None = None
+    high: float | None = None
 
 
-def weighted_auroc(targets: NDArray[np.generic], scores: NDArray[np.generic]) -> FindingAuroc:
+def weighted_auroc(
+    targets: NDArray[np.generic], scores: NDArray[np.generic], weights: Array | None = None
+) -> FindingAuroc:
     """The paper's measure of the network: weighted mean over findings, and standard deviation.
 
     Parameters
@@ -76,15 +81,39 @@ def weighted_auroc(targets: NDArray[np.generic], scores: NDArray[np.generic]) ->
     targets : ndarray, shape (N, L), 0 or 1
     scores : ndarray, shape (N, L)
         Logits or probabilities.
+    weights : ndarray, shape (B, N), optional
+        Bootstrap draws, for the interval.
     """
-    weights = np.asarray(targets, dtype=np.float64).sum(axis=0)
+    positives = np.asarray(targets, dtype=np.float64).sum(axis=0)
     each = auroc_of_each(targets, scores)
     defined = ~np.isnan(each)
     if not defined.any():
         return FindingAuroc(None, None, 0)
-    mean = float(np.average(each[defined], weights=weights[defined]))
-    variance = float(np.average((each[defined] - mean) ** 2, weights=weights[defined]))
-    return FindingAuroc(mean, math.sqrt(variance), int(defined.sum()))
+    mean = float(np.average(each[defined], weights=positives[defined]))
+    variance = float(np.average((each[defined] - mean) ** 2, weights=positives[defined]))
+    found = FindingAuroc(mean, math.sqrt(variance), int(defined.sum()))
+    if weights is None:
+        return found
+    low, high = np.nanpercentile(_drawn_weighted_auroc(targets, scores, weights), [2.5, 97.5])
+    return replace(found, low=float(low), high=float(high))
+
+
+def _drawn_weighted_auroc(targets: NDArray[np.generic], scores: NDArray[np.generic], weights: Array) -> Array:
+    """The mean of ``weighted_auroc`` in each draw, (B,); NaN where a draw has no finding with both kinds of film."""
+    total, areas = np.zeros(len(weights)), np.zeros(len(weights))
+    for positive, score in zip(np.asarray(targets, dtype=np.float64).T, np.asarray(scores).T, strict=True):
+        order = np.argsort(score, kind="stable")
+        _, first = np.unique(score[order], return_index=True)  # films of one score share a level
+        drawn = weights[:, order]
+        ill = np.add.reduceat(drawn * positive[order], first, axis=1)
+        well = np.add.reduceat(drawn * (1 - positive[order]), first, axis=1)
+        ills, wells = ill.sum(1), well.sum(1)
+        area = (ill * (well.cumsum(1) - well / 2)).sum(1)
+        both = (ills > 0) & (wells > 0)
+        # Weighted by its positive films, an area ill-above-well / (ills wells) is ill-above-well / wells.
+        areas += np.divide(area, wells, out=np.zeros_like(area), where=both)
+        total += np.where(both, ills, 0)
+    return np.divide(areas, total, out=np.full_like(areas, np.nan), where=total > 0)
 
 
 def accuracy(clean_rejected: Rate, attacked_rejected: Rate) -> Rate:
@@ -97,15 +126,23 @@ def f1(clean_rejected: Rate, attacked_rejected: Rate) -> Rate:
     return 2 * attacked_rejected / (attacked_rejected + clean_rejected + 1)
 
 
-def detection_at(validation: Array, clean: Array, attacked: Array, rate: float) -> DetectionAt:
-    """Detection at a false-rejection rate, from scores of held-out, clean test and attacked test films, shape (N,)."""
+def detection_at(validation: Array, clean: Array, attacked: Array, rate: float, weights: Array) -> DetectionAt:
+    """Detection at a false-rejection rate, from scores of held-out, clean test and attacked test films, shape (N,).
+
+    ``weights``, shape (B, N), are the bootstrap draws of the test films.
+    """
     # Of n clean films at most floor(rate n) may lie strictly below, so the next one is the threshold.
     on_roc = float((attacked < np.sort(clean)[math.floor(rate * len(clean) + 1e-9)]).mean())
     try:
         threshold = held_out_threshold(validation, rate).value
     except ValueError:  # too few held-out films for so small a rate
         return DetectionAt(rate, None, None, on_roc)
-    return DetectionAt(rate, float((attacked < threshold).mean()), float((clean < threshold).mean()), on_roc)
+    return DetectionAt(rate, share(attacked < threshold, weights), share(clean < threshold, weights), on_roc)
+
+
+def share(rejected: Rejected, weights: Array) -> Estimate:
+    """Share of films rejected, shape (N,), with its interval from draws, shape (B, N)."""
+    return estimate(float(rejected.mean()), weighted_rates(rejected, weights))
 
 
 def detection_auroc(clean: Array, attacked: Array) -> float:

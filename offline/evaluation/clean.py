@@ -14,7 +14,7 @@ from app.pipeline.labels import LABELS
 from app.pipeline.preprocess import to_tensor
 
 from ..detectors import Observed
-from ..detectors.measures import bootstrap_weights, estimate, weighted_auroc, weighted_rates
+from ..detectors.measures import bootstrap_weights, share, weighted_auroc
 from ..films import Film
 from ..harmless import CHANGES
 from ..metrics import auroc_of_each, bootstrap_interval, mean_auroc
@@ -33,7 +33,7 @@ def accuracy(
     each = auroc_of_each(targets, seen.logits)
     return {
         "mean_auroc": {"value": mean_auroc(targets, seen.logits), "low": low, "high": high},
-        "weighted_auroc": vars(weighted_auroc(targets, seen.logits)),
+        "weighted_auroc": vars(weighted_auroc(targets, seen.logits, bootstrap_weights(patients, 1000, 0))),
         "auroc": {name: float(value) if np.isfinite(value) else None for name, value in zip(LABELS, each, strict=True)},
         "false_rejections": int(rejected.sum()),
         "false_rejection_rate": rate(rejected, patients),
@@ -93,5 +93,4 @@ def _counted(rejected: Rejected, patients: NDArray[Any]) -> dict[str, Any]:
 
 def rate(rejected: Rejected, patients: NDArray[Any]) -> dict[str, float]:
     """Share rejected, with a 95 % bootstrap interval over patients."""
-    weights = bootstrap_weights(patients, 1000, 0)
-    return vars(estimate(float(rejected.mean()), weighted_rates(rejected, weights)))
+    return vars(share(rejected, bootstrap_weights(patients, 1000, 0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,23 +14,27 @@ import numpy as np
 import scipy
 import sklearn
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
 from app.pipeline.decode import decode
 from app.pipeline.network import LogitsOnly
 
-from ..attacks import paper_attacks
+from ..attacks import AttackOptions, paper_attacks
+from ..attacks.density import LogMixture
+from ..blackbox import Substitute
 from ..detectors import DETECTORS, Observed
 from ..detectors.comparison import Material, compare, learning_curve, without_gate
-from ..films import Film, fingerprint, of_split, targets_of
+from ..films import CHEST_XRAY14_IMAGES, Film, fingerprint, of_split, targets_of
 from .clean import accuracy, groups, harmless_stage
-from .informed import attacker_stage, library_stage, sanity_stage
+from .hidden import hidden_states_stage, modes_of
+from .informed import attacker_rows, library_stage, sanity_stage
 from .observing import Images, evenly, load_images, observe
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON, Preset
 from .store import Arrays, Outcome, Store
 from .subject import Subject
-from .uninformed import example_stage, observed_of, paper_stage, supervised_stage
+from .uninformed import SUPERVISED_ON, attack_stage, example_stage, supervised_stage, transfer_stage
 
 CURVE_SIZES = (100, 200, 300, 500, 700, 954)
 
@@ -40,7 +45,7 @@ def evaluate(
     output: Path,
     preset: Preset,
     seed: int = 0,
-    substitute: nn.Module | None = None,
+    substitutes: Sequence[Substitute] = (),
 ) -> tuple[dict[str, Any], Arrays]:
     """Answer: would this gate stop an attack, which one, at what cost in clean films, and from whom?
 
@@ -48,8 +53,9 @@ def evaluate(
 
     Parameters
     ----------
-    substitute : Module, optional
-        Images -> (features, logits): the black-box attacker's. Without one that is not measured.
+    substitutes : sequence of Substitute
+        Black-box attackers' networks. The first makes the paper's black-box attacks, all of them are compared at
+        rising epsilon; without one neither is measured.
 
     Returns
     -------
@@ -72,7 +78,7 @@ def evaluate(
     }
     store = Store.open(output / "work", identity)
     run = _Run(subject, films, store, preset, seed)
-    run.uninformed(substitute)
+    run.uninformed(substitutes)
     run.clean()
     run.informed()
     return run.finish(identity, output)
@@ -111,25 +117,17 @@ class _Run:
     def _scores(self, seen: Observed) -> Any:
         return self.subject.bundle.gaussian.log_density(seen.features)
 
-    def uninformed(self, substitute: nn.Module | None) -> None:
+    def uninformed(self, substitutes: Sequence[Substitute]) -> None:
         """The paper's table: white-box, black-box, every detector, and the learning curve."""
         subject, preset = self.subject, self.preset
-        served = LogitsOnly(subject.bundle.network)
-        flips, arrays = self.store.stage(
-            "white-box",
-            lambda: paper_stage(subject, served, self.levels, "white-box", WHITE_BOX_EPSILON, preset.attack_steps),
-        )
-        self.attacked.update(observed_of(arrays))
-        bim = arrays["white-box BIM|images"]
-        if substitute is not None:
-            logits = LogitsOnly(substitute.to(subject.device).eval())
-            found, arrays = self.store.stage(
-                f"black-box-{_digest(substitute)}",
-                lambda: paper_stage(subject, logits, self.levels, "black-box", BLACK_BOX_EPSILON, preset.attack_steps),
-            )
-            flips.update(found)
-            self.attacked.update(observed_of(arrays))
-        self.result["paper_attacks"] = flips
+        self.result["paper_attacks"] = {}
+        bim = self._paper("white-box", "white-box", LogitsOnly(subject.bundle.network), WHITE_BOX_EPSILON)
+        for index, substitute in enumerate(substitutes):
+            logits = LogitsOnly(substitute.network.to(subject.device).eval())
+            name = f"black-box-{_digest(substitute.network)}"
+            if index == 0:
+                self._paper("black-box", name, logits, BLACK_BOX_EPSILON)
+            self._transfer(substitute, name, logits)
         chosen = [self.train[index] for index in evenly(len(self.train), preset.supervised_films)]
         _, supervised = self.store.stage(
             "supervised",
@@ -147,7 +145,10 @@ class _Run:
             patients=self.patients,
             targets=targets_of(self.test),
             attacked=self.attacked,
-            attacked_train=observed_of(supervised),
+            attacked_train={
+                f"white-box {name}": Observed(supervised[f"{name}|features"], supervised[f"{name}|logits"])
+                for name in SUPERVISED_ON
+            },
         )
         self.result["detectors"] = self.store.stage(
             f"detectors-{len(self.attacked)}-attacks", lambda: self._detectors(material)
@@ -159,6 +160,32 @@ class _Run:
             f"learning-curve-{len(self.attacked)}-attacks",
             lambda: ([asdict(point) for point in learning_curve(material, sizes)], {}),
         )[0]
+
+    def _paper(self, setting: str, stem: str, gradients_of: nn.Module, epsilon: float) -> Images:
+        """The four attacks of one setting, a stage each; the attacked images of BIM."""
+        bim = None
+        for name, options in paper_attacks(epsilon, self.preset.attack_steps).items():
+            title = f"{setting} {name}"
+
+            def compute(title: str = title, options: AttackOptions = options) -> Outcome:
+                return attack_stage(self.subject, gradients_of, self.levels, self.seen["test"], title, options)
+
+            flips, arrays = self.store.stage(f"{stem}-{name}", compute)
+            self.result["paper_attacks"][title] = flips
+            self.attacked[title] = Observed(arrays["features"], arrays["logits"])
+            if name == "BIM":
+                bim = arrays["images"]
+        assert bim is not None
+        return bim
+
+    def _transfer(self, substitute: Substitute, name: str, logits: nn.Module) -> None:
+        levels = self.levels[evenly(len(self.test), self.preset.transfer_films)]
+        title = f"transfer from {substitute.about['name']}"
+        found = self.store.stage(
+            f"{name}-transfer",
+            lambda: transfer_stage(self.subject, logits, levels, title, self.preset.attack_steps),
+        )[0]
+        self.result.setdefault("substitutes", []).append({**substitute.about, "transfer": found})
 
     def _detectors(self, material: Material) -> Outcome:
         rows = compare(material, target=self.subject.bundle.manifest.gate.target_false_rejection_rate, seed=self.seed)
@@ -184,12 +211,15 @@ class _Run:
             "joint": preset.weighted_films,
             "feature-constraint": preset.weighted_films,
         }
+        modes = self._modes() if preset.weighted_films else {}
         rows: list[dict[str, Any]] = []
         for name, count in counts.items():
             if count:
-                rows += self.store.stage(f"attacker-{name}", lambda: self._attacker(name, count))[0]  # noqa: B023
+                index = evenly(len(self.test), count)
+                rows += self._attacker(name, self.levels[index], self.patients[index], modes)
         if preset.native_films:
-            rows += self.store.stage("attacker-native", self._native)[0]
+            index = evenly(len(self.test), preset.native_films)
+            rows += self._attacker("selective", self._native(index), self.patients[index], {}, native=True)
         self.result["aware"] = rows
         if preset.sanity_films:
             few = self.levels[evenly(len(self.test), preset.sanity_films)]
@@ -203,17 +233,29 @@ class _Run:
                 lambda: library_stage(self.subject, self.levels[index], self.patients[index], preset, self.seed),
             )[0]
 
-    def _attacker(self, name: str, count: int) -> Outcome:
-        index = evenly(len(self.test), count)
-        return attacker_stage(self.subject, name, self.levels[index], self.patients[index], self.preset, self.seed)
-
-    def _native(self) -> Outcome:
-        index = evenly(len(self.test), self.preset.native_films)
-        films = [decode(self.test[one].path.read_bytes()).pixels for one in index]
-        levels = [(film[None] * 255).round().astype(np.uint8) for film in films]
-        return attacker_stage(
-            self.subject, "selective", levels, self.patients[index], self.preset, self.seed, native=True
+    def _attacker(
+        self,
+        name: str,
+        levels: Images | list[Images],
+        patients: NDArray[Any],
+        modes: Mapping[str, LogMixture],
+        *,
+        native: bool = False,
+    ) -> list[dict[str, Any]]:
+        return attacker_rows(
+            self.subject, self.store, name, levels, patients, self.preset, self.seed, modes, native=native
         )
+
+    def _modes(self) -> dict[str, LogMixture]:
+        """What the feature constraint pulls hidden layers toward."""
+        _, states = self.store.stage(
+            "hidden-states", lambda: hidden_states_stage(self.subject, load_images(self.train, "reading train"))
+        )
+        return modes_of(self.subject, states, self.seed)
+
+    def _native(self, index: NDArray[np.intp]) -> list[Images]:
+        films = [decode(self.test[one].path.read_bytes()).pixels for one in index]
+        return [(film[None] * 255).round().astype(np.uint8) for film in films]
 
     def finish(self, identity: dict[str, Any], output: Path) -> tuple[dict[str, Any], Arrays]:
         """Add what the whole was made with, and the arrays for the plots."""
@@ -245,6 +287,7 @@ class _Run:
             },
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {self.subject.device}",
             "seconds": self.store.seconds(),
+            "extraction": self._extraction(),
             "films": {
                 "train": len(self.train),
                 "val": len(self.val),
@@ -266,6 +309,16 @@ class _Run:
             **self.result,
         }
         return evaluation, {name.replace("|", "/"): array for name, array in self.arrays.items()}
+
+    def _extraction(self) -> dict[str, Any]:
+        """How fast features were made of the training films, and what that means for all of ChestX-ray14."""
+        rate = len(self.train) / self.store.seconds()["features-train"]
+        return {
+            "films": len(self.train),
+            "images_per_second": rate,
+            "chest_xray14_images": CHEST_XRAY14_IMAGES,
+            "chest_xray14_hours": CHEST_XRAY14_IMAGES / rate / 3600,
+        }
 
 
 def _digest(network: nn.Module) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,44 +25,48 @@ from ..attacks import (
     selective,
 )
 from ..attacks.aware import AwareAttack
+from ..attacks.density import LogMixture
 from ..attacks.libraries import apgd, deepfool, square
 from ..attacks.sanity import sanity_checks
 from ..detectors.measures import bootstrap_weights, estimate
 from .observing import Images, to_images
 from .presets import WHITE_BOX_EPSILON, Preset
-from .store import Outcome
+from .store import Arrays, Outcome, Store
 from .subject import Subject
 
 GOALS: tuple[Goal, ...] = ("hide", "invent")
 BATCH = 16
-#: Name -> attack, and whether it knows the gate.
-ATTACKERS: dict[str, tuple[AwareAttack, bool]] = {
-    "minimal": (minimal, False),
-    "selective": (selective, True),
-    "orthogonal": (orthogonal, True),
-    "joint": (joint, True),
-    "feature-constraint": (
-        lambda victim, images, target, options: feature_constraint(victim, images, target, options),
-        True,
-    ),
-}
 
 
-def attacker_stage(
+def attackers(modes: Mapping[str, LogMixture]) -> dict[str, tuple[AwareAttack, bool]]:
+    """Name -> attack, and whether it knows the gate. `modes`: what the feature constraint pulls toward."""
+    return {
+        "minimal": (minimal, False),
+        "selective": (selective, True),
+        "orthogonal": (orthogonal, True),
+        "joint": (joint, True),
+        "feature-constraint": (partial(feature_constraint, modes=modes), True),
+    }
+
+
+def attacker_rows(
     subject: Subject,
+    store: Store,
     name: str,
     levels: Images | list[Images],
     patients: NDArray[np.generic],
     preset: Preset,
     seed: int,
+    modes: Mapping[str, LogMixture],
     *,
     native: bool = False,
-) -> Outcome:
+) -> list[dict[str, Any]]:
     """One attacker, both goals, all budgets: a row for each goal and budget.
 
-    An image that is done at one budget is done at every larger one (``epsilon_curve``).
+    An image that is done at one budget is done at every larger one (``epsilon_curve``). Each batch is a stage of
+    its own, so that hours of attack resume within the batch where they stopped.
     """
-    attack, informed = ATTACKERS[name]
+    attack, informed = attackers(modes)[name]
     victim = at_native_size(subject.victim) if native else subject.victim
     make = SearchOptions.within if informed else SearchOptions.least
     budgets = [
@@ -73,21 +78,27 @@ def attacker_stage(
     ]
     rows = []
     for goal in GOALS:
-        curves = []
         title = f"{name}, {goal}" + (", native size" if native else "")
+        stem = f"attacker-{'native-' if native else ''}{name}-{goal}"
+        tallies: list[Arrays] = []
         with tqdm(total=len(levels), desc=title, unit="film") as progress:
-            for images in _batched(levels, subject.device):
-                curves.append(
-                    epsilon_curve(attack, victim, images, victim.choose(goal, images), budgets, informed=informed)
-                )
+            for number, images in enumerate(_batched(levels, subject.device)):
+
+                def compute(images: torch.Tensor = images, goal: Goal = goal) -> Outcome:
+                    curve = epsilon_curve(
+                        attack, victim, images, victim.choose(goal, images), budgets, informed=informed
+                    )
+                    return {}, _tally(curve)
+
+                tallies.append(store.stage(f"{stem}-{number:03d}", compute)[1])
                 progress.update(len(images))
-                done = sum(int(curve[0].success.sum()) for curve in curves)
-                progress.set_postfix(evaded_at_smallest=done)
+                progress.set_postfix(evaded_at_smallest=sum(int(tally["success"][0].sum()) for tally in tallies))
+        together = {field: np.concatenate([tally[field] for tally in tallies], axis=1) for field in tallies[0]}
+        side = int(levels[0].shape[-1])
         for index, options in enumerate(budgets):
-            results = [curve[index] for curve in curves]
-            size = int(results[0].images.shape[-1])
-            rows.append(_row(name, informed, goal, options.epsilon, size, results, patients, seed))
-    return rows, {}
+            tally = {field: values[index] for field, values in together.items()}
+            rows.append(_row(name, informed, goal, options.epsilon, side, tally, patients, seed))
+    return rows
 
 
 def sanity_stage(subject: Subject, levels: Images, preset: Preset, seed: int) -> Outcome:
@@ -96,7 +107,7 @@ def sanity_stage(subject: Subject, levels: Images, preset: Preset, seed: int) ->
     options = SearchOptions.within(1 / 255, steps=preset.aware_steps // 2, seed=seed)
     rows = []
     for name in ("selective", "orthogonal"):
-        attack, _ = ATTACKERS[name]
+        attack, _ = attackers({})[name]
         for goal in GOALS:
             checks = sanity_checks(attack, subject.victim, images, subject.victim.choose(goal, images), options)
             rows += [
@@ -124,7 +135,8 @@ def library_stage(
         target = victim.choose(goal, images)
         for name, run in tqdm(runs.items(), desc=f"library attacks, {goal}", unit="attack"):
             result = run(target)
-            row = _row(name, False, goal, result.epsilon, 224, [result], patients, seed)
+            tally = {field: values[0] for field, values in _tally([result]).items()}
+            row = _row(name, False, goal, result.epsilon, 224, tally, patients, seed)
             unbounded = not np.isfinite(result.epsilon)
             rows.append({**row, "attack": name, "library": "ART", "epsilon": None if unbounded else result.epsilon})
     return rows, {}
@@ -136,18 +148,29 @@ def _batched(levels: Images | list[Images], device: torch.device) -> list[torch.
     return [to_images(levels[start : start + BATCH], device) for start in range(0, len(levels), BATCH)]
 
 
+def _tally(results: list[AttackResult]) -> Arrays:
+    """What came of each image, for several budgets: field -> ndarray, shape (budgets, N)."""
+    return {
+        field: np.stack([getattr(result, field).cpu().numpy() for result in results])
+        for field in (
+            *("eligible", "goal_reached", "success", "clean_accepted"),
+            *("probability_change", "grey_change", "steps"),
+        )
+    }
+
+
 def _row(
     name: str,
     informed: bool,
     goal: Goal,
     epsilon: float,
     size: int,
-    results: list[AttackResult],
+    tally: Arrays,
     patients: NDArray[np.generic],
     seed: int,
 ) -> dict[str, Any]:
-    eligible = _joined(results, "eligible").astype(bool)
-    evaded = (_joined(results, "success").astype(bool) & eligible)[eligible]
+    eligible = tally["eligible"]
+    evaded = tally["success"][eligible]
     row: dict[str, Any] = {
         "attacker": name,
         "informed": informed,
@@ -156,10 +179,10 @@ def _row(
         "size": size,
         "films": len(eligible),
         "eligible": int(eligible.sum()),
-        "goal_reached": int(_joined(results, "goal_reached").sum()),
+        "goal_reached": int(tally["goal_reached"].sum()),
         "evaded": int(evaded.sum()),
         "evasion_rate": None,
-        "clean_accepted": int(_joined(results, "clean_accepted")[eligible].sum()),
+        "clean_accepted": int(tally["clean_accepted"][eligible].sum()),
         "probability_change": None,
         "grey_change": None,
         "steps_mean": None,
@@ -168,11 +191,7 @@ def _row(
         weights = bootstrap_weights(patients[eligible], 1000, seed)
         rates = weights @ evaded / weights.sum(axis=1)
         row["evasion_rate"] = vars(estimate(float(evaded.mean()), rates))
-        row["probability_change"] = float(np.abs(_joined(results, "probability_change")[eligible]).mean())
-        row["grey_change"] = float(_joined(results, "grey_change")[eligible].mean())
-        row["steps_mean"] = float(_joined(results, "steps")[eligible].mean())
+        row["probability_change"] = float(np.abs(tally["probability_change"][eligible]).mean())
+        row["grey_change"] = float(tally["grey_change"][eligible].mean())
+        row["steps_mean"] = float(tally["steps"][eligible].mean())
     return row
-
-
-def _joined(results: list[AttackResult], field: str) -> NDArray[Any]:
-    return np.concatenate([getattr(result, field).cpu().numpy() for result in results])

@@ -23,6 +23,7 @@ class Preset:
     attack_steps: int
     minimal_films: int
     gradient_films: int  # selective and orthogonal
+    transfer_films: int  # for each substitute
     weighted_films: int  # joint and feature constraint, which search a weight
     native_films: int
     sanity_films: int
@@ -37,7 +38,57 @@ class Preset:
 
 
 PRESETS: Final[dict[str, Preset]] = {
-    "quick": Preset("quick", 24, 5, 8, 4, 2, 0, 0, 0, 10, 1, 2, 50, 24, (1 / 255, 0.02), harmless=False),
-    "standard": Preset("standard", 260, 10, 260, 64, 24, 8, 3, 6, 100, 2, 4, 100, 200),
-    "paper": Preset("paper", 1000, 40, 1000, 1000, 1000, 100, 32, 200, 100, 5, 6, 5000, 1000),
+    "quick": Preset(
+        name="quick",
+        films=24,
+        attack_steps=5,
+        minimal_films=8,
+        gradient_films=4,
+        transfer_films=8,
+        weighted_films=2,
+        native_films=0,
+        sanity_films=0,
+        library_films=0,
+        aware_steps=10,
+        restarts=1,
+        weight_rounds=2,
+        square_queries=50,
+        supervised_films=24,
+        budgets=(1 / 255, 0.02),
+        harmless=False,
+    ),
+    "standard": Preset(
+        name="standard",
+        films=260,
+        attack_steps=10,
+        minimal_films=260,
+        gradient_films=130,
+        transfer_films=64,
+        weighted_films=24,
+        native_films=8,
+        sanity_films=3,
+        library_films=6,
+        aware_steps=100,
+        restarts=2,
+        weight_rounds=4,
+        square_queries=100,
+        supervised_films=200,
+    ),
+    "paper": Preset(
+        name="paper",
+        films=1000,
+        attack_steps=40,
+        minimal_films=1000,
+        gradient_films=1000,
+        transfer_films=1000,
+        weighted_films=1000,
+        native_films=100,
+        sanity_films=32,
+        library_films=200,
+        aware_steps=100,
+        restarts=5,
+        weight_rounds=6,
+        square_queries=5000,
+        supervised_films=1000,
+    ),
 }

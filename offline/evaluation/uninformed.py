@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,8 +14,12 @@ from ..attacks import AttackOptions, attack, paper_attacks
 from ..attacks.posting import posted_within
 from ..detectors import Observed
 from .observing import Images, batches, observe, to_images, to_levels
+from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON
 from .store import Arrays, Outcome
 from .subject import Subject
+
+SUPERVISED_ON: Final = ("FGSM", "BIM")
+TRANSFER_BUDGETS: Final = (2 / 255, WHITE_BOX_EPSILON, BLACK_BOX_EPSILON)
 
 
 def attack_all(
@@ -31,40 +35,51 @@ def attack_all(
     return np.concatenate(attacked)
 
 
-def paper_stage(
-    subject: Subject, gradients_of: nn.Module, levels: Images, setting: str, epsilon: float, steps: int
+def attack_stage(
+    subject: Subject, gradients_of: nn.Module, levels: Images, clean: Observed, title: str, options: AttackOptions
 ) -> Outcome:
-    """The four attacks of one setting; the victim's features and logits of each, and the images of BIM."""
-    arrays: Arrays = {}
-    flips: dict[str, Any] = {}
-    clean_top = observe(subject.victim.network, levels, subject.device, "clean").top_finding
-    for name, options in paper_attacks(epsilon, steps).items():
-        title = f"{setting} {name}"
-        attacked = attack_all(gradients_of, levels, subject.device, title, options)
-        seen = observe(subject.victim.network, attacked, subject.device, f"features of {title}")
-        arrays[f"{title}/features"], arrays[f"{title}/logits"] = seen.features, seen.logits
-        change = np.abs(attacked.astype(np.int16) - levels).mean()
-        flips[title] = {"flip_rate": float((seen.top_finding != clean_top).mean()), "grey_change": float(change)}
-        if name == "BIM":
-            arrays[f"{title}/images"] = attacked
-    return flips, {key.replace("/", "|"): value for key, value in arrays.items()}
+    """One attack on all films: what the victim sees of it, and how much it changed."""
+    attacked = attack_all(gradients_of, levels, subject.device, title, options)
+    seen = observe(subject.victim.network, attacked, subject.device, f"features of {title}")
+    change = np.abs(attacked.astype(np.int16) - levels).mean()
+    flips = {"flip_rate": float((seen.top_finding != clean.top_finding).mean()), "grey_change": float(change)}
+    return flips, {"features": seen.features, "logits": seen.logits, "images": attacked}
 
 
-def observed_of(arrays: Arrays) -> dict[str, Observed]:
-    """The attacks of a ``paper_stage``, by name."""
-    names = [key.removesuffix("|features") for key in arrays if key.endswith("|features")]
-    return {name: Observed(arrays[f"{name}|features"], arrays[f"{name}|logits"]) for name in names}
+def transfer_stage(subject: Subject, gradients_of: nn.Module, levels: Images, title: str, steps: int) -> Outcome:
+    """MIM, which transfers best of the paper's four, made on an outsider's network at rising epsilon: a row for each.
+
+    ``changed``: the victim's top finding is another. ``passed``: changed, and the gate accepts.
+    """
+    clean = observe(subject.victim.network, levels, subject.device, "clean")
+    rows = []
+    for epsilon in TRANSFER_BUDGETS:
+        options = paper_attacks(epsilon, steps)["MIM"]
+        attacked = attack_all(gradients_of, levels, subject.device, f"{title}, epsilon {epsilon:.4f}", options)
+        seen = observe(subject.victim.network, attacked, subject.device, "features")
+        changed = seen.top_finding != clean.top_finding
+        accepted = subject.bundle.gaussian.log_density(seen.features) >= subject.victim.threshold
+        rows.append(
+            {
+                "epsilon": epsilon,
+                "films": len(levels),
+                "changed": int(changed.sum()),
+                "accepted": int(accepted.sum()),
+                "passed": int((changed & accepted).sum()),
+            }
+        )
+    return rows, {}
 
 
 def supervised_stage(subject: Subject, levels: Images, epsilon: float, steps: int) -> Outcome:
     """Attacked training films for the detector that is trained on one attack."""
     arrays: Arrays = {}
     logits = LogitsOnly(subject.bundle.network)
-    for name, options in paper_attacks(epsilon, steps).items():
-        if name in {"FGSM", "BIM"}:
-            attacked = attack_all(logits, levels, subject.device, f"{name} on training films", options)
-            seen = observe(subject.victim.network, attacked, subject.device, "features")
-            arrays[f"white-box {name}|features"], arrays[f"white-box {name}|logits"] = seen.features, seen.logits
+    for name in SUPERVISED_ON:
+        options = paper_attacks(epsilon, steps)[name]
+        attacked = attack_all(logits, levels, subject.device, f"{name} on training films", options)
+        seen = observe(subject.victim.network, attacked, subject.device, "features")
+        arrays[f"{name}|features"], arrays[f"{name}|logits"] = seen.features, seen.logits
     return {}, arrays
 
 

@@ -96,6 +96,66 @@ def _pixels(row: Tree) -> str:
     return text(None) if at(row, "size") is None else f"{at(row, 'size')}"
 
 
+def outsiders(evaluation: Tree) -> Section:
+    """Black-box attackers: what their own networks learned, and what attacks made on those come to."""
+    title = "Outsiders: attacks made on another network"
+    measured = rows(evaluation, "substitutes")
+    if not measured:
+        return Section("outsiders", title, unmeasured("attackers who have no access to the network"))
+    epsilons = sorted({number(one, "epsilon") or 0 for row in measured for one in rows(row, "transfer")})
+    learned, came_to = [], []
+    for row in measured:
+        difference, constant = (number(row, f"{which}_mean_absolute_difference") for which in ("val", "constant"))
+        start = at(row, "initial_weights")
+        learned.append(
+            [
+                text(at(row, "name")),
+                f"{text(at(row, 'films'))} {_LEARNED.get(at(row, 'learned_from'), '')}",
+                f"{text(at(row, 'arch'))}, {'from nothing' if start == 'none' else f'from {text(start)}'}, "
+                f"{text(at(row, 'epochs'))} epochs",
+                "" if difference is None else f"{difference:.3f} (a constant answer: {_fixed(constant, 3)})",
+                "" if number(row, "val_correlation") is None else _fixed(number(row, "val_correlation"), 2),
+                "" if number(row, "val_auroc") is None else _fixed(number(row, "val_auroc"), 3),
+            ]
+        )
+        found = {number(one, "epsilon"): one for one in rows(row, "transfer")}
+        came_to.append([text(at(row, "name")), *(_transferred(found.get(epsilon, {})) for epsilon in epsilons)])
+    return Section(
+        "outsiders",
+        title,
+        joined(
+            paragraph(
+                "An outsider has neither the network nor the gate. He trains a network of his own, from the service's answers "
+                "to films of his (distilled) or from labels, attacks that, and posts the result. The first network below made "
+                "the black-box columns of Table 1. These attacks run at full strength and stop for nothing."
+            ),
+            table(
+                ["Network", "Learned from", "What it is", "Differs by", "Correlation", "AUROC"],
+                learned,
+                words=3,
+                caption="On validation films: mean absolute difference and correlation of its probabilities with the service's.",
+            ),
+            table(
+                ["Network", *(f"ε {strength(epsilon)}" for epsilon in epsilons)],
+                came_to,
+                words=1,
+                caption="MIM: top finding changed and the film accepted, of all films.",
+            ),
+        ),
+    )
+
+
+_LEARNED: Final = {"answers": "answers of the service", "labels": "labelled films"}
+
+
+def _transferred(row: Tree) -> Html:
+    films = at(row, "films")
+    return Html(
+        f"<strong>{of(at(row, 'passed'), films)}</strong><small>changed {of(at(row, 'changed'), films)}</small>"
+        f"<small>accepted {of(at(row, 'accepted'), films)}</small>"
+    )
+
+
 def sanity(evaluation: Tree) -> Section:
     """Checks that the attacks are not simply broken."""
     title = "Are the attacks sound?"

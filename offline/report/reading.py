@@ -61,6 +61,11 @@ def rate(tree: Any, *keys: str) -> Rate:
     return Rate(number(tree, *keys, "value"), number(tree, *keys, "low"), number(tree, *keys, "high"))
 
 
+def mean_of(tree: Any, *keys: str) -> Rate:
+    """A FindingAuroc as written by ``asdict``: its mean, and the interval of that."""
+    return Rate(number(tree, *keys, "mean"), number(tree, *keys, "low"), number(tree, *keys, "high"))
+
+
 def detector(evaluation: Tree, name: str = DEFAULT_GATE) -> Tree:
     """The first row of a detector; empty where it was not measured."""
     return next((row for row in rows(evaluation, "detectors") if at(row, "detector") == name), {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from .reading import PAPER_ATTACKS, Rate, Tree, at, branch, detector, number, rate
+from .reading import PAPER_ATTACKS, Rate, Tree, at, branch, detector, mean_of, number, rate
 
 #: Defence as the paper calls it -> our detector.
 DEFENCES: Final = {
@@ -39,9 +39,9 @@ class Cell(NamedTuple):
     paper_auroc: str
     accuracy: Rate
     f1: Rate
-    auroc: float | None
+    auroc: Rate
     auroc_deviation: float | None
-    coverage: float | None
+    coverage: Rate
     n: int | None
 
 
@@ -63,9 +63,9 @@ def cells(evaluation: Tree) -> list[Cell]:
                     *paper,
                     rate(row, "accuracy"),
                     rate(row, "f1"),
-                    number(row, "passed_auroc", "mean"),
+                    mean_of(row, "passed_auroc"),
                     number(row, "passed_auroc", "deviation"),
-                    number(row, "coverage"),
+                    rate(row, "coverage"),
                     at(row, "n"),
                 )
             )
@@ -84,9 +84,9 @@ def _undefended(evaluation: Tree, defence: str, attack: str) -> Cell:
         PAPER_NO_DEFENCE_AUROC,
         Rate(accuracy, None, None),
         Rate(f1, None, None),
-        number(auroc, "mean"),
+        mean_of(auroc),
         number(auroc, "deviation"),
-        coverage,
+        Rate(coverage, None, None),
         at(detector(evaluation), "attacks", attack, "n"),
     )
 

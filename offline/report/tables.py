@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .reading import Rate, Tree, at, branch, number, rate, rows
+from .reading import Rate, Tree, at, branch, mean_of, number, rate, rows
 from .table1 import cells
 
 Row = Sequence[Any]
@@ -15,9 +15,10 @@ ESTIMATE = ("value", "low", "high")
 
 
 def write_tables(evaluation: Tree, folder: Path) -> None:
-    """detectors, aware, harmless, groups, learning_curve and table1, each .csv with a heading."""
+    """detectors, substitutes, aware, harmless, groups, learning_curve and table1, each .csv with a heading."""
     _write(folder / "table1.csv", *_table1(evaluation))
     _write(folder / "detectors.csv", *_detectors(evaluation))
+    _write(folder / "substitutes.csv", *_substitutes(evaluation))
     _write(folder / "aware.csv", *_aware(evaluation))
     _write(folder / "harmless.csv", *_refusals(evaluation, "harmless", "change"))
     _write(folder / "groups.csv", *_refusals(evaluation, "groups", "group"))
@@ -40,7 +41,10 @@ def _table1(evaluation: Tree) -> tuple[Row, list[Row]]:
         *("defence", "attack", "paper_accuracy", "paper_auroc"),
         *_estimate_names("accuracy"),
         *_estimate_names("f1"),
-        *("auroc", "auroc_deviation", "coverage", "films"),
+        *_estimate_names("auroc"),
+        "auroc_deviation",
+        *_estimate_names("coverage"),
+        "films",
     ]
     flat: list[Row] = []
     for cell in cells(evaluation):
@@ -64,10 +68,20 @@ def _detectors(evaluation: Tree) -> tuple[Row, list[Row]]:
         *("detector", "supervised", "trained_on", "target", "threshold", "bound", "fitting_films"),
         *("calibration_films", "test_films", "test_patients", "false_rejections"),
         *_estimate_names("false_rejection_rate"),
-        *("clean_passed_auroc", "clean_coverage", "attack", "films", "detected", "seen"),
+        *_estimate_names("clean_passed_auroc"),
+        *_estimate_names("clean_coverage"),
+        *("attack", "films", "detected", "seen"),
         *(name for measure in estimates for name in _estimate_names(measure)),
-        *("passed_auroc", "passed_auroc_deviation", "passed_findings", "passed", "coverage"),
-        *(f"{kind}_at_{level:g}" for level in levels for kind in ("held_out", "held_out_refused", "on_roc")),
+        *_estimate_names("passed_auroc"),
+        *("passed_auroc_deviation", "passed_findings", "passed"),
+        *_estimate_names("coverage"),
+        *(
+            name
+            for level in levels
+            for kind in ("held_out", "held_out_refused")
+            for name in _estimate_names(f"{kind}_at_{level:g}")
+        ),
+        *(f"on_roc_at_{level:g}" for level in levels),
     ]
     body: list[Row] = []
     for row in rows(evaluation, "detectors"):
@@ -78,25 +92,39 @@ def _detectors(evaluation: Tree) -> tuple[Row, list[Row]]:
             *(at(row, key) for key in ("fitting_films", "calibration_films", "test_films", "test_patients")),
             at(row, "false_rejections"),
             *rate(row, "false_rejection_rate"),
-            number(row, "clean_passed_auroc", "mean"),
-            number(row, "clean_coverage"),
+            *mean_of(row, "clean_passed_auroc"),
+            *rate(row, "clean_coverage"),
         ]
         for name, attack in branch(row, "attacks").items():
             found = {number(one, "false_rejection_rate"): one for one in rows(attack, "detection_at")}
-            kinds = ("held_out", "held_out_false_rejection_rate", "on_roc")
+            kinds = ("held_out", "held_out_false_rejection_rate")
             body.append(
                 [
                     *left,
                     name,
                     *(at(attack, key) for key in ("n", "detected", "seen")),
                     *(part for measure in estimates for part in rate(attack, measure)),
-                    *(at(attack, "passed_auroc", key) for key in ("mean", "deviation", "findings")),
+                    *mean_of(attack, "passed_auroc"),
+                    *(at(attack, "passed_auroc", key) for key in ("deviation", "findings")),
                     at(attack, "passed"),
-                    number(attack, "coverage"),
-                    *(number(found.get(level), kind) for level in levels for kind in kinds),
+                    *rate(attack, "coverage"),
+                    *(part for level in levels for kind in kinds for part in rate(found.get(level), kind)),
+                    *(number(found.get(level), "on_roc") for level in levels),
                 ]
             )
     return heading, body
+
+
+def _substitutes(evaluation: Tree) -> tuple[Row, list[Row]]:
+    about = ("name", "arch", "learned_from", "initial_weights", "films", "epochs")
+    learned = ("val_mean_absolute_difference", "constant_mean_absolute_difference", "val_correlation", "val_auroc")
+    counts = ("epsilon", "films", "changed", "accepted", "passed")
+    heading = [*about, *learned, *(f"transfer_{name}" for name in counts)]
+    return heading, [
+        [*(at(row, key) for key in (*about, *learned)), *(at(transfer, key) for key in counts)]
+        for row in rows(evaluation, "substitutes")
+        for transfer in rows(row, "transfer")
+    ]
 
 
 def _aware(evaluation: Tree) -> tuple[Row, list[Row]]:

@@ -59,6 +59,7 @@ def write_report(
     write_tables(evaluation, folder)
     sections = [
         about_gate.table1(evaluation),
+        about_attackers.outsiders(evaluation),
         about_attackers.aware(evaluation, drawn["attackers"]),
         about_gate.detectors(evaluation),
         about_attackers.sanity(evaluation),

@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score, roc_curve
 from offline.detectors import DETECTORS, Factory, MultivariateGaussian, Observed
 from offline.detectors.comparison import DetectorMeasures, Material, compare, learning_curve, without_gate
 from offline.detectors.measures import (
+    FindingAuroc,
     bootstrap_weights,
     detection_at,
     detection_auroc,
@@ -87,7 +88,7 @@ def test_detection_on_the_roc_is_scikit_learns(rate: float, levels: int, n: int)
     if levels == 5:
         clean, attacked = np.round(clean / 5), np.round(attacked / 5)
     false, true, _ = roc_curve(np.repeat([0, 1], n), -np.concatenate([clean, attacked]), drop_intermediate=False)
-    measured = detection_at(generator.normal(size=99), clean, attacked, rate)
+    measured = detection_at(generator.normal(size=99), clean, attacked, rate, np.ones((2, n)))
     assert measured.on_roc == pytest.approx(true[false <= rate + 1e-12].max())
 
 
@@ -96,8 +97,8 @@ def test_detection_at_a_rate_that_held_out_films_cannot_give_is_left_open() -> N
     assert tuple(one.false_rejection_rate for one in measured) == RATES
     assert [one.held_out is None for one in measured] == [True, False, False, False]  # 199 films reach 1 / 200
     assert measured[0].held_out_false_rejection_rate is None
-    assert measured[3].held_out == rows()["mgm-lambda"].attacks["strong"].detection_rate.value
-    assert measured[3].held_out_false_rejection_rate == rows()["mgm-lambda"].false_rejection_rate.value
+    assert measured[3].held_out == rows()["mgm-lambda"].attacks["strong"].detection_rate
+    assert measured[3].held_out_false_rejection_rate == rows()["mgm-lambda"].false_rejection_rate
 
 
 def test_thresholds_reject_what_they_promise_on_average() -> None:
@@ -121,6 +122,18 @@ def test_weighted_auroc_is_scikit_learns_weighted_average() -> None:
     assert measured.findings == 13
 
 
+def test_the_interval_of_weighted_auroc_is_that_of_films_drawn_again() -> None:
+    """A draw as weights gives what scikit-learn gives on the films themselves, repeated as often as drawn."""
+    weights = bootstrap_weights(MATERIAL.patients, 50, 0)
+    rounded = np.round(MATERIAL.test.logits, 1)  # with ties
+    drawn = []
+    for weight in weights:
+        index = np.repeat(np.arange(N), weight.astype(int))
+        drawn.append(weighted_auroc(MATERIAL.targets[index], rounded[index]).mean)
+    measured = weighted_auroc(MATERIAL.targets, rounded, weights)
+    assert (measured.low, measured.high) == pytest.approx(np.percentile(np.array(drawn, float), [2.5, 97.5]))
+
+
 def test_weighted_auroc_of_no_films_is_left_open() -> None:
     assert weighted_auroc(np.zeros((0, L)), np.zeros((0, L))).mean is None
 
@@ -134,18 +147,25 @@ def test_auroc_and_coverage_are_of_what_passes() -> None:
         np.concatenate([MATERIAL.test.logits[passes], attacked.logits[slips]]),
     )
     measures = row.attacks["weak"]
-    assert measures.passed_auroc == expected
+    assert measures.passed_auroc.low < expected.mean < measures.passed_auroc.high
+    assert _point(measures.passed_auroc) == expected
     assert measures.passed == passes.sum() + slips.sum()
-    assert measures.coverage == pytest.approx(measures.passed / (2 * N))
-    assert row.clean_coverage == pytest.approx(passes.mean())
-    assert row.clean_passed_auroc == weighted_auroc(MATERIAL.targets[passes], MATERIAL.test.logits[passes])
+    assert measures.coverage.value == pytest.approx(measures.passed / (2 * N))
+    assert measures.coverage.low < measures.coverage.value < measures.coverage.high
+    assert row.clean_coverage.value == pytest.approx(passes.mean())
+    assert _point(row.clean_passed_auroc) == weighted_auroc(MATERIAL.targets[passes], MATERIAL.test.logits[passes])
 
 
 def test_without_gate_everything_passes() -> None:
     clean, attacked = without_gate(MATERIAL)
-    assert clean == weighted_auroc(MATERIAL.targets, MATERIAL.test.logits)
+    assert _point(clean) == weighted_auroc(MATERIAL.targets, MATERIAL.test.logits)
     both = np.concatenate([MATERIAL.test.logits, MATERIAL.attacked["weak"].logits])
-    assert attacked["weak"] == weighted_auroc(np.tile(MATERIAL.targets, (2, 1)), both)
+    assert _point(attacked["weak"]) == weighted_auroc(np.tile(MATERIAL.targets, (2, 1)), both)
+
+
+def _point(measured: FindingAuroc) -> FindingAuroc:
+    """Without its interval."""
+    return replace(measured, low=None, high=None)
 
 
 def test_a_supervised_detector_knows_its_own_attack_and_misses_another() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import offline.distil
 from app.pipeline import LABELS, ChestNetwork
 from app.pipeline.gaussian import Gaussian
 from offline.attacks import as_posted
+from offline.checkpoint import CHECKPOINT
 from offline.distil import DISTILLATION_RECORD, AnsweredFilms, DistilOptions, ask, compare, distil
 from offline.films import Film, FilmsError
 from offline.fit import FitOptions, FittedGate, save_gate
@@ -104,6 +106,30 @@ def test_labels_change_nothing(run: Path, films: list[Film], output: Path, tmp_p
     train_only = [dataclasses.replace(film, targets=(1,) * len(LABELS)) for film in films if film.split == "train"]
     distil(run, [*train_only, *(dataclasses.replace(f, split="val") for f in train_only)], tmp_path, OPTIONS, CPU)
     one, other = load_file(output / WEIGHTS), load_file(tmp_path / WEIGHTS)
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_stopped_distillation_resumes(
+    run: Path, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [*films[:4], *(dataclasses.replace(film, split="val") for film in films[:4])]
+    options = dataclasses.replace(OPTIONS, epochs=2)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    distil(run, few, whole, options, CPU)
+    once = offline.distil.compare
+
+    def cut_short(*arguments: Any) -> Any:
+        if (stopped / CHECKPOINT).exists():
+            raise KeyboardInterrupt  # in the second epoch
+        return once(*arguments)
+
+    monkeypatch.setattr(offline.distil, "compare", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        distil(run, few, stopped, options, CPU)
+    monkeypatch.undo()
+    distil(run, few, stopped, options, CPU)
+    one, other = load_file(whole / WEIGHTS), load_file(stopped / WEIGHTS)
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
 

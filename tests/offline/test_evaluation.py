@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from app.pipeline import LABELS
+from offline.blackbox import Substitute
 from offline.evaluation import PRESETS, evaluate
 from offline.evaluation.observing import evenly
 from offline.evaluation.store import Store
@@ -29,6 +30,7 @@ TINY = replace(
     attack_steps=1,
     minimal_films=2,
     gradient_films=2,
+    transfer_films=2,
     weighted_films=1,
     native_films=1,
     sanity_films=0,
@@ -39,6 +41,12 @@ TINY = replace(
     budgets=(2 / 255,),
     harmless=True,
 )
+
+
+SUBSTITUTES = [
+    Substitute(random_network(7), {"name": "one", "learned_from": "answers"}),
+    Substitute(random_network(8), {"name": "other", "learned_from": "labels"}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +77,7 @@ def outcome(
     films: list[Film], subject: Subject, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     output = tmp_path_factory.mktemp("output")
-    evaluation, arrays = evaluate(subject, films, output, TINY, substitute=random_network(7))
+    evaluation, arrays = evaluate(subject, films, output, TINY, substitutes=SUBSTITUTES)
     return output, evaluation, arrays
 
 
@@ -80,6 +88,9 @@ def test_every_part_is_there(outcome: tuple[Path, dict[str, Any], dict[str, Any]
     assert {row["detector"] for row in evaluation["detectors"]} >= {"mgm-lambda", "isolation-forest", "one-class-svm"}
     assert all(set(row["attacks"]) == attacks for row in evaluation["detectors"])
     assert set(evaluation["no_defence"]) == attacks | {"clean"}
+    assert [row["name"] for row in evaluation["substitutes"]] == ["one", "other"]
+    assert all(len(row["transfer"]) == 3 for row in evaluation["substitutes"])
+    assert evaluation["extraction"]["chest_xray14_hours"] > 0
     attackers = {(row["attacker"], row["goal"], row["size"]) for row in evaluation["aware"]}
     assert {(name, goal, 224) for name in ("minimal", "selective", "joint") for goal in ("hide", "invent")} <= attackers
     assert ("selective", "hide", 256) in attackers  # at the film's own size
@@ -110,7 +121,7 @@ def test_a_finished_run_is_not_computed_again(
         raise AssertionError("computed again")
 
     monkeypatch.setattr(type(subject.bundle.network), "forward", forbidden)
-    again, _ = evaluate(subject, films, output, TINY, substitute=random_network(7))
+    again, _ = evaluate(subject, films, output, TINY, substitutes=SUBSTITUTES)
     assert {**again, "created": ""} == {**first, "created": ""}
 
 
@@ -118,9 +129,20 @@ def test_a_stopped_run_gives_what_a_whole_one_does(
     outcome: tuple[Path, dict[str, Any], dict[str, Any]], films: list[Film], subject: Subject
 ) -> None:
     output, first, _ = outcome
-    (output / "work" / "attacker-selective.json").unlink()  # as a kill in the midst of that stage leaves it
-    again, _ = evaluate(subject, films, output, TINY, substitute=random_network(7))
+    for stage in ("attacker-selective-invent-000", "white-box-MIM"):
+        (output / "work" / f"{stage}.json").unlink()  # as a kill in the midst of that stage leaves it
+    again, _ = evaluate(subject, films, output, TINY, substitutes=SUBSTITUTES)
     assert {**again, "created": "", "seconds": {}} == {**first, "created": "", "seconds": {}}
+
+
+def test_the_same_seed_gives_the_same_elsewhere(
+    outcome: tuple[Path, dict[str, Any], dict[str, Any]], films: list[Film], subject: Subject, tmp_path: Path
+) -> None:
+    again, arrays = evaluate(subject, films, tmp_path / outcome[0].name, TINY, substitutes=SUBSTITUTES)
+    unlike = {"created": "", "seconds": {}, "extraction": {}}
+    assert {**again, **unlike} == {**outcome[1], **unlike}
+    for name, array in outcome[2].items():
+        assert np.array_equal(arrays[name], array), name
 
 
 def test_another_seed_is_refused(

@@ -22,7 +22,7 @@ from offline.report.summary import headlines, verdict
 
 from .report_material import DETECTORS, arrays, evaluation
 
-TABLES = ("detectors", "aware", "harmless", "groups", "learning_curve", "table1")
+TABLES = ("detectors", "substitutes", "aware", "harmless", "groups", "learning_curve", "table1")
 PLOTS = ("attackers", "harmless", "groups", "learning_curve", "figure_1", "figure_2a", "figure_2b", "roc", "scores")
 
 
@@ -112,6 +112,11 @@ def test_the_key_numbers_are_on_the_page(full: Path) -> None:
             assert f"{attack['detection_auroc']['value']:.3f}" in seen
     for name in PAPER_ATTACKS:
         assert f"0.500 / {made['no_defence'][name]['mean']:.3f}" in seen
+    for row in made["substitutes"]:
+        assert f"{row['name']} {row['films']:,}" in seen
+        for transfer in row["transfer"]:
+            assert f"{transfer['passed']} of {transfer['films']} changed {transfer['changed']} of" in seen
+    assert "24.5 images/s" in seen
     for part in ("harmless", "groups"):
         for row in made[part]:
             assert f"{row['rejected']} {row['false_rejection_rate']['value']:.1%}" in seen
@@ -142,6 +147,7 @@ def test_csv_has_a_row_for_each_measurement(full: Path) -> None:
     made = evaluation()
     for name in ("aware", "harmless", "groups", "learning_curve"):
         assert len(read(full, name)) == len(made[name])
+    assert len(read(full, "substitutes")) == 4
     rows = read(full, "detectors")
     assert len(rows) == len(DETECTORS) * len(made["detectors"][0]["attacks"])
     assert rows[0]["held_out_at_0.001"] == ""
@@ -153,7 +159,7 @@ def test_csv_has_a_row_for_each_measurement(full: Path) -> None:
 
 def test_what_was_not_measured_is_said(bare: Path) -> None:
     seen = words(bare)
-    assert seen.count("Not measured in this evaluation") == 5 + 12  # the cards, and the sections without numbers
+    assert seen.count("Not measured in this evaluation") == 5 + 13  # the cards, and the sections without numbers
     assert "n/a" in seen
     assert "nan" not in seen.lower().split()
     assert "None" not in seen

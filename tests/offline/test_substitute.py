@@ -14,11 +14,12 @@ from app.pipeline import LABELS
 from app.pipeline.network import IMAGENET_MEAN, IMAGENET_STD, LogitsOnly
 from offline.attacks import paper_attacks
 from offline.blackbox import load_substitute
+from offline.checkpoint import CHECKPOINT
 from offline.evaluation.uninformed import attack_all
 from offline.films import FilmsError
 from offline.fit import load_network
 from offline.substitute import SubstituteNetwork, initial_network
-from offline.train import CHECKPOINT, RECORD, WEIGHTS, TrainOptions, train
+from offline.train import RECORD, WEIGHTS, TrainOptions, train
 
 from .small import noise_films
 
@@ -48,7 +49,10 @@ def test_features_are_torchvisions() -> None:
 
 def test_train_records_the_arch_and_it_is_identity(trained: Path) -> None:
     assert json.loads((trained / RECORD).read_text())["options"]["arch"] == "resnet50"
-    assert isinstance(load_substitute(trained), SubstituteNetwork)
+    substitute = load_substitute(trained)
+    assert isinstance(substitute.network, SubstituteNetwork)
+    assert substitute.about["learned_from"] == "labels"
+    assert substitute.about["films"] > 0
     films = noise_films(trained, {"train": 2, "val": 1})
     with pytest.raises(FilmsError, match="other options or data"):
         train(films, "none", trained, TrainOptions(epochs=1, batch_size=2, workers=0), "cpu")
