@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="cxr-gate",
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
         epilog="Settings are environment variables: CXR_MAX_BODY_BYTES, CXR_MAX_PIXELS, CXR_MAX_WAITING, CXR_MAX_BATCH, "
-        "CXR_DECODE_THREADS, CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_BUNDLE, CXR_DEVICE.",
+        "CXR_DECODE_THREADS, CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
+        "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_BUNDLE, CXR_DEVICE.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)

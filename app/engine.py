@@ -13,8 +13,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -109,8 +110,65 @@ class Engine:
         """
         if not self.ready:
             raise NotReady("the service is starting or stopping; try again shortly")
-        if self._waiting >= self._settings.max_waiting:
+        if self.full:
             raise Overloaded(f"{self._waiting} requests wait already; try again shortly")
+
+    @property
+    def full(self) -> bool:
+        """Whether another place would be refused now."""
+        return self._waiting >= self._settings.max_waiting
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the places, which bound the films in memory; take and leave it in the event loop's thread.
+
+        Raises
+        ------
+        NotReady, Overloaded
+        """
+        self.admit()
+        self._waiting += 1
+        self._metrics.waiting.set(self._waiting)
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            self._metrics.waiting.set(self._waiting)
+
+    @asynccontextmanager
+    async def deadline(self) -> AsyncIterator[float]:
+        """Cut off what takes longer than the deadline; gives its end, in ``time.monotonic()`` seconds.
+
+        Raises
+        ------
+        DeadlinePassed
+        """
+        seconds = self._settings.deadline_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                yield time.monotonic() + seconds
+        except TimeoutError as error:
+            raise DeadlinePassed(f"no verdict within {seconds:g} s") from error
+
+    async def decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
+        """Decode a film in a thread; the tensor has shape (1, 1, 224, 224).
+
+        Raises
+        ------
+        InputError
+        """
+        return await asyncio.wrap_future(self._decoders.submit(self._decode, data))
+
+    async def judge(self, tensor: Tensor, expires: float) -> Verdict:
+        """Judge a film in the next batch, unless its turn comes after `expires`.
+
+        Raises
+        ------
+        NumericalError, InferenceFailed
+        """
+        item = _Item(tensor, expires)
+        self._ready_items.put(item)
+        return await asyncio.wrap_future(item.result)
 
     async def screen(self, read: Callable[[], Awaitable[bytes]]) -> Screened:
         """Admit a request, then read, decode and judge its film, all within one deadline.
@@ -127,23 +185,10 @@ class Engine:
             From the pipeline, and whatever `read` raises.
         NotReady, Overloaded, DeadlinePassed, InferenceFailed
         """
-        self.admit()
-        expires = time.monotonic() + self._settings.deadline_seconds
-        self._waiting += 1  # only the event loop's thread touches it
-        self._metrics.waiting.set(self._waiting)
-        try:
-            async with asyncio.timeout(self._settings.deadline_seconds):
-                decoding = self._decoders.submit(self._decode, await read())
-                image, tensor = await asyncio.wrap_future(decoding)
-                item = _Item(tensor, expires)
-                self._ready_items.put(item)
-                verdict = await asyncio.wrap_future(item.result)
-        except TimeoutError as error:
-            raise DeadlinePassed(f"no verdict within {self._settings.deadline_seconds:g} s") from error
-        finally:
-            self._waiting -= 1
-            self._metrics.waiting.set(self._waiting)
-        return Screened(image, verdict)
+        with self.place():
+            async with self.deadline() as expires:
+                image, tensor = await self.decode(await read())
+                return Screened(image, await self.judge(tensor, expires))
 
     def _decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
         with self._metrics.stage_seconds.labels("decode").time():

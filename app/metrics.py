@@ -8,6 +8,8 @@ import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from app import __version__
+from app.pipeline import Verdict
+from app.pipeline.image import SourceKind
 from app.pipeline.manifest import Manifest
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -32,6 +34,12 @@ class Metrics:
         self.refusals = Counter(
             "cxr_input_refusals", "Images not judged, by the kind of error.", ["reason"], registry=self.registry
         )
+        self.stored_instances = Counter(
+            "cxr_store_instances",
+            "Instances of STOW-RS requests: scored, answered from the record, or failed.",
+            ["answer"],
+            registry=self.registry,
+        )
         self.stage_seconds = Histogram(
             "cxr_stage_seconds", "Time in each stage.", ["stage"], buckets=_SECONDS, registry=self.registry
         )
@@ -47,6 +55,12 @@ class Metrics:
             registry=self.registry,
         )
         self.build = Info("cxr_build", "Versions.", registry=self.registry)
+
+    def count_judged(self, verdict: Verdict, manifest: Manifest, source_kind: SourceKind) -> None:
+        """Count a film that went through the network and the gate."""
+        self.log_density_margin.observe(verdict.log_density - manifest.gate.threshold)
+        decision = "accepted" if verdict.accepted else "rejected"
+        self.decisions.labels(decision, manifest.model_version, source_kind).inc()
 
     def describe(self, manifest: Manifest, device: torch.device) -> None:
         """Set the build information once the bundle is loaded."""

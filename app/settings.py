@@ -30,6 +30,11 @@ class Settings:
     decode_threads: int = 2
     deadline_seconds: float = 30.0
     drain_seconds: int = 30
+    max_store_instances: int = 200  # in one STOW-RS request
+    max_store_bytes: int = 512 * 1024 * 1024  # of one STOW-RS request; each instance is under max_body_bytes too
+    store_parallel: int = 4  # instances of one STOW-RS request that are judged at once, while there is room
+    record_url: str = "sqlite:///state/record.sqlite"  # sqlite:// is in memory
+    record_key_file: Path = Path("state/record.key")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -24,23 +24,43 @@ from app.engine import Engine, NotReady
 from app.metrics import Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.errors import InputError
+from app.records import Repeats, open_record
 from app.settings import Settings
 
 from .body import MULTIPART, RAW_TYPES, read_film
 from .middleware import Observe
-from .problems import MEDIA_TYPE, PROBLEMS, SLUG_OF, HttpError, problem_response
+from .problems import MEDIA_TYPE, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
+from .store_response import MEDIA_TYPE as DICOM_JSON
+from .stow import Store
 
 log = logging.getLogger("cxr_gate")
 
-REJECTED_DETAIL = (
-    "the image's features are unlike those of clean chest films, so no probabilities are given; "
-    "do not retry, let a person look at the film"
-)
 _PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "schema": {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+}
+
+
+_DICOM_JSON = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
+_STORE: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {
+        200: {**_DICOM_JSON, "description": "every instance was scored"},
+        202: {**_DICOM_JSON, "description": "some instances were scored, others failed"},
+        409: {**_DICOM_JSON, "description": "no instance was scored"},
+        400: {**_PROBLEM, "description": "malformed request"},
+        406: {**_PROBLEM, "description": "not acceptable"},
+        413: {**_PROBLEM, "description": "too many instances or bytes"},
+        415: {**_PROBLEM, "description": "not multipart/related of application/dicom"},
+        503: {
+            **_PROBLEM,
+            "description": "overloaded; not ready (or, as DICOM JSON, every instance met a passing fault)",
+        },
+        504: {**_PROBLEM, "description": "an instance did not arrive within the deadline"},
+    },
+    "openapi_extra": {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}},
 }
 
 
@@ -51,10 +71,14 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
     ------
     BundleError
         (At start) the golden outputs were not reproduced.
+    SettingsError
+        The record cannot be opened.
     """
     metrics = Metrics()
     engine = Engine(screener, settings, metrics)
     manifest = screener.bundle.manifest
+    record = open_record(settings.record_url, settings.record_key_file)
+    store = Store(engine, Repeats(record, manifest.model_version), metrics, settings, manifest)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -65,6 +89,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         yield
         metrics.ready.set(0)
         await run_in_threadpool(engine.stop)
+        record.close()
 
     application = FastAPI(
         title="cxr-gate",
@@ -89,9 +114,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial"."""
         screened = await engine.screen(lambda: read_film(request, settings.max_body_bytes))
         verdict, kind = screened.verdict, screened.image.source_kind
-        metrics.log_density_margin.observe(verdict.log_density - manifest.gate.threshold)
-        decision = "accepted" if verdict.accepted else "rejected"
-        metrics.decisions.labels(decision, manifest.model_version, kind).inc()
+        metrics.count_judged(verdict, manifest, kind)
         if verdict.probabilities is None:
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
         body = Accepted(
@@ -102,6 +125,16 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
             notes=list(screened.image.notes),
         )
         return JSONResponse(body.model_dump())
+
+    @application.post("/dicomweb/studies", **_STORE)
+    async def store_instances(request: Request) -> Response:
+        """STOW-RS: judge each instance; the answer has one item an instance."""
+        return await store(request)
+
+    @application.post("/dicomweb/studies/{study}", **_STORE)
+    async def store_instances_of_study(request: Request, study: str) -> Response:
+        """STOW-RS for one study: instances of another fail."""
+        return await store(request, study)
 
     @application.get("/v1/model")
     async def model() -> ModelDescription:

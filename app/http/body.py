@@ -37,19 +37,29 @@ async def read_film(request: Request, max_body_bytes: int) -> bytes:
             f"Content-Type is {'absent' if not media_type else 'not one that is read here'}; send image/png, image/jpeg "
             "or application/dicom, or multipart/form-data with one part named file",
         )
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HttpError("unsupported-media-type", "Content-Encoding is not supported; send the file as it is")
+    require_identity_encoding(request)
     limit = max_body_bytes + (MULTIPART_OVERHEAD_BYTES if media_type == MULTIPART else 0)
-    _require_declared_length(request, limit)
+    require_declared_length(request, limit)
     if media_type == MULTIPART:
         return await _film_of_form(request, limit)
     data = bytearray()
-    async for chunk in _limited(request, limit):
+    async for chunk in limited(request, limit):
         data += chunk
     film = bytes(data)
     if (kind := sniff(film)) != RAW_TYPES[media_type]:
         raise HttpError("unsupported-media-type", f"Content-Type is {media_type}, but the bytes are {kind.upper()}")
     return film
+
+
+def require_identity_encoding(request: Request) -> None:
+    """Refuse a body that is compressed as a whole.
+
+    Raises
+    ------
+    HttpError
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HttpError("unsupported-media-type", "Content-Encoding is not supported; send the file as it is")
 
 
 class _InMemoryParser(MultiPartParser):
@@ -60,7 +70,7 @@ class _InMemoryParser(MultiPartParser):
 
 async def _film_of_form(request: Request, limit: int) -> bytes:
     try:
-        form = await _InMemoryParser(request.headers, _limited(request, limit), max_files=1, max_fields=0).parse()
+        form = await _InMemoryParser(request.headers, limited(request, limit), max_files=1, max_fields=0).parse()
     except MultiPartException as error:
         raise HttpError("malformed-request", f"the multipart body is malformed: {error.message}") from error
     except (KeyError, ValueError) as error:  # no boundary, or headers that are no text
@@ -76,7 +86,14 @@ async def _film_of_form(request: Request, limit: int) -> bytes:
     return film
 
 
-async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+async def limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives.
+
+    Raises
+    ------
+    HttpError
+        More bytes than the limit, or a connection that closed early.
+    """
     total = 0
     try:
         async for chunk in request.stream():
@@ -88,7 +105,13 @@ async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
         raise HttpError("malformed-request", "the connection closed before the body was complete") from error
 
 
-def _require_declared_length(request: Request, limit: int) -> None:
+def require_declared_length(request: Request, limit: int) -> None:
+    """Refuse by Content-Length, before anything is read.
+
+    Raises
+    ------
+    HttpError
+    """
     declared = request.headers.get("content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)

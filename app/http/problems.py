@@ -11,9 +11,17 @@ from starlette.responses import JSONResponse
 
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
+from app.records import RecordUnavailable
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
+
+
+#: What the gate's rejection tells, whichever resource the film was posted to.
+REJECTED_DETAIL: Final = (
+    "the image's features are unlike those of clean chest films, so no probabilities are given; "
+    "do not retry, let a person look at the film"
+)
 
 
 class HttpError(Exception):
@@ -57,6 +65,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
     "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),
+    "not-acceptable": Problem(
+        406,
+        "not acceptable",
+        "The answer exists in no media type that Accept names.",
+        "Name the type that the detail says, or leave Accept out.",
+    ),
     "body-too-large": Problem(413, "body too large", "The body is over the byte limit.", "Send a smaller file."),
     "image-too-large": Problem(
         413, "image too large", "The image's header claims more pixels than the limit.", "Reduce the image."
@@ -65,7 +79,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
         415,
         "unsupported media type",
         "The media type or DICOM transfer syntax is not read here.",
-        "Send image/png, image/jpeg or application/dicom, or multipart/form-data with one of them as 'file'.",
+        "Send image/png, image/jpeg or application/dicom, or multipart/form-data with one of them as 'file'; "
+        "to /dicomweb/studies, multipart/related of application/dicom.",
     ),
     "internal-error": Problem(
         500, "internal error", "A fault of the service, which is logged under the request_id.", "Report the request_id."
@@ -83,6 +98,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "inference-failed": Problem(
         503, "inference failed", "The device failed on this image.", "Retry; if it stays, tell the operator.", True
     ),
+    "record-unavailable": Problem(
+        503,
+        "record unavailable",
+        "The decision could not be written down, and is not given without that.",
+        "Retry; if it stays, tell the operator that the database of CXR_RECORD_URL does not answer.",
+        True,
+    ),
     "deadline-passed": Problem(504, "deadline passed", "No verdict in time.", "Retry when there is less load."),
 }
 
@@ -97,6 +119,7 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     NotReady: "not-ready",
     InferenceFailed: "inference-failed",
     DeadlinePassed: "deadline-passed",
+    RecordUnavailable: "record-unavailable",
 }
 
 

@@ -1,0 +1,156 @@
+"""What became of each instance -> the Store Instances Response Module (PS3.18 annex I) as DICOM JSON (annex F).
+
+What the standard has no attribute for is in a private block, creator ``CXR-GATE`` in group 0099; docs/dicomweb.md lists it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
+from app.pipeline import LABELS
+from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
+from app.pipeline.identity import Identity
+from app.records import Recalled, RecordUnavailable
+
+from .problems import REJECTED_DETAIL
+
+MEDIA_TYPE: Final = "application/dicom+json"
+PRIVATE_CREATOR: Final = "CXR-GATE"
+
+Json = dict[str, Any]
+
+#: Failure Reason (0008,1197) is of PS3.18 section I.2.2. A7xx says that the fault may pass; all others are for ever. The
+#: standard leaves the last three digits of Cxxx "cannot understand" to the implementation: ours are HTTP's statuses.
+OUT_OF_RESOURCES: Final = 0xA700
+OTHER_STUDY: Final = 0xA901
+CANNOT_UNDERSTAND: Final = 0xC000
+UNSUITABLE: Final = 0xC400
+TOO_LARGE: Final = 0xC413
+NOT_DICOM: Final = 0xC415
+REJECTED: Final = 0xC422
+SYNTAX_NOT_SUPPORTED: Final = 0xC122
+PROCESSING_FAILURE: Final = 0x0110
+CLASS_NOT_SUPPORTED: Final = 0x0122
+
+REASON_OF: Final[dict[type[Exception], int]] = {
+    MalformedImage: CANNOT_UNDERSTAND,
+    UnsuitableImage: UNSUITABLE,
+    UnsupportedMedia: SYNTAX_NOT_SUPPORTED,
+    ImageTooLarge: TOO_LARGE,
+    NumericalError: PROCESSING_FAILURE,
+    Overloaded: OUT_OF_RESOURCES,
+    NotReady: OUT_OF_RESOURCES,
+    InferenceFailed: OUT_OF_RESOURCES,
+    DeadlinePassed: OUT_OF_RESOURCES,
+    RecordUnavailable: OUT_OF_RESOURCES,
+}
+
+#: Classes whose instances are scored; of others a refusal says "Referenced SOP Class not supported".
+SCORED_CLASSES: Final = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography Image
+        "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray Image, for presentation
+        "1.2.840.10008.5.1.4.1.1.1.1.1",  # Digital X-Ray Image, for processing
+    }
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an instance has no probabilities: `slug` is its problem's, see ``app.http.problems``."""
+
+    reason: int
+    slug: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one part; `number` counts the parts from 1."""
+
+    number: int
+    identity: Identity | None
+    result: Recalled | Failure
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why there are no probabilities; the gate's rejection is a failure, since a sender must not take it for stored."""
+        if isinstance(self.result, Failure):
+            return self.result
+        return None if self.result.verdict.accepted else Failure(REJECTED, "rejected-as-adversarial", REJECTED_DETAIL)
+
+    @property
+    def answer(self) -> str:
+        """How it was answered, as the metric names it."""
+        if isinstance(self.result, Failure):
+            return "refused"
+        return "from_record" if self.result.from_record else "scored"
+
+
+def status_of(outcomes: Sequence[Outcome]) -> int:
+    """The status of PS3.18 section 10.5.3.1, or 503 where all would succeed another time."""
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    if not failures:
+        return 200
+    if len(failures) < len(outcomes):
+        return 202
+    return 503 if all(failure.reason == OUT_OF_RESOURCES for failure in failures) else 409
+
+
+def response_body(outcomes: Sequence[Outcome], model_version: str, request_id: str) -> Json:
+    """The response module; sequences hold their instances in the order in which they came."""
+    body = {
+        "00081190": _element("UR"),
+        **_private(x10=_element("LO", request_id)),
+    }  # (0008,1190): none can be retrieved
+    sequences: dict[str, list[Json]] = {"00081198": [], "00081199": [], "0008119A": []}
+    for outcome in outcomes:
+        item = {**_reference(outcome.identity), **_reason(outcome.failure), **_told(outcome, model_version)}
+        if not outcome.failure:
+            sequences["00081199"].append({**item, "00081190": _element("UR")})
+        else:
+            sequences["00081198" if outcome.identity else "0008119A"].append(item)
+    body.update({tag: _element("SQ", *items) for tag, items in sequences.items() if items})
+    return dict(sorted(body.items()))
+
+
+def _told(outcome: Outcome, model_version: str) -> Json:
+    told = {"x09": _element("UL", outcome.number), "x01": _element("CS", "NONE")}
+    if isinstance(outcome.result, Recalled):
+        verdict = outcome.result.verdict
+        told["x01"] = _element("CS", "ACCEPTED" if verdict.accepted else "REJECTED")
+        told["x02"] = _element("LO", model_version)
+        told["x05"] = _element("UC", *outcome.notes)
+        told["x06"] = _element("CS", "RECORD" if outcome.result.from_record else "SCORED")
+        if verdict.probabilities is not None:
+            told["x03"] = _element("LO", *LABELS)
+            told["x04"] = _element("FD", *(float(value) for value in verdict.probabilities))
+    if outcome.failure:
+        told["x07"] = _element("UR", f"/problems/{outcome.failure.slug}")
+        told["x08"] = _element("UT", outcome.failure.detail)
+    return _private(**told)
+
+
+def _reason(failure: Failure | None) -> Json:
+    return {"00081197": _element("US", failure.reason)} if failure else {}
+
+
+def _reference(identity: Identity | None) -> Json:
+    """SOP Instance Reference Macro (PS3.3 table 10-11)."""
+    if identity is None:
+        return {}
+    return {"00081150": _element("UI", identity.sop_class_uid), "00081155": _element("UI", identity.sop_instance_uid)}
+
+
+def _private(**elements: Json) -> Json:
+    """A private block (PS3.5 section 7.8.1): ``x01`` is (0099,1001)."""
+    named = {f"009910{name[1:]}": element for name, element in sorted(elements.items())}
+    return {"00990010": _element("LO", PRIVATE_CREATOR), **named}
+
+
+def _element(vr: str, *values: object) -> Json:
+    return {"vr": vr, "Value": list(values)} if values else {"vr": vr}  # PS3.18 section F.2.5: empty has no Value

@@ -1,0 +1,234 @@
+"""STOW-RS (PS3.18 section 10.5): many instances in a request, each judged by itself.
+
+    request -> parts, as they arrive -> identity -> decode -> in the record? else judge -> outcomes -> DICOM JSON
+
+A request holds one of the engine's places, and further ones only while there is room: it goes slower under load, but once
+begun it is not refused. A film is let go of as soon as it is decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
+
+from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.engine import DeadlinePassed, Engine
+from app.metrics import Metrics
+from app.pipeline import Verdict
+from app.pipeline.errors import InputError
+from app.pipeline.identity import Identity, is_uid, read_identity
+from app.pipeline.manifest import Manifest
+from app.records import Repeats
+from app.settings import Settings
+
+from .accept import accepts
+from .body import limited, require_declared_length, require_identity_encoding
+from .problems import RETRY_AFTER_SECONDS, SLUG_OF, HttpError
+from .related import MalformedMultipart, Part, RelatedParser, TooManyParts
+from .store_response import (
+    CANNOT_UNDERSTAND,
+    CLASS_NOT_SUPPORTED,
+    MEDIA_TYPE,
+    NOT_DICOM,
+    OTHER_STUDY,
+    PROCESSING_FAILURE,
+    REASON_OF,
+    SCORED_CLASSES,
+    TOO_LARGE,
+    Failure,
+    Outcome,
+    response_body,
+    status_of,
+)
+
+log = logging.getLogger("cxr_gate")
+
+DICOM = "application/dicom"
+_REMEDY = 'send multipart/related; type="application/dicom"; boundary=..., each part one DICOM file'
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store transaction of one application."""
+
+    engine: Engine
+    repeats: Repeats
+    metrics: Metrics
+    settings: Settings
+    manifest: Manifest
+
+    async def __call__(self, request: Request, study: str | None = None) -> Response:
+        """Judge each instance of a request.
+
+        Parameters
+        ----------
+        request : Request
+        study : str or None
+            StudyInstanceUID of the path; instances of other studies fail.
+
+        Raises
+        ------
+        HttpError
+            The request as a whole is malformed, too large, of another media type, or wants another answer.
+        NotReady, Overloaded
+            Before anything is read.
+        DeadlinePassed
+            The sender took longer than the deadline for one part.
+        """
+        if study is not None and not is_uid(study):
+            raise HttpError("malformed-request", "the study of the path is no UID; name a StudyInstanceUID (0020,000D)")
+        if not accepts(",".join(request.headers.getlist("accept")), MEDIA_TYPE):
+            raise HttpError(
+                "not-acceptable", f"the answer is {MEDIA_TYPE} only; name it in Accept, or leave Accept out"
+            )
+        parser = self._parser(request)
+        outcomes = await self._outcomes(request, parser, study)
+        for outcome in outcomes:
+            self.metrics.stored_instances.labels(outcome.answer).inc()
+        status = status_of(outcomes)
+        return JSONResponse(
+            response_body(outcomes, self.manifest.model_version, request.state.request_id),
+            status_code=status,
+            media_type=MEDIA_TYPE,
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None,
+        )
+
+    def _parser(self, request: Request) -> RelatedParser:
+        """Check the head of a request."""
+        media_type, parameters = parse_options_header(request.headers.get("content-type", ""))
+        if media_type != b"multipart/related":
+            raise HttpError("unsupported-media-type", f"Content-Type is not multipart/related; {_REMEDY}")
+        if parameters.get(b"type", b"").strip().lower() != DICOM.encode():
+            raise HttpError(
+                "unsupported-media-type", f"Content-Type's parameter type is absent or not {DICOM}; {_REMEDY}"
+            )
+        require_identity_encoding(request)
+        require_declared_length(request, self.settings.max_store_bytes)
+        try:
+            return RelatedParser(
+                parameters.get(b"boundary", b""),
+                max_parts=self.settings.max_store_instances,
+                max_part_bytes=self.settings.max_body_bytes,
+            )
+        except MalformedMultipart as error:
+            raise HttpError("malformed-request", f"Content-Type: {error}; {_REMEDY}") from error
+
+    async def _outcomes(self, request: Request, parser: RelatedParser, study: str | None) -> list[Outcome]:
+        tasks: list[asyncio.Task[Outcome]] = []
+        running: set[asyncio.Task[Outcome]] = set()
+        try:
+            with self.engine.place():
+                async with aclosing(self._parts(request, parser)) as parts:
+                    async for part in parts:
+                        while len(running) >= self.settings.store_parallel or (running and self.engine.full):
+                            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                        # The request's own place serves one instance; each further one takes its own.
+                        further = ExitStack()
+                        if running:
+                            further.enter_context(self.engine.place())
+                        number = len(tasks) + 1
+                        task = asyncio.create_task(self._outcome(number, part, study, request.state.request_id))
+                        task.add_done_callback(lambda _, place=further: place.close())  # type: ignore[misc]
+                        tasks.append(task)
+                        running.add(task)
+                return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _parts(self, request: Request, parser: RelatedParser) -> AsyncGenerator[Part, None]:
+        """The parts as they arrive; while one of them waits for room, nothing more is read."""
+        seconds = self.settings.deadline_seconds
+        try:
+            async with aclosing(limited(request, self.settings.max_store_bytes)) as chunks:
+                while True:
+                    arrived: list[Part] = []
+                    async with asyncio.timeout(seconds):
+                        while not arrived:
+                            arrived = parser.feed(await anext(chunks))
+                    for part in arrived:
+                        yield part
+        except StopAsyncIteration:
+            pass
+        except TimeoutError as error:
+            raise DeadlinePassed(f"an instance did not arrive within {seconds:g} s") from error
+        except TooManyParts as error:
+            raise HttpError("body-too-large", str(error)) from error
+        except MalformedMultipart as error:
+            raise HttpError("malformed-request", f"the multipart body is malformed: {error}") from error
+        try:
+            parser.close()
+        except MalformedMultipart as error:
+            raise HttpError("malformed-request", f"the multipart body is malformed: {error}") from error
+
+    async def _outcome(self, number: int, part: Part, study: str | None, request_id: str) -> Outcome:
+        """Judge one part; whatever is wrong with it becomes its failure alone."""
+        identity: Identity | None = None
+        try:
+            identity = await run_in_threadpool(read_identity, part.body)
+            if failure := _refusal(part, identity, study, self.settings.max_body_bytes):
+                return Outcome(number, identity, failure)
+            assert identity is not None
+            return await self._judged(number, part, identity, request_id)
+        except Exception as error:
+            return Outcome(number, identity, self._failure(error, identity, request_id))
+
+    async def _judged(self, number: int, part: Part, identity: Identity, request_id: str) -> Outcome:
+        async with self.engine.deadline() as expires:
+            image, tensor = await self.engine.decode(part.body)
+
+            async def judge() -> Verdict:
+                verdict = await self.engine.judge(tensor, expires)
+                self.metrics.count_judged(verdict, self.manifest, image.source_kind)
+                return verdict
+
+            recalled = await self.repeats.verdict(identity.sop_instance_uid, image, request_id, judge)
+            return Outcome(number, identity, recalled, image.notes)
+
+    def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> Failure:
+        if isinstance(error, InputError):
+            self.metrics.refusals.labels(type(error).__name__).inc()
+            if identity and identity.sop_class_uid not in SCORED_CLASSES:
+                return Failure(CLASS_NOT_SUPPORTED, SLUG_OF[type(error)], str(error))
+        if type(error) in REASON_OF:
+            return Failure(REASON_OF[type(error)], SLUG_OF[type(error)], str(error))
+        log.error("unexpected error", exc_info=error, extra={"request_id": request_id})
+        return Failure(PROCESSING_FAILURE, "internal-error", "a fault of the service; report the request_id")
+
+
+def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> Failure | None:
+    """What can be told before a part is decoded."""
+    media_type, _ = parse_options_header(part.headers.get("content-type", DICOM))
+    if media_type != DICOM.encode():
+        return Failure(NOT_DICOM, "unsupported-media-type", f"the part's Content-Type is not {DICOM}")
+    if part.headers.get("content-transfer-encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
+        return Failure(
+            NOT_DICOM,
+            "unsupported-media-type",
+            "the part's Content-Transfer-Encoding is not supported; send it as binary",
+        )
+    if part.too_large:
+        return Failure(
+            TOO_LARGE, "body-too-large", f"the instance is over the limit of {max_bytes:,} bytes; send a smaller file"
+        )
+    if identity is None:
+        return Failure(
+            CANNOT_UNDERSTAND,
+            "malformed-image",
+            "the part is no DICOM file with a readable SOPClassUID (0008,0016) and SOPInstanceUID (0008,0018); "
+            "send whole Part 10 files",
+        )
+    if study is not None and identity.study_instance_uid != study:
+        return Failure(
+            OTHER_STUDY,
+            "malformed-request",
+            "StudyInstanceUID (0020,000D) is not the study of the path; post it to its own study, or to /dicomweb/studies",
+        )
+    return None

@@ -1,0 +1,96 @@
+"""Keyed hashes: the same instance gives the same hash, and nobody without the key can make or guess one."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEY_BYTES: Final = 32
+
+
+class KeyFileError(Exception):
+    """The key's file cannot be used; the message says why, and never what is in it."""
+
+
+class RecordKey:
+    """HMAC-SHA256 under one key. UIDs are few and guessable: a hash without a key would not hide them.
+
+    Parameters
+    ----------
+    secret : bytes
+        32 bytes.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != KEY_BYTES:
+            raise ValueError(f"a key has {KEY_BYTES} bytes")
+        self._secret = secret
+
+    @classmethod
+    def random(cls) -> RecordKey:
+        """A key that nobody can have again: for records that end with the process."""
+        return cls(secrets.token_bytes(KEY_BYTES))
+
+    @classmethod
+    def from_file(cls, path: Path) -> RecordKey:
+        """Read the key (64 hexadecimal digits), or make the file if there is none, for its owner's eyes alone.
+
+        Raises
+        ------
+        KeyFileError
+            Unreadable, readable by others, or not a key.
+        """
+        try:
+            if not path.exists():
+                _make(path)
+            if path.stat().st_mode & 0o077:
+                raise KeyFileError(f"the key file {path} can be read by others; run chmod 600 on it")
+            return cls(bytes.fromhex(path.read_text("ascii").strip()))
+        except OSError as error:
+            raise KeyFileError(f"the key file {path} cannot be read or made ({error.strerror})") from error
+        except ValueError as error:
+            raise KeyFileError(f"the key file {path} does not hold {2 * KEY_BYTES} hexadecimal digits") from error
+
+    def of_uid(self, uid: str) -> str:
+        """Hash of a SOPInstanceUID, 64 hexadecimal digits."""
+        return self._hash(b"SOPInstanceUID", uid.encode())
+
+    def of_pixels(self, pixels: NDArray[np.float32]) -> str:
+        """Hash of a decoded film, 64 hexadecimal digits.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (rows, columns), float32, in [0, 1]
+            As they go to the network: after LUTs, window and inversion, so that a tag that changes them changes the hash.
+        """
+        shape = b"%d x %d pixels" % pixels.shape
+        return self._hash(shape, np.ascontiguousarray(pixels, dtype="<f4").data.cast("B"))
+
+    def _hash(self, kind: bytes, content: bytes | memoryview) -> str:
+        made = hmac.new(self._secret, kind + b"\0", hashlib.sha256)
+        made.update(content)
+        return made.hexdigest()
+
+
+def _make(path: Path) -> None:
+    """Write a new key beside its place and link it there, so that of several makers one wins and all read the same."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")  # mkstemp's mode is 0600
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)
