@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom.filereader import dcmread
@@ -178,7 +178,9 @@ def test_a_repeat_is_answered_from_the_record(service: Served) -> None:
 def test_twins_at_the_same_moment_are_judged_once(service: Served) -> None:
     data = film(22)
     with ThreadPoolExecutor(4) as pool:
-        answers = [answer_of(each.result(), 200) for each in [pool.submit(stow, service, *[data] * 3) for _ in range(4)]]
+        answers = [
+            answer_of(each.result(), 200) for each in [pool.submit(stow, service, *[data] * 3) for _ in range(4)]
+        ]
     items = [item for answer in answers for item in scored(answer)]
     assert sorted(told(item)[6] for item in items) == ["RECORD"] * 11 + ["SCORED"]
     assert len({tuple(told(item)[4]) for item in items}) == 1
@@ -201,14 +203,24 @@ def test_the_same_uid_and_pixels_with_a_tag_that_forbids_is_refused(service: Ser
     assert "RIBCAGE" in told(item)[8]
 
 
-def test_shared_films_that_share_a_uid_are_told_apart(service: Served, shared_data: Path) -> None:
+def test_real_films_that_share_a_uid_are_told_apart(service: Served, shared_data: Path) -> None:
+    def changed(name: str, uid: str | None = None) -> bytes:
+        made = dcmread(shared_data / "dicom" / f"{name}.dcm")
+        if uid:
+            made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = uid
+        buffer = io.BytesIO()
+        made.save_as(buffer)
+        return buffer.getvalue()
+
+    uid = generate_uid()
     names = ["cr_chest_15bit_monochrome1", "cr_chest_15bit_j2k_lossless", "cr_chest_15bit_j2k_lossy"]
-    names += ["dx_chest_no_finding", "dx_ribcage_same_film", "dx_dog_thorax_monochrome1"]
-    films = [(shared_data / "dicom" / f"{name}.dcm").read_bytes() for name in names]
+    films = [changed(name, uid) for name in names]
+    # These two do share one, as they are.
+    films += [changed(name) for name in ("dx_chest_no_finding", "dx_ribcage_same_film")]
     answers = [stow(service, data) for data in films]
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 409, 409]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 409]
     from_where = [told(scored(answer_of(answer, 200))[0])[6] for answer in answers[:4]]
-    # Lossless is the same film: the same UID and, to the bit, the same pixels. Lossy is another.
+    # Lossless is the same film, to the bit; lossy is another.
     assert from_where == ["SCORED", "RECORD", "SCORED", "SCORED"]
     again = answer_of(stow(service, *films), 202)
     assert [told(item)[6] for item in scored(again)] == ["RECORD"] * 4
@@ -220,7 +232,7 @@ def test_shared_films_that_share_a_uid_are_told_apart(service: Served, shared_da
 def test_dicomweb_client_reads_the_answer(service: Served) -> None:
     client = DICOMwebClient(f"http://127.0.0.1:{service.port}/dicomweb", chunk_size=50_000)  # the body goes in chunks
     study = generate_uid()
-    films = [dataset(seed, StudyInstanceUID=study) for seed in (31, 32)]
+    films = [dcmread(io.BytesIO(film(seed, StudyInstanceUID=study))) for seed in (31, 32)]
     answer = client.store_instances(films, study)
     assert [item.ReferencedSOPInstanceUID for item in scored(answer)] == [each.SOPInstanceUID for each in films]
     assert [len(told(item)[4]) for item in scored(answer)] == [14, 14]
@@ -306,14 +318,18 @@ def test_a_malformed_body_is_400(service: Served, name: str) -> None:
 
 def test_line_feeds_preamble_and_epilogue(service: Served) -> None:
     data = film(1)
-    body = b"Hello\n--%s\nContent-Type: application/dicom\n\n%s\n--%s--\nBye" % (BOUNDARY.encode(), data, BOUNDARY.encode())
+    body = b"Hello\n--%s\nContent-Type: application/dicom\n\n%s\n--%s--\nBye" % (
+        BOUNDARY.encode(),
+        data,
+        BOUNDARY.encode(),
+    )
     answer_of(post(service, body), 200)
 
 
-@pytest.mark.parametrize("path", ["x", "1.2.3x", "%00", "1" * 65, "..%2f"])
-def test_a_path_that_is_no_study_is_400_or_404(service: Served, path: str) -> None:
+@pytest.mark.parametrize("path", ["x", "1.2.3x", "%00", "1" * 65])
+def test_a_path_that_is_no_study_is_400(service: Served, path: str) -> None:
     response = stow(service, film(1), path=f"{STUDIES}/{path}")
-    assert_problem(response, 404 if "2f" in path else 400)
+    assert_problem(response, 400)
     assert path not in response.text
 
 
@@ -376,8 +392,9 @@ def test_while_one_sender_holds_the_only_place_another_is_told_503(narrow: Serve
     body = related([film(1), film(2)])
     with narrow.connect() as connection:
         connection.sendall(head(len(body)) + body[:1000])
+        end = time.monotonic() + 20
         while not counted(narrow, "cxr_waiting_requests")[()]:
-            pass
+            assert time.monotonic() < end
         refused = stow(narrow, film(3))
         assert refused.headers["retry-after"]
         assert assert_problem(refused, 503)["type"] == "/problems/overloaded"
@@ -400,17 +417,14 @@ def test_a_sender_that_hangs_up_leaves_nothing_behind(narrow: Served) -> None:
     body = related([film(1), film(2)])
     with narrow.connect() as connection:
         connection.sendall(head(len(body)) + body[: len(body) // 2 + 1000])
-    answers = [stow(narrow, film(3)).status_code for _ in range(20)]
-    assert answers[-1] == 200
-    assert "unexpected" not in narrow.logged()
+    end = time.monotonic() + 20
+    while counted(narrow, "cxr_waiting_requests")[()]:
+        assert time.monotonic() < end, "the place of a sender that left is still taken"
+    answer_of(stow(narrow, film(3)), 200)
 
 
 def test_when_every_instance_meets_a_passing_fault_the_answer_is_503(start: Start) -> None:
-    with start(CXR_DEADLINE_SECONDS="0.004") as service:
-        noise = np.random.default_rng(0).integers(0, 256, (2000, 2000), dtype=np.uint8)
-        response = stow(service, film(1, Rows=2000, Columns=2000, PixelData=noise.tobytes()))
-        if response.status_code == 504:  # the body itself took too long
-            assert_problem(response, 504)
-        else:
-            assert reasons(answer_of(response, 503)) == [0xA700]
-            assert response.headers["retry-after"]
+    with start(CXR_DEADLINE_SECONDS="0.02") as service:  # enough to read a small film, and too little to judge it
+        response = stow(service, film(1), film(2))
+    assert reasons(answer_of(response, 503)) == [0xA700] * 2
+    assert response.headers["retry-after"]
