@@ -8,14 +8,19 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset, read_partial
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 #: PS3.5 section 9.1, but for leading zeros, which senders do write.
 _UID = re.compile(r"[0-9.]{1,64}")
-_STUDY: Final = Tag("StudyInstanceUID")
+_CLASS: Final = 0x00080016
+_INSTANCE: Final = 0x00080018
+_STUDY: Final = 0x0020000D
+_META_CLASS: Final = 0x00020002  # MediaStorageSOPClassUID
+_META_INSTANCE: Final = 0x00020003
 #: StudyInstanceUID stands before all that is long.
 _INFLATED_BYTES: Final = 256 * 1024
 
@@ -54,26 +59,29 @@ def read_identity(data: bytes) -> Identity | None:
         dataset = _beginning(data, stream.tell(), str(meta.get("TransferSyntaxUID", "")))
     except Exception:  # hostile bytes may raise anything; what was read before is used
         pass
-    sop_class = _uid(dataset, "SOPClassUID") or _uid(meta, "MediaStorageSOPClassUID")
-    sop_instance = _uid(dataset, "SOPInstanceUID") or _uid(meta, "MediaStorageSOPInstanceUID")
+    sop_class = _uid(dataset, _CLASS) or _uid(meta, _META_CLASS)
+    sop_instance = _uid(dataset, _INSTANCE) or _uid(meta, _META_INSTANCE)
     if not (sop_class and sop_instance):
         return None
-    return Identity(sop_class, sop_instance, _uid(dataset, "StudyInstanceUID"))
+    return Identity(sop_class, sop_instance, _uid(dataset, _STUDY))
 
 
 def _beginning(data: bytes, start: int, syntax: str) -> Dataset:
     """The data set up to the study's UID."""
 
     def behind(tag: BaseTag, vr: str | None, length: int) -> bool:
-        return int(tag) > int(_STUDY)
+        return int(tag) > _STUDY
 
     if syntax == DeflatedExplicitVRLittleEndian:  # pydicom would inflate it all, without a limit
         inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], _INFLATED_BYTES)
         return read_dataset(io.BytesIO(inflated), False, True, stop_when=behind)
-    wanted = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
-    return read_partial(io.BytesIO(data), stop_when=behind, specific_tags=[Tag(keyword) for keyword in wanted])
+    return read_partial(io.BytesIO(data), stop_when=behind, specific_tags=[_CLASS, _INSTANCE, _STUDY])
 
 
-def _uid(dataset: Dataset, keyword: str) -> str:
-    text = str(dataset.get(keyword, "") or "").strip()
+def _uid(dataset: Dataset, tag: int) -> str:
+    """A UID from its bytes as they stand: where a file was cut, the value is shorter than it says, and names another."""
+    element: object = dataset.get_item(tag) if tag in dataset else None
+    if not isinstance(element, RawDataElement) or not element.value or len(element.value) != element.length:
+        return ""
+    text = element.value.decode("latin-1").rstrip("\0 ")
     return text if is_uid(text) else ""
