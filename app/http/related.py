@@ -20,8 +20,8 @@ MAX_PADDING_BYTES: Final = 64
 #: What is kept of a part over the limit: its identifiers stand in the first bytes, well before the pixels.
 KEPT_OF_TOO_LARGE_BYTES: Final = 256 * 1024
 
-#: RFC 2046 section 5.1.1: 1 to 70 of these characters, the last of them no space.
-_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+#: RFC 2046 section 5.1.1 has 1 to 70 of these characters, the last of them no space; but Orthanc writes 73.
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=?]")
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:(.*)", re.DOTALL)
 
 
@@ -77,7 +77,7 @@ class RelatedParser:
 
     def __init__(self, boundary: bytes, *, max_parts: int, max_part_bytes: int) -> None:
         if not _BOUNDARY.fullmatch(boundary):
-            raise MalformedMultipart("the boundary is not 1 to 70 characters of those that RFC 2046 allows")
+            raise MalformedMultipart("the boundary is absent, too long, or of other characters than RFC 2046 allows")
         self._delimiter = b"--" + boundary
         self._max_parts = max_parts
         self._max_part_bytes = max_part_bytes
