@@ -40,6 +40,10 @@ ENV PATH=/opt/venv/bin:$PATH \
 COPY --from=builder /opt/venv /opt/venv
 COPY artifacts /srv/artifacts
 
+# The record of decisions and its key; a volume stays writable under a read-only root.
+RUN install -d -o cxr -g cxr -m 0700 /srv/state
+VOLUME /srv/state
+
 WORKDIR /srv
 USER 10001:10001
 EXPOSE 8000

@@ -44,6 +44,7 @@ _FORM = {
 
 
 _DICOM_JSON = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
+_RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}
 _STORE: dict[str, Any] = {
     "response_class": Response,
     "responses": {
@@ -60,8 +61,10 @@ _STORE: dict[str, Any] = {
         },
         504: {**_PROBLEM, "description": "an instance did not arrive within the deadline"},
     },
-    "openapi_extra": {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}},
+    "openapi_extra": _RELATED,
 }
+_STUDY = {"name": "study", "in": "path", "required": True, "schema": {"type": "string"}}
+_STORE_OF_STUDY = {**_STORE, "openapi_extra": {**_RELATED, "parameters": [_STUDY]}}
 
 
 def create_application(screener: Screener, settings: Settings) -> FastAPI:
@@ -131,10 +134,11 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         """STOW-RS: judge each instance; the answer has one item an instance."""
         return await store(request)
 
-    @application.post("/dicomweb/studies/{study}", **_STORE)
-    async def store_instances_of_study(request: Request, study: str) -> Response:
+    # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
+    @application.post("/dicomweb/studies/{study}", **_STORE_OF_STUDY)
+    async def store_instances_of_study(request: Request) -> Response:
         """STOW-RS for one study: instances of another fail."""
-        return await store(request, study)
+        return await store(request, request.path_params["study"])
 
     @application.get("/v1/model")
     async def model() -> ModelDescription:
