@@ -13,8 +13,8 @@ import uvicorn
 from app import __version__
 from app.http.application import create_application
 from app.logs import configure_logging
-from app.pipeline import LABELS, Screener, choose_device, decode, read_bundle, to_tensor
-from app.pipeline.errors import NumericalError, PipelineError
+from app.pipeline import LABELS, Screener, Verdict, choose_device, decode, read_bundle, to_tensor
+from app.pipeline.errors import PipelineError
 from app.settings import Settings, SettingsError
 
 
@@ -64,7 +64,7 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
         answer: dict[str, object] = {"file": str(path)}
         try:
             verdict = screener.screen(to_tensor(decode(path.read_bytes(), max_pixels=settings.max_pixels).pixels))[0]
-            if isinstance(verdict, NumericalError):
+            if not isinstance(verdict, Verdict):
                 raise verdict
             answer["verdict"] = "accepted" if verdict.accepted else "rejected as adversarial"
             if verdict.probabilities is not None:

@@ -27,7 +27,7 @@ from ..blackbox import Substitute
 from ..detectors import DETECTORS, Observed
 from ..detectors.comparison import Material, compare, learning_curve, without_gate
 from ..films import CHEST_XRAY14_IMAGES, Film, fingerprint, of_split, targets_of
-from .clean import accuracy, groups, harmless_stage
+from .clean import accuracy, groups, harmless_stage, orientation_stage
 from .hidden import hidden_states_stage, modes_of
 from .informed import attacker_rows, library_stage, sanity_stage
 from .observing import Images, evenly, load_images, observe
@@ -196,6 +196,10 @@ class _Run:
         rejected = self._scores(self.seen["test"]) < self.subject.victim.threshold
         self.result["clean"] = accuracy(targets_of(self.test), self.seen["test"], rejected, self.patients)
         self.result["groups"] = groups(self.test, rejected, self.patients)
+        self.result["orientation"] = self.store.stage(
+            f"orientation-{len(self.attacked)}-attacks",
+            lambda: orientation_stage(self.subject, self.levels, self.seen["test"], self.attacked),
+        )[0]
         if self.preset.harmless:
             self.result["harmless"] = self.store.stage(
                 "harmless", lambda: harmless_stage(self.subject, self.test, self.patients)
