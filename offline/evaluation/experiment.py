@@ -212,10 +212,10 @@ class _Run:
             "minimal": preset.minimal_films,
             "selective": preset.gradient_films,
             "orthogonal": preset.gradient_films,
-            "joint": preset.weighted_films,
-            "feature-constraint": preset.weighted_films,
+            "joint": preset.gradient_films,
+            "feature-constraint": preset.constraint_films,
         }
-        modes = self._modes() if preset.weighted_films else {}
+        modes = self._modes() if preset.constraint_films else {}
         rows: list[dict[str, Any]] = []
         for name, count in counts.items():
             if count:
