@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from app.pipeline import decode
-from app.pipeline.dicom import apply_window
+from app.pipeline.dicom.presentation import apply_window
 from app.pipeline.errors import ImageTooLarge, InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
 
 NAME, PATIENT_ID = "Doe^Jane", "MRN12345"
@@ -170,7 +170,8 @@ def test_a_voi_lut_takes_precedence_over_a_window() -> None:
 
 @pytest.mark.parametrize("width", [1.0, 1.5, 4096.0])
 def test_linear_window_is_monotone_and_spans_the_unit_range(width: float) -> None:
-    result = apply_window(np.arange(-5000.0, 9000.0), 2048.0, width, "LINEAR")
+    levels, full_scale = apply_window(np.arange(-5000.0, 9000.0), 2048.0, width, "LINEAR")
+    result = levels / full_scale
     assert result.min() == 0
     assert result.max() == 1
     assert (np.diff(result) >= 0).all()
@@ -231,7 +232,7 @@ REFUSED: dict[str, tuple[Callable[[], Dataset], type[InputError], str]] = {
         r"NumberOfFrames \(0028,0008\)",
     ),
     "60000 rows": (lambda: film(Rows=60_000, Columns=60_000), ImageTooLarge, "60000 x 60000"),
-    "fewer pixels than claimed": (lambda: film(Rows=300, Columns=300), MalformedImage, "damaged or cut short"),
+    "fewer pixels than claimed": (lambda: film(Rows=300, Columns=300), MalformedImage, "is cut short"),
     "no rows": (lambda: film(Rows=None), MalformedImage, r"Rows \(0028,0010\)"),
     "zero columns": (lambda: film(Columns=0), MalformedImage, r"Columns \(0028,0011\)"),
     "thumbnail": (lambda: film(stored12()[:100, :100].copy()), UnsuitableImage, "at least 224"),

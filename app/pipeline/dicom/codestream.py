@@ -1,0 +1,104 @@
+"""What the header of a compressed frame says of itself, read before a decoder allocates by it.
+
+JPEG and JPEG-LS: ISO/IEC 10918-1 annex B, ISO/IEC 14495-1 annex C. JPEG 2000: ISO/IEC 15444-1 annex A.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import MalformedImage
+
+#: Frame headers by process; C4, C8 and CC are tables and extensions.
+BASELINE, EXTENDED, LOSSLESS, JPEG_LS = 0xC0, 0xC1, 0xC3, 0xF7
+_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {JPEG_LS}
+_START_OF_SCAN: Final = 0xDA
+_END: Final = b"\xff\xd9"
+#: OpenJPEG allocates some kilobytes a tile before it has seen any; a film of 40 million pixels in tiles of 128 has 2,500.
+MAX_TILES: Final = 4096
+
+
+@dataclass(frozen=True)
+class CodeStream:
+    """A compressed frame's own header.
+
+    Attributes
+    ----------
+    process : int
+        Marker of the frame header (JPEG, JPEG-LS); 0 for JPEG 2000.
+    rows, columns, precision, components : int
+        Pixels, pixels, bits, and samples a pixel.
+    """
+
+    process: int
+    rows: int
+    columns: int
+    precision: int
+    components: int
+
+
+def _damaged(what: str) -> MalformedImage:
+    return MalformedImage(f"PixelData (7FE0,0010) is damaged or cut short: {what}; send the whole instance again")
+
+
+def read_jpeg_header(frame: bytes) -> CodeStream:
+    """Walk the segments of a JPEG or JPEG-LS frame up to its first scan.
+
+    Raises
+    ------
+    MalformedImage
+        No start, no frame header before the first scan, or no end: a decoder would fill the rest with grey.
+    """
+    if frame[:2] != b"\xff\xd8":
+        raise _damaged("no JPEG stream starts in its first fragment")
+    if not frame.rstrip(b"\0").endswith(_END):
+        raise _damaged("the JPEG stream has no end")
+    position, found = 2, None
+    while position + 4 <= len(frame):
+        if frame[position] != 0xFF:
+            break
+        marker = frame[position + 1]
+        if marker == 0xFF:  # fill bytes may stand before a marker
+            position += 1
+            continue
+        (length,) = struct.unpack_from(">H", frame, position + 2)
+        if length < 2:
+            break
+        if marker in _FRAME_MARKERS:
+            if found is not None or length < 8 or position + 10 > len(frame):
+                break
+            precision, rows, columns, components = struct.unpack_from(">BHHB", frame, position + 4)
+            found = CodeStream(marker, rows, columns, precision, components)
+        elif marker == _START_OF_SCAN and found is not None:
+            return found
+        position += 2 + length
+    raise _damaged("the JPEG stream has no valid header")
+
+
+def read_jpeg2000_header(frame: bytes) -> CodeStream:
+    """Read the SIZ segment, which stands first.
+
+    Raises
+    ------
+    MalformedImage
+        No start, no SIZ, no end, subsampling, or more tiles than a film has.
+    """
+    if frame[:4] != b"\xff\x4f\xff\x51" or len(frame) < 45:
+        raise _damaged("no JPEG 2000 stream starts in its first fragment")
+    if not frame.rstrip(b"\0").endswith(_END):
+        raise _damaged("the JPEG 2000 stream has no end")
+    width, height, left, top, tile_width, tile_height, tile_left, tile_top, components = struct.unpack_from(
+        ">8IH", frame, 8
+    )
+    depth, step_x, step_y = struct.unpack_from(">3B", frame, 42)
+    if not (left < width and top < height and tile_left <= left and tile_top <= top and tile_width and tile_height):
+        raise _damaged("the JPEG 2000 stream has an impossible size")
+    tiles = -(-(width - tile_left) // tile_width) * -(-(height - tile_top) // tile_height)
+    if tiles > MAX_TILES or (step_x, step_y) != (1, 1):
+        raise MalformedImage(
+            f"PixelData (7FE0,0010) is JPEG 2000 with {tiles:,} tiles and subsampling {step_x}x{step_y}; "
+            f"at most {MAX_TILES:,} and 1x1 are read. Send it as Explicit VR Little Endian"
+        )
+    return CodeStream(0, height - top, width - left, (depth & 0x7F) + 1, components)
