@@ -1,6 +1,5 @@
 """DICOM gives the pixels that the standard prescribes, and what is no frontal chest film is refused by its tag."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,54 +8,17 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
 from pydicom.data import get_testdata_file
-from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from app.pipeline import decode
 from app.pipeline.dicom.presentation import apply_window
 from app.pipeline.errors import ImageTooLarge, InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
 
-NAME, PATIENT_ID = "Doe^Jane", "MRN12345"
+from .films import PATIENT_ID, film, part10, stored12
+
 MPEG2 = "1.2.840.10008.1.2.4.100"
-
-
-def stored12(signed: bool = False) -> NDArray[np.integer]:
-    """All 4096 values of 12 bits."""
-    values = np.arange(256 * 256).reshape(256, 256) % 4096
-    return (values - 2048).astype(np.int16) if signed else values.astype(np.uint16)
-
-
-def film(stored: NDArray[np.integer] | None = None, **tags: object) -> Dataset:
-    """A 12-bit DX chest film of nobody."""
-    pixels = stored12() if stored is None else stored
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
-    dataset.PatientName, dataset.PatientID = NAME, PATIENT_ID
-    dataset.Modality, dataset.BodyPartExamined, dataset.ViewPosition = "DX", "CHEST", "PA"
-    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated = 8 * pixels.itemsize
-    dataset.BitsStored = 8 if pixels.itemsize == 1 else 12
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    for keyword, value in tags.items():
-        if value is None:
-            delattr(dataset, keyword)
-        else:
-            setattr(dataset, keyword, value)
-    return dataset
-
-
-def part10(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def pixels_of(dataset: Dataset) -> NDArray[np.float32]:

@@ -43,18 +43,23 @@ def _damaged(what: str) -> MalformedImage:
     return MalformedImage(f"PixelData (7FE0,0010) is damaged or cut short: {what}; send the whole instance again")
 
 
+def _require_end(frame: bytes, kind: str) -> None:
+    """Refuse a stream without its end: decoders fill what is missing with grey, and say nothing."""
+    if not frame.rstrip(b"\0\xff").endswith(_END):  # senders pad to an even length with either
+        raise _damaged(f"the {kind} stream has no end")
+
+
 def read_jpeg_header(frame: bytes) -> CodeStream:
     """Walk the segments of a JPEG or JPEG-LS frame up to its first scan.
 
     Raises
     ------
     MalformedImage
-        No start, no frame header before the first scan, or no end: a decoder would fill the rest with grey.
+        No start, no frame header before the first scan, or no end.
     """
     if frame[:2] != b"\xff\xd8":
         raise _damaged("no JPEG stream starts in its first fragment")
-    if not frame.rstrip(b"\0").endswith(_END):
-        raise _damaged("the JPEG stream has no end")
+    _require_end(frame, "JPEG")
     position, found = 2, None
     while position + 4 <= len(frame):
         if frame[position] != 0xFF:
@@ -87,8 +92,7 @@ def read_jpeg2000_header(frame: bytes) -> CodeStream:
     """
     if frame[:4] != b"\xff\x4f\xff\x51" or len(frame) < 45:
         raise _damaged("no JPEG 2000 stream starts in its first fragment")
-    if not frame.rstrip(b"\0").endswith(_END):
-        raise _damaged("the JPEG 2000 stream has no end")
+    _require_end(frame, "JPEG 2000")
     width, height, left, top, tile_width, tile_height, tile_left, tile_top, components = struct.unpack_from(
         ">8IH", frame, 8
     )
