@@ -1,4 +1,4 @@
-"""Every transfer syntax gives exact pixels; DCMTK, which shares no decoder of the lossless ones with the reader, is the judge."""
+"""Every transfer syntax gives exact pixels; DCMTK encodes the films, and is the judge of what is in them."""
 
 import io
 from pathlib import Path

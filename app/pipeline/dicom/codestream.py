@@ -13,9 +13,11 @@ from ..errors import MalformedImage
 
 #: Frame headers by process; C4, C8 and CC are tables and extensions.
 BASELINE, EXTENDED, LOSSLESS, JPEG_LS = 0xC0, 0xC1, 0xC3, 0xF7
+JPEG_2000: Final = 0x51  # its SIZ segment
 _FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {JPEG_LS}
 _START_OF_SCAN: Final = 0xDA
 _END: Final = b"\xff\xd9"
+_START_OF_TILE_PART: Final = b"\xff\x90"
 #: OpenJPEG allocates some kilobytes a tile before it has seen any; a film of 40 million pixels in tiles of 128 has 2,500.
 MAX_TILES: Final = 4096
 
@@ -27,7 +29,7 @@ class CodeStream:
     Attributes
     ----------
     process : int
-        Marker of the frame header (JPEG, JPEG-LS); 0 for JPEG 2000.
+        Marker of the frame header.
     rows, columns, precision, components : int
         Pixels, pixels, bits, and samples a pixel.
     """
@@ -88,7 +90,7 @@ def read_jpeg2000_header(frame: bytes) -> CodeStream:
     Raises
     ------
     MalformedImage
-        No start, no SIZ, no end, subsampling, or more tiles than a film has.
+        No start, no SIZ, no end, subsampling, more tiles than a film has, or fewer than the stream states.
     """
     if frame[:4] != b"\xff\x4f\xff\x51" or len(frame) < 45:
         raise _damaged("no JPEG 2000 stream starts in its first fragment")
@@ -105,4 +107,24 @@ def read_jpeg2000_header(frame: bytes) -> CodeStream:
             f"PixelData (7FE0,0010) is JPEG 2000 with {tiles:,} tiles and subsampling {step_x}x{step_y}; "
             f"at most {MAX_TILES:,} and 1x1 are read. Send it as Explicit VR Little Endian"
         )
-    return CodeStream(0, height - top, width - left, (depth & 0x7F) + 1, components)
+    _require_every_tile(frame, tiles)
+    return CodeStream(JPEG_2000, height - top, width - left, (depth & 0x7F) + 1, components)
+
+
+def _require_every_tile(frame: bytes, tiles: int) -> None:
+    """Walk the tile-parts (ISO/IEC 15444-1 A.4.2): OpenJPEG shows a tile that is missing as black, and says nothing."""
+    position = 2
+    while frame[position : position + 1] == b"\xff" and frame[position : position + 2] != _START_OF_TILE_PART:
+        position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
+    missing = set(range(tiles))
+    while frame[position : position + 2] == _START_OF_TILE_PART and position + 12 <= len(frame):
+        tile, length = struct.unpack_from(">HI", frame, position + 4)
+        missing.discard(tile)
+        if length == 0:  # up to the end
+            position = frame.rindex(_END)
+        elif length < 12:
+            break
+        else:
+            position += length
+    if missing or frame[position : position + 2] != _END:
+        raise _damaged("the JPEG 2000 stream lacks tiles, or they do not fill it")

@@ -7,9 +7,10 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import ENCODED_VR, read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
@@ -26,11 +27,13 @@ from .tags import READ_KEYWORDS, named
 
 #: Each read is a few microseconds of Python, and an empty item of a sequence becomes an object of a kilobyte: without a
 #: bound, 64 MiB of empty items would take minutes and 16 GiB. A film of a hospital takes some hundred to some thousand.
-MAX_READS: Final = 200_000
-#: Bytes of a tag's value that are looked into. Longer ones are no window, name of a body part, or LUT (64 Ki entries of
-#: two bytes each, for a few LUTs); sequences of known length are only parsed on access, and this bounds that too.
+MAX_READS: Final = 50_000
+#: Bytes of a tag's value that are looked into: pydicom makes an object of each number and of each item on access.
 MAX_VALUE_BYTES: Final = 64 * 1024
-MAX_SEQUENCE_BYTES: Final = 1024 * 1024
+MAX_LUT_BYTES: Final = 2 * 65_536
+#: A LUT sequence may hold a few LUTs.
+MAX_LUT_SEQUENCE_BYTES: Final = 1024 * 1024
+MAX_LUT_ITEMS: Final = 64
 #: What a data set may hold beside its pixels (overlays, icons, private tags), where it is inflated.
 MAX_INFLATED_HEADER_BYTES: Final = 16 * 1024 * 1024
 MAX_BYTES_PER_PIXEL: Final = 2
@@ -74,6 +77,7 @@ def read_part10(data: bytes, max_pixels: int) -> Part10:
     syntax = _supported_syntax(meta)
     if syntax == DeflatedExplicitVRLittleEndian:
         stream = _MeteredStream(_inflate(data[stream.tell() :], max_pixels))
+    _require_declared_encoding(stream, syntax)
     dataset = read_dataset(
         stream,
         is_implicit_VR=syntax == ImplicitVRLittleEndian,
@@ -127,16 +131,40 @@ def _inflate(data: bytes, max_pixels: int) -> bytes:
     return inflated
 
 
+def _require_declared_encoding(stream: io.BytesIO, syntax: UID) -> None:
+    """Refuse implicit VR that is declared explicit, and the reverse; pydicom would read it as it thinks best, and warn."""
+    first = stream.read(8)
+    stream.seek(-len(first), io.SEEK_CUR)
+    if (first[4:6] in ENCODED_VR) == (syntax == ImplicitVRLittleEndian):
+        raise MalformedImage(
+            f"the data set is not encoded as {named('TransferSyntaxUID')} says, or is damaged at its start; send it as declared"
+        )
+
+
 def _require_bounded_values(dataset: Dataset) -> None:
-    """Check lengths before pydicom makes objects of values."""
+    """Check lengths before pydicom makes objects of values.
+
+    Raises
+    ------
+    MalformedImage
+    """
     for element in dataset.values():
-        if not isinstance(element, RawDataElement) or element.tag == 0x7FE00010:
-            continue  # a sequence of undefined length was parsed already, within MAX_READS
-        keyword = next(keyword for keyword in (*READ_KEYWORDS, "SpecificCharacterSet") if Tag(keyword) == element.tag)
-        length = len(element.value or b"")
-        if element.length != 0xFFFFFFFF and length < element.length:
+        if element.tag == 0x7FE00010:
+            continue
+        if not isinstance(element, RawDataElement):  # a sequence of undefined length, parsed within MAX_READS
+            inner = [one for item in element.value for one in item.values() if isinstance(one, RawDataElement)]
+            if any(len(one.value or b"") > MAX_LUT_BYTES for one in inner):
+                raise _too_long(element.keyword)
+            continue
+        keyword = keyword_for_tag(element.tag)
+        value = element.value or b""
+        if element.length != 0xFFFFFFFF and len(value) < element.length:
             raise MalformedImage(f"the file ends within {named(keyword)}; send the whole instance again")
-        if length > (MAX_SEQUENCE_BYTES if keyword.endswith("Sequence") else MAX_VALUE_BYTES):
-            raise MalformedImage(
-                f"{named(keyword)} is {length:,} bytes long, which no film needs; correct it, or leave it out"
-            )
+        limit = MAX_LUT_SEQUENCE_BYTES if keyword.endswith("LUTSequence") else MAX_VALUE_BYTES
+        items = max(value.count(b"\xfe\xff\x00\xe0"), value.count(b"\xff\xfe\xe0\x00"))
+        if len(value) > limit or items > MAX_LUT_ITEMS:
+            raise _too_long(keyword)
+
+
+def _too_long(keyword: str) -> MalformedImage:
+    return MalformedImage(f"{named(keyword)} is longer than any film needs; correct it, or leave it out")

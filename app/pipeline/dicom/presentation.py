@@ -16,6 +16,9 @@ from .tags import integer, named, numbers, of_several, text
 #: Percentiles of the pixels that stand in for a missing window in films of more than 8 bits.
 MISSING_WINDOW_PERCENTILES: Final = (0.5, 99.5)
 
+#: numpy counts and looks up by eight-byte numbers, of which a whole plate would be 320 MiB.
+ROWS_AT_ONCE: Final = 64
+
 FloatArray = NDArray[np.float64]
 
 
@@ -48,8 +51,10 @@ def present(
     """
     lowest = layout.lowest
     possible = np.arange(lowest, lowest + (1 << layout.bits_stored))
-    index = stored if lowest == 0 else stored - lowest
-    counts = np.bincount(index.ravel(), minlength=possible.size)
+    blocks = [slice(start, start + ROWS_AT_ONCE) for start in range(0, layout.rows, ROWS_AT_ONCE)]
+    counts = np.zeros(possible.size, np.int64)
+    for rows in blocks:
+        counts += np.bincount((stored[rows] - lowest).ravel(), minlength=possible.size)
     padding = _padding(possible, film.dataset, layout)
     padded = bool(counts[padding].any())
     counts[padding] = 0
@@ -64,7 +69,10 @@ def present(
     # The one division comes last, so that a window as wide as the values gives the very numbers of a PNG of them.
     shades = (levels / full_scale).astype(np.float32)
     shades[padding] = 0.0
-    return shades[index], (note, "padding shown as background") if padded else (note,)
+    pixels = np.empty(stored.shape, np.float32)
+    for rows in blocks:
+        pixels[rows] = shades[stored[rows] - lowest]
+    return pixels, (note, "padding shown as background") if padded else (note,)
 
 
 def apply_window(values: FloatArray, center: float, width: float, function: str) -> tuple[FloatArray, float]:

@@ -47,7 +47,7 @@ def stored_values(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer
                 f"PixelData (7FE0,0010) holds a stream of another kind, or of {header.precision} bits, than transfer syntax "
                 f"{film.syntax.name} allows; correct TransferSyntaxUID (0002,0010)"
             )
-    words = codec.decode(frame, header, film.syntax)
+    words = codec.decode(frame, header)
     if words.shape != (layout.rows, layout.columns):
         raise MalformedImage("PixelData (7FE0,0010) did not give one value a pixel; send the whole instance again")
     return layout.values_of(words, header.precision), ()
