@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
-from pydicom.sequence import Sequence
 
 from app.pipeline import decode
-from app.pipeline.dicom.presentation import apply_window
 from app.pipeline.errors import ImageTooLarge, InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
 
 from .films import PATIENT_ID, film, part10, stored12
@@ -79,71 +76,6 @@ def test_other_modalities(name: str) -> None:
     data = Path(get_testdata_file(name, download=False)).read_bytes()
     with pytest.raises(UnsuitableImage, match=rf"Modality \(0008,0060\) is '{name[:2]}'"):
         decode(data)
-
-
-# Windows, against pydicom
-
-
-@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
-@pytest.mark.parametrize(("center", "width"), [(2048, 4096), (1000.5, 700), (3000, 2.5)])
-def test_window_equals_pydicoms(function: str, center: float, width: float) -> None:
-    dataset = film(WindowCenter=center, WindowWidth=width, VOILUTFunction=function)
-    with np.errstate(over="ignore"):  # pydicom's own sigmoid
-        oracle = apply_voi_lut(stored12(), dataset) / 4095
-    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
-
-
-def test_window_of_signed_values() -> None:
-    dataset = film(stored12(signed=True), WindowCenter=-100, WindowWidth=900)
-    oracle = (apply_voi_lut(stored12(signed=True), dataset) + 2048) / 4095
-    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
-
-
-def test_window_follows_the_modality_lut() -> None:
-    dataset = film(RescaleSlope=2.5, RescaleIntercept=-1000, RescaleType="US", WindowCenter=3000, WindowWidth=2000)
-    values = apply_modality_lut(stored12(), dataset)
-    oracle = (apply_voi_lut(values, dataset) + 1000) / (4095 * 2.5)
-    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
-
-
-def test_inversion_comes_last() -> None:
-    tags = {"WindowCenter": 1000, "WindowWidth": 700}
-    straight = pixels_of(film(**tags))
-    np.testing.assert_allclose(
-        pixels_of(film(PhotometricInterpretation="MONOCHROME1", **tags)), 1 - straight, atol=1e-6
-    )
-
-
-def test_the_first_of_several_windows() -> None:
-    one = pixels_of(film(WindowCenter=1000, WindowWidth=700))
-    image = decode(part10(film(WindowCenter=[1000, 2000], WindowWidth=[700, 4000])))
-    np.testing.assert_array_equal(image.pixels, one)
-    assert "the first of 2" in " ".join(image.notes)
-
-
-def test_a_voi_lut_takes_precedence_over_a_window() -> None:
-    table = (4095 * (np.arange(4096) / 4095) ** 2).astype(np.uint16)
-    item = Dataset()
-    item.add_new("LUTDescriptor", "US", [4096, 0, 12])
-    item.add_new("LUTData", "OW", table.tobytes())
-    dataset = film(WindowCenter=1000, WindowWidth=700, VOILUTSequence=Sequence([item]))
-    np.testing.assert_allclose(pixels_of(dataset), table[stored12()] / 4095, atol=1e-6)
-
-
-@pytest.mark.parametrize("width", [1.0, 1.5, 4096.0])
-def test_linear_window_is_monotone_and_spans_the_unit_range(width: float) -> None:
-    levels, full_scale = apply_window(np.arange(-5000.0, 9000.0), 2048.0, width, "LINEAR")
-    result = levels / full_scale
-    assert result.min() == 0
-    assert result.max() == 1
-    assert (np.diff(result) >= 0).all()
-
-
-def test_twelve_bits_without_a_window_are_spread_over_their_percentiles() -> None:
-    image = decode(part10(film()))
-    low, high = np.percentile(stored12(), [0.5, 99.5])
-    np.testing.assert_allclose(image.pixels, np.clip((stored12() - low) / (high - low), 0, 1), atol=1e-6)
-    assert any("percentiles" in note for note in image.notes)
 
 
 @pytest.mark.parametrize("keyword", ["BodyPartExamined", "ViewPosition"])
