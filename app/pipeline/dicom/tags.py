@@ -19,7 +19,7 @@ config.settings.reading_validation_mode = config.IGNORE
 READ_KEYWORDS: Final = (
     "Modality PresentationIntentType BodyPartExamined ViewPosition PatientOrientation AnatomicRegionSequence ViewCodeSequence "
     "PatientSpeciesDescription PatientSpeciesCodeSequence AnatomicalOrientationType "
-    "SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns BitsAllocated BitsStored "
+    "SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns BitsAllocated BitsStored "
     "HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept RescaleSlope "
     "ModalityLUTSequence VOILUTSequence WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelData"
 ).split(" ")
