@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[Callable[[], Dataset], type[InputError], str]] = {
         r"NumberOfFrames \(0028,0008\)",
     ),
     "60000 rows": (lambda: film(Rows=60_000, Columns=60_000), ImageTooLarge, "60000 x 60000"),
-    "fewer pixels than claimed": (lambda: film(Rows=300, Columns=300), MalformedImage, "is cut short"),
+    "fewer pixels than claimed": (lambda: film(Rows=300, Columns=300), MalformedImage, "damaged or cut short"),
     "no rows": (lambda: film(Rows=None), MalformedImage, r"Rows \(0028,0010\)"),
     "zero columns": (lambda: film(Columns=0), MalformedImage, r"Columns \(0028,0011\)"),
     "thumbnail": (lambda: film(stored12()[:100, :100].copy()), UnsuitableImage, "at least 224"),

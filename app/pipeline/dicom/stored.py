@@ -59,8 +59,8 @@ def _native(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer], tup
     data = film.dataset.PixelData
     if len(data) < expected:
         raise MalformedImage(
-            f"PixelData (7FE0,0010) is cut short: {layout.columns} x {layout.rows} pixels need {expected:,} bytes, and "
-            f"{len(data):,} came; send the whole instance again"
+            f"PixelData (7FE0,0010) is damaged or cut short: {layout.columns} x {layout.rows} pixels need "
+            f"{expected:,} bytes, and {len(data):,} came; send the whole instance again"
         )
     words = np.frombuffer(data, dtype=np.uint8 if size == 1 else "<u2" if film.little_endian else ">u2")
     if size == 1 and not film.little_endian and film.dataset["PixelData"].VR == "OW":
