@@ -63,7 +63,10 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
         try:
-            verdict = screener.screen(to_tensor(decode(path.read_bytes(), max_pixels=settings.max_pixels).pixels))[0]
+            image = decode(
+                path.read_bytes(), max_pixels=settings.max_pixels, accepted_modalities=settings.accepted_modalities
+            )
+            verdict = screener.screen(to_tensor(image.pixels))[0]
             if not isinstance(verdict, Verdict):
                 raise verdict
             answer["verdict"] = "accepted" if verdict.accepted else "rejected as adversarial"
@@ -92,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="cxr-gate",
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
         epilog="Settings are environment variables: CXR_MAX_BODY_BYTES, CXR_MAX_PIXELS, CXR_MAX_WAITING, CXR_MAX_BATCH, "
-        "CXR_DECODE_THREADS, CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_BUNDLE, CXR_DEVICE.",
+        "CXR_DECODE_THREADS, CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_BUNDLE, CXR_DEVICE, CXR_ACCEPTED_MODALITIES (CR,DX; "
+        "RF and SC may be added).",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)

@@ -32,6 +32,12 @@ class Metrics:
         self.refusals = Counter(
             "cxr_input_refusals", "Images not judged, by the kind of error.", ["reason"], registry=self.registry
         )
+        self.missing_tags = Counter(
+            "cxr_missing_tags",
+            "DICOM films that lack a tag which would say that they are frontal chest films.",
+            ["tag"],
+            registry=self.registry,
+        )
         self.stage_seconds = Histogram(
             "cxr_stage_seconds", "Time in each stage.", ["stage"], buckets=_SECONDS, registry=self.registry
         )
