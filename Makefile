@@ -29,6 +29,7 @@ serve: $(STAMP) ## serve BUNDLE (artifacts/default) on PORT (8000)
 	$(BIN)/cxr-gate serve --bundle $(BUNDLE) --port $(PORT)
 
 test: lint ## run every check and test
+	scripts/debian-packages.sh
 	$(BIN)/pytest
 
 test-slow: $(STAMP) ## the long suites: a thousand requests with flat memory

@@ -13,8 +13,8 @@ import uvicorn
 from app import __version__
 from app.http.application import create_application
 from app.logs import configure_logging
-from app.pipeline import LABELS, Screener, choose_device, decode, read_bundle, to_tensor
-from app.pipeline.errors import NumericalError, PipelineError
+from app.pipeline import LABELS, Screener, Verdict, choose_device, decode, read_bundle, to_tensor
+from app.pipeline.errors import PipelineError
 from app.settings import Settings, SettingsError
 
 
@@ -63,8 +63,11 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
         try:
-            verdict = screener.screen(to_tensor(decode(path.read_bytes(), max_pixels=settings.max_pixels).pixels))[0]
-            if isinstance(verdict, NumericalError):
+            image = decode(
+                path.read_bytes(), max_pixels=settings.max_pixels, accepted_modalities=settings.accepted_modalities
+            )
+            verdict = screener.screen(to_tensor(image.pixels))[0]
+            if not isinstance(verdict, Verdict):
                 raise verdict
             answer["verdict"] = "accepted" if verdict.accepted else "rejected as adversarial"
             if verdict.probabilities is not None:
@@ -93,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
         epilog="Settings are environment variables: CXR_MAX_BODY_BYTES, CXR_MAX_PIXELS, CXR_MAX_WAITING, CXR_MAX_BATCH, "
         "CXR_DECODE_THREADS, CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
-        "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_BUNDLE, CXR_DEVICE.",
+        "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_BUNDLE, CXR_DEVICE, "
+        "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added).",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)

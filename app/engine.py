@@ -164,7 +164,7 @@ class Engine:
 
         Raises
         ------
-        NumericalError, InferenceFailed
+        UnsuitableImage, NumericalError, InferenceFailed
         """
         item = _Item(tensor, expires)
         self._ready_items.put(item)
@@ -192,7 +192,13 @@ class Engine:
 
     def _decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
         with self._metrics.stage_seconds.labels("decode").time():
-            image = decode(data, max_pixels=self._settings.max_pixels)
+            image = decode(
+                data,
+                max_pixels=self._settings.max_pixels,
+                accepted_modalities=self._settings.accepted_modalities,
+            )
+        for keyword in image.missing_tags:
+            self._metrics.missing_tags.labels(keyword).inc()
         with self._metrics.stage_seconds.labels("preprocess").time():
             return image, to_tensor(image.pixels)
 

@@ -40,6 +40,12 @@ class Metrics:
             ["answer"],
             registry=self.registry,
         )
+        self.missing_tags = Counter(
+            "cxr_missing_tags",
+            "DICOM films that lack a tag which would say that they are frontal chest films.",
+            ["tag"],
+            registry=self.registry,
+        )
         self.stage_seconds = Histogram(
             "cxr_stage_seconds", "Time in each stage.", ["stage"], buckets=_SECONDS, registry=self.registry
         )

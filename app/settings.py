@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_type_hints
 
+from app.pipeline.dicom.suitability import ALWAYS_ACCEPTED_MODALITIES, OPTIONAL_MODALITIES
 from app.pipeline.image import DEFAULT_MAX_PIXELS
 
 PREFIX = "CXR_"
@@ -35,6 +36,7 @@ class Settings:
     store_parallel: int = 4  # instances of one STOW-RS request that are judged at once, while there is room
     record_url: str = "sqlite:///state/record.sqlite"  # sqlite:// is in memory
     record_key_file: Path = Path("state/record.key")
+    accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -54,6 +56,9 @@ class Settings:
             if variable not in names:
                 raise SettingsError(f"unknown setting {variable}; known are {', '.join(sorted(names))}")
             kind = types[names[variable]]
+            if names[variable] == "accepted_modalities":
+                values[names[variable]] = _modalities(variable, text)
+                continue
             try:
                 value = kind(text)
             except ValueError:
@@ -62,3 +67,13 @@ class Settings:
                 raise SettingsError(f"{variable}={text!r} must be over 0")
             values[names[variable]] = value
         return cls(**values)  # type: ignore[arg-type]  # each was converted to its field's type
+
+
+def _modalities(variable: str, text: str) -> frozenset[str]:
+    named = frozenset(part.strip().upper() for part in text.split(","))
+    if not ALWAYS_ACCEPTED_MODALITIES <= named <= ALWAYS_ACCEPTED_MODALITIES | OPTIONAL_MODALITIES:
+        raise SettingsError(
+            f"{variable}={text!r} must name {','.join(sorted(ALWAYS_ACCEPTED_MODALITIES))}, and may add "
+            f"{','.join(sorted(OPTIONAL_MODALITIES))}"
+        )
+    return named

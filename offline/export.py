@@ -21,6 +21,7 @@ from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_b
 from app.pipeline.errors import BundleError
 from app.pipeline.labels import LABELS
 from app.pipeline.manifest import Manifest
+from app.pipeline.orientation import SENSES
 from app.pipeline.preprocess import PREPROCESSING
 from app.pipeline.screener import Screener
 
@@ -30,6 +31,8 @@ from .fit import load_gate, load_network
 from .loading import load_film
 from .measure import REPORT_RECORD
 from .model_card import model_card
+from .orientation import RECORD as ORIENTATION_RECORD
+from .orientation import load_orientation
 from .train import RECORD
 
 GOLDEN_FILMS = 64  # films averaged into one golden image, so that it shows none of them
@@ -47,6 +50,7 @@ def export(run: Path, films: list[Film], folder: Path, device: torch.device) -> 
     """
     network = load_network(run).to(device)
     gate, fit_options = load_gate(run)
+    orientation, turned = load_orientation(run)
     training = json.loads((run / RECORD).read_text())
     report = _report(run)
     images = golden_images(films)
@@ -70,6 +74,7 @@ def export(run: Path, films: list[Film], folder: Path, device: torch.device) -> 
             "calibration_n": len(gate.calibration_scores),
             "calibration_bound": gate.threshold.bound,
         },
+        "orientation": {"senses": SENSES, "least_log_density": orientation.least_log_density, "n": turned["n"]},
         "fitted_with": {"backend": f"torch-{device.type}", "precision": "float32", "versions": _versions()},
         "provenance": {
             "data_sha256": training["data"],
@@ -81,12 +86,13 @@ def export(run: Path, films: list[Film], folder: Path, device: torch.device) -> 
         "measured": _measured(report),
     }
     texts = {
-        MODEL_CARD: model_card(fields, report).encode(),
+        MODEL_CARD: model_card(fields, report, turned).encode(),
         f"{REPORT}/training.json": (run / RECORD).read_bytes(),
+        f"{REPORT}/orientation.json": (run / ORIENTATION_RECORD).read_bytes(),
     }
     if report is not None:
         texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
-    manifest = write_bundle(folder, fields, network, gate.gaussian, golden, texts)
+    manifest = write_bundle(folder, fields, network, gate.gaussian, orientation, golden, texts)
     _require_same(folder, films, run, device)
     return manifest
 

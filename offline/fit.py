@@ -20,6 +20,7 @@ from app.pipeline.network import ChestNetwork
 from .features import Shard, extract, measured, reuse_or_extract, saved_moments, write_json
 from .films import SPLITS, Film, FilmsError, of_split
 from .moments import Moments, ledoit_wolf_shrinkage, oas_shrinkage, shrink_by_lambda, shrink_towards_identity
+from .orientation import fit_orientation
 from .threshold import Threshold, held_out_threshold, training_threshold
 from .train import RECORD, WEIGHTS
 
@@ -154,7 +155,7 @@ def load_network(run: Path) -> ChestNetwork:
 
 
 def fit(run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int) -> FittedGate:
-    """Fit on the features of every split, and write ``gaussian.safetensors`` and ``fit.json`` into `run`.
+    """Fit the gate, and the model of orientation, on the features of every split, and write both into `run`.
 
     Features that are in `run` already, of this network and these films, are reused, and their shards merged.
     """
@@ -164,6 +165,7 @@ def fit(run: Path, films: list[Film], options: FitOptions, device: torch.device,
     }
     gate = fit_gate(outputs["train"].features, outputs["val"].features, options, saved_moments(run, "train"))
     save_gate(run, gate, options)
+    fit_orientation(run, network, gate.gaussian, gate.threshold.value, films, device, workers)
     return gate
 
 

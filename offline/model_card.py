@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def model_card(fields: dict[str, Any], report: dict[str, Any] | None) -> str:
-    """Markdown of the card; `fields` are those of the manifest."""
+def model_card(fields: dict[str, Any], report: dict[str, Any] | None, turned: dict[str, Any]) -> str:
+    """Markdown of the card; `fields` are those of the manifest, `turned` the record of orientation."""
     gate, provenance = fields["gate"], fields["provenance"]
     parts = [
         "# Model card: DenseNet-121 with a Gaussian gate\n",
@@ -24,9 +24,24 @@ def model_card(fields: dict[str, Any], report: dict[str, Any] | None) -> str:
         f"{gate['calibration_n']} clean calibration films. With 95 % confidence the rate on films like these is below "
         f'{gate["calibration_bound"]:.1%}. Another site, scanner or file format is not "films like these": calibrate there.\n',
     ]
+    parts += _turned(turned)
     if report is None:
         return "\n".join([*parts, "## Measured\n\nNot evaluated: run `cxr-offline evaluate` before `export`.\n"])
     return "\n".join([*parts, *_measured(fields, report), *_limits()])
+
+
+def _turned(turned: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Turned and inverted films\n",
+        f"A linear model on the same features, fitted on {turned['n']} training films in every sense, refuses what looks turned "
+        "or inverted (400, not 422: a sender can mend it) before the gate speaks. It was chosen on no attack, and says nothing "
+        f"of an image whose log density is under {turned['least_log_density']:.0f} nats. On the test films, each so turned:\n",
+        "| the film is | films | refused as such | rejected by the gate | passed |",
+        "|---|---|---|---|---|",
+    ]
+    for sense, row in turned["test"].items():
+        lines.append(f"| {sense} | {row['films']} | {row['unsuitable']} | {row['rejected']} | {row['passed']} |")
+    return [*lines, ""]
 
 
 def _measured(fields: dict[str, Any], report: dict[str, Any]) -> list[str]:

@@ -1,10 +1,13 @@
-"""The README's table of figures, from a bundle's committed report: no number in it is typed by hand."""
+"""The README's tables of figures, from committed reports: no number in them is typed by hand."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+from app.pipeline.network import INPUT_SIDE
 
 
 def figures(bundle: Path) -> str:
@@ -25,5 +28,41 @@ def figures(bundle: Path) -> str:
     return "\n".join(lines)
 
 
+SHOWN_BUDGETS = (1 / 255, 2 / 255)
+
+
+def attackers(report: Path) -> str:
+    """Markdown of who passes the gate, from ``evaluation.json`` of a whole experiment."""
+    evaluation: dict[str, Any] = json.loads((report / "evaluation.json").read_text())
+    lines = ["| attacker | knows the gate | epsilon | hides a finding | invents one |", "|---|---|---|---|---|"]
+    cells: dict[tuple[str, int, float], dict[str, dict[str, Any]]] = {}
+    for row in evaluation["aware"]:
+        if any(math.isclose(row["epsilon"], budget) for budget in SHOWN_BUDGETS):
+            cells.setdefault((row["attacker"], row["size"], row["epsilon"]), {})[row["goal"]] = row
+    for (name, size, epsilon), goals in cells.items():
+        informed = "yes" if next(iter(goals.values()))["informed"] else "no"
+        where = "" if size == INPUT_SIDE else f", on {size} pixel films"
+        passed = [_passed(goals.get(goal)) for goal in ("hide", "invent")]
+        lines.append(f"| {name}{where} | {informed} | {round(epsilon * 255)}/255 | {' | '.join(passed)} |")
+    for row in evaluation.get("substitutes", []):
+        for transfer in row["transfer"]:
+            share = f"{transfer['passed'] / transfer['films']:.1%} ({transfer['passed']} of {transfer['films']})"
+            lines.append(
+                f"| MIM on an outsider's {row['arch']}, from {row['learned_from']} | no | {_strength(transfer['epsilon'])} "
+                f"| {share}: either | |"
+            )
+    return "\n".join(lines)
+
+
+def _passed(row: dict[str, Any] | None) -> str:
+    return "" if row is None else f"{row['evaded'] / row['eligible']:.1%} ({row['evaded']} of {row['eligible']})"
+
+
+def _strength(epsilon: float) -> str:
+    levels = epsilon * 255
+    return f"{round(levels)}/255" if math.isclose(levels, round(levels)) else f"{epsilon:g}"
+
+
 if __name__ == "__main__":
     print(figures(Path("artifacts/default")))
+    print(attackers(Path("reports/standard")))

@@ -13,6 +13,7 @@ from app.pipeline.bundle import Golden, write_bundle
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.labels import LABELS
 from app.pipeline.network import FEATURE_COUNT, INPUT_SIDE, ChestNetwork
+from app.pipeline.orientation import SENSES, Orientation
 from app.pipeline.preprocess import PREPROCESSING
 
 #: Nats below, and above, which no image falls.
@@ -65,6 +66,7 @@ def manifest_fields(threshold: float) -> dict[str, Any]:
             "calibration_n": 2,
             "calibration_bound": 1.0,
         },
+        "orientation": {"senses": SENSES, "least_log_density": 0.0, "n": 2},
         "fitted_with": {"backend": "torch", "precision": "float32", "versions": {"torch": torch.__version__}},
         "provenance": {
             "data_sha256": "0" * 64,
@@ -77,13 +79,18 @@ def manifest_fields(threshold: float) -> dict[str, Any]:
     }
 
 
+def always_upright() -> Orientation:
+    """It finds every film the right way up."""
+    bias = np.array([1.0, *[-1.0] * (len(SENSES) - 1)])
+    return Orientation(np.zeros((len(SENSES), FEATURE_COUNT)), 10 * bias, 0.0)
+
+
 def write_random_bundle(folder: Path, threshold: float, *, seed: int = 0, gaussian: Gaussian | None = None) -> Path:
     """Write a bundle that verifies; a `gaussian` of another network gives one whose golden check must fail."""
     network = random_network(seed)
     own = simple_gaussian(network)
     features, logits = features_and_logits(network)
     golden = Golden(golden_images(), own.log_density(features), expit(logits), np.array([-2.0, -1.0]))
-    write_bundle(
-        folder, manifest_fields(threshold), network, gaussian or own, golden, {"MODEL_CARD.md": b"# A random network\n"}
-    )
+    texts = {"MODEL_CARD.md": b"# A random network\n"}
+    write_bundle(folder, manifest_fields(threshold), network, gaussian or own, always_upright(), golden, texts)
     return folder

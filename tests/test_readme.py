@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from offline.readme import figures
+from offline.readme import attackers, figures
 from tests.http.served import Served, clean_environment, serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,3 +62,7 @@ def test_demo_accepts_the_film_and_refuses_the_attack(default_service: Served) -
 
 def test_figures_are_the_reports() -> None:
     assert figures(ROOT / "artifacts" / "default") in README
+
+
+def test_attackers_are_the_experiments() -> None:
+    assert attackers(ROOT / "reports" / "standard") in README

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from app.engine import DeadlinePassed, Engine
 from app.metrics import Metrics
 from app.pipeline import Verdict
-from app.pipeline.errors import InputError
+from app.pipeline.errors import InputError, UnsuitableImage
 from app.pipeline.identity import Identity, is_uid, read_identity
 from app.pipeline.manifest import Manifest
 from app.records import Repeats
@@ -195,8 +195,8 @@ class Store:
     def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> Failure:
         if isinstance(error, InputError):
             self.metrics.refusals.labels(type(error).__name__).inc()
-            if identity and identity.sop_class_uid not in SCORED_CLASSES:
-                return Failure(CLASS_NOT_SUPPORTED, SLUG_OF[type(error)], str(error))
+        if isinstance(error, UnsuitableImage) and identity and identity.sop_class_uid not in SCORED_CLASSES:
+            return Failure(CLASS_NOT_SUPPORTED, SLUG_OF[type(error)], str(error))
         if type(error) in REASON_OF:
             return Failure(REASON_OF[type(error)], SLUG_OF[type(error)], str(error))
         log.error("unexpected error", exc_info=error, extra={"request_id": request_id})

@@ -28,16 +28,19 @@ from .gaussian import Gaussian
 from .labels import LABELS
 from .manifest import Manifest
 from .network import FEATURE_COUNT, ChestNetwork
+from .orientation import SENSES, Orientation
 from .preprocess import PREPROCESSING
 
 MANIFEST: Final = "manifest.json"
 NETWORK: Final = "network.safetensors"
 GAUSSIAN: Final = "gaussian.safetensors"
+ORIENTATION: Final = "orientation.safetensors"
 GOLDEN: Final = "golden.safetensors"
 MODEL_CARD: Final = "MODEL_CARD.md"
 REPORT: Final = "report"
-REQUIRED: Final = (NETWORK, GAUSSIAN, GOLDEN, MODEL_CARD)
-#: Key in the Gaussian's header naming the network whose features it was fitted on.
+REQUIRED: Final = (NETWORK, GAUSSIAN, ORIENTATION, GOLDEN, MODEL_CARD)
+FORMAT_VERSION: Final = 2
+#: Key in the headers of what was fitted on features, naming the network that gave them.
 PAIRED_NETWORK: Final = "network_sha256"
 
 
@@ -68,6 +71,7 @@ class Bundle:
     manifest: Manifest
     network: ChestNetwork
     gaussian: Gaussian
+    orientation: Orientation
     golden: Golden
 
 
@@ -90,7 +94,8 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{MANIFEST}: preprocessing differs from this code's; the gate would see other features")
     network = _network(contents[NETWORK])
     gaussian = _gaussian(folder / GAUSSIAN, manifest.files[NETWORK])
-    return Bundle(manifest, network, gaussian, _golden(folder / GOLDEN))
+    orientation = _orientation(folder / ORIENTATION, manifest)
+    return Bundle(manifest, network, gaussian, orientation, _golden(folder / GOLDEN))
 
 
 def write_bundle(
@@ -98,6 +103,7 @@ def write_bundle(
     manifest: dict[str, Any],
     network: ChestNetwork,
     gaussian: Gaussian,
+    orientation: Orientation,
     golden: Golden,
     texts: dict[str, bytes],
 ) -> Manifest:
@@ -123,10 +129,16 @@ def write_bundle(
             {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         )
         (beside / NETWORK).write_bytes(network_bytes)
+        paired = {PAIRED_NETWORK: hashlib.sha256(network_bytes).hexdigest()}
         save_arrays(
             {"mean": gaussian.mean, "cholesky_factor": np.ascontiguousarray(gaussian.cholesky_factor)},
             beside / GAUSSIAN,
-            metadata={PAIRED_NETWORK: hashlib.sha256(network_bytes).hexdigest()},
+            metadata=paired,
+        )
+        save_arrays(
+            {"weights": np.ascontiguousarray(orientation.weights), "bias": orientation.bias},
+            beside / ORIENTATION,
+            metadata=paired,
         )
         save_arrays(vars(golden), beside / GOLDEN)
         for name, content in texts.items():
@@ -167,9 +179,10 @@ def _read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder} holds no {MANIFEST}; name a folder written by 'cxr-offline export'")
     try:
         content = json.loads(path.read_bytes())
-        if isinstance(content, dict) and content.get("format_version") != 1:
+        if isinstance(content, dict) and content.get("format_version") != FORMAT_VERSION:
             raise BundleError(
-                f"{MANIFEST}: format_version {content.get('format_version')!r} is not 1, which this code reads"
+                f"{MANIFEST}: format_version {content.get('format_version')!r} is not {FORMAT_VERSION}, which this code "
+                "reads; export the bundle again"
             )
         manifest = Manifest.model_validate(content)
     except (ValueError, ValidationError) as error:
@@ -201,22 +214,44 @@ def _network(content: bytes) -> ChestNetwork:
 
 
 def _gaussian(path: Path, network_sha256: str) -> Gaussian:
+    arrays = _of_network(path, network_sha256)
     try:
-        with safe_open(path, framework="np") as stored:
-            paired = (stored.metadata() or {}).get(PAIRED_NETWORK)
-            if paired != network_sha256:
-                raise BundleError(
-                    f"{GAUSSIAN} was fitted on another network than {NETWORK} (its header names "
-                    f"{str(paired)[:12]}, the network is {network_sha256[:12]}); fit it again on this one"
-                )
-            gaussian = Gaussian(stored.get_tensor("mean"), stored.get_tensor("cholesky_factor"))
-    except (SafetensorError, ValueError) as error:
+        gaussian = Gaussian(arrays["mean"], arrays["cholesky_factor"])
+    except (KeyError, ValueError) as error:
         raise BundleError(f"{GAUSSIAN} cannot be used: {error}") from error
     if gaussian.mean.shape != (FEATURE_COUNT,):
         raise BundleError(
             f"{GAUSSIAN}: mean has shape {gaussian.mean.shape}, the network gives {FEATURE_COUNT} features"
         )
     return gaussian
+
+
+def _orientation(path: Path, manifest: Manifest) -> Orientation:
+    if manifest.orientation.senses != SENSES:
+        raise BundleError(f"{MANIFEST}: the senses of {ORIENTATION} are not those that this code knows")
+    arrays = _of_network(path, manifest.files[NETWORK])
+    try:
+        orientation = Orientation(arrays["weights"], arrays["bias"], manifest.orientation.least_log_density)
+    except (KeyError, ValueError) as error:
+        raise BundleError(f"{ORIENTATION} cannot be used: {error}") from error
+    if orientation.weights.shape[1] != FEATURE_COUNT:
+        raise BundleError(f"{ORIENTATION}: weights for {orientation.weights.shape[1]} features, not {FEATURE_COUNT}")
+    return orientation
+
+
+def _of_network(path: Path, network_sha256: str) -> dict[str, NDArray[np.float64]]:
+    """Arrays that were fitted on features, if these were the network's."""
+    try:
+        with safe_open(path, framework="np") as stored:
+            paired = (stored.metadata() or {}).get(PAIRED_NETWORK)
+            if paired != network_sha256:
+                raise BundleError(
+                    f"{path.name} was fitted on another network than {NETWORK} (its header names "
+                    f"{str(paired)[:12]}, the network is {network_sha256[:12]}); fit it again on this one"
+                )
+            return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # not a dict
+    except SafetensorError as error:
+        raise BundleError(f"{path.name} cannot be used: {error}") from error
 
 
 def _golden(path: Path) -> Golden:

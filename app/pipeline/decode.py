@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .dicom import decode_dicom
+from .dicom.suitability import ALWAYS_ACCEPTED_MODALITIES
 from .errors import MalformedImage
 from .image import DEFAULT_MAX_PIXELS, DecodedImage, SourceKind
 from .raster import decode_raster
@@ -30,7 +31,12 @@ def sniff(data: bytes) -> SourceKind:
     )
 
 
-def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES,
+) -> DecodedImage:
     """Decode a film.
 
     Parameters
@@ -39,10 +45,14 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage
         A whole PNG, JPEG or DICOM Part 10 file.
     max_pixels : int
         Limit on rows x columns, checked before anything is decompressed.
+    accepted_modalities : frozenset of str
+        Values of a DICOM film's Modality (0008,0060) that are scored.
 
     Raises
     ------
     MalformedImage, UnsuitableImage, UnsupportedMedia, ImageTooLarge
     """
     kind = sniff(data)
-    return decode_dicom(data, max_pixels) if kind == "dicom" else decode_raster(data, kind, max_pixels)
+    if kind == "dicom":
+        return decode_dicom(data, max_pixels, accepted_modalities)
+    return decode_raster(data, kind, max_pixels)

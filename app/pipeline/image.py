@@ -30,11 +30,14 @@ class DecodedImage:
     source_kind : {"png", "jpeg", "dicom"}
     notes : tuple of str
         What a reader should know of how the pixels were made (which window, what was missing).
+    missing_tags : tuple of str
+        DICOM keywords that would say that it is a frontal chest film, and are absent.
     """
 
     pixels: NDArray[np.float32]
     source_kind: SourceKind
     notes: tuple[str, ...] = ()
+    missing_tags: tuple[str, ...] = ()
 
 
 def require_usable_size(rows: int, columns: int, max_pixels: int) -> None:

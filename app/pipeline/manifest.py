@@ -41,6 +41,14 @@ class Gate(_Strict):
     )
 
 
+class OrientationModel(_Strict):
+    """The linear model that tells turned and inverted films from upright ones."""
+
+    senses: tuple[str, ...]
+    least_log_density: float = Field(description="nats; of films below it the model says nothing")
+    n: int = Field(description="training films, each shown in every sense")
+
+
 class Rates(_Strict):
     """Measured on the test films; each interval is a 95 % bootstrap over patients."""
 
@@ -76,12 +84,13 @@ class Provenance(_Strict):
 class Manifest(_Strict):
     """Everything about a bundle but its arrays."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     model_version: str
     files: dict[str, str] = Field(description="path in the bundle -> SHA-256")
     findings: tuple[Finding, ...]
     preprocessing: dict[str, object]
     gate: Gate
+    orientation: OrientationModel
     fitted_with: FittedWith
     provenance: Provenance
     measured: Rates | None

@@ -11,7 +11,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from .bundle import Bundle
-from .errors import BundleError, NumericalError
+from .errors import BundleError, NumericalError, UnsuitableImage
 from .network import INPUT_SIDE
 from .verdict import Verdict, judge
 
@@ -46,8 +46,8 @@ class Screener:
             features, logits = self.network(images.to(self.device))
         return features.cpu().numpy(), logits.cpu().numpy()
 
-    def screen(self, images: Tensor) -> list[Verdict | NumericalError]:
-        """Judge a batch; an image whose result is not finite gets its error, and harms no neighbour.
+    def screen(self, images: Tensor) -> list[Verdict | NumericalError | UnsuitableImage]:
+        """Judge a batch; an image that cannot be judged gets its error, and harms no neighbour.
 
         Parameters
         ----------
@@ -55,12 +55,13 @@ class Screener:
         """
         features, logits = self.outputs(images)
         densities = self.bundle.gaussian.log_density(features)
+        faults = self.bundle.orientation.faults(features, densities)
         threshold = self.bundle.manifest.gate.threshold
-        results: list[Verdict | NumericalError] = []
-        for density, row in zip(densities, logits, strict=True):
+        results: list[Verdict | NumericalError | UnsuitableImage] = []
+        for density, row, fault in zip(densities, logits, faults, strict=True):
             try:
-                results.append(judge(float(density), row, threshold))
-            except NumericalError as error:
+                results.append(judge(float(density), row, threshold, fault))
+            except (NumericalError, UnsuitableImage) as error:
                 results.append(error)
         return results
 

@@ -1,4 +1,4 @@
-"""(log density, logits) -> Verdict."""
+"""(log density, logits, fault of orientation) -> Verdict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from .errors import NumericalError
+from .errors import NumericalError, UnsuitableImage
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,27 @@ class Verdict:
     probabilities: NDArray[np.float64] | None
 
 
-def judge(log_density: float, logits: NDArray[np.floating], threshold: float) -> Verdict:
+def judge(log_density: float, logits: NDArray[np.floating], threshold: float, fault: str | None = None) -> Verdict:
     """Reject if log p(y) < threshold (Li & Zhu 2020), else give the sigmoid of the logits.
+
+    Parameters
+    ----------
+    fault : str or None
+        What is wrong with the film's orientation, as of ``Orientation.faults``.
 
     Raises
     ------
     NumericalError
         A score or logit that is not finite; such an image is neither accepted nor rejected.
+    UnsuitableImage
+        There is a fault: a sender can mend that, which is worth more to know than that the gate rejects it too.
     """
     if not (np.isfinite(log_density) and np.isfinite(logits).all()):
         raise NumericalError("the network or the gate returned a number that is not finite; the image was not judged")
+    if fault is not None:
+        raise UnsuitableImage(
+            f"by its pixels this looks like a film that is {fault}; send it as it is hung for reading, head up and bone bright"
+        )
     if log_density < threshold:
         return Verdict(False, log_density, None)
     return Verdict(True, log_density, np.asarray(expit(np.asarray(logits, dtype=np.float64))))

@@ -1,4 +1,4 @@
-"""Clean films: accuracy, false rejection overall and by group, and under harmless changes."""
+"""Clean films: accuracy, false rejection overall and by group, under harmless changes, and turned."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ..detectors.measures import bootstrap_weights, share, weighted_auroc
 from ..films import Film
 from ..harmless import CHANGES
 from ..metrics import auroc_of_each, bootstrap_interval, mean_auroc
-from .observing import BATCH
+from ..orientation import counted, in_every_sense
+from .observing import BATCH, Images, batches
 from .store import Outcome
 from .subject import Subject
 
@@ -77,6 +78,25 @@ def harmless_stage(subject: Subject, films: list[Film], patients: NDArray[Any]) 
         rejected = np.concatenate(densities) < subject.victim.threshold
         rows.append({"change": name, **_counted(rejected, patients)})
     return rows, {}
+
+
+def orientation_stage(subject: Subject, levels: Images, clean: Observed, attacked: dict[str, Observed]) -> Outcome:
+    """What becomes of films turned and inverted, and whether the model of orientation speaks of attacked ones."""
+    bundle = subject.bundle
+    found: dict[str, NDArray[np.float32]] = {"clean": clean.features}
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    with torch.inference_mode():
+        for images in batches(levels, subject.device, "turned films"):
+            for sense, turned in list(in_every_sense(images).items())[1:]:
+                parts.setdefault(sense, []).extend(
+                    subject.victim.network(one.contiguous())[0].cpu().numpy() for one in turned
+                )
+    found |= {sense: np.concatenate(features) for sense, features in parts.items()}
+    found |= {f"attacked, {name}": seen.features for name, seen in attacked.items()}
+    return [
+        {"film": name, **counted(bundle.orientation, bundle.gaussian, subject.victim.threshold, features)}
+        for name, features in found.items()
+    ], {}
 
 
 def _posted(film: NDArray[np.float32]) -> NDArray[np.float32]:

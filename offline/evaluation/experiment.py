@@ -27,8 +27,8 @@ from ..blackbox import Substitute
 from ..detectors import DETECTORS, Observed
 from ..detectors.comparison import Material, compare, learning_curve, without_gate
 from ..films import CHEST_XRAY14_IMAGES, Film, fingerprint, of_split, targets_of
-from .clean import accuracy, groups, harmless_stage
-from .hidden import hidden_states_stage, modes_of
+from .clean import accuracy, groups, harmless_stage, orientation_stage
+from .hidden import LAYERS, modes_of, observe_with_hidden
 from .informed import attacker_rows, library_stage, sanity_stage
 from .observing import Images, evenly, load_images, observe
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON, Preset
@@ -108,10 +108,16 @@ class _Run:
     def _seen(self, name: str) -> Observed:
         def compute() -> Outcome:
             levels = self.levels if name == "test" else load_images(getattr(self, name), f"reading {name}")
-            seen = observe(self.subject.victim.network, levels, self.subject.device, f"features of {name}")
+            title = f"features of {name}"
+            if name == "train":  # the feature constraint's modes are fitted on hidden layers of the same pass
+                seen, hidden = observe_with_hidden(self.subject, levels, title)
+                return {}, {"features": seen.features, "logits": seen.logits, **hidden}
+            seen = observe(self.subject.victim.network, levels, self.subject.device, title)
             return {}, {"features": seen.features, "logits": seen.logits}
 
         _, arrays = self.store.stage(f"features-{name}", compute)
+        if name == "train":
+            self.hidden = {layer: arrays[layer] for layer in LAYERS}
         return Observed(arrays["features"], arrays["logits"])
 
     def _scores(self, seen: Observed) -> Any:
@@ -196,6 +202,10 @@ class _Run:
         rejected = self._scores(self.seen["test"]) < self.subject.victim.threshold
         self.result["clean"] = accuracy(targets_of(self.test), self.seen["test"], rejected, self.patients)
         self.result["groups"] = groups(self.test, rejected, self.patients)
+        self.result["orientation"] = self.store.stage(
+            f"orientation-{len(self.attacked)}-attacks",
+            lambda: orientation_stage(self.subject, self.levels, self.seen["test"], self.attacked),
+        )[0]
         if self.preset.harmless:
             self.result["harmless"] = self.store.stage(
                 "harmless", lambda: harmless_stage(self.subject, self.test, self.patients)
@@ -208,10 +218,10 @@ class _Run:
             "minimal": preset.minimal_films,
             "selective": preset.gradient_films,
             "orthogonal": preset.gradient_films,
-            "joint": preset.weighted_films,
-            "feature-constraint": preset.weighted_films,
+            "joint": preset.gradient_films,
+            "feature-constraint": preset.constraint_films,
         }
-        modes = self._modes() if preset.weighted_films else {}
+        modes = modes_of(self.subject, self.hidden, self.seed) if preset.constraint_films else {}
         rows: list[dict[str, Any]] = []
         for name, count in counts.items():
             if count:
@@ -245,13 +255,6 @@ class _Run:
         return attacker_rows(
             self.subject, self.store, name, levels, patients, self.preset, self.seed, modes, native=native
         )
-
-    def _modes(self) -> dict[str, LogMixture]:
-        """What the feature constraint pulls hidden layers toward."""
-        _, states = self.store.stage(
-            "hidden-states", lambda: hidden_states_stage(self.subject, load_images(self.train, "reading train"))
-        )
-        return modes_of(self.subject, states, self.seed)
 
     def _native(self, index: NDArray[np.intp]) -> list[Images]:
         films = [decode(self.test[one].path.read_bytes()).pixels for one in index]

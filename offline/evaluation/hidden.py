@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import torch
 from torch import nn
 
 from app.pipeline.gaussian import Gaussian
 
 from ..attacks.constraint import FINAL, pooled_states
 from ..attacks.density import LogMixture
+from ..detectors import Observed
 from ..detectors.mixture import fit_mixture
-from .observing import Images, batches
-from .store import Arrays, Outcome
+from .observing import Images, observe
+from .store import Arrays
 from .subject import Subject
 
 #: The ends of the first three dense blocks; the fourth's is what the gate itself sees, under ``FINAL``.
@@ -24,16 +24,22 @@ MODES: Final = 4
 RIDGE_SHARE: Final = 1e-2
 
 
-def hidden_states_stage(subject: Subject, levels: Images) -> Outcome:
-    """Spatial means of the hidden layers on clean films, a (N, channels) array for each layer."""
-    network: nn.Module = subject.bundle.network
+def observe_with_hidden(subject: Subject, levels: Images, title: str) -> tuple[Observed, Arrays]:
+    """What the network says of images, and, of the same pass, the spatial means of the hidden layers: (N, channels) each."""
+    network: nn.Module = subject.victim.network
     seen: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
-    with torch.inference_mode(), pooled_states(network, list(LAYERS)) as states:
-        for images in batches(levels, subject.device, "hidden states"):
-            network(images)
+    with pooled_states(network, list(LAYERS)) as states:
+
+        def keep(*_: object) -> None:
             for layer in LAYERS:
                 seen[layer].append(states[layer].cpu().numpy())
-    return {}, {layer: np.concatenate(values) for layer, values in seen.items()}
+
+        hook = network.register_forward_hook(keep)
+        try:
+            observed = observe(network, levels, subject.device, title)
+        finally:
+            hook.remove()
+    return observed, {layer: np.concatenate(values) for layer, values in seen.items()}
 
 
 def modes_of(subject: Subject, states: Arrays, seed: int) -> dict[str, LogMixture]:

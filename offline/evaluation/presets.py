@@ -22,9 +22,9 @@ class Preset:
     films: int
     attack_steps: int
     minimal_films: int
-    gradient_films: int  # selective and orthogonal
+    gradient_films: int  # selective, orthogonal and joint, which are done in a few steps
     transfer_films: int  # for each substitute
-    weighted_films: int  # joint and feature constraint, which search a weight
+    constraint_films: int  # feature constraint: some fifty steps a film
     native_films: int
     sanity_films: int
     library_films: int
@@ -45,7 +45,7 @@ PRESETS: Final[dict[str, Preset]] = {
         minimal_films=8,
         gradient_films=4,
         transfer_films=8,
-        weighted_films=2,
+        constraint_films=2,
         native_films=0,
         sanity_films=0,
         library_films=0,
@@ -64,9 +64,9 @@ PRESETS: Final[dict[str, Preset]] = {
         minimal_films=260,
         gradient_films=130,
         transfer_films=64,
-        weighted_films=24,
+        constraint_films=24,
         native_films=8,
-        sanity_films=3,
+        sanity_films=4,
         library_films=6,
         aware_steps=100,
         restarts=2,
@@ -81,9 +81,9 @@ PRESETS: Final[dict[str, Preset]] = {
         minimal_films=1000,
         gradient_films=1000,
         transfer_films=1000,
-        weighted_films=1000,
+        constraint_films=1000,
         native_films=100,
-        sanity_films=32,
+        sanity_films=42,
         library_films=200,
         aware_steps=100,
         restarts=5,

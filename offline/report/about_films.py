@@ -21,6 +21,31 @@ def harmless(evaluation: Tree, plot: Plot) -> Section:
     return Section("harmless", title, _refusals(evaluation, plot, "harmless", "change", words))
 
 
+def orientation(evaluation: Tree) -> Section:
+    """Turned and inverted films, and whether attacked ones are taken for such."""
+    title = "Turned and inverted films"
+    measured = rows(evaluation, "orientation")
+    if not measured:
+        return Section("orientation", title, unmeasured("films that are turned or inverted"))
+    body = [
+        [text(at(row, "film")), *(text(at(row, key)) for key in ("films", "unsuitable", "rejected", "passed"))]
+        for row in measured
+    ]
+    return Section(
+        "orientation",
+        title,
+        joined(
+            paragraph(
+                "Before the gate speaks, a linear model on the same features refuses films that are turned or inverted, which a "
+                "sender can mend (400), so that they are not called tampered (422). It must leave upright clean films alone, and "
+                "must not take an attacked film for a turned one. Every other table here is of the gate alone; this model "
+                "can only add to what it refuses."
+            ),
+            table(["The film is", "Films", "Refused as turned", "Rejected by the gate", "Passed"], body),
+        ),
+    )
+
+
 def groups(evaluation: Tree, plot: Plot) -> Section:
     """False rejection by group."""
     title = "Groups of films and people"

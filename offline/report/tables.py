@@ -15,12 +15,13 @@ ESTIMATE = ("value", "low", "high")
 
 
 def write_tables(evaluation: Tree, folder: Path) -> None:
-    """detectors, substitutes, aware, harmless, groups, learning_curve and table1, each .csv with a heading."""
+    """detectors, substitutes, aware, harmless, orientation, groups, learning_curve and table1, each .csv with a heading."""
     _write(folder / "table1.csv", *_table1(evaluation))
     _write(folder / "detectors.csv", *_detectors(evaluation))
     _write(folder / "substitutes.csv", *_substitutes(evaluation))
     _write(folder / "aware.csv", *_aware(evaluation))
     _write(folder / "harmless.csv", *_refusals(evaluation, "harmless", "change"))
+    _write(folder / "orientation.csv", *_orientation(evaluation))
     _write(folder / "groups.csv", *_refusals(evaluation, "groups", "group"))
     _write(folder / "learning_curve.csv", *_learning_curve(evaluation))
 
@@ -143,6 +144,11 @@ def _refusals(evaluation: Tree, part: str, name: str) -> tuple[Row, list[Row]]:
         [at(row, name), at(row, "films"), at(row, "rejected"), *rate(row, "false_rejection_rate")]
         for row in rows(evaluation, part)
     ]
+
+
+def _orientation(evaluation: Tree) -> tuple[Row, list[Row]]:
+    heading = ("film", "films", "unsuitable", "rejected", "passed")
+    return heading, [[at(row, key) for key in heading] for row in rows(evaluation, "orientation")]
 
 
 def _learning_curve(evaluation: Tree) -> tuple[Row, list[Row]]:

@@ -65,6 +65,7 @@ def write_report(
         about_attackers.sanity(evaluation),
         about_attackers.libraries(evaluation),
         about_films.harmless(evaluation, drawn["harmless"]),
+        about_films.orientation(evaluation),
         about_films.groups(evaluation, drawn["groups"]),
         about_films.learning_curve(evaluation, drawn["learning_curve"]),
         about_films.figure_1(drawn["figure_1"], show_films=show_films),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from app.pipeline.labels import LABELS
 from tests.http.served import ROOT, Served, assert_accepted, assert_problem, encoded, run_command, serve
@@ -69,6 +70,31 @@ def test_noise_on_a_film_is_rejected(default: Served, accepted: bytes) -> None:
     grey = np.asarray(Image.open(io.BytesIO(accepted)).convert("L"), dtype=np.float64)
     noisy = np.clip(grey + np.random.default_rng(0).normal(0, 25, grey.shape), 0, 255).round().astype(np.uint8)
     assert_problem(default.post(encoded(Image.fromarray(noisy))), 422)
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        (lambda grey: np.rot90(grey, 1), "turned a quarter to the left"),
+        (lambda grey: np.rot90(grey, -1), "turned a quarter to the right"),
+        (lambda grey: np.rot90(grey, 2), "upside down"),
+        (lambda grey: 255 - grey, "inverted"),
+    ],
+    ids=["left", "right", "half", "inverted"],
+)
+def test_a_turned_or_inverted_film_is_no_attack(
+    default: Served, accepted: bytes, turn: Callable[[np.ndarray], np.ndarray], words: str
+) -> None:
+    grey = np.asarray(Image.open(io.BytesIO(accepted)).convert("L"))
+    problem = assert_problem(default.post(encoded(Image.fromarray(np.ascontiguousarray(turn(grey))))), 400)
+    assert problem["title"] == "unsuitable image"
+    assert words in problem["detail"]
+
+
+def test_a_photograph_gets_no_probabilities(default: Served) -> None:
+    """The gate refuses what is no chest film; it cannot tell such from tampering, and does not claim to."""
+    photograph = Image.fromarray(load_sample_image("china.jpg")).convert("L")
+    assert default.post(encoded(photograph)).status_code in {400, 422}
 
 
 def test_a_jpeg_of_a_film_says_nearly_the_same(default: Served, accepted: bytes) -> None:

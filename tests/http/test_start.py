@@ -61,7 +61,7 @@ def _lower_threshold(folder: Path) -> None:
 
 def _new_format(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 2}))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 3}))
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {

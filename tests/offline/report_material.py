@@ -177,6 +177,10 @@ def evaluation() -> dict[str, Any]:
                 ("gamma .8", 0.27),
             )
         ],
+        "orientation": [
+            {"film": name, "films": N, "unsuitable": count, "rejected": 3, "passed": N - count - 3}
+            for name, count in (("clean", 0), ("upside down", 57), ("attacked, white-box BIM", 1))
+        ],
         "groups": [
             {"group": name, "films": 20, "rejected": round(20 * share), "false_rejection_rate": estimate(share, 0.05)}
             for name, share in (("view: PA", 0.02), ("view: AP", 0.11), ("age: under 20", 0.2), ("sex: F", 0.05))

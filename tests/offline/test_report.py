@@ -22,7 +22,7 @@ from offline.report.summary import headlines, verdict
 
 from .report_material import DETECTORS, arrays, evaluation
 
-TABLES = ("detectors", "substitutes", "aware", "harmless", "groups", "learning_curve", "table1")
+TABLES = ("detectors", "substitutes", "aware", "harmless", "orientation", "groups", "learning_curve", "table1")
 PLOTS = ("attackers", "harmless", "groups", "learning_curve", "figure_1", "figure_2a", "figure_2b", "roc", "scores")
 
 
@@ -117,6 +117,8 @@ def test_the_key_numbers_are_on_the_page(full: Path) -> None:
         for transfer in row["transfer"]:
             assert f"{transfer['passed']} of {transfer['films']} changed {transfer['changed']} of" in seen
     assert "24.5 images/s" in seen
+    for row in made["orientation"]:
+        assert f"{row['film']} {row['films']} {row['unsuitable']} {row['rejected']} {row['passed']}" in seen
     for part in ("harmless", "groups"):
         for row in made[part]:
             assert f"{row['rejected']} {row['false_rejection_rate']['value']:.1%}" in seen
@@ -145,7 +147,7 @@ def test_the_papers_cells_stand_beside_ours(full: Path) -> None:
 
 def test_csv_has_a_row_for_each_measurement(full: Path) -> None:
     made = evaluation()
-    for name in ("aware", "harmless", "groups", "learning_curve"):
+    for name in ("aware", "harmless", "orientation", "groups", "learning_curve"):
         assert len(read(full, name)) == len(made[name])
     assert len(read(full, "substitutes")) == 4
     rows = read(full, "detectors")
@@ -159,7 +161,7 @@ def test_csv_has_a_row_for_each_measurement(full: Path) -> None:
 
 def test_what_was_not_measured_is_said(bare: Path) -> None:
     seen = words(bare)
-    assert seen.count("Not measured in this evaluation") == 5 + 13  # the cards, and the sections without numbers
+    assert seen.count("Not measured in this evaluation") == 5 + 14  # the cards, and the sections without numbers
     assert "n/a" in seen
     assert "nan" not in seen.lower().split()
     assert "None" not in seen

@@ -15,13 +15,14 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import expit
 
 from app.pipeline import LABELS, Bundle, ChestNetwork, Screener, Verdict, choose_device, read_bundle
-from app.pipeline.bundle import GAUSSIAN, GOLDEN, MANIFEST, MODEL_CARD, NETWORK, Golden, write_bundle
+from app.pipeline.bundle import GAUSSIAN, GOLDEN, MANIFEST, MODEL_CARD, NETWORK, ORIENTATION, Golden, write_bundle
 from app.pipeline.errors import BundleError, NumericalError
 from app.pipeline.gaussian import Gaussian
+from app.pipeline.orientation import SENSES, Orientation
 from app.pipeline.preprocess import PREPROCESSING
 
 TEXTS = {MODEL_CARD: b"# A model of noise\n", "report/index.html": b"<p>nothing</p>\n"}
-FILES = (NETWORK, GAUSSIAN, GOLDEN, *TEXTS)
+FILES = (NETWORK, GAUSSIAN, ORIENTATION, GOLDEN, *TEXTS)
 CPU = torch.device("cpu")
 
 
@@ -46,6 +47,7 @@ def fields() -> dict[str, Any]:
             "calibration_n": 139,
             "calibration_bound": 0.09,
         },
+        "orientation": {"senses": SENSES, "least_log_density": -3e9, "n": 400},
         "fitted_with": {"backend": "torch", "precision": "float32", "versions": {"torch": torch.__version__}},
         "provenance": {"data_sha256": "0" * 64, "initial_weights": "none", "seed": 0, "epochs": 0, "created": "never"},
         "measured": None,
@@ -53,7 +55,7 @@ def fields() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def parts() -> tuple[ChestNetwork, Gaussian, Golden]:
+def parts() -> tuple[ChestNetwork, Gaussian, Orientation, Golden]:
     torch.manual_seed(0)
     generator = np.random.default_rng(0)
     network = ChestNetwork(len(LABELS)).eval()
@@ -63,11 +65,14 @@ def parts() -> tuple[ChestNetwork, Gaussian, Golden]:
     root = generator.normal(size=(1024, 1024))
     gaussian = Gaussian(features[0].astype(np.float64), np.linalg.cholesky(root @ root.T / 1024 + 0.1 * np.eye(1024)))
     golden = Golden(images, gaussian.log_density(features), expit(logits.astype(np.float64)), np.arange(139.0))
-    return network, gaussian, golden
+    orientation = Orientation(generator.normal(size=(5, 1024)), np.array([1e6, 1, 2, 3, 4]), -3e9)  # all upright
+    return network, gaussian, orientation, golden
 
 
 @pytest.fixture(scope="module")
-def written(parts: tuple[ChestNetwork, Gaussian, Golden], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(
+    parts: tuple[ChestNetwork, Gaussian, Orientation, Golden], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "default"
     write_bundle(folder, fields(), *parts, TEXTS)
     return folder
@@ -95,12 +100,15 @@ def forge(folder: Path, **changes: Any) -> None:
     (folder / MANIFEST).write_text(json.dumps(content))
 
 
-def test_round_trip(bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Golden]) -> None:
-    network, gaussian, golden = parts
+def test_round_trip(bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Orientation, Golden]) -> None:
+    network, gaussian, orientation, golden = parts
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(bundle.network.state_dict()[name], tensor, rtol=0, atol=0)
     np.testing.assert_array_equal(bundle.gaussian.mean, gaussian.mean)
     np.testing.assert_array_equal(bundle.gaussian.cholesky_factor, gaussian.cholesky_factor)
+    np.testing.assert_array_equal(bundle.orientation.weights, orientation.weights)
+    np.testing.assert_array_equal(bundle.orientation.bias, orientation.bias)
+    assert bundle.orientation.least_log_density == -3e9
     for name, array in vars(golden).items():
         np.testing.assert_array_equal(getattr(bundle.golden, name), array)
     assert not bundle.network.training
@@ -110,7 +118,7 @@ def test_round_trip(bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Golden]
 
 
 def test_the_same_content_has_the_same_version_and_replaces_what_was_there(
-    bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Golden], copy: Path
+    bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Orientation, Golden], copy: Path
 ) -> None:
     (copy / "left over").write_text("from an older bundle")
     assert write_bundle(copy, fields(), *parts, TEXTS) == bundle.manifest
@@ -121,7 +129,7 @@ def test_the_same_content_has_the_same_version_and_replaces_what_was_there(
 
 
 def test_a_manifest_that_is_not_valid_is_not_written(
-    parts: tuple[ChestNetwork, Gaussian, Golden], tmp_path: Path
+    parts: tuple[ChestNetwork, Gaussian, Orientation, Golden], tmp_path: Path
 ) -> None:
     with pytest.raises(BundleError, match="surplus"):
         write_bundle(tmp_path / "bundle", {**fields(), "surplus": 1}, *parts, TEXTS)
@@ -157,7 +165,7 @@ def test_an_edited_threshold(copy: Path) -> None:
         read_bundle(copy)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format_version": 1}'], ids=repr)
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format_version": 2}'], ids=repr)
 def test_a_manifest_that_is_none(copy: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError, match="cannot be read"):
@@ -184,6 +192,24 @@ def narrow_gaussian(folder: Path) -> dict[str, Any]:
 def incomplete_gaussian(folder: Path) -> dict[str, Any]:
     digest = hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
     save_file({"mean": np.zeros(1024)}, folder / GAUSSIAN, metadata={"network_sha256": digest})
+    return {}
+
+
+def swap_orientation(folder: Path) -> dict[str, Any]:
+    save_file(load_file(folder / ORIENTATION), folder / ORIENTATION, metadata={"network_sha256": "f" * 64})
+    return {}
+
+
+def narrow_orientation(folder: Path) -> dict[str, Any]:
+    digest = hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
+    arrays = {"weights": np.zeros((5, 8)), "bias": np.zeros(5)}
+    save_file(arrays, folder / ORIENTATION, metadata={"network_sha256": digest})
+    return {}
+
+
+def incomplete_orientation(folder: Path) -> dict[str, Any]:
+    digest = hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
+    save_file({"weights": np.zeros((5, 1024))}, folder / ORIENTATION, metadata={"network_sha256": digest})
     return {}
 
 
@@ -218,7 +244,14 @@ FORGED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "golden outputs incomplete": (incomplete_golden, f"{GOLDEN} cannot be used"),
     "path outside the folder": (outside, "outside the bundle"),
     "required file not listed": (unlisted, f"does not list {GOLDEN}"),
-    "format_version 2": (lambda folder: {"format_version": 2}, "format_version 2 is not 1"),
+    "orientation of another network": (swap_orientation, f"{ORIENTATION} was fitted on another network"),
+    "orientation of 8 features": (narrow_orientation, f"{ORIENTATION}: weights for 8 features"),
+    "orientation without its bias": (incomplete_orientation, f"{ORIENTATION} cannot be used"),
+    "orientation of other senses": (
+        lambda folder: {"orientation": {"senses": ["upright"], "least_log_density": 0.0, "n": 1}},
+        "not those that this code knows",
+    ),
+    "format_version 1": (lambda folder: {"format_version": 1}, "format_version 1 is not 2"),
     "field that is not known": (lambda folder: {"surplus": 1}, "cannot be read"),
     "other preprocessing": (lambda folder: {"preprocessing": {**PREPROCESSING, "side": 256}}, "preprocessing differs"),
     "labels in another order": (

@@ -1,6 +1,5 @@
 """DICOM gives the pixels that the standard prescribes, and what is no frontal chest film is refused by its tag."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,54 +8,14 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
 from pydicom.data import get_testdata_file
-from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
-from pydicom.sequence import Sequence
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from app.pipeline import decode
-from app.pipeline.dicom import apply_window
 from app.pipeline.errors import ImageTooLarge, InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
 
-NAME, PATIENT_ID = "Doe^Jane", "MRN12345"
+from .films import PATIENT_ID, film, part10, stored12
+
 MPEG2 = "1.2.840.10008.1.2.4.100"
-
-
-def stored12(signed: bool = False) -> NDArray[np.integer]:
-    """All 4096 values of 12 bits."""
-    values = np.arange(256 * 256).reshape(256, 256) % 4096
-    return (values - 2048).astype(np.int16) if signed else values.astype(np.uint16)
-
-
-def film(stored: NDArray[np.integer] | None = None, **tags: object) -> Dataset:
-    """A 12-bit DX chest film of nobody."""
-    pixels = stored12() if stored is None else stored
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
-    dataset.PatientName, dataset.PatientID = NAME, PATIENT_ID
-    dataset.Modality, dataset.BodyPartExamined, dataset.ViewPosition = "DX", "CHEST", "PA"
-    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated = 8 * pixels.itemsize
-    dataset.BitsStored = 8 if pixels.itemsize == 1 else 12
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    for keyword, value in tags.items():
-        if value is None:
-            delattr(dataset, keyword)
-        else:
-            setattr(dataset, keyword, value)
-    return dataset
-
-
-def part10(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def pixels_of(dataset: Dataset) -> NDArray[np.float32]:
@@ -117,70 +76,6 @@ def test_other_modalities(name: str) -> None:
     data = Path(get_testdata_file(name, download=False)).read_bytes()
     with pytest.raises(UnsuitableImage, match=rf"Modality \(0008,0060\) is '{name[:2]}'"):
         decode(data)
-
-
-# Windows, against pydicom
-
-
-@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
-@pytest.mark.parametrize(("center", "width"), [(2048, 4096), (1000.5, 700), (3000, 2.5)])
-def test_window_equals_pydicoms(function: str, center: float, width: float) -> None:
-    dataset = film(WindowCenter=center, WindowWidth=width, VOILUTFunction=function)
-    with np.errstate(over="ignore"):  # pydicom's own sigmoid
-        oracle = apply_voi_lut(stored12(), dataset) / 4095
-    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
-
-
-def test_window_of_signed_values() -> None:
-    dataset = film(stored12(signed=True), WindowCenter=-100, WindowWidth=900)
-    oracle = (apply_voi_lut(stored12(signed=True), dataset) + 2048) / 4095
-    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
-
-
-def test_window_follows_the_modality_lut() -> None:
-    dataset = film(RescaleSlope=2.5, RescaleIntercept=-1000, RescaleType="US", WindowCenter=3000, WindowWidth=2000)
-    values = apply_modality_lut(stored12(), dataset)
-    oracle = (apply_voi_lut(values, dataset) + 1000) / (4095 * 2.5)
-    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
-
-
-def test_inversion_comes_last() -> None:
-    tags = {"WindowCenter": 1000, "WindowWidth": 700}
-    straight = pixels_of(film(**tags))
-    np.testing.assert_allclose(
-        pixels_of(film(PhotometricInterpretation="MONOCHROME1", **tags)), 1 - straight, atol=1e-6
-    )
-
-
-def test_the_first_of_several_windows() -> None:
-    one = pixels_of(film(WindowCenter=1000, WindowWidth=700))
-    image = decode(part10(film(WindowCenter=[1000, 2000], WindowWidth=[700, 4000])))
-    np.testing.assert_array_equal(image.pixels, one)
-    assert "the first of 2" in " ".join(image.notes)
-
-
-def test_a_voi_lut_takes_precedence_over_a_window() -> None:
-    table = (4095 * (np.arange(4096) / 4095) ** 2).astype(np.uint16)
-    item = Dataset()
-    item.add_new("LUTDescriptor", "US", [4096, 0, 12])
-    item.add_new("LUTData", "OW", table.tobytes())
-    dataset = film(WindowCenter=1000, WindowWidth=700, VOILUTSequence=Sequence([item]))
-    np.testing.assert_allclose(pixels_of(dataset), table[stored12()] / 4095, atol=1e-6)
-
-
-@pytest.mark.parametrize("width", [1.0, 1.5, 4096.0])
-def test_linear_window_is_monotone_and_spans_the_unit_range(width: float) -> None:
-    result = apply_window(np.arange(-5000.0, 9000.0), 2048.0, width, "LINEAR")
-    assert result.min() == 0
-    assert result.max() == 1
-    assert (np.diff(result) >= 0).all()
-
-
-def test_twelve_bits_without_a_window_are_spread_over_their_percentiles() -> None:
-    image = decode(part10(film()))
-    low, high = np.percentile(stored12(), [0.5, 99.5])
-    np.testing.assert_allclose(image.pixels, np.clip((stored12() - low) / (high - low), 0, 1), atol=1e-6)
-    assert any("percentiles" in note for note in image.notes)
 
 
 @pytest.mark.parametrize("keyword", ["BodyPartExamined", "ViewPosition"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.pipeline.errors import NumericalError
+from app.pipeline.errors import NumericalError, UnsuitableImage
 from app.pipeline.verdict import judge
 
 LOGITS = np.linspace(-200, 200, 14).astype(np.float32)
@@ -42,3 +42,14 @@ def test_a_score_that_is_not_finite_is_no_verdict(log_density: float) -> None:
 def test_a_logit_that_is_not_finite_is_no_verdict(log_density: float) -> None:
     with pytest.raises(NumericalError):
         judge(log_density, np.array([0.0, np.nan]), 0.0)
+
+
+@pytest.mark.parametrize("log_density", [-11.0, -9.0], ids=["rejected", "accepted"])
+def test_a_turned_film_is_unsuitable_whatever_the_gate_says(log_density: float) -> None:
+    with pytest.raises(UnsuitableImage, match="looks like a film that is upside down; send it as it is hung"):
+        judge(log_density, LOGITS, -10.0, "upside down")
+
+
+def test_what_is_not_finite_is_not_called_turned() -> None:
+    with pytest.raises(NumericalError):
+        judge(np.nan, LOGITS, -10.0, "upside down")

@@ -1,0 +1,121 @@
+"""How pixels lie in their container (PS3.3 C.7.6.3.1), read and checked before any of them is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from ..errors import MalformedImage, UnsuitableImage
+from .tags import integer, named, shown, text
+
+READ_BITS_STORED: Final = range(8, 17)
+
+
+@dataclass(frozen=True)
+class PixelLayout:
+    """Size and bits of a film of one frame and one sample a pixel.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Pixels.
+    bits_allocated : {8, 16}
+    bits_stored : int
+        8 to 16.
+    high_bit : int
+        The highest of the stored bits; those above and below may hold overlays, and are ignored.
+    signed : bool
+        Two's complement (PixelRepresentation 1).
+    monochrome1 : bool
+        Low values are bright (PS3.3 C.7.6.3.1.2).
+    """
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    monochrome1: bool
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> PixelLayout:
+        """Read the layout.
+
+        Raises
+        ------
+        MalformedImage
+            A tag is absent or contradicts another.
+        UnsuitableImage
+            Colour, several frames, or bits that no radiograph has.
+        """
+        if "PixelData" not in dataset:
+            raise MalformedImage("PixelData (7FE0,0010) is absent; send the instance with its pixels")
+        photometric = text(dataset, "PhotometricInterpretation")
+        samples = integer(dataset, "SamplesPerPixel", 1)
+        if samples != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2"}:
+            raise UnsuitableImage(
+                f"PhotometricInterpretation (0028,0004) is {shown(photometric)} with {samples} samples a pixel; "
+                "a radiograph is MONOCHROME1 or MONOCHROME2 with one. Send the original, not a colour copy"
+            )
+        if integer(dataset, "NumberOfFrames", 1) != 1:
+            raise UnsuitableImage("NumberOfFrames (0028,0008) is not 1; send one film an instance")
+        for keyword in ("Rows", "Columns"):
+            if integer(dataset, keyword, 0) <= 0:
+                raise MalformedImage(f"{named(keyword)} is absent or zero; send the film's own")
+        allocated, stored = integer(dataset, "BitsAllocated"), integer(dataset, "BitsStored")
+        if allocated not in {8, 16} or stored not in READ_BITS_STORED:
+            raise UnsuitableImage(
+                f"BitsAllocated (0028,0100) is {allocated} and BitsStored (0028,0101) is {stored}; "
+                "films of 8 to 16 bits stored in 8 or 16 are read"
+            )
+        high_bit = integer(dataset, "HighBit", stored - 1)
+        if not stored - 1 <= high_bit < allocated:
+            raise MalformedImage(
+                f"HighBit (0028,0102) is {high_bit}, where {stored} bits stored in {allocated} need "
+                f"{stored - 1} to {allocated - 1}; correct it"
+            )
+        representation = integer(dataset, "PixelRepresentation", 0)
+        if representation not in {0, 1}:
+            raise MalformedImage("PixelRepresentation (0028,0103) is neither 0 (unsigned) nor 1 (signed); correct it")
+        return cls(
+            integer(dataset, "Rows"),
+            integer(dataset, "Columns"),
+            allocated,
+            stored,
+            high_bit,
+            representation == 1,
+            photometric == "MONOCHROME1",
+        )
+
+    @property
+    def lowest(self) -> int:
+        """The lowest value that can be stored."""
+        return -(1 << (self.bits_stored - 1)) if self.signed else 0
+
+    def values_of(self, words: NDArray[np.unsignedinteger], precision: int) -> NDArray[np.integer]:
+        """Words as they lie in the container -> stored values.
+
+        Parameters
+        ----------
+        words : ndarray, shape (rows, columns), uint8 or uint16
+        precision : int
+            Bits that a word can hold: `bits_allocated` for native pixels, else the code stream's own. A code stream of
+            fewer bits than `high_bit` asks for holds the stored bits alone, without those around them.
+
+        Returns
+        -------
+        ndarray, shape (rows, columns), int32 if signed, else the type of `words`
+        """
+        bits, below = self.bits_stored, self.high_bit + 1 - self.bits_stored
+        if precision <= self.high_bit:
+            bits, below = min(precision, bits), 0
+        values = (words >> below) & ((1 << bits) - 1)
+        if not self.signed:
+            return values
+        sign = 1 << (bits - 1)
+        return (values.astype(np.int32) ^ sign) - sign

@@ -1,0 +1,170 @@
+"""A Part 10 file (PS3.10 section 7) -> its transfer syntax and the few tags that are read, in bounded time and memory."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import ENCODED_VR, read_dataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    UID_dictionary,
+)
+
+from ..errors import ImageTooLarge, MalformedImage, UnsupportedMedia
+from .codecs import CODECS
+from .tags import READ_KEYWORDS, named
+
+#: Each read is a few microseconds of Python, and an empty item of a sequence becomes an object of a kilobyte: without a
+#: bound, 64 MiB of empty items would take minutes and 16 GiB. A film of a hospital takes some hundred to some thousand.
+MAX_READS: Final = 50_000
+#: Bytes of a tag's value that are looked into: pydicom makes an object of each number and of each item on access.
+MAX_VALUE_BYTES: Final = 64 * 1024
+MAX_LUT_BYTES: Final = 2 * 65_536
+#: A LUT sequence may hold a few LUTs.
+MAX_LUT_SEQUENCE_BYTES: Final = 1024 * 1024
+MAX_LUT_ITEMS: Final = 64
+#: What a data set may hold beside its pixels (overlays, icons, private tags), where it is inflated.
+MAX_INFLATED_HEADER_BYTES: Final = 16 * 1024 * 1024
+MAX_BYTES_PER_PIXEL: Final = 2
+
+NATIVE: Final = frozenset(
+    {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
+)
+_SPECIFIC_TAGS: Final[list[BaseTag | int]] = [Tag(keyword) for keyword in READ_KEYWORDS]
+
+
+@dataclass(frozen=True)
+class Part10:
+    """A data set as it was sent, of which only `READ_KEYWORDS` are kept."""
+
+    dataset: Dataset
+    syntax: UID
+
+    @property
+    def little_endian(self) -> bool:
+        """How words are stored, in native pixel data and in LUTs."""
+        return self.syntax != ExplicitVRBigEndian
+
+
+def read_part10(data: bytes, max_pixels: int) -> Part10:
+    """Read the header; nothing is decompressed but a deflated data set, and that under a bound.
+
+    Raises
+    ------
+    MalformedImage
+        No meta header, or a header without end.
+    UnsupportedMedia
+        A transfer syntax that is not read here.
+    ImageTooLarge
+        A deflated data set that would be larger than `max_pixels` and a header could need.
+    """
+    stream = _MeteredStream(data)
+    stream.seek(132)
+    meta = read_dataset(
+        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 0x0002
+    )
+    syntax = _supported_syntax(meta)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        stream = _MeteredStream(_inflate(data[stream.tell() :], max_pixels))
+    _require_declared_encoding(stream, syntax)
+    dataset = read_dataset(
+        stream,
+        is_implicit_VR=syntax == ImplicitVRLittleEndian,
+        is_little_endian=syntax != ExplicitVRBigEndian,
+        specific_tags=_SPECIFIC_TAGS,
+    )
+    _require_bounded_values(dataset)
+    return Part10(dataset, syntax)
+
+
+class _MeteredStream(io.BytesIO):
+    """Bytes that may be read in so many steps only; see ``MAX_READS``."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise MalformedImage(
+                "the DICOM header has more elements or items than any film; remove the private sequences, or send the film anew"
+            )
+        return super().read(size)
+
+
+def _supported_syntax(meta: Dataset) -> UID:
+    element = meta.get_item("TransferSyntaxUID")
+    if element is None or not element.value or len(element.value) > 64:
+        raise MalformedImage(f"{named('TransferSyntaxUID')} is absent; send a Part 10 file with its meta header")
+    syntax = UID(str(meta.TransferSyntaxUID))
+    if syntax not in NATIVE and syntax not in CODECS:
+        name = syntax.name if syntax in UID_dictionary else "that is not in the standard"
+        raise UnsupportedMedia(f"transfer syntax {name} is not supported; send it as Explicit VR Little Endian")
+    return syntax
+
+
+def _inflate(data: bytes, max_pixels: int) -> bytes:
+    """Inflate a data set (PS3.5 section A.5); 64 MiB can hold 64 GiB, so it stops where no film within limits would be."""
+    bound = MAX_BYTES_PER_PIXEL * max_pixels + MAX_INFLATED_HEADER_BYTES
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(data, bound)
+        inflated += inflater.decompress(inflater.unconsumed_tail, 1) if not inflater.eof else b""
+    except zlib.error:
+        raise MalformedImage("the deflated data set is damaged; send the whole instance again") from None
+    if len(inflated) > bound:
+        raise ImageTooLarge(
+            f"the deflated data set is over {bound:,} bytes when inflated; reduce it, or raise the pixel limit"
+        )
+    if not inflater.eof:
+        raise MalformedImage("the deflated data set is cut short; send the whole instance again")
+    return inflated
+
+
+def _require_declared_encoding(stream: io.BytesIO, syntax: UID) -> None:
+    """Refuse implicit VR that is declared explicit, and the reverse; pydicom would read it as it thinks best, and warn."""
+    first = stream.read(8)
+    stream.seek(-len(first), io.SEEK_CUR)
+    if (first[4:6] in ENCODED_VR) == (syntax == ImplicitVRLittleEndian):
+        raise MalformedImage(
+            f"the data set is not encoded as {named('TransferSyntaxUID')} says, or is damaged at its start; send it as declared"
+        )
+
+
+def _require_bounded_values(dataset: Dataset) -> None:
+    """Check lengths before pydicom makes objects of values.
+
+    Raises
+    ------
+    MalformedImage
+    """
+    for element in dataset.values():
+        if element.tag == 0x7FE00010:
+            continue
+        if not isinstance(element, RawDataElement):  # a sequence of undefined length, parsed within MAX_READS
+            inner = [one for item in element.value for one in item.values() if isinstance(one, RawDataElement)]
+            if any(len(one.value or b"") > MAX_LUT_BYTES for one in inner):
+                raise _too_long(element.keyword)
+            continue
+        keyword = keyword_for_tag(element.tag)
+        value = element.value or b""
+        if element.length != 0xFFFFFFFF and len(value) < element.length:
+            raise MalformedImage(f"the file ends within {named(keyword)}; send the whole instance again")
+        limit = MAX_LUT_SEQUENCE_BYTES if keyword.endswith("LUTSequence") else MAX_VALUE_BYTES
+        items = max(value.count(b"\xfe\xff\x00\xe0"), value.count(b"\xff\xfe\xe0\x00"))
+        if len(value) > limit or items > MAX_LUT_ITEMS:
+            raise _too_long(keyword)
+
+
+def _too_long(keyword: str) -> MalformedImage:
+    return MalformedImage(f"{named(keyword)} is longer than any film needs; correct it, or leave it out")

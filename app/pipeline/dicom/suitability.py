@@ -1,0 +1,126 @@
+"""Is it a frontal chest radiograph of a person? What the tags say, before any pixel is looked at."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from ..errors import UnsuitableImage
+from .tags import listed, named, shown, text
+
+#: Projection radiographs, always scored.
+ALWAYS_ACCEPTED_MODALITIES: Final = frozenset({"CR", "DX"})
+#: Fluoroscopy systems and film digitisers write chest films under these; a site says so if its do.
+OPTIONAL_MODALITIES: Final = frozenset({"RF", "SC"})
+#: CHEST is the standard's term (PS3.16 annex L); the others are what senders write for it.
+ACCEPTED_BODY_PARTS: Final = frozenset({"CHEST", "THORAX", "LUNG", "LUNGS"})
+FRONTAL_VIEWS: Final = frozenset({"PA", "AP"})
+
+#: Codes by (designator, value); SNOMED's older identifiers (SRT, SNM3) are still sent. PS3.16 CID 4010, frontal ones.
+FRONTAL_VIEW_CODES: Final = frozenset(
+    {"399348003", "272479007", "399033003", "R-10206", "R-40888", "R-10214", "R-10202"}
+)
+#: PS3.16 CID 4009: chest (two codes of SNOMED's), lungs, chest with neighbours.
+CHEST_REGION_CODES: Final = frozenset(
+    {"816094009", "51185008", "39607008", "416550000", "417437006", "T-D3000", "T-28000", "R-FAB55", "R-FAB52"}
+)
+_SNOMED: Final = frozenset({"SCT", "SRT", "SNM3", "99SDM"})
+_PEOPLE: Final = frozenset({"HOMO SAPIENS", "HUMAN", "337915000", "L-85003"})
+
+#: Absent ones are accepted, marked in the notes, and counted.
+EXPECTED_TAGS: Final = ("BodyPartExamined", "ViewPosition")
+
+
+def require_chest_film(
+    dataset: Dataset, accepted_modalities: frozenset[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Refuse what its tags say is no frontal chest radiograph of a person.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    accepted_modalities : frozenset of str
+        Values of Modality (0008,0060).
+
+    Returns
+    -------
+    notes : tuple of str
+    missing : tuple of str
+        Those of ``EXPECTED_TAGS`` that are absent or empty.
+
+    Raises
+    ------
+    UnsuitableImage
+        The message names the tag.
+    """
+    modality = text(dataset, "Modality")
+    if modality not in accepted_modalities:
+        raise UnsuitableImage(
+            f"{named('Modality')} is {shown(modality)}; only {listed(accepted_modalities)} films are scored"
+        )
+    if text(dataset, "PresentationIntentType") == "FOR PROCESSING":  # PS3.3 C.8.11.1: no presentation is defined for it
+        raise UnsuitableImage(f"{named('PresentationIntentType')} is FOR PROCESSING; send the FOR PRESENTATION film")
+    body_part = text(dataset, "BodyPartExamined")
+    if body_part and body_part not in ACCEPTED_BODY_PARTS:
+        raise UnsuitableImage(
+            f"{named('BodyPartExamined')} is {shown(body_part)}; expected {listed(ACCEPTED_BODY_PARTS)}"
+        )
+    view = text(dataset, "ViewPosition")
+    if view and view not in FRONTAL_VIEWS:
+        raise UnsuitableImage(
+            f"{named('ViewPosition')} is {shown(view)}; only frontal views ({listed(FRONTAL_VIEWS)}) are scored"
+        )
+    _require_codes(
+        dataset, "AnatomicRegionSequence", CHEST_REGION_CODES, "is of another region than the chest; send chest films"
+    )
+    _require_codes(
+        dataset, "ViewCodeSequence", FRONTAL_VIEW_CODES, "is of a view that is not frontal; send PA or AP films"
+    )
+    _require_upright_frontal(dataset)
+    _require_person(dataset)
+    missing = tuple(keyword for keyword in EXPECTED_TAGS if not text(dataset, keyword))
+    return tuple(f"{keyword} missing" for keyword in missing), missing
+
+
+def _codes(dataset: Dataset, keyword: str) -> list[str]:
+    """Code values of SNOMED in a code sequence (PS3.3 section 8); a site's own codes say nothing here."""
+    return [
+        text(item, "CodeValue")
+        for item in dataset.get(keyword) or ()
+        if text(item, "CodingSchemeDesignator") in _SNOMED
+    ]
+
+
+def _require_codes(dataset: Dataset, keyword: str, accepted: frozenset[str], otherwise: str) -> None:
+    codes = _codes(dataset, keyword)
+    if codes and not accepted.intersection(codes):
+        raise UnsuitableImage(f"{named(keyword)} {otherwise}")
+
+
+def _require_upright_frontal(dataset: Dataset) -> None:
+    """PatientOrientation (PS3.3 C.7.6.1.1.1): the directions in which rows and columns run, the principal letter first."""
+    value = dataset.get("PatientOrientation") or ()
+    directions = [str(part).strip().upper()[:1] for part in ([value] if isinstance(value, str) else value)]
+    rows, columns = [*directions, "", ""][:2]
+    tag = named("PatientOrientation")
+    if {rows, columns} & {"A", "P"}:
+        raise UnsuitableImage(
+            f"{tag} says that rows or columns run between front and back: a lateral view, and only frontal ones are scored"
+        )
+    if rows in {"F", "H"} or columns in {"H", "L", "R"}:
+        raise UnsuitableImage(
+            f"{tag} says that the film lies on its side or upside down; turn it so that the head is on top"
+        )
+
+
+def _require_person(dataset: Dataset) -> None:
+    species = [text(dataset, "PatientSpeciesDescription"), *_species_codes(dataset)]
+    if any(one and one not in _PEOPLE for one in species):
+        raise UnsuitableImage("PatientSpecies (0010,2201 or 0010,2202) is set: this is a film of an animal")
+    if text(dataset, "AnatomicalOrientationType") == "QUADRUPED":  # PS3.3 C.7.6.1.1.1
+        raise UnsuitableImage(f"{named('AnatomicalOrientationType')} is QUADRUPED: this is a film of an animal")
+
+
+def _species_codes(dataset: Dataset) -> list[str]:
+    return [text(item, "CodeValue") for item in dataset.get("PatientSpeciesCodeSequence") or ()]

@@ -1,0 +1,75 @@
+"""DICOM films of nobody, for tests."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+NAME, PATIENT_ID = "Doe^Jane", "MRN12345"
+
+
+def stored12(signed: bool = False) -> NDArray[np.integer]:
+    """All 4096 values of 12 bits."""
+    values = np.arange(256 * 256).reshape(256, 256) % 4096
+    return (values - 2048).astype(np.int16) if signed else values.astype(np.uint16)
+
+
+def computed12() -> NDArray[np.uint16]:
+    """A bright dome with a little texture, in whole numbers only, so that it is the same everywhere."""
+    rows, columns = np.mgrid[:256, :224].astype(np.int64)
+    dome = rows * (511 - rows) * columns * (447 - columns) // 800_000
+    return ((dome + (rows * columns * 7919) % 13) % 4096).astype(np.uint16)
+
+
+def smooth(bits: int, signed: bool = False, side: int = 256) -> NDArray[np.integer]:
+    """Waves with noise over all of `bits`: what codecs are made for."""
+    rows, columns = np.mgrid[:side, :side]
+    waves = (np.sin(columns / 40) * np.cos(rows / 30) + 1) / 2 * (2**bits - 1)
+    noise = np.random.default_rng(bits).normal(0, 2**bits / 200, waves.shape)
+    values = np.clip(waves + noise, 0, 2**bits - 1).astype(np.int64) - (2 ** (bits - 1) if signed else 0)
+    return values.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+
+
+def film(stored: NDArray[np.integer] | None = None, **tags: object) -> Dataset:
+    """A DX chest film, of 12 bits where `stored` has words; None for a tag leaves it out."""
+    pixels = stored12() if stored is None else stored
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
+    dataset.PatientName, dataset.PatientID = NAME, PATIENT_ID
+    dataset.Modality, dataset.BodyPartExamined, dataset.ViewPosition = "DX", "CHEST", "PA"
+    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated = 8 * pixels.itemsize
+    dataset.BitsStored = 8 if pixels.itemsize == 1 else 12
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+    for keyword, value in tags.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+def compressed(frame: bytes, syntax: str, like: Dataset) -> Dataset:
+    """The film with one encapsulated frame in place of its pixels."""
+    like.file_meta.TransferSyntaxUID = syntax
+    like.PixelData = encapsulate([frame])
+    like["PixelData"].VR = "OB"
+    like["PixelData"].is_undefined_length = True
+    return like
+
+
+def part10(dataset: Dataset) -> bytes:
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
