@@ -16,13 +16,34 @@ from pydicom import config, dcmread
 from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+    XRayRadiofluoroscopicImageStorage,
+)
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS, validate_value
 
 from app.pipeline.errors import InputError
 
 #: PS3.3: type 1 in the report (A.35.3, C.17.2), which says of which image in which study it speaks.
 REFERENCES: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+#: The storage classes of a single radiograph (PS3.4 B.5), which alone a report here refers to.
+RADIOGRAPH_CLASSES: Final = frozenset(
+    {
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        DigitalXRayImageStorageForProcessing,
+        XRayRadiofluoroscopicImageStorage,
+        SecondaryCaptureImageStorage,
+        MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    }
+)
 #: Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1); type 2, so an empty value is valid.
 REQUIRED_EVEN_IF_EMPTY: Final = (
     "PatientName",
@@ -117,10 +138,10 @@ def _uid(header: Dataset, keyword: str) -> UID:
             "instance with it, or ask for application/json"
         )
     uid = UID(value)
-    if keyword == "SOPClassUID" and not (uid.type == "SOP Class" and "Image Storage" in uid.name):
+    if keyword == "SOPClassUID" and uid not in RADIOGRAPH_CLASSES:
         raise UnreportableSource(
-            f"{_named(keyword)} is not an image storage class of the standard, and a report can refer to no other; "
-            "correct the tag, or ask for application/json"
+            f"{_named(keyword)} is not a storage class of radiographs (CR, DX, RF or Secondary Capture), to which alone a "
+            "report can refer; correct the tag, or ask for application/json"
         )
     return uid
 
@@ -150,11 +171,13 @@ def _is_legal(keyword: str, vr: str, text: str) -> bool:
     if keyword == "PatientSex":
         return text in _SEXES
     if keyword == "TimezoneOffsetFromUTC":
-        return _OFFSET.fullmatch(text) is not None
+        return _OFFSET.fullmatch(text) is not None and -1200 <= int(text) <= 1400 and text != "-0000"
     if vr == "DA":
         return _is_date(text)
     if vr == "TM":
         return _TIME.fullmatch(text) is not None
+    if vr == "PN" and any(group.count("^") > 4 for group in text.split("=")):
+        return False  # PS3.5 section 6.2.1: five components
     try:
         validate_value(vr, text, config.RAISE)
     except ValueError:
@@ -171,15 +194,13 @@ def _is_date(text: str) -> bool:
 
 def _encodings(header: Dataset) -> list[str] | None:
     """Python's names of the film's character sets; None where none is declared, or one that is not in the standard."""
-    item = header.get_item("SpecificCharacterSet") if "SpecificCharacterSet" in header else None
-    if item is None or not isinstance(item.value, bytes | str | list):
+    value = header.get("SpecificCharacterSet")
+    terms = [value] if isinstance(value, str) else [str(term) for term in value or []]
+    if not any(terms) or any(term not in python_encoding for term in terms):
         return None
-    value = item.value.decode("ascii", "replace") if isinstance(item.value, bytes) else item.value
-    terms = value.split("\\") if isinstance(value, str) else [str(term) for term in value]
-    terms = [term.strip(" \0") for term in terms]
-    if terms == [""] or any(term not in python_encoding for term in terms):
-        return None
-    return convert_encodings(terms)
+    # pydicom reads the default repertoire as Latin-1, but it is ASCII (PS3.5 section 6.1.2.1).
+    first = ["ascii"] if terms[0] in {"", "ISO_IR 6", "ISO 2022 IR 6"} else []
+    return first + convert_encodings(terms)[len(first) :]
 
 
 def _decoded(raw: bytes, encodings: list[str] | None, vr: str) -> str | None:

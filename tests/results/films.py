@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.tag import Tag
 from pydicom.uid import generate_uid
 
 from tests.http.served import dicom
@@ -30,6 +35,25 @@ def film(seed: int = 0, **tags: Any) -> bytes:
         "ReferringPhysicianName": "Roe^Richard",
     }
     return dicom(seed, **{**standard, **tags})
+
+
+def film_with_bytes(charset: bytes | None = None, **raw: bytes) -> bytes:
+    """A film in which the values of some tags are these bytes, legal or not; ``charset`` None declares none."""
+    made = film(SpecificCharacterSet="ISO_IR 100", TimezoneOffsetFromUTC="+0000", StudyDescription="Chest")
+    header = dcmread(io.BytesIO(made), stop_before_pixels=True)
+    for keyword, value in (("SpecificCharacterSet", charset or b""), *raw.items()):
+        # pydicom would encode or repair what is written through it, so the element is replaced in the written file.
+        legal = _element(keyword, str(header[keyword].value).encode())
+        assert legal in made
+        made = made.replace(legal, _element(keyword, value))
+    return made
+
+
+def _element(keyword: str, value: bytes) -> bytes:
+    """An element in Explicit VR Little Endian (PS3.5 section 7.1.2)."""
+    tag, vr = Tag(keyword), dictionary_VR(keyword)
+    padded = value + (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
+    return struct.pack("<HH2sH", tag.group, tag.element, vr.encode(), len(padded)) + padded
 
 
 def run_tool(name: str, *arguments: str | Path) -> str:
