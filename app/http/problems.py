@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
 from app.records import RecordUnavailable
+from app.results import UnreportableSource
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
@@ -62,6 +63,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "unsuitable image",
         "The image can be read, but is not a frontal chest radiograph of usable size.",
         "Send frontal chest films (CR or DX, PA or AP) only. The detail names the tag or the size.",
+    ),
+    "unreportable-source": Problem(
+        400,
+        "unreportable source",
+        "A DICOM result was asked for, and the film's header lacks or spoils what a report in its study must hold.",
+        "Correct the tag that the detail names, or ask for application/json, which needs none of it.",
     ),
     "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
     "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),
@@ -114,6 +121,7 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     UnsuitableImage: "unsuitable-image",
     UnsupportedMedia: "unsupported-media-type",
     ImageTooLarge: "image-too-large",
+    UnreportableSource: "unreportable-source",
     NumericalError: "malformed-image",
     Overloaded: "overloaded",
     NotReady: "not-ready",
