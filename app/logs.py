@@ -35,6 +35,7 @@ def configure_logging() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # httpx logs each address, and Orthanc's addresses hold hashes of patients' identifiers.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # pydicom's warnings may quote values of tags.
-    logging.getLogger("pydicom").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+    # The messages of these may quote values of tags.
+    for library in ("pydicom", "highdicom"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")

@@ -76,7 +76,7 @@ class Orthanc:
         status = self._json(response).get("Status")
         if status not in {"Success", "AlreadyStored"}:
             raise Fault("Orthanc took the report, but did not store it; see its log, and its filters of instances")
-        return status == "Success"
+        return bool(status == "Success")
 
     async def _page(self, parameters: dict[str, int]) -> Page:
         body = self._json(await self._ask("GET", "/changes", (200,), params=parameters))

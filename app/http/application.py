@@ -6,6 +6,7 @@ import html
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,18 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
-from app.engine import Engine, NotReady
+from app.engine import Engine, NotReady, Screened
 from app.metrics import Metrics
 from app.pipeline import LABELS, Screener
+from app.pipeline.decode import sniff
 from app.pipeline.errors import InputError
+from app.pipeline.manifest import Manifest
+from app.results import make_report, pixels_digest, read_source, to_part10
 from app.settings import Settings
 
 from .body import MULTIPART, RAW_TYPES, read_film
 from .middleware import Observe
+from .negotiation import DICOM, takes_json, wants_dicom
 from .problems import MEDIA_TYPE, PROBLEMS, SLUG_OF, HttpError, problem_response
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
 
@@ -80,18 +85,38 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
     @application.post(
         "/v1/score",
         response_model=Accepted,
-        responses={status: {**_PROBLEM, "description": meaning} for status, meaning in _described_statuses().items()},
+        responses=_score_responses(),
         openapi_extra={
             "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}}
         },
     )
     async def score(request: Request) -> Response:
-        """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial"."""
-        screened = await engine.screen(lambda: read_film(request, settings.max_body_bytes))
+        """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial".
+
+        A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts.
+        """
+        accept = ",".join(request.headers.getlist("accept"))
+        film = b""
+
+        async def read() -> bytes:
+            nonlocal film
+            film = await read_film(request, settings.max_body_bytes)
+            if sniff(film) != "dicom" and wants_dicom(accept) and not takes_json(accept):
+                raise HttpError(
+                    "not-acceptable",
+                    "Accept asks for application/dicom, and a report can be made of a DICOM film only; send the film as "
+                    "DICOM, or accept application/json",
+                )
+            return film
+
+        screened = await engine.screen(read)
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.log_density_margin.observe(verdict.log_density - manifest.gate.threshold)
         decision = "accepted" if verdict.accepted else "rejected"
         metrics.decisions.labels(decision, manifest.model_version, kind).inc()
+        if kind == "dicom" and wants_dicom(accept):
+            report = await run_in_threadpool(_report, film, screened, manifest)
+            return Response(report, status_code=200 if verdict.accepted else 422, media_type=DICOM)
         if verdict.probabilities is None:
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
         body = Accepted(
@@ -194,6 +219,26 @@ def _handle_errors(application: FastAPI, metrics: Metrics) -> None:
     application.add_exception_handler(HTTPException, of_starlette)
     application.add_exception_handler(RequestValidationError, of_validation)
     application.add_exception_handler(Exception, unexpected)
+
+
+def _report(film: bytes, screened: Screened, manifest: Manifest) -> bytes:
+    """The verdict on a DICOM film as a structured report, in bytes."""
+    report = make_report(
+        read_source(film),
+        screened.verdict,
+        pixels_digest=pixels_digest(screened.image.pixels),
+        manifest=manifest,
+        made=datetime.now(UTC),
+    )
+    return to_part10(report)
+
+
+def _score_responses() -> dict[int | str, dict[str, Any]]:
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {**_PROBLEM, "description": meaning} for status, meaning in _described_statuses().items()
+    }
+    problems[422] = {**problems[422], "content": {**_PROBLEM["content"], DICOM: _BINARY}}
+    return {200: {"content": {DICOM: _BINARY}}, **problems}
 
 
 def _described_statuses() -> dict[int | str, str]:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
+from app.results import UnreportableSource
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
@@ -55,8 +56,20 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "The image can be read, but is not a frontal chest radiograph of usable size.",
         "Send frontal chest films (CR or DX, PA or AP) only. The detail names the tag or the size.",
     ),
+    "unreportable-source": Problem(
+        400,
+        "unreportable source",
+        "A DICOM result was asked for, and the film's header lacks or spoils what a report in its study must hold.",
+        "Correct the tag that the detail names, or ask for application/json, which needs none of it.",
+    ),
     "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
     "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),
+    "not-acceptable": Problem(
+        406,
+        "not acceptable",
+        "The result was asked for as DICOM, which is made from a DICOM film only.",
+        "Send the film as DICOM, or ask for application/json.",
+    ),
     "body-too-large": Problem(413, "body too large", "The body is over the byte limit.", "Send a smaller file."),
     "image-too-large": Problem(
         413, "image too large", "The image's header claims more pixels than the limit.", "Reduce the image."
@@ -92,6 +105,7 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     UnsuitableImage: "unsuitable-image",
     UnsupportedMedia: "unsupported-media-type",
     ImageTooLarge: "image-too-large",
+    UnreportableSource: "unreportable-source",
     NumericalError: "malformed-image",
     Overloaded: "overloaded",
     NotReady: "not-ready",

@@ -1,0 +1,52 @@
+"""What the report says, as codes: SNOMED CT and DICOM's own where the concept is exactly theirs, else our own scheme.
+
+SNOMED CT's are those of the concepts that chest findings are coded with in practice; a finding whose label in
+ChestX-ray14 is wider or narrower than any code that we are sure of (a "hernia" that was mined from reports may be
+hiatal, diaphragmatic or neither) gets a code of the private scheme 99CXRGATE rather than a near miss.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.sr.coding import Code
+
+SCHEME: Final = "99CXRGATE"  # PS3.16 section 8.2: private schemes begin with 99
+
+
+def coding_scheme() -> CodingSchemeIdentificationItem:
+    """What the private scheme is, for SOP Common (PS3.3 C.12.1.1.6)."""
+    return CodingSchemeIdentificationItem(SCHEME, name="cxr-gate", responsible_organization="cxr-gate")
+
+
+#: By the network's labels; tests hold the two together.
+FINDINGS: Final[dict[str, Code]] = {
+    "Atelectasis": Code("46621007", "SCT", "Atelectasis"),
+    "Cardiomegaly": Code("8186001", "SCT", "Cardiomegaly"),
+    "Effusion": Code("60046008", "SCT", "Pleural effusion"),
+    "Infiltration": Code("112121", "DCM", "Infiltrate"),
+    "Mass": Code("4147007", "SCT", "Mass"),
+    "Nodule": Code("27925004", "SCT", "Nodule"),
+    "Pneumonia": Code("233604007", "SCT", "Pneumonia"),
+    "Pneumothorax": Code("36118008", "SCT", "Pneumothorax"),
+    "Consolidation": Code("95436008", "SCT", "Lung consolidation"),
+    "Edema": Code("19242006", "SCT", "Pulmonary edema"),
+    "Emphysema": Code("87433001", "SCT", "Pulmonary emphysema"),
+    "Fibrosis": Code("51615001", "SCT", "Pulmonary fibrosis"),
+    "Pleural_Thickening": Code("PleuralThickening", SCHEME, "Pleural thickening"),
+    "Hernia": Code("Hernia", SCHEME, "Hernia"),
+}
+
+CHEST_RADIOGRAPHY: Final = Code("399208008", "SCT", "Plain chest X-ray")
+RATIO: Final = Code("{ratio}", "UCUM", "ratio")
+YES: Final = Code("373066001", "SCT", "Yes")  # PS3.16 CID 230
+NO: Final = Code("373067005", "SCT", "No")
+COMMENT: Final = Code("121106", "DCM", "Comment")
+
+PROBABILITY: Final = Code("Probability", SCHEME, "Probability of the finding")
+OPERATING_POINT: Final = Code("OperatingPoint", SCHEME, "Operating point")
+AT_OPERATING_POINT: Final = Code("AtOperatingPoint", SCHEME, "At or over the operating point")
+VERDICT: Final = Code("Verdict", SCHEME, "Verdict of the gate")
+ACCEPTED: Final = Code("Accepted", SCHEME, "Accepted")
+REJECTED: Final = Code("Rejected", SCHEME, "Rejected as adversarial")

@@ -1,0 +1,192 @@
+"""(Source, Verdict) -> a Comprehensive SR by template TID 1500 (PS3.16), in the film's study."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    ComprehensiveSR,
+    DeviceObserverIdentifyingAttributes,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import UID
+from pydicom.valuerep import DA, TM
+
+from app import __version__
+from app.pipeline import LABELS, Verdict
+from app.pipeline.manifest import Manifest
+
+from .codes import (
+    ACCEPTED,
+    AT_OPERATING_POINT,
+    CHEST_RADIOGRAPHY,
+    COMMENT,
+    FINDINGS,
+    NO,
+    OPERATING_POINT,
+    PROBABILITY,
+    RATIO,
+    REJECTED,
+    VERDICT,
+    YES,
+    coding_scheme,
+)
+from .identity import derived_uid
+from .source import REFERENCES, REQUIRED_EVEN_IF_EMPTY, Source
+
+NAME: Final = "cxr-gate"
+#: Raised whenever the report's content changes, so that one UID never stands for two contents.
+LAYOUT: Final = "report/1"
+#: Decimals of a probability. A batch's other films move its seventh, and a repeated report is to say the same.
+DECIMALS: Final = 4
+SERIES_NUMBER: Final = 9900  # far from those that modalities give
+
+NOTICE: Final = (
+    "Not a medical device. For research and engineering; no diagnosis may rest on it. Made by software alone and "
+    "verified by no person."
+)
+ACCEPTED_TEXT: Final = (
+    "The image's features look like those of clean chest films. This is no proof that the image was not altered. "
+    "Each probability stands for itself; they are not exclusive."
+)
+REJECTED_TEXT: Final = (
+    "No result was made: the image's features are unlike those of clean chest films, so no probabilities are given. "
+    "The image may have been tampered with; a rare or damaged film, and some clean ones, are rejected too. "
+    "Let a person look at the film."
+)
+
+
+def make_report(
+    source: Source, verdict: Verdict, *, pixels_digest: str, manifest: Manifest, made: datetime
+) -> ComprehensiveSR:
+    """Report a verdict on a film.
+
+    Parameters
+    ----------
+    source : Source
+    verdict : Verdict
+        Its log density is not reported: an exact score is an oracle for an attacker.
+    pixels_digest : str
+        Of the decoded film (``pixels_digest``).
+    manifest : Manifest
+        Of the bundle that judged: version and operating points.
+    made : datetime, aware
+        When the content was made. It and what follows from it are all that differs between two reports of one result.
+    """
+    about = (source.sop_instance_uid, pixels_digest, manifest.model_version, LAYOUT)
+    image = SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)
+    algorithm = AlgorithmIdentification(
+        name=NAME, version=manifest.model_version, parameters=[f"service version {__version__}"], manufacturer=NAME
+    )
+
+    def group(
+        name: str, evaluation: QualitativeEvaluation, finding: Code | None = None, *measurements: Measurement
+    ) -> MeasurementsAndQualitativeEvaluations:
+        return MeasurementsAndQualitativeEvaluations(
+            TrackingIdentifier(derived_uid(*about, name), name),
+            algorithm_id=algorithm,
+            finding_type=finding,
+            measurements=measurements,
+            qualitative_evaluations=[evaluation],
+            source_images=[image],
+        )
+
+    gate = group("gate", QualitativeEvaluation(VERDICT, ACCEPTED if verdict.accepted else REJECTED))
+    explained = ACCEPTED_TEXT if verdict.accepted else REJECTED_TEXT
+    gate[0].ContentSequence.append(TextContentItem(COMMENT, explained, RelationshipTypeValues.CONTAINS))
+    findings = [
+        group(
+            name,
+            QualitativeEvaluation(AT_OPERATING_POINT, YES if probability >= operating_point else NO),
+            FINDINGS[name],
+            Measurement(PROBABILITY, round(probability, DECIMALS), RATIO),
+            Measurement(OPERATING_POINT, round(operating_point, DECIMALS), RATIO),
+        )
+        for name, probability, operating_point in _findings(verdict, manifest)
+    ]
+    content = MeasurementReport(_observed_by(manifest), CHEST_RADIOGRAPHY, [gate, *findings])
+    # TID 1500 may be extended (PS3.16 annex A), and a reader must not miss this.
+    content[0].ContentSequence.append(TextContentItem(COMMENT, NOTICE, RelationshipTypeValues.CONTAINS))
+
+    report = ComprehensiveSR(
+        evidence=[_reference(source)],
+        content=content[0],
+        series_instance_uid=derived_uid(*about, "series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=derived_uid(*about, "instance"),
+        instance_number=1,
+        manufacturer=NAME,
+        manufacturer_model_name=NAME,
+        software_versions=(__version__, manifest.model_version),
+        series_description="cxr-gate, not a medical device",
+        is_complete=True,
+        specific_character_set="ISO_IR 192",
+        coding_schemes=[coding_scheme()],
+    )
+    # highdicom takes the film's makers from the film, of which it was given none, and adds the time of day.
+    del report.ContributingEquipmentSequence
+    report.update(source.identity)
+    local = made.astimezone(source.offset)  # None: the zone of this machine, as the film's own times are local
+    report.ContentDate = report.InstanceCreationDate = DA(local.date())
+    report.ContentTime = report.InstanceCreationTime = TM(local.time().replace(microsecond=0))
+    return report
+
+
+def to_part10(report: Dataset) -> bytes:
+    """A report as a DICOM file (PS3.10), Explicit VR Little Endian."""
+    buffer = io.BytesIO()
+    report.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _findings(verdict: Verdict, manifest: Manifest) -> Iterator[tuple[str, float, float]]:
+    """Each finding's name, probability and operating point; none where the film was rejected."""
+    if verdict.probabilities is not None:
+        points = {finding.name: finding.operating_point for finding in manifest.findings}
+        for name, probability in zip(LABELS, verdict.probabilities, strict=True):
+            yield name, float(probability), points[name]
+
+
+def _observed_by(manifest: Manifest) -> ObservationContext:
+    device = DeviceObserverIdentifyingAttributes(
+        uid=derived_uid(NAME, __version__, manifest.model_version),
+        name=NAME,
+        manufacturer_name=NAME,
+        model_name=manifest.model_version,
+    )
+    return ObservationContext(ObserverContext(codes.DCM.Device, device))
+
+
+def _reference(source: Source) -> Dataset:
+    """The film for highdicom, which takes references from it.
+
+    Patient and study are put into the report afterwards, since highdicom writes values that it doubts into warnings.
+    """
+    reference = Dataset()
+    values: tuple[UID, ...] = (
+        source.sop_class_uid,
+        source.sop_instance_uid,
+        source.series_instance_uid,
+        source.study_instance_uid,
+    )
+    for keyword, value in zip(REFERENCES, values, strict=True):
+        setattr(reference, keyword, value)
+    for keyword in REQUIRED_EVEN_IF_EMPTY:
+        setattr(reference, keyword, "")
+    return reference
