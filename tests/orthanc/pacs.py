@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -9,20 +10,23 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
-from tests.http.served import ROOT, clean_environment, command
+from app.results.codes import ACCEPTED, REJECTED
+from tests.http.served import ANSWER_SECONDS, ROOT, clean_environment, command
+from tests.http.served import START_SECONDS as SERVICE_START_SECONDS
 
 CONFIGURATION = ROOT / "deploy" / "orthanc" / "orthanc.json"
 USER, PASSWORD = "forwarder", "a password of the tests"
 START_SECONDS = 60.0
-SR = "SR"
 
 
 def tool(name: str) -> str:
@@ -128,10 +132,10 @@ class Orthanc(Process):
         assert response.status_code == 200, response.text
         return response.json()
 
-    def send(self, *films: Path) -> None:
-        """C-STORE with ``dcmsend``, which negotiates the transfer syntax."""
+    def send(self, program: str, *arguments: str | Path) -> None:
+        """C-STORE with ``dcmsend``, which negotiates the transfer syntax, or ``storescu``, which must be told it."""
         sent = subprocess.run(
-            [tool("dcmsend"), "127.0.0.1", str(self.dicom_port), *map(str, films)],
+            [tool(program), "127.0.0.1", str(self.dicom_port), *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=60,
@@ -146,25 +150,64 @@ class Orthanc(Process):
     def last_change(self) -> int:
         return int(self.get("/changes", since=str(2**31 - 1))["Last"])
 
-    def reports(self) -> list[dict[str, str]]:
-        """Every SR, found by QIDO-RS study by study: its study, its own UID, and the UID of the film that it is about."""
+    def reports(self) -> list[Dataset]:
+        """Every SR, found by QIDO-RS study by study and read whole; no two may be one."""
         found = []
         for study in _values(self.get("/dicom-web/studies"), "0020000D"):
-            for report in _values(self.get(f"/dicom-web/studies/{study}/instances", Modality=SR), "00080018"):
-                found.append({"study": study, "report": report, "film": self._film_of(report)})
+            for uid in _values(self.get(f"/dicom-web/studies/{study}/instances", Modality="SR"), "00080018"):
+                (instance,) = self.client.post("/tools/lookup", content=uid).json()
+                report = dcmread(io.BytesIO(self.client.get(f"/instances/{instance['ID']}/file").content))
+                assert report.StudyInstanceUID == study
+                found.append(report)
         return found
-
-    def _film_of(self, report: str) -> str:
-        (instance,) = self.client.post("/tools/lookup", content=report).json()
-        tags = self.get(f"/instances/{instance['ID']}/simplified-tags")
-        (study,) = tags["CurrentRequestedProcedureEvidenceSequence"]
-        (series,) = study["ReferencedSeriesSequence"]
-        (film,) = series["ReferencedSOPSequence"]
-        return str(film["ReferencedSOPInstanceUID"])
 
 
 def _values(found: list[dict[str, Any]], tag: str) -> list[str]:
     return [item[tag]["Value"][0] for item in found]
+
+
+def film_of(report: Dataset) -> str:
+    """SOPInstanceUID of the film that a report is about."""
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    (series,) = study.ReferencedSeriesSequence
+    (film,) = series.ReferencedSOPSequence
+    return str(film.ReferencedSOPInstanceUID)
+
+
+def says_accepted(report: Dataset) -> bool:
+    """Its verdict, by the code of ``app/results/codes.py``."""
+    text = json.dumps(report.to_json_dict())
+    said = {value: f'"{code.value}"' in text for value, code in ((True, ACCEPTED), (False, REJECTED))}
+    assert said[True] is not said[False]
+    return said[True]
+
+
+class Service(Process):
+    """``cxr-gate serve`` on a port that stays the same when it is started again."""
+
+    def __init__(self, folder: Path, bundle: Path = ROOT / "artifacts" / "default", **settings: str) -> None:
+        self.port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments = command("serve", "--bundle", str(bundle), "--port", str(self.port), "--device", "cpu")
+        super().__init__(arguments, folder / "service.log", clean_environment(settings))
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        super().start()
+        eventually(self.ready, SERVICE_START_SECONDS, self.logged)
+
+    def ready(self) -> bool:
+        assert self.running is not None
+        assert self.running.poll() is None, self.logged()
+        try:
+            return httpx.get(f"{self.url}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def status(self, film: bytes) -> int:
+        """What it answers to a film, as JSON."""
+        headers = {"Content-Type": "application/dicom"}
+        return httpx.post(f"{self.url}/v1/score", content=film, headers=headers, timeout=ANSWER_SECONDS).status_code
 
 
 class Forwarder(Process):
@@ -207,8 +250,3 @@ def running(process: Process) -> Iterator[None]:
         yield
     finally:
         process.stop()
-
-
-def ends_with_no_traceback(processes: Iterable[Process]) -> None:
-    for process in processes:
-        assert "Traceback" not in process.logged(), process.logged()
