@@ -33,6 +33,8 @@ def configure_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # httpx logs each address, and Orthanc's addresses hold hashes of patients' identifiers.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # The messages of these may quote values of tags.
     for library in ("pydicom", "highdicom"):
         logging.getLogger(library).setLevel(logging.ERROR)

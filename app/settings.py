@@ -12,6 +12,8 @@ from app.pipeline.dicom.suitability import ALWAYS_ACCEPTED_MODALITIES, OPTIONAL_
 from app.pipeline.image import DEFAULT_MAX_PIXELS
 
 PREFIX = "CXR_"
+#: The forwarder's own, which may lie in the same file of variables; ``cxr-gate forward`` checks them.
+FORWARD_PREFIX = "CXR_FORWARD_"
 
 
 class SettingsError(Exception):
@@ -51,7 +53,7 @@ class Settings:
         values: dict[str, object] = {}
         names = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         for variable, text in environment.items():
-            if not variable.startswith(PREFIX) or variable == "CXR_SHARED_DATA":
+            if not variable.startswith(PREFIX) or variable == "CXR_SHARED_DATA" or variable.startswith(FORWARD_PREFIX):
                 continue
             if variable not in names:
                 raise SettingsError(f"unknown setting {variable}; known are {', '.join(sorted(names))}")

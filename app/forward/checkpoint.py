@@ -1,0 +1,109 @@
+"""Up to which change everything is done with, kept where a crash or a power cut leaves the old or the new, never less."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+from .errors import Misconfigured
+
+FORMAT_VERSION: Final = 1
+
+
+class Checkpoint:
+    """A file that holds one number, owned by one forwarder at a time.
+
+    Parameters
+    ----------
+    path : Path
+        The state file; beside it lie ``.lock`` and, while it is written, ``.new``.
+
+    Raises
+    ------
+    Misconfigured
+        Another forwarder has it, it cannot be opened, or it is no state file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._lock = path.with_name(path.name + ".lock").open("w")
+        except OSError as error:
+            raise Misconfigured(f"--state cannot be written ({error.strerror}); its folder must exist") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it, however the process ends
+        except OSError:
+            self._lock.close()
+            raise Misconfigured("another forwarder uses this --state; each Orthanc needs one forwarder") from None
+        try:
+            self.last = self._read()
+        except Misconfigured:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let another forwarder have it."""
+        self._lock.close()
+
+    def save(self, last: int) -> None:
+        """Move to `last`, and return when it is on the disk."""
+        beside = self._path.with_name(self._path.name + ".new")
+        try:
+            with beside.open("w") as file:
+                json.dump({"format_version": FORMAT_VERSION, "last_change": last}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the new name too
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise Misconfigured(f"--state cannot be written ({error.strerror})") from None
+        self.last = last
+
+    def _read(self) -> int | None:
+        try:
+            text = self._path.read_text()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError):
+            text = ""
+        try:
+            state = json.loads(text)
+            if state["format_version"] == FORMAT_VERSION and state["last_change"] >= 0:
+                return int(state["last_change"])
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise Misconfigured(
+            "the file at --state is not a forwarder's state; move it away to start over (films that have a report keep it)"
+        )
+
+
+class Progress:
+    """Which changes are in hand, and so up to where all are done with.
+
+    Changes are begun in order and finished in any.
+    """
+
+    def __init__(self, last: int) -> None:
+        self._begun = last
+        self._in_hand: set[int] = set()
+
+    def begin(self, sequence: int) -> None:
+        """Take a change in hand."""
+        self._begun = sequence
+        self._in_hand.add(sequence)
+
+    def finish(self, sequence: int) -> None:
+        """It is done with."""
+        self._in_hand.remove(sequence)
+
+    @property
+    def settled(self) -> int:
+        """The greatest number up to which nothing is in hand."""
+        return min(self._in_hand) - 1 if self._in_hand else self._begun

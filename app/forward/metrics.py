@@ -1,0 +1,34 @@
+"""Prometheus metrics of the forwarder. Labels hold no identifier of patient, study or film."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class ForwardMetrics:
+    """All of them, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.instances = Counter(
+            "cxr_forward_instances",
+            "New instances done with: stored, already_stored (a repeat), refused, skipped (not asked for), gone, failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.refusals = Counter(
+            "cxr_forward_refusals", "Films that the service cannot score.", ["status", "reason"], registry=self.registry
+        )
+        self.retries = Counter("cxr_forward_retries", "Attempts that are made again.", registry=self.registry)
+        self.in_flight = Gauge("cxr_forward_in_flight", "Instances in hand.", registry=self.registry)
+        self.checkpoint = Gauge(
+            "cxr_forward_checkpoint", "Change up to which all is done with.", registry=self.registry
+        )
+        self.backlog = Gauge(
+            "cxr_forward_backlog_changes", "Orthanc's changes after the checkpoint.", registry=self.registry
+        )
+        self.last_success = Gauge(
+            "cxr_forward_last_success_timestamp_seconds",
+            "When Orthanc was last asked for changes with success, or a report was stored (Unix time).",
+            registry=self.registry,
+        )

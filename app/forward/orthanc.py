@@ -1,0 +1,111 @@
+"""What the forwarder asks of Orthanc, over its REST interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+
+from .answers import ask
+from .errors import Fault, Misconfigured, Passing
+
+#: Changes in one answer.
+PAGE: Final = 100
+NEW_INSTANCE: Final = "NewInstance"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry of Orthanc's log; `sequence` only grows, also where entries or resources were deleted."""
+
+    sequence: int
+    kind: str
+    resource: str  # Orthanc's name of it, a hash of identifiers: for requests, never for logs
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some changes in order; ``done`` says that there are no more now."""
+
+    changes: tuple[Change, ...]
+    done: bool
+    last: int
+
+
+class Orthanc:
+    """Orthanc behind a client; every method may raise Passing, Fault or Misconfigured."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def changes(self, since: int) -> Page:
+        """The changes after `since`, at most ``PAGE``.
+
+        Raises
+        ------
+        Misconfigured
+            Orthanc has never been at `since`: this is another Orthanc, or its database was made anew.
+        """
+        page = await self._page({"since": since, "limit": PAGE})
+        if not page.changes and page.last < since:
+            raise Misconfigured(
+                f"the state file stands at change {since}, but Orthanc has had {page.last} only: its database is another "
+                "one, or was restored. Move the state file away, and start with --start beginning (films that have a "
+                "report keep it) or --start now"
+            )
+        return page
+
+    async def last_change(self) -> int:
+        """The number of the newest change, 0 where there was none."""
+        return (await self._page({"since": 2**31 - 1, "limit": 1})).last
+
+    async def modality(self, instance: str) -> str | None:
+        """Modality (0008,0060), or None where it is absent, or the instance is gone."""
+        response = await self._ask("GET", f"/instances/{instance}/content/0008-0060", (200, 404))
+        return response.text.strip(" \0").upper() if response.status_code == 200 else None
+
+    async def film(self, instance: str) -> bytes | None:
+        """The Part 10 file, or None where the instance is gone."""
+        response = await self._ask("GET", f"/instances/{instance}/file", (200, 404))
+        return response.content if response.status_code == 200 else None
+
+    async def store(self, report: bytes) -> bool:
+        """Store a Part 10 file; False where Orthanc had one of its SOPInstanceUID, which it keeps."""
+        response = await self._ask("POST", "/instances", (200,), content=report)
+        status = self._json(response).get("Status")
+        if status not in {"Success", "AlreadyStored"}:
+            raise Fault("Orthanc took the report, but did not store it; see its log, and its filters of instances")
+        return bool(status == "Success")
+
+    async def _page(self, parameters: dict[str, int]) -> Page:
+        body = self._json(await self._ask("GET", "/changes", (200,), params=parameters))
+        try:
+            changes = tuple(Change(int(c["Seq"]), str(c["ChangeType"]), str(c["ID"])) for c in body["Changes"])
+            return Page(changes, bool(body["Done"]), int(body["Last"]))
+        except (KeyError, TypeError, ValueError):
+            raise Fault("the answer to /changes is not Orthanc's; is --orthanc-url right?") from None
+
+    async def _ask(self, method: str, path: str, expected: tuple[int, ...], **options: object) -> httpx.Response:
+        response = await ask(self._client, "Orthanc", method, path, **options)
+        status = response.status_code
+        if status in {401, 403}:
+            raise Misconfigured(
+                f"Orthanc answered {status}: set --orthanc-user and CXR_FORWARD_ORTHANC_PASSWORD to one of its "
+                "RegisteredUsers"
+            )
+        if status >= 500:  # its disk is full, its database is locked: a matter of its operator, not of this film
+            raise Passing(f"Orthanc answered {status}")
+        if status not in expected:
+            raise Fault(f"Orthanc answered {status}")
+        return response
+
+    @staticmethod
+    def _json(response: httpx.Response) -> dict[str, Any]:
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise Fault("the answer is not Orthanc's JSON; is --orthanc-url right?")
+        return body

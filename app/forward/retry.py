@@ -1,0 +1,68 @@
+"""Try again, later and later, with jitter, until it passes or a stop is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from .errors import Fault, Passing, Stopping
+
+FIRST_SECONDS: Final = 0.5
+MOST_SECONDS: Final = 60.0
+#: A film that the other side fails on is tried this often (about two minutes), then passed over, so that it cannot hold
+#: up all others.
+FAULT_ATTEMPTS: Final = 8
+
+T = TypeVar("T")
+
+
+class Retry:
+    """Repeats an attempt: after ``Passing`` for ever, after ``Fault`` at most ``FAULT_ATTEMPTS`` times."""
+
+    def __init__(self, stop: asyncio.Event, noticed: Callable[[Passing | Fault, float], None]) -> None:
+        self._stop = stop
+        self._noticed = noticed
+
+    async def __call__(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Run `attempt` until it succeeds.
+
+        Raises
+        ------
+        Fault
+            The last of too many.
+        Stopping
+            A stop was asked for between two attempts.
+        """
+        attempts = faults = 0
+        while True:
+            asked = 0.0
+            try:
+                return await attempt()
+            except Passing as error:
+                noticed: Passing | Fault = error
+                asked = error.retry_after
+            except Fault as error:
+                noticed = error
+                faults += 1
+                if faults == FAULT_ATTEMPTS:
+                    raise
+            delay = max(asked, backoff_seconds(attempts))
+            attempts += 1
+            self._noticed(noticed, delay)
+            if await wait(self._stop, delay):
+                raise Stopping("stopping; what was in hand is taken up at the next start")
+
+
+def backoff_seconds(attempts: int) -> float:
+    """Twice as long after each attempt, up to a limit, less up to half of it: many that failed at once do not return at once."""
+    return min(MOST_SECONDS, FIRST_SECONDS * 2.0 ** min(attempts, 30)) * random.uniform(0.5, 1.0)
+
+
+async def wait(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait, or until a stop is asked for; whether it was."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    return stop.is_set()

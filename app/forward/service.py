@@ -1,0 +1,85 @@
+"""What the forwarder asks of the service: a report for a film."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from .answers import ask
+from .errors import Fault, Misconfigured
+
+DICOM: Final = "application/dicom"
+#: The film will never be scored: malformed or unsuitable, too large, of a syntax that is not read.
+REFUSALS: Final = frozenset({400, 413, 415})
+
+
+@dataclass(frozen=True)
+class Report:
+    """A DICOM SR as a Part 10 file; a rejected film has one too, which says that there is no result."""
+
+    content: bytes
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The service cannot score this film, now or later. ``reason`` is the problem's name, ``unnamed`` if it has none."""
+
+    status: int
+    reason: str
+    request_id: str
+
+
+class Service:
+    """``POST /v1/score`` behind a client."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def score(self, film: bytes) -> Report | Refusal:
+        """Ask for the report on a film.
+
+        Raises
+        ------
+        Passing, Fault, Misconfigured
+        """
+        headers = {"Content-Type": DICOM, "Accept": DICOM}
+        response = await ask(self._client, "the service", "POST", "/v1/score", content=film, headers=headers)
+        status = response.status_code
+        if status in {200, 422}:
+            if _media_type(response) != DICOM:
+                raise Misconfigured(
+                    f"the service answered {status} without a DICOM report: it is too old for this forwarder, or "
+                    "--service-url is not its address"
+                )
+            return Report(response.content, accepted=status == 200)
+        if status in REFUSALS:
+            return Refusal(status, _reason(response), _request_id(response))
+        if status in {401, 403}:
+            raise Misconfigured(
+                f"the service answered {status}: set CXR_FORWARD_SERVICE_TOKEN to a token that may score"
+            )
+        if status >= 500:
+            raise Fault(f"the service answered {status} (request_id {_request_id(response)})")
+        raise Misconfigured(f"the service answered {status}, which it never does here; is --service-url right?")
+
+
+def _media_type(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).split(";")[0].strip().lower()
+
+
+def _reason(response: httpx.Response) -> str:
+    """The slug of a problem; nothing that a stranger's answer says is repeated in a log."""
+    try:
+        found = re.fullmatch(r"/problems/([a-z-]{1,60})", response.json()["type"])
+    except (ValueError, KeyError, TypeError):
+        found = None
+    return found[1] if found else "unnamed"
+
+
+def _request_id(response: httpx.Response) -> str:
+    value = str(response.headers.get("x-request-id", ""))
+    return value if re.fullmatch(r"[0-9a-f]{32}", value) else "none"
