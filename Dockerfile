@@ -27,7 +27,8 @@ RUN /opt/venv/bin/pip install --no-deps . \
 FROM python:3.12-slim-bookworm
 
 RUN groupadd --gid 10001 cxr \
-    && useradd --uid 10001 --gid cxr --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin cxr
+    && useradd --uid 10001 --gid cxr --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin cxr \
+    && install --directory --owner=cxr --group=cxr /state
 
 # Caches of libraries go to /tmp, the one place that is writable under a read-only root.
 ENV PATH=/opt/venv/bin:$PATH \

@@ -33,8 +33,9 @@ def configure_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # httpx logs each address, and Orthanc's addresses hold hashes of patients' identifiers.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # httpx writes down every address that it asks: for DICOMweb these hold UIDs, for Orthanc hashes of patients' identifiers.
+    for library in ("httpx", "httpcore"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     # The messages of these may quote values of tags.
     for library in ("pydicom", "highdicom"):
         logging.getLogger(library).setLevel(logging.ERROR)

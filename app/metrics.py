@@ -60,6 +60,16 @@ class Metrics:
             buckets=_MARGINS,
             registry=self.registry,
         )
+        self.results = Counter(
+            "cxr_results",
+            "Reports to the DICOMweb server, by what became of them.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.result_failures = Counter(
+            "cxr_result_failures", "Attempts to deliver a report that failed.", registry=self.registry
+        )
+        self.results_waiting = Gauge("cxr_results_waiting", "Reports in the outbox.", registry=self.registry)
         self.build = Info("cxr_build", "Versions.", registry=self.registry)
 
     def count_judged(self, verdict: Verdict, manifest: Manifest, source_kind: SourceKind) -> None:

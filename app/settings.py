@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import get_type_hints
 
@@ -39,6 +39,10 @@ class Settings:
     record_url: str = "sqlite:///state/record.sqlite"  # sqlite:// is in memory
     record_key_file: Path = Path("state/record.key")
     accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
+    results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
+    results_user: str = ""
+    results_password: str = field(default="", repr=False)
+    results_folder: Path = Path("state/results")  # where reports wait for that server
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -67,6 +71,8 @@ class Settings:
                 raise SettingsError(f"{variable}={text!r} is not a {kind.__name__}") from None
             if kind in (int, float) and not value > 0:
                 raise SettingsError(f"{variable}={text!r} must be over 0")
+            if variable == "CXR_RESULTS_URL" and not text.startswith(("http://", "https://")):
+                raise SettingsError(f"{variable} must begin with http:// or https://")
             values[names[variable]] = value
         return cls(**values)  # type: ignore[arg-type]  # each was converted to its field's type
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -56,14 +57,13 @@ class Forwarder:
         log.info("following", extra={"after_change": since})
         slots = asyncio.Semaphore(self._options.in_flight)
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch(stop))
             while not stop.is_set():
                 try:
                     page = await retry(partial(self._orthanc.changes, since))
-                    newest = page.last if page.done else await retry(self._orthanc.last_change)
                 except Stopping:
                     return
                 self._metrics.last_success.set_to_current_time()
-                self._metrics.backlog.set(newest - self._progress.settled)
                 for change in page.changes:
                     if change.kind == NEW_INSTANCE:
                         await slots.acquire()
@@ -78,6 +78,13 @@ class Forwarder:
                 self._save()
                 if page.done:
                     await wait(stop, self._options.poll_seconds)
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """Measure the backlog, also while every slot is held by a film that must be tried again."""
+        while not await wait(stop, self._options.poll_seconds):
+            with contextlib.suppress(Passing, Fault):  # those who follow the changes see these too
+                newest = await self._orthanc.last_change()
+                self._metrics.backlog.set(newest - self._progress.settled)
 
     async def _start(self) -> int:
         """Where to begin; kept at once, so that a crash cannot move a start from now."""

@@ -6,7 +6,6 @@ import html
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +20,19 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
-from app.engine import Engine, NotReady, Screened
+from app.engine import Engine, NotReady
 from app.metrics import Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
 from app.pipeline.errors import InputError
-from app.pipeline.manifest import Manifest
 from app.records import Repeats, open_record
-from app.results import make_report, pixels_digest, read_source, to_part10
 from app.settings import Settings
 
 from .body import MULTIPART, RAW_TYPES, read_film
 from .middleware import Observe
 from .negotiation import DICOM, takes_json, wants_dicom
 from .problems import MEDIA_TYPE, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
+from .reports import Reports
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
 from .store_response import MEDIA_TYPE as DICOM_JSON
 from .stow import Store
@@ -80,23 +78,26 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
     BundleError
         (At start) the golden outputs were not reproduced.
     SettingsError
-        The record cannot be opened.
+        The record cannot be opened, or the folder where reports wait cannot be written to.
     """
     metrics = Metrics()
     engine = Engine(screener, settings, metrics)
     manifest = screener.bundle.manifest
+    reports = Reports(manifest, settings, metrics)
     record = open_record(settings.record_url, settings.record_key_file)
-    store = Store(engine, Repeats(record, manifest.model_version), metrics, settings, manifest)
+    store = Store(engine, Repeats(record, manifest.model_version), metrics, settings, manifest, reports)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(engine.start)
+        reports.start()
         metrics.describe(manifest, screener.device)
         metrics.ready.set(1)
         log.info("ready", extra={"model_version": manifest.model_version, "device": str(screener.device)})
         yield
         metrics.ready.set(0)
         await run_in_threadpool(engine.stop)
+        await run_in_threadpool(reports.stop)
         record.close()
 
     application = FastAPI(
@@ -140,8 +141,8 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         screened = await engine.screen(read)
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.count_judged(verdict, manifest, kind)
-        if kind == "dicom" and wants_dicom(accept):
-            report = await run_in_threadpool(_report, film, screened, manifest)
+        report = await reports.of(film, screened, wanted=wants_dicom(accept))
+        if report is not None:
             return Response(report, status_code=200 if verdict.accepted else 422, media_type=DICOM)
         if verdict.probabilities is None:
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
@@ -256,18 +257,6 @@ def _handle_errors(application: FastAPI, metrics: Metrics) -> None:
     application.add_exception_handler(HTTPException, of_starlette)
     application.add_exception_handler(RequestValidationError, of_validation)
     application.add_exception_handler(Exception, unexpected)
-
-
-def _report(film: bytes, screened: Screened, manifest: Manifest) -> bytes:
-    """The verdict on a DICOM film as a structured report, in bytes."""
-    report = make_report(
-        read_source(film),
-        screened.verdict,
-        pixels_digest=pixels_digest(screened.image.pixels),
-        manifest=manifest,
-        made=datetime.now(UTC),
-    )
-    return to_part10(report)
 
 
 def _score_responses() -> dict[int | str, dict[str, Any]]:

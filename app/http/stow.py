@@ -3,7 +3,7 @@
     request -> parts, as they arrive -> identity -> decode -> in the record? else judge -> outcomes -> DICOM JSON
 
 A request holds one of the engine's places, and further ones only while there is room: it goes slower under load, but once
-begun it is not refused. A film is let go of as soon as it is decoded.
+begun it is not refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.engine import DeadlinePassed, Engine
+from app.engine import DeadlinePassed, Engine, Screened
 from app.metrics import Metrics
 from app.pipeline import Verdict
 from app.pipeline.errors import InputError, UnsuitableImage
@@ -32,6 +32,7 @@ from .accept import accepts
 from .body import limited, require_declared_length, require_identity_encoding
 from .problems import RETRY_AFTER_SECONDS, SLUG_OF, HttpError
 from .related import MalformedMultipart, Part, RelatedParser, TooManyParts
+from .reports import Reports
 from .store_response import (
     CANNOT_UNDERSTAND,
     CLASS_NOT_SUPPORTED,
@@ -63,6 +64,7 @@ class Store:
     metrics: Metrics
     settings: Settings
     manifest: Manifest
+    reports: Reports
 
     async def __call__(self, request: Request, study: str | None = None) -> Response:
         """Judge each instance of a request.
@@ -190,6 +192,8 @@ class Store:
                 return verdict
 
             recalled = await self.repeats.verdict(identity.sop_instance_uid, image, request_id, judge)
+            # A repeat too: if its report was delivered before, the server has it.
+            await self.reports.of(part.body, Screened(image, recalled.verdict), wanted=False)
             return Outcome(number, identity, recalled, image.notes)
 
     def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> Failure:

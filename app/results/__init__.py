@@ -4,11 +4,24 @@
     (Source, Verdict, digest of the pixels, Manifest) -> make_report -> ComprehensiveSR -> to_part10 -> bytes
 
 The report's UIDs are made from what it reports on (``identity``), so that a repeated request gives the same
-instance and a PACS that has it keeps one.
+instance and a PACS that has it keeps one. ``Delivery`` stores reports to a DICOMweb server, through an ``Outbox`` on
+disk.
 """
 
+from .deliver import Delivery, DicomwebServer
 from .identity import pixels_digest
+from .outbox import Outbox
 from .report import make_report, to_part10
 from .source import Source, UnreportableSource, read_source
 
-__all__ = ["Source", "UnreportableSource", "make_report", "pixels_digest", "read_source", "to_part10"]
+__all__ = [
+    "Delivery",
+    "DicomwebServer",
+    "Outbox",
+    "Source",
+    "UnreportableSource",
+    "make_report",
+    "pixels_digest",
+    "read_source",
+    "to_part10",
+]

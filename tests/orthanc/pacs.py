@@ -22,11 +22,11 @@ from pydicom.dataset import Dataset
 
 from app.results.codes import ACCEPTED, REJECTED
 from tests.http.served import ANSWER_SECONDS, ROOT, clean_environment, command
-from tests.http.served import START_SECONDS as SERVICE_START_SECONDS
 
 CONFIGURATION = ROOT / "deploy" / "orthanc" / "orthanc.json"
 USER, PASSWORD = "forwarder", "a password of the tests"
 START_SECONDS = 60.0
+SERVICE_START_SECONDS = 240.0  # while films are sent, and others start
 
 
 def tool(name: str) -> str:
@@ -74,7 +74,7 @@ class Process:
 
     def stop(self, seconds: float = 60) -> int:
         """SIGTERM; returns the exit code."""
-        assert self.running is not None
+        assert self.running is not None, "it was never started"
         if self.running.poll() is None:
             self.running.send_signal(signal.SIGTERM)
             try:
@@ -193,7 +193,14 @@ class Service(Process):
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Start it, and do not wait."""
         super().start()
+
+    def await_ready(self) -> None:
         eventually(self.ready, SERVICE_START_SECONDS, self.logged)
 
     def ready(self) -> bool:
@@ -245,8 +252,8 @@ class Forwarder(Process):
 @contextmanager
 def running(process: Process) -> Iterator[None]:
     """Start it, and end it with the block."""
-    process.start()
     try:
+        process.start()
         yield
     finally:
         process.stop()

@@ -1,0 +1,96 @@
+"""A verdict on a DICOM film as a report: for the caller who accepts one, and for the DICOMweb server that is configured."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from starlette.concurrency import run_in_threadpool
+
+from app.engine import NotReady, Screened
+from app.metrics import Metrics
+from app.pipeline.manifest import Manifest
+from app.results import (
+    Delivery,
+    DicomwebServer,
+    Outbox,
+    UnreportableSource,
+    make_report,
+    pixels_digest,
+    read_source,
+    to_part10,
+)
+from app.settings import Settings, SettingsError
+
+
+class Reports:
+    """Makes reports, and hands them to the delivery where there is one; ``start`` before use, ``stop`` after.
+
+    Raises
+    ------
+    SettingsError
+        The folder where reports wait cannot be written to.
+    """
+
+    def __init__(self, manifest: Manifest, settings: Settings, metrics: Metrics) -> None:
+        self._manifest = manifest
+        self._metrics = metrics
+        self._delivery = _delivery(settings, metrics) if settings.results_url else None
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        if self._delivery:
+            self._delivery.start()
+
+    def stop(self) -> None:
+        """End after the attempt in hand."""
+        if self._delivery:
+            self._delivery.stop()
+
+    async def of(self, film: bytes, screened: Screened, *, wanted: bool) -> bytes | None:
+        """The report as a DICOM file if the caller wants it and the film is DICOM. It is in the outbox by then.
+
+        Raises
+        ------
+        UnreportableSource
+            The caller wants a report, and the film's header cannot carry one.
+        NotReady
+            The report could not be put into the outbox, so the answer would promise what is not kept.
+        """
+        if screened.image.source_kind != "dicom" or not (wanted or self._delivery):
+            return None
+        return await run_in_threadpool(self._make, film, screened, wanted)
+
+    def _make(self, film: bytes, screened: Screened, wanted: bool) -> bytes | None:
+        try:
+            source = read_source(film)
+        except UnreportableSource:
+            if wanted:
+                raise
+            self._metrics.results.labels("unreportable").inc()
+            return None
+        report = make_report(
+            source,
+            screened.verdict,
+            pixels_digest=pixels_digest(screened.image.pixels),
+            manifest=self._manifest,
+            made=datetime.now(UTC),
+        )
+        written = to_part10(report)
+        if self._delivery:
+            try:
+                self._delivery.put(report.SOPInstanceUID, written)
+            except OSError as error:
+                raise NotReady("the result cannot be kept for its delivery; try again shortly") from error
+        return written if wanted else None
+
+
+def _delivery(settings: Settings, metrics: Metrics) -> Delivery:
+    try:
+        outbox = Outbox(settings.results_folder)
+    except OSError as error:
+        raise SettingsError(
+            f"CXR_RESULTS_FOLDER={str(settings.results_folder)!r} cannot be written to ({error.strerror}); name a folder "
+            "that outlives the process"
+        ) from error
+    server = DicomwebServer(settings.results_url, settings.results_user, settings.results_password)
+    return Delivery(outbox, server, metrics)

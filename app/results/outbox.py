@@ -1,0 +1,74 @@
+"""Reports on disk between their making and their storing, so that a crash loses none.
+
+A report's file is named for its UID, which is the same for a repeated request: it waits once. The folder holds patient
+data; it is made for its owner alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+_SUFFIX: Final = ".dcm"
+
+
+class Outbox:
+    """Reports that wait in a folder, and in ``refused`` beneath it those that the server will never take.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there. One service writes to one folder.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._refused = folder / "refused"
+        self._refused.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        for unfinished in folder.glob("*.part"):
+            unfinished.unlink()
+
+    def put(self, uid: str, report: bytes) -> None:
+        """Keep a report; when this returns it survives a crash of the machine.
+
+        Raises
+        ------
+        OSError
+        """
+        unfinished = self._folder / f"{uid}.part"
+        with open(unfinished, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(report)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self._folder / (uid + _SUFFIX))
+        self._sync()
+
+    def waiting(self) -> list[Path]:
+        """Files of the reports that wait, oldest first."""
+        found = [(path.stat().st_mtime_ns, path) for path in self._folder.glob("*" + _SUFFIX)]
+        return [path for _, path in sorted(found)]
+
+    def done(self, path: Path) -> None:
+        """The server has it."""
+        path.unlink(missing_ok=True)
+        self._sync()
+
+    def refuse(self, path: Path) -> None:
+        """The server will never take it; kept for a person to look at."""
+        path.replace(self._refused / path.name)
+        self._sync()
+
+    def _sync(self) -> None:
+        """Make the folder's entries durable too."""
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

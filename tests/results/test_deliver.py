@@ -1,0 +1,128 @@
+"""Reports to a real Orthanc: through lost answers, restarts of either side, and a server that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dicomweb_client.api import DICOMwebClient
+
+from app.metrics import Metrics
+from app.results import Delivery, DicomwebServer, Outbox
+from app.results import deliver as deliver_module
+from tests.results.films import film
+from tests.results.orthanc import PASSWORD, USER, Orthanc, Wire, eventually, free_port, running_orthanc
+from tests.results.test_report import REJECTED, report, report_bytes
+
+
+@pytest.fixture
+def server(orthanc: Orthanc) -> Iterator[DicomwebServer]:
+    made = DicomwebServer(orthanc.url, USER, PASSWORD)
+    yield made
+    made.close()
+
+
+def uid_of(data: bytes) -> str:
+    return str(report(data, REJECTED).SOPInstanceUID)
+
+
+def test_a_report_is_stored_once_and_found_by_an_independent_client(orthanc: Orthanc, server: DicomwebServer) -> None:
+    data = film(StudyInstanceUID="1.2.3.1")
+    made = report_bytes(data)
+    assert server.deliver(made) == "stored"
+    assert server.deliver(made) == "present"
+    client = DICOMwebClient(orthanc.url, session=_session())
+    (found,) = client.search_for_instances("1.2.3.1", search_filters={"Modality": "SR"})
+    assert found["00080018"]["Value"] == [report(data).SOPInstanceUID]
+    back = client.retrieve_instance("1.2.3.1", report(data).SeriesInstanceUID, report(data).SOPInstanceUID)
+    assert back == report(data)
+
+
+def _session():
+    from requests import Session
+
+    session = Session()
+    session.auth = (USER, PASSWORD)
+    return session
+
+
+def test_a_lost_answer_is_looked_after_before_storing_again(orthanc: Orthanc) -> None:
+    wire = Wire(orthanc.port, losing=1)
+    through = DicomwebServer(wire.url, USER, PASSWORD)
+    data = film()
+    made = report_bytes(data, REJECTED)
+    with pytest.raises(deliver_module.DeliveryFailed, match="no answer"):
+        through.deliver(made)
+    assert uid_of(data) in orthanc.instances()  # it was stored, and we could not know
+    through.close()
+    again = DicomwebServer(orthanc.url, USER, PASSWORD)
+    assert again.deliver(made) == "present"
+    assert orthanc.instances().count(uid_of(data)) == 1
+    again.close(), wire.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "user", "fault"), [("/nowhere", USER, "404"), ("", "somebody", "401")], ids=["wrong-path", "wrong-user"]
+)
+def test_a_wrong_setting_is_tried_again(orthanc: Orthanc, path: str, user: str, fault: str) -> None:
+    wrong = DicomwebServer(orthanc.url + path, user, PASSWORD)
+    with pytest.raises(deliver_module.DeliveryFailed, match=fault):
+        wrong.deliver(report_bytes(film(), REJECTED))
+    wrong.close()
+
+
+def test_the_outbox_outlives_the_delivery_and_waits_for_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver_module, "FIRST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(deliver_module, "LONGEST_WAIT_SECONDS", 0.5)
+    port, films = free_port(), [film(n) for n in range(3)]
+    metrics = Metrics()
+
+    def delivery() -> Delivery:
+        return Delivery(
+            Outbox(tmp_path / "outbox"), DicomwebServer(f"http://127.0.0.1:{port}/dicom-web", USER, PASSWORD), metrics
+        )
+
+    first = delivery()
+    first.start()
+    for data in films:
+        first.put(uid_of(data), report_bytes(data, REJECTED))
+        first.put(uid_of(data), report_bytes(data, REJECTED))  # a repeat waits once
+    eventually(lambda: metrics.registry.get_sample_value("cxr_result_failures_total") >= 2)
+    first.stop()
+    assert len(list((tmp_path / "outbox").glob("*.dcm"))) == 3
+    second = delivery()
+    second.start()
+    with running_orthanc(tmp_path / "orthanc", port) as server:
+        eventually(lambda: not list((tmp_path / "outbox").glob("*.dcm")))
+        assert sorted(server.instances()) == sorted(map(uid_of, films))
+    second.stop()
+    assert metrics.registry.get_sample_value("cxr_results_total", {"outcome": "stored"}) == 3
+
+
+@pytest.mark.parametrize("spoil", [lambda _: b"not a report", lambda data: data[:-3000]], ids=["no-dicom", "cut-short"])
+def test_what_will_never_be_taken_is_put_aside_and_the_next_is_delivered(
+    orthanc: Orthanc, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    metrics, data = Metrics(), film()
+    delivery = Delivery(Outbox(tmp_path), DicomwebServer(orthanc.url, USER, PASSWORD), metrics)
+    delivery.put("1.2", spoil(report_bytes(film(), REJECTED)))
+    delivery.put(uid_of(data), report_bytes(data, REJECTED))
+    delivery.start()
+    eventually(lambda: uid_of(data) in orthanc.instances() and not list(tmp_path.glob("*.dcm")))
+    delivery.stop()
+    assert [kept.name for kept in (tmp_path / "refused").iterdir()] == ["1.2.dcm"]
+    assert metrics.registry.get_sample_value("cxr_results_total", {"outcome": "refused"}) == 1
+
+
+def test_the_outbox_is_its_owners_alone_and_forgets_what_was_half_written(tmp_path: Path) -> None:
+    folder = tmp_path / "outbox"
+    Outbox(folder).put("1.2", b"report")
+    (folder / "1.3.part").write_bytes(b"rep")
+    outbox = Outbox(folder)
+    (path,) = outbox.waiting()
+    assert path.read_bytes() == b"report"
+    assert not (folder / "1.3.part").exists()
+    assert [oct(p.stat().st_mode & 0o777) for p in (folder, path)] == ["0o700", "0o600"]
