@@ -18,7 +18,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from app.metrics import Metrics
@@ -50,17 +52,20 @@ class InferenceFailed(EngineError):
 
 @dataclass(frozen=True)
 class Screened:
-    """A verdict and the film that it was given on."""
+    """A verdict and the film that it was given on; ``heatmap`` is that of the finding asked for, if it was accepted."""
 
     image: DecodedImage
     verdict: Verdict
+    heatmap: NDArray[np.float32] | None = None
 
 
 @dataclass
 class _Item:
     tensor: Tensor
     expires: float  # time.monotonic()
+    explain: int | None = None  # a finding, by its row
     result: Future[Verdict] = field(default_factory=Future)
+    heatmap: NDArray[np.float32] | None = None  # there before the result is
 
 
 class Engine:
@@ -166,11 +171,14 @@ class Engine:
         ------
         UnsuitableImage, NumericalError, InferenceFailed
         """
-        item = _Item(tensor, expires)
-        self._ready_items.put(item)
-        return await asyncio.wrap_future(item.result)
+        return (await self._judged(_Item(tensor, expires))).result.result()
 
-    async def screen(self, read: Callable[[], Awaitable[bytes]]) -> Screened:
+    async def _judged(self, item: _Item) -> _Item:
+        self._ready_items.put(item)
+        await asyncio.wrap_future(item.result)
+        return item
+
+    async def screen(self, read: Callable[[], Awaitable[bytes]], explain: int | None = None) -> Screened:
         """Admit a request, then read, decode and judge its film, all within one deadline.
 
         Parameters
@@ -178,6 +186,8 @@ class Engine:
         read : callable
             Gives the bytes of the film. It is called once there is a place, so that the bodies held in
             memory are bounded, and is cut off at the deadline, so that a slow sender cannot keep a place.
+        explain : int, optional
+            The finding whose heatmap is wanted, by its row.
 
         Raises
         ------
@@ -188,7 +198,8 @@ class Engine:
         with self.place():
             async with self.deadline() as expires:
                 image, tensor = await self.decode(await read())
-                return Screened(image, await self.judge(tensor, expires))
+                item = await self._judged(_Item(tensor, expires, explain))
+                return Screened(image, item.result.result(), item.heatmap)
 
     def _decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
         with self._metrics.stage_seconds.labels("decode").time():
@@ -245,6 +256,17 @@ class Engine:
             return
         for item, result in zip(batch, results, strict=True):
             if isinstance(result, Verdict):
-                item.result.set_result(result)
+                self._answer(item, result)
             else:
                 item.result.set_exception(result)
+
+    def _answer(self, item: _Item, verdict: Verdict) -> None:
+        """Give a verdict, with the heatmap that was asked for; behind the gate there is none."""
+        if item.explain is not None and verdict.accepted:
+            try:
+                item.heatmap = self._screener.explain(item.tensor, item.explain)
+            except Exception as error:
+                log.error("explaining failed", extra={"error": type(error).__name__})
+                item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
+                return
+        item.result.set_result(verdict)

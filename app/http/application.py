@@ -26,8 +26,10 @@ from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
 from app.pipeline.errors import InputError
 from app.records import Repeats, open_record
+from app.results import overlay_png
 from app.settings import Settings
 
+from .accept import accepts
 from .body import MULTIPART, RAW_TYPES, read_film
 from .middleware import Observe
 from .negotiation import DICOM, takes_json, wants_dicom
@@ -155,6 +157,60 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         )
         return JSONResponse(body.model_dump())
 
+    @application.post(
+        "/v1/explain",
+        response_class=Response,
+        responses=_explain_responses(),
+        openapi_extra={
+            "parameters": [
+                {
+                    "name": "finding",
+                    "in": "query",
+                    "required": True,
+                    "schema": {"type": "string", "enum": list(LABELS)},
+                }
+            ],
+            "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}},
+        },
+    )
+    async def explain(request: Request) -> Response:
+        """Where in the film the evidence for a finding lies, behind the same gate.
+
+        A PNG to lay over the film, transparent where nothing speaks for the finding; or, for a caller that accepts
+        application/dicom, a Secondary Capture of both in the film's study.
+        """
+        # Not a declared parameter: FastAPI would document 422 for it, and here that means one thing only.
+        finding = request.query_params.get("finding", "")
+        if finding not in LABELS:
+            raise HttpError("malformed-request", f"the query parameter finding must be one of {', '.join(LABELS)}")
+        accept = ",".join(request.headers.getlist("accept"))
+        as_dicom = wants_dicom(accept)
+        if not as_dicom and not accepts(accept, "image/png"):
+            raise HttpError("not-acceptable", "the heatmap is image/png or application/dicom; name one in Accept")
+        film = b""
+
+        async def read() -> bytes:
+            nonlocal film
+            film = await read_film(request, settings.max_body_bytes)
+            if as_dicom and sniff(film) != "dicom":
+                raise HttpError(
+                    "not-acceptable",
+                    "Accept asks for application/dicom, and a Secondary Capture can be made of a DICOM film only; send the "
+                    "film as DICOM, or accept image/png",
+                )
+            return film
+
+        screened = await engine.screen(read, LABELS.index(finding))
+        metrics.count_judged(screened.verdict, manifest, screened.image.source_kind)
+        if screened.heatmap is None:
+            return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
+        if as_dicom:
+            capture = await run_in_threadpool(reports.heatmap_of, film, screened, finding)
+            return Response(capture, media_type=DICOM)
+        rows, columns = screened.image.pixels.shape
+        picture = await run_in_threadpool(overlay_png, screened.heatmap, rows, columns)
+        return Response(picture, media_type="image/png")
+
     @application.post("/dicomweb/studies", **_STORE)
     async def store_instances(request: Request) -> Response:
         """STOW-RS: judge each instance; the answer has one item an instance."""
@@ -265,6 +321,13 @@ def _score_responses() -> dict[int | str, dict[str, Any]]:
     }
     problems[422] = {**problems[422], "content": {**_PROBLEM["content"], DICOM: _BINARY}}
     return {200: {"content": {DICOM: _BINARY}}, **problems}
+
+
+def _explain_responses() -> dict[int | str, dict[str, Any]]:
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {**_PROBLEM, "description": meaning} for status, meaning in _described_statuses().items()
+    }
+    return {200: {"description": "The heatmap.", "content": {"image/png": _BINARY, DICOM: _BINARY}}, **problems}
 
 
 def _described_statuses() -> dict[int | str, str]:

@@ -15,6 +15,7 @@ from app.results import (
     Outbox,
     UnreportableSource,
     make_report,
+    make_secondary_capture,
     pixels_digest,
     read_source,
     to_part10,
@@ -59,6 +60,25 @@ class Reports:
         if screened.image.source_kind != "dicom" or not (wanted or self._delivery):
             return None
         return await run_in_threadpool(self._make, film, screened, wanted)
+
+    def heatmap_of(self, film: bytes, screened: Screened, finding: str) -> bytes:
+        """The heatmap of a DICOM film as a DICOM file.
+
+        Raises
+        ------
+        UnreportableSource
+        """
+        assert screened.heatmap is not None
+        capture = make_secondary_capture(
+            read_source(film),
+            screened.image.pixels,
+            screened.heatmap,
+            finding,
+            pixels_digest=pixels_digest(screened.image.pixels),
+            model_version=self._manifest.model_version,
+            made=datetime.now(UTC),
+        )
+        return to_part10(capture)
 
     def _make(self, film: bytes, screened: Screened, wanted: bool) -> bytes | None:
         try:

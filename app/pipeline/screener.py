@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .bundle import Bundle
 from .errors import BundleError, NumericalError, UnsuitableImage
+from .heatmap import class_activation_map
 from .network import INPUT_SIDE
 from .verdict import Verdict, judge
 
@@ -64,6 +65,10 @@ class Screener:
             except (NumericalError, UnsuitableImage) as error:
                 results.append(error)
         return results
+
+    def explain(self, image: Tensor, finding: int) -> NDArray[np.float32]:
+        """The class activation map of one image, shape (7, 7); see ``class_activation_map``."""
+        return class_activation_map(self.network, image.to(self.device), finding)
 
     def warm_up(self, max_batch: int) -> None:
         """Run every batch size once: each allocates buffers of its own, which would else grow memory under load."""

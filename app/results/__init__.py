@@ -9,6 +9,7 @@ disk.
 """
 
 from .deliver import Delivery, DicomwebServer
+from .heatmap import make_secondary_capture, overlay_png
 from .identity import pixels_digest
 from .outbox import Outbox
 from .report import make_report, to_part10
@@ -21,6 +22,8 @@ __all__ = [
     "Source",
     "UnreportableSource",
     "make_report",
+    "make_secondary_capture",
+    "overlay_png",
     "pixels_digest",
     "read_source",
     "to_part10",

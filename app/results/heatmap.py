@@ -1,0 +1,136 @@
+"""A class activation map as people look at it: a PNG to lay over the film, or a Secondary Capture of both."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+from highdicom.sc import SCImage
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.valuerep import DA, TM
+
+from app import __version__
+
+from .identity import derived_uid
+from .source import Source
+
+#: Longest side of what is shown: a map of 7 x 7 does not get sharper.
+LONGEST_SIDE: Final = 1024
+#: Of the film behind the warmest place.
+STRONGEST: Final = 0.6
+#: Raised whenever the picture changes, so that one UID never stands for two.
+LAYOUT: Final = "heatmap/1"
+SERIES_NUMBER: Final = 9901
+#: From cold to warm, dark to bright, so that it reads in grey too (matplotlib's inferno, at five places).
+COLOURS: Final = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float64)
+
+
+def warmth(shares: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    """What speaks for the finding, as a share of the most, at the size shown.
+
+    Parameters
+    ----------
+    shares : ndarray, shape (7, 7)
+        Of ``class_activation_map``.
+    rows, columns : int
+        Of the film; the size shown has its shape, and no side over ``LONGEST_SIDE``.
+
+    Returns
+    -------
+    ndarray, float32, in [0, 1]
+        All zero where nothing speaks for the finding.
+    """
+    scale = min(1.0, LONGEST_SIDE / max(rows, columns))
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    positive = np.clip(shares, 0, None)
+    most = float(positive.max())
+    if most > 0:
+        positive = positive / most
+    enlarged = Image.fromarray(positive.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(enlarged, dtype=np.float32), 0, 1)
+
+
+def overlay_png(shares: NDArray[np.float32], rows: int, columns: int) -> bytes:
+    """The map alone, as an RGBA PNG that is transparent where nothing speaks for the finding."""
+    warm = warmth(shares, rows, columns)
+    picture = np.dstack([_coloured(warm), (warm * 255).round()]).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(picture, "RGBA").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_secondary_capture(
+    source: Source,
+    film: NDArray[np.float32],
+    shares: NDArray[np.float32],
+    finding: str,
+    *,
+    pixels_digest: str,
+    model_version: str,
+    made: datetime,
+) -> Dataset:
+    """The film with the map laid over it, as a Secondary Capture (PS3.3 A.8.1) in the film's study.
+
+    The finding, the model and "not a medical device" are burned into it, since a picture is passed on without its header.
+
+    Parameters
+    ----------
+    film : ndarray, shape (rows, columns), float32, in [0, 1]
+    """
+    warm = warmth(shares, *film.shape)
+    grey = np.asarray(Image.fromarray(film).resize(warm.shape[::-1], Image.Resampling.BILINEAR), dtype=np.float64)
+    weight = (STRONGEST * warm)[..., None]
+    picture = ((1 - weight) * (grey * 255)[..., None] + weight * _coloured(warm)).round().clip(0, 255).astype(np.uint8)
+    about = (source.sop_instance_uid, pixels_digest, model_version, LAYOUT, finding)
+    local = made.astimezone(source.offset)
+    capture = SCImage(
+        pixel_array=_captioned(picture, f"cxr-gate {model_version}: {finding}. Not a medical device."),
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        study_instance_uid=source.study_instance_uid,
+        series_instance_uid=derived_uid(*about, "series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=derived_uid(*about, "instance"),
+        instance_number=1,
+        manufacturer="cxr-gate",
+        patient_orientation=("L", "F"),
+        specific_character_set="ISO_IR 192",
+    )
+    more = Dataset()
+    more.update(source.identity)
+    # Which way the film lies is the film's to say; a frontal one need not.
+    more.PatientOrientation = ""
+    more.ConversionType = "SYN"  # a synthetic image (PS3.3 C.8.6.1)
+    more.SeriesDescription = f"cxr-gate heatmap: {finding}, not a medical device"
+    more.DerivationDescription = "class activation map laid over the film"
+    more.BurnedInAnnotation = "YES"
+    more.SoftwareVersions = [__version__, model_version]
+    more.ContentDate = more.InstanceCreationDate = DA(local.date())
+    more.ContentTime = more.InstanceCreationTime = TM(local.time().replace(microsecond=0))
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = source.sop_class_uid, source.sop_instance_uid
+    more.SourceImageSequence = [reference]
+    capture.update(more)
+    return capture
+
+
+def _coloured(warm: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Shape (rows, columns) in [0, 1] -> RGB in [0, 255]."""
+    stops = np.linspace(0, 1, len(COLOURS))
+    return np.dstack([np.interp(warm, stops, COLOURS[:, channel]) for channel in range(3)])
+
+
+def _captioned(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """With a line of text beneath."""
+    rows, columns = picture.shape[:2]
+    font = ImageFont.load_default(size=max(11, columns // 52))
+    height = round(2 * font.getbbox(text)[3])
+    whole = Image.new("RGB", (columns, rows + height))
+    whole.paste(Image.fromarray(picture))
+    ImageDraw.Draw(whole).text((height // 4, rows + height // 4), text, fill="white", font=font)
+    return np.asarray(whole)

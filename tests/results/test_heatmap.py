@@ -1,0 +1,74 @@
+"""A heatmap is transparent where nothing speaks for the finding, and is valid DICOM in the film's study."""
+
+import io
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import dcmread
+
+from app.results import make_secondary_capture, overlay_png, pixels_digest, read_source, to_part10
+from app.results.heatmap import warmth
+from tests.orthanc.pacs import tool
+from tests.results.films import film
+
+SENT = film()
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+FILM = np.linspace(0, 1, 300 * 240, dtype=np.float32).reshape(300, 240)
+
+
+def shares(row: int = 1, column: int = 5) -> np.ndarray:
+    """Warm at one place, cold (it speaks against the finding) at another."""
+    made = np.zeros((7, 7), np.float32)
+    made[row, column], made[6, 0] = 3.5, -9.0
+    return made
+
+
+def capture(map_: np.ndarray, made: datetime = NOON, finding: str = "Effusion") -> bytes:
+    about = {"pixels_digest": pixels_digest(FILM), "model_version": "a-model", "made": made}
+    return to_part10(make_secondary_capture(read_source(SENT), FILM, map_, finding, **about))
+
+
+def test_the_overlay_has_the_films_shape_and_is_warm_where_the_evidence_is() -> None:
+    with Image.open(io.BytesIO(overlay_png(shares(), 300, 240))) as picture:
+        assert (picture.size, picture.mode) == ((240, 300), "RGBA")
+        alpha = np.asarray(picture)[..., 3]
+    assert np.unravel_index(alpha.argmax(), alpha.shape) == pytest.approx((300 * 1.5 / 7, 240 * 5.5 / 7), abs=4)
+    assert alpha.max() > 240
+    assert (alpha[150:] == 0).all()  # what speaks against it is not shown
+
+
+def test_a_large_film_is_shown_smaller_and_a_map_without_evidence_is_clear() -> None:
+    assert warmth(shares(), 4096, 2048).shape == (1024, 512)
+    assert not warmth(-np.ones((7, 7), np.float32), 300, 240).any()
+
+
+def test_the_capture_is_valid_and_in_the_films_study() -> None:
+    source, written = dcmread(io.BytesIO(SENT)), capture(shares())
+    read = dcmread(io.BytesIO(written))
+    assert read.StudyInstanceUID == source.StudyInstanceUID
+    assert (read.PatientID, read.PatientName) == (source.PatientID, source.PatientName)
+    assert read.SeriesInstanceUID != source.SeriesInstanceUID
+    assert read.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert read.BurnedInAnnotation == "YES"
+    assert "not a medical device" in read.SeriesDescription
+    pixels = read.pixel_array
+    assert pixels.shape[1:] == (240, 3)
+    assert pixels.shape[0] > 300  # the caption
+    red, _, blue = pixels[64, 188].astype(int)
+    assert red > blue  # warm over the film
+    assert (pixels[250, 10] == pixels[250, 10, 0]).all()  # grey elsewhere
+    judged = subprocess.run([tool("dciodvfy"), "-"], input=written, capture_output=True, check=False)
+    assert "Error" not in judged.stderr.decode(), judged.stderr.decode()
+
+
+def test_a_repeat_has_the_same_identity_and_another_finding_another() -> None:
+    first, later, other = (
+        dcmread(io.BytesIO(one))
+        for one in (capture(shares()), capture(shares(), NOON + timedelta(days=1)), capture(shares(), finding="Mass"))
+    )
+    assert first.SOPInstanceUID == later.SOPInstanceUID
+    assert first.SeriesInstanceUID == later.SeriesInstanceUID
+    assert first.SOPInstanceUID != other.SOPInstanceUID
