@@ -110,7 +110,7 @@ def test_openapi_gives_422_to_the_gate_alone(service: Served) -> None:
         for method, operation in methods.items()
         if "422" in operation["responses"]
     }
-    assert with_422 == {("/v1/score", "post")}
+    assert with_422 == {("/v1/score", "post"), ("/v1/explain", "post")}
 
 
 # Metrics.

@@ -25,7 +25,9 @@ def test_shares_add_up_to_the_logit(network: ChestNetwork, image: torch.Tensor, 
     assert shares.shape == (7, 7)
     with torch.inference_mode():
         _, logits = network(image)
-    assert shares.mean() + float(network.classifier.bias[finding].detach()) == pytest.approx(float(logits[0, finding]), abs=1e-5)
+    assert shares.mean() + float(network.classifier.bias[finding].detach()) == pytest.approx(
+        float(logits[0, finding]), abs=1e-5
+    )
 
 
 def test_its_positive_part_is_grad_cam(network: ChestNetwork, image: torch.Tensor) -> None:
