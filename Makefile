@@ -32,7 +32,7 @@ test: lint ## run every check and test
 	scripts/debian-packages.sh
 	$(BIN)/pytest
 
-test-slow: $(STAMP) ## the long suites: a thousand requests with flat memory
+test-slow: $(STAMP) ## the long suites: a thousand requests in flat memory, twenty kills of the forwarder and the service
 	$(BIN)/pytest -m slow
 
 bench: $(STAMP) ## serve BUNDLE and measure it under load: benchmarks/load.py

@@ -204,8 +204,8 @@ def libraries(evaluation: Tree) -> Section:
             text(at(row, "library")),
             text(at(row, "goal")),
             strength(number(row, "epsilon")),
-            _counted(rate(row, "evasion_rate"), of(at(row, "evaded"), at(row, "films"))),
-            of(at(row, "goal_reached"), at(row, "films")),
+            _counted(rate(row, "evasion_rate"), of(at(row, "evaded"), at(row, "eligible"))),
+            of(at(row, "goal_reached"), at(row, "eligible")),
         ]
         for row in measured
     ]
@@ -213,7 +213,11 @@ def libraries(evaluation: Tree) -> Section:
         "libraries",
         title,
         joined(
-            paragraph("Attacks that we did not write, run against the same network. They do not know the gate."),
+            paragraph(
+                "Attacks that we did not write, run against the same network. They do not know the gate. Of the films on which "
+                "the goal is open. DeepFool looks for the nearest boundary and stops a hair past it, so that rounding to 8 bits, "
+                "which posting needs, may take its images back over it."
+            ),
             table(["Attack", "Library", "Goal", "ε", "Evaded", "Goal reached"], body, words=3),
         ),
     )

@@ -17,8 +17,6 @@ DEFAULT_GATE: Final = "mgm-lambda"
 ATTACKS: Final = ("FGSM", "BIM", "PGD", "MIM")
 SETTINGS: Final = ("white-box", "black-box")
 PAPER_ATTACKS: Final = tuple(f"{setting} {attack}" for setting in SETTINGS for attack in ATTACKS)
-#: The native size of ChestX-ray14's films, beside the network's 224.
-NATIVE_SIZE: Final = 1024
 
 
 class Rate(NamedTuple):

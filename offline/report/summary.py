@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from app.pipeline.network import INPUT_SIDE
+
 from .reading import (
-    NATIVE_SIZE,
     PAPER_ATTACKS,
     Rate,
     Tree,
@@ -228,12 +229,12 @@ def _about_informed(evaluation: Tree) -> str:
 
 
 def _about_native(evaluation: Tree) -> str:
-    found = [row for row in rows(evaluation, "aware") if at(row, "size") == NATIVE_SIZE]
+    found = [row for row in rows(evaluation, "aware") if at(row, "size") not in (None, INPUT_SIDE)]
     row = worst({"aware": found}, informed=True)
     if row is None:
         return ""
     return (
-        f"Posted as whole {NATIVE_SIZE}-pixel films, which are made smaller on arrival, such attacks still pass in "
+        f"Posted as whole films of {at(row, 'size')} pixels, which are made smaller on arrival, such attacks still pass in "
         f"{with_interval(rate(row, 'evasion_rate'))} ({of(at(row, 'evaded'), at(row, 'eligible'))} films; {_setting(row)})."
     )
 

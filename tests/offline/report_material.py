@@ -162,6 +162,7 @@ def evaluation() -> dict[str, Any]:
                 "goal": "hide",
                 "epsilon": 0.02,
                 "films": 24,
+                "eligible": 24,
                 "evaded": 3,
                 "goal_reached": 24,
                 "evasion_rate": estimate(0.125, 0.1),
