@@ -48,7 +48,7 @@ def uninterrupted(films: list[Film], tmp_path_factory: pytest.TempPathFactory) -
 def test_resumed_is_uninterrupted(
     films: list[Film], uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = offline.train._save_checkpoint
+    save = offline.train.save_checkpoint
 
     def save_first_only(path: Path, state: Any, identity: Any, epoch: int, history: Any) -> None:
         if epoch == 2:
@@ -56,7 +56,7 @@ def test_resumed_is_uninterrupted(
         save(path, state, identity, epoch, history)
 
     with monkeypatch.context() as patched:
-        patched.setattr(offline.train, "_save_checkpoint", save_first_only)
+        patched.setattr(offline.train, "save_checkpoint", save_first_only)
         with pytest.raises(Killed):
             train(films, "none", tmp_path, OPTIONS, "cpu")
     assert not (tmp_path / offline.train.WEIGHTS).exists()
