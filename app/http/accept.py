@@ -1,8 +1,15 @@
-"""Whether an Accept header allows an answer's media type (RFC 9110 section 12.5.1)."""
+"""What form of answer a caller asks for (RFC 9110 section 12.5.1)."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from python_multipart.multipart import parse_options_header
+
+DICOM: Final = "application/dicom"
+_JSON: Final = "application/json"
+#: Explicit VR Little Endian, PS3.18's default for an instance, and "any".
+_TRANSFER_SYNTAXES: Final = {b"1.2.840.10008.1.2.1", b"*"}
 
 
 def accepts(header: str, media_type: str) -> bool:
@@ -15,19 +22,38 @@ def accepts(header: str, media_type: str) -> bool:
     media_type : str
         In lower case, without parameters.
     """
-    if not header.strip():
-        return True
+    return not header.strip() or _quality(_qualities(header), media_type) > 0
+
+
+def wants_dicom(header: str) -> bool:
+    """Whether DICOM is named and is liked no less than JSON; a range such as ``*/*`` does not name it."""
+    qualities = _qualities(header)
+    dicom = qualities.get(DICOM, 0.0)
+    return dicom > 0 and dicom >= _quality(qualities, _JSON)
+
+
+def takes_json(header: str) -> bool:
+    """Whether JSON will do as well; a caller who names neither gets it too."""
+    qualities = _qualities(header)
+    return _quality(qualities, _JSON) > 0 or not qualities.get(DICOM)
+
+
+def _quality(qualities: dict[str, float], media_type: str) -> float:
     kind = media_type.partition("/")[0]
-    allowed: dict[str, bool] = {}
+    return next((qualities[name] for name in (media_type, f"{kind}/*", "*/*") if name in qualities), 0.0)
+
+
+def _qualities(header: str) -> dict[str, float]:
+    """Media range -> q. A range that cannot be met as its parameters ask is left out, and so is what is no range."""
+    qualities: dict[str, float] = {}
     for element in header.split(","):
         name, parameters = parse_options_header(element)
         try:
             quality = float(parameters.get(b"q", b"1"))
         except ValueError:
-            quality = 0.0
-        named = name.decode("latin-1").strip()
-        allowed[named] = allowed.get(named, False) or quality > 0
-    for covering in (media_type, f"{kind}/*", "*/*"):
-        if covering in allowed:
-            return allowed[covering]
-    return False
+            continue
+        named = name.decode("latin-1").strip().lower()
+        syntax_is_met = parameters.get(b"transfer-syntax", b"*") in _TRANSFER_SYNTAXES
+        if named and 0 <= quality <= 1 and (named != DICOM or syntax_is_met):
+            qualities[named] = max(quality, qualities.get(named, 0.0))
+    return qualities

@@ -29,10 +29,9 @@ from app.records import Repeats, open_record
 from app.results import overlay_png
 from app.settings import Settings
 
-from .accept import accepts
+from .accept import DICOM, accepts, takes_json, wants_dicom
 from .body import MULTIPART, RAW_TYPES, read_film
 from .middleware import Observe
-from .negotiation import DICOM, takes_json, wants_dicom
 from .problems import MEDIA_TYPE, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .reports import Reports
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status

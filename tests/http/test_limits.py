@@ -37,8 +37,8 @@ MAX_BODY_BYTES = 100_000
 
 @pytest.fixture(scope="module")
 def narrow(start: Start) -> Iterator[Served]:
-    """Takes small bodies only."""
-    with start(CXR_MAX_BODY_BYTES=str(MAX_BODY_BYTES)) as served:
+    """Takes small bodies only, and radiofluoroscopy too."""
+    with start(CXR_MAX_BODY_BYTES=str(MAX_BODY_BYTES), CXR_ACCEPTED_MODALITIES="CR,DX,RF") as served:
         yield served
 
 
@@ -52,6 +52,12 @@ def test_a_declared_length_over_the_limit_is_refused_unread(narrow: Served) -> N
     assert headers["content-type"] == "application/problem+json"
     assert "100,000" in json.loads(body)["detail"]
     assert_accepted(narrow.post(png()))
+
+
+def test_a_site_says_which_modalities_are_scored(narrow: Served, service: Served) -> None:
+    data = part10(dataset(Modality="RF"))
+    assert_accepted(narrow.post(data, "application/dicom"))
+    assert "Modality" in assert_problem(service.post(data, "application/dicom"), 400)["detail"]
 
 
 def test_a_chunked_body_over_the_limit_is_refused_before_its_end(narrow: Served) -> None:
