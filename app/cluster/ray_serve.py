@@ -11,19 +11,43 @@ from dataclasses import replace
 import httpx
 import ray
 from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
 from ray import serve
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app.commands import make_application
 from app.logs import configure_logging
 from app.settings import Settings, SettingsError
 
+from .metrics import merge_metrics
 from .ray_proxy import CALLBACK, CALLBACK_VARIABLE, RETRY_AFTER_SECONDS
+
+_METRICS_SECONDS = 5.0
+
+
+class Replica:
+    """The application of one replica, whose ``/metrics`` is that of all of them."""
+
+    def __init__(self, own: FastAPI) -> None:
+        self._own = own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/metrics":
+            await Response(await _all_metrics(), media_type=CONTENT_TYPE_LATEST)(scope, receive, send)
+        else:
+            await self._own(scope, receive, send)
+
+    async def get(self, path: str) -> httpx.Response:
+        """What this replica answers itself, without a socket."""
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self._own), base_url="http://replica") as client:
+            return await client.get(path)
 
 
 class Gate:
-    """One replica; Ray makes it an ASGI application, and runs its lifespan."""
+    """What Ray calls in a replica beside its application, whose lifespan Ray runs."""
 
-    app: FastAPI
+    app: Replica
 
     async def check_health(self) -> None:
         """What Ray asks now and then; a replica that raises is replaced.
@@ -33,10 +57,12 @@ class Gate:
         RuntimeError
             The service is not ready.
         """
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://replica") as client:
-            answer = await client.get("/readyz")
-        if answer.status_code != 200:
-            raise RuntimeError(f"/readyz answered {answer.status_code}")
+        if (status := (await self.app.get("/readyz")).status_code) != 200:
+            raise RuntimeError(f"/readyz answered {status}")
+
+    async def own_metrics(self) -> tuple[str, str]:
+        """The name and the metrics of this replica."""
+        return serve.get_replica_context().replica_tag, (await self.app.get("/metrics")).text
 
 
 def build(arguments: dict[str, str]) -> serve.Application:
@@ -72,7 +98,7 @@ def _on_gpu(device: str) -> bool:
     return device != "cpu" and (device != "auto" or ray.cluster_resources().get("GPU", 0) > 0)
 
 
-def _application() -> FastAPI:
+def _application() -> Replica:
     """The service of one replica, in its own process."""
     if os.environ.get(CALLBACK_VARIABLE) != CALLBACK:
         raise SettingsError(
@@ -83,4 +109,14 @@ def _application() -> FastAPI:
     settings = Settings.from_environment()
     # Replicas of one node must not share an outbox; the successor of one that died takes over what waits in its.
     own = settings.results_folder / f"replica-{serve.get_replica_context().rank.local_rank}"
-    return make_application(replace(settings, results_folder=own))
+    return Replica(make_application(replace(settings, results_folder=own)))
+
+
+async def _all_metrics() -> bytes:
+    context = serve.get_replica_context()
+    pages = await (
+        serve.get_deployment_handle(context.deployment, context.app_name)
+        .broadcast("own_metrics")
+        .results_async(timeout_s=_METRICS_SECONDS, return_exceptions=True)
+    )
+    return merge_metrics(page for page in pages if not isinstance(page, Exception))  # one may have died just now

@@ -1,22 +1,24 @@
-"""A Ray cluster in one process tree that runs a configuration of Ray Serve until it is told to stop: driver.py YAML CPUS."""
+"""A Ray cluster in one process tree that runs a configuration of Ray Serve until it is interrupted.
+
+``python -m tests.cluster.driver CONFIGURATION CPUS FOLDER``
+"""
 
 from __future__ import annotations
 
 import sys
-import tempfile
 
 import ray
 from ray.serve.scripts import cli
 
 if __name__ == "__main__":
-    # Not `ray start`, which `ray stop` would end by name together with everybody's else; this one ends with its driver.
+    configuration, cpus, folder = sys.argv[1:]
+    # Not `ray start`: `ray stop` ends by name whatever Ray runs on the machine, and this ends with its driver.
     ray.init(
-        num_cpus=int(sys.argv[2]),
+        num_cpus=int(cpus),
         num_gpus=0,
         object_store_memory=100 * 2**20,
         include_dashboard=False,
-        log_to_driver=True,
         namespace="serve",
-        _temp_dir=tempfile.mkdtemp(prefix="ray"),
+        _temp_dir=folder,
     )
-    cli(["run", sys.argv[1]])
+    cli(["run", configuration])
