@@ -74,6 +74,18 @@ class Cluster(Served):
         raise AssertionError(f"no {count} replicas after {START_SECONDS} s:\n{self.logged()}")
 
 
+def ray_environment() -> dict[str, str]:
+    """For processes that start a cluster, or use one."""
+    environment = {
+        **clean_environment({}),
+        "PYTHONPATH": str(ROOT),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else one is written to the home folder
+    }
+    del environment["CXR_RECORD_URL"]  # each configuration has its own
+    return environment
+
+
 @contextmanager
 def serve_cluster(bundle: Path, folder: Path, replicas: int, **settings: str) -> Iterator[Cluster]:
     """Run a cluster with so many replicas until the block ends; `settings` are environment variables of each."""
@@ -93,20 +105,12 @@ def serve_cluster(bundle: Path, folder: Path, replicas: int, **settings: str) ->
     scaling["min_replicas"] = scaling["max_replicas"] = replicas
     (folder / "serve.yaml").write_text(yaml.safe_dump(configuration))
     own = Path(tempfile.mkdtemp(prefix="ray"))  # short: paths of sockets beneath it have at most 107 bytes
-    environment = {
-        **clean_environment({}),
-        "PYTHONPATH": str(ROOT),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else one is written to the home folder
-        CALLBACK_VARIABLE: CALLBACK,
-    }
-    del environment["CXR_RECORD_URL"]
     log = folder / "driver.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.cluster.driver", str(folder / "serve.yaml"), str(replicas), str(own)],
             cwd=ROOT,
-            env=environment,
+            env={**ray_environment(), CALLBACK_VARIABLE: CALLBACK},
             stdout=sink,
             stderr=subprocess.STDOUT,
         )
