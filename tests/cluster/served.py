@@ -87,8 +87,8 @@ def ray_environment() -> dict[str, str]:
 
 
 @contextmanager
-def serve_cluster(bundle: Path, folder: Path, replicas: int, **settings: str) -> Iterator[Cluster]:
-    """Run a cluster with so many replicas until the block ends; `settings` are environment variables of each."""
+def serve_cluster(bundle: Path, folder: Path, scaling: dict[str, float], **settings: str) -> Iterator[Cluster]:
+    """Run a cluster until the block ends; `scaling` changes ``autoscaling_config``, `settings` the replicas' environment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -101,14 +101,20 @@ def serve_cluster(bundle: Path, folder: Path, replicas: int, **settings: str) ->
         "CXR_RECORD_KEY_FILE": f"{folder}/record.key",
         **settings,
     }
-    scaling = application["deployments"][0]["autoscaling_config"]
-    scaling["min_replicas"] = scaling["max_replicas"] = replicas
+    application["deployments"][0]["autoscaling_config"].update(scaling)
     (folder / "serve.yaml").write_text(yaml.safe_dump(configuration))
     own = Path(tempfile.mkdtemp(prefix="ray"))  # short: paths of sockets beneath it have at most 107 bytes
     log = folder / "driver.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.cluster.driver", str(folder / "serve.yaml"), str(replicas), str(own)],
+            [
+                sys.executable,
+                "-m",
+                "tests.cluster.driver",
+                str(folder / "serve.yaml"),
+                str(scaling["max_replicas"]),
+                str(own),
+            ],
             cwd=ROOT,
             env={**ray_environment(), CALLBACK_VARIABLE: CALLBACK},
             stdout=sink,
@@ -116,7 +122,7 @@ def serve_cluster(bundle: Path, folder: Path, replicas: int, **settings: str) ->
         )
     cluster = Cluster(process, port, log, own)
     try:
-        cluster.await_replicas(replicas)
+        cluster.await_replicas(int(scaling["min_replicas"]))
         yield cluster
     finally:
         cluster.client.close()

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def _tensors() -> Any:
 
 @pytest.fixture(scope="module")
 def cluster(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with serve_cluster(bundle, tmp_path_factory.mktemp("cluster"), replicas=2, **SETTINGS) as served:
+    scaling = {"min_replicas": 2, "max_replicas": 2}
+    with serve_cluster(bundle, tmp_path_factory.mktemp("cluster"), scaling, **SETTINGS) as served:
         yield served
 
 
@@ -235,6 +237,31 @@ def test_nothing_of_a_request_is_in_rays_logs(cluster: Cluster) -> None:
 def _all_logs(cluster: Cluster) -> str:
     files = [path for path in cluster.folder.rglob("logs/**/*") if path.is_file()]
     return "".join(path.read_text(errors="replace") for path in [*files, cluster.log])
+
+
+def test_replicas_come_with_requests_and_go_without_harm(bundle: Path, tmp_path: Path) -> None:
+    at_once = {"upscale_delay_s": 1, "downscale_delay_s": 1, "look_back_period_s": 2, "target_ongoing_requests": 4}
+    request = request_head(len(FILMS[0])) + FILMS[0]
+    with serve_cluster(bundle, tmp_path, {"min_replicas": 1, "max_replicas": 2, **at_once}, **SETTINGS) as cluster:
+        expected = cluster.post(FILMS[0]).status_code
+        with ExitStack() as connections:
+            slow = [connections.enter_context(cluster.connect()) for _ in range(12)]
+            for connection in slow:
+                connection.sendall(request[:-100])  # with a replica, and not to be answered yet
+            cluster.await_replicas(2)
+            for connection in slow[2:]:
+                connection.sendall(request[-100:])
+                assert read_answer(connection)[0] == expected
+            later = connections.enter_context(cluster.connect())
+            later.sendall(request[:-100])
+            end = time.monotonic() + 60
+            while "Removing 1 replica" not in cluster.logged():
+                assert time.monotonic() < end, cluster.logged()
+                time.sleep(0.2)
+            for connection in (*slow[:2], later):
+                connection.sendall(request[-100:])
+                assert read_answer(connection)[0] == expected
+        cluster.await_replicas(1)
 
 
 def test_a_replica_without_the_proxys_part_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
