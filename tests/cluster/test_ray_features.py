@@ -43,7 +43,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_folder(folder: Path) -> Path:
     folder.mkdir()
-    save_file(random_network(0).state_dict(), folder / WEIGHTS)
+    save_file({name: value.contiguous() for name, value in random_network(0).state_dict().items()}, folder / WEIGHTS)
     return folder
 
 

@@ -264,6 +264,7 @@ def test_replicas_come_with_requests_and_go_without_harm(bundle: Path, tmp_path:
         cluster.await_replicas(1)
 
 
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's, when it is imported
 def test_a_replica_without_the_proxys_part_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     from app.cluster.ray_proxy import CALLBACK_VARIABLE
     from app.cluster.ray_serve import _application, build
