@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from app.engine import DeadlinePassed, Engine, InferenceFailed, NotReady, Overloaded, Screened
+from app.engine import DeadlinePassed, Engine, InferenceFailed, NotReady, Overloaded, Place, Screened
 from app.metrics import Metrics
 from app.pipeline import Screener, Verdict
 from app.pipeline.errors import BundleError, MalformedImage, NumericalError
@@ -34,6 +34,8 @@ def film(mark: int) -> bytes:
 
 class ToldScreener:
     """Keeps the batches that it was given; waits while `gate` is down; `rule` may raise."""
+
+    device = "told"
 
     def __init__(self, rule: Rule = lambda marks: None, not_finite: frozenset[int] = frozenset()) -> None:
         self.rule = rule
@@ -60,10 +62,11 @@ class ToldScreener:
         ]
 
 
-def given(data: bytes) -> Callable[[], Awaitable[bytes]]:
+def given(data: bytes) -> Callable[[Place], Awaitable[bytes]]:
     """A body that is there already."""
 
-    async def read() -> bytes:
+    async def read(place: Place) -> bytes:
+        place.reserve(len(data))
         return data
 
     return read
@@ -76,7 +79,7 @@ class Bench:
         self.screener = screener
         self.metrics = Metrics()
         chosen = Settings(**{"decode_threads": 1, "deadline_seconds": SECONDS, "drain_seconds": 5, **settings})
-        self.engine = Engine(cast(Screener, screener), chosen, self.metrics)
+        self.engine = Engine([cast(Screener, screener)], chosen, self.metrics)
         self.submitted = 0
 
     def submit(self, mark: int) -> asyncio.Task[Screened]:
@@ -294,7 +297,7 @@ def test_nothing_is_accepted_before_the_start_or_after_a_failed_one() -> None:
 
 def test_a_slow_sender_gives_up_its_place_at_the_deadline() -> None:
     async def scenario() -> None:
-        async def never() -> bytes:
+        async def never(place: Place) -> bytes:
             await asyncio.sleep(60)
             return b""
 

@@ -3,6 +3,7 @@
 screen -> admitted? -> read the body -> decode (threads) -> ready queue -> one device thread takes all that waits -> future
 """
 
+from .admission import Place
 from .engine import Engine, Screened
 from .errors import DeadlinePassed, EngineError, InferenceFailed, NotReady, Overloaded
 
@@ -13,5 +14,6 @@ __all__ = [
     "InferenceFailed",
     "NotReady",
     "Overloaded",
+    "Place",
     "Screened",
 ]

@@ -1,8 +1,8 @@
 """Every error that the engine raises.
 
 EngineError            the service, not the image, is the reason that there is no verdict
-├── Overloaded         too many requests wait already
-├── NotReady           starting, stopping, or the golden check failed
+├── Overloaded         too much waits already
+├── NotReady           starting, stopping, or no device is in service
 ├── DeadlinePassed     no verdict within the deadline
 └── InferenceFailed    the device failed on this image alone
 """
@@ -15,11 +15,21 @@ class EngineError(Exception):
 
 
 class Overloaded(EngineError):
-    """Too many requests wait already."""
+    """Too many requests or bytes wait already, or what waits takes longer than the deadline leaves.
+
+    Attributes
+    ----------
+    retry_after : int
+        Estimated seconds until what waits is done; at least 1.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NotReady(EngineError):
-    """Starting, stopping, or the golden check failed."""
+    """Starting, stopping, or no device is in service."""
 
 
 class DeadlinePassed(EngineError):
