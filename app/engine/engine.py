@@ -124,7 +124,7 @@ class Engine:
         InputError
         """
         with self._metrics.queue_films.labels("decode").track_inprogress():
-            return await asyncio.wrap_future(self._decoders.submit(self._decode, data))
+            return await asyncio.wrap_future(self._decoders.submit(self._timed_decode, data))
 
     async def judge(self, tensor: Tensor, expires: float) -> Verdict:
         """Judge a film in the next batch, unless its turn comes after `expires`.
@@ -167,8 +167,11 @@ class Engine:
         decoding = (waiting - self._batcher.pending) * self._decode_seconds.seconds / self._settings.decode_threads
         return max(decoding, waiting * self._batcher.seconds_a_film)
 
+    def _timed_decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
+        with self._decode_seconds.time():  # those that cannot be decoded cost time too
+            return self._decode(data)
+
     def _decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
-        began = time.monotonic()
         with self._metrics.stage_seconds.labels("decode").time():
             image = decode(
                 data,
@@ -178,6 +181,4 @@ class Engine:
         for keyword in image.missing_tags:
             self._metrics.missing_tags.labels(keyword).inc()
         with self._metrics.stage_seconds.labels("preprocess").time():
-            tensor = to_tensor(image.pixels)
-        self._decode_seconds.add(time.monotonic() - began)
-        return image, tensor
+            return image, to_tensor(image.pixels)

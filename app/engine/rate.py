@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 #: Weight of the newest measurement: the last twenty films or so count.
@@ -39,6 +41,15 @@ class Rate:
             self._count += 1
             self._mean += max(NEWEST, 1 / self._count) * (min(seconds, self._most_seconds) - self._mean)
             self._last = time.monotonic()
+
+    @contextmanager
+    def time(self) -> Iterator[None]:
+        """Take the seconds of the block, however it ends."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(time.monotonic() - began)
 
     @property
     def seconds(self) -> float:

@@ -110,10 +110,10 @@ def test_a_device_that_was_slow_once_is_tried_again() -> None:
 
     def rule(marks: list[int]) -> None:
         if marks == [20]:
-            time.sleep(1.8)
+            time.sleep(2.4)
 
     async def scenario() -> None:
-        async with running(ToldScreener(rule), deadline_seconds=2) as bench:
+        async with running(ToldScreener(rule), deadline_seconds=3) as bench:
             assert await outcomes(bench.submit(20)) == [20]
             held = await bench.hold()
             assert await outcomes(bench.submit(30)) == [Overloaded]
