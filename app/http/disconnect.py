@@ -24,7 +24,7 @@ class CancelOnDisconnect:
         self.paths = frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in self.paths:
+        if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) not in self.paths:
             await self.app(scope, receive, send)
             return
         next_message: asyncio.Task[Message] | None = None
@@ -43,7 +43,9 @@ class CancelOnDisconnect:
 
         def hang_up(task: asyncio.Task[Message]) -> None:
             nonlocal gone
-            if not task.cancelled() and not answering:
+            if task.cancelled() or task.exception() or answering:
+                return
+            if task.result()["type"] == "http.disconnect":
                 gone = True
                 work.cancel()
 
