@@ -159,6 +159,7 @@ def test_bytes_announced_or_arrived_are_refused_unread(service: Told) -> None:
             head("/v1/score", 200_000),
             head("/v1/score", None) + b"%x\r\n" % 100_000 + film(30, 100_000)[:100_000] + b"\r\n",
             head("/dicomweb/studies", 200_000, CONTENT_TYPE),
+            head("/dicomweb/studies", None, CONTENT_TYPE) + b"%x\r\n" % 100_000 + b"-" * 100_000 + b"\r\n",
         ):
             with socket.create_connection(("127.0.0.1", service.port), SECONDS) as connection:
                 connection.sendall(start)  # and nothing more
