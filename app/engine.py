@@ -1,6 +1,6 @@
-"""Between the HTTP surface and the pipeline: admission, decoding in threads, batches on one device.
+"""Between the HTTP surface and the pipeline: admission, decoding, batches on one device.
 
-    screen -> admitted? -> read the body -> decode (threads) -> ready queue -> one device thread takes all that waits -> future
+    screen -> admitted? -> read the body -> decode -> ready queue -> one device thread takes all that waits -> future
 
 Each item has its own future. A cancelled or expired item is dropped when it is taken; a batch that fails
 is run again item by item, so that one image never fails or delays its neighbours beyond its own turn.
@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -23,8 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.decoding.decoders import Decoders
 from app.metrics import Metrics
-from app.pipeline import DecodedImage, Screener, Verdict, decode, to_tensor
+from app.pipeline import DecodedImage, Screener, Verdict
 from app.settings import Settings
 
 log = logging.getLogger("cxr_gate")
@@ -75,7 +76,7 @@ class Engine:
         self._screener = screener
         self._settings = settings
         self._metrics = metrics
-        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self._decoders = Decoders(settings, metrics)
         self._ready_items: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._device_thread = threading.Thread(target=self._run_device, name="device", daemon=True)
         self._waiting = 0
@@ -88,15 +89,18 @@ class Engine:
         ------
         BundleError
             The golden outputs were not reproduced.
+        DecodingUnavailable
+            No process to decode in could be started.
         """
         self._screener.require_golden()
+        self._decoders.start()
         self._device_thread.start()
         self._accepting = True
 
     def stop(self) -> None:
         """Refuse new work, finish what was admitted."""
         self._accepting = False
-        self._decoders.shutdown(wait=True)
+        self._decoders.stop()
         if self._device_thread.is_alive():
             self._ready_items.put(None)
             self._device_thread.join(timeout=self._settings.drain_seconds)
@@ -156,13 +160,13 @@ class Engine:
             raise DeadlinePassed(f"no verdict within {seconds:g} s") from error
 
     async def decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
-        """Decode a film in a thread; the tensor has shape (1, 1, 224, 224).
+        """Decode a film; the tensor has shape (1, 1, 224, 224).
 
         Raises
         ------
-        InputError
+        InputError, DecodingUnavailable
         """
-        return await asyncio.wrap_future(self._decoders.submit(self._decode, data))
+        return await self._decoders.decode(data)
 
     async def judge(self, tensor: Tensor, expires: float) -> Verdict:
         """Judge a film in the next batch, unless its turn comes after `expires`.
@@ -193,25 +197,13 @@ class Engine:
         ------
         InputError, NumericalError
             From the pipeline, and whatever `read` raises.
-        NotReady, Overloaded, DeadlinePassed, InferenceFailed
+        NotReady, Overloaded, DecodingUnavailable, DeadlinePassed, InferenceFailed
         """
         with self.place():
             async with self.deadline() as expires:
                 image, tensor = await self.decode(await read())
                 item = await self._judged(_Item(tensor, expires, explain))
                 return Screened(image, item.result.result(), item.heatmap)
-
-    def _decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
-        with self._metrics.stage_seconds.labels("decode").time():
-            image = decode(
-                data,
-                max_pixels=self._settings.max_pixels,
-                accepted_modalities=self._settings.accepted_modalities,
-            )
-        for keyword in image.missing_tags:
-            self._metrics.missing_tags.labels(keyword).inc()
-        with self._metrics.stage_seconds.labels("preprocess").time():
-            return image, to_tensor(image.pixels)
 
     def _run_device(self) -> None:
         while True:

@@ -49,6 +49,22 @@ class Metrics:
         self.stage_seconds = Histogram(
             "cxr_stage_seconds", "Time in each stage.", ["stage"], buckets=_SECONDS, registry=self.registry
         )
+        self.decode_seconds = Histogram(
+            "cxr_decode_seconds",
+            "Time to decode a film, by where: in a thread, or in a process of its own (compressed DICOM).",
+            ["place"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.decode_waiting = Gauge(
+            "cxr_decode_waiting_films", "Films that wait to be decoded.", ["place"], registry=self.registry
+        )
+        self.decode_process_failures = Counter(
+            "cxr_decode_process_failures",
+            "Decoding processes that gave no answer: crash, memory (its limit), timeout (killed).",
+            ["reason"],
+            registry=self.registry,
+        )
         self.batch_size = Histogram(
             "cxr_batch_size", "Images in a forward pass.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
         )
