@@ -40,8 +40,40 @@ class DecodingUnavailable(Exception):
     """The service cannot start a process to decode in; no fault of the film."""
 
 
-class _MemoryLimitMet(Exception):
+class MemoryLimitMet(Exception):
     """A process says so of itself."""
+
+
+def read_answer(answer: bytes, descriptors: list[int], max_pixels: int) -> DecodedImage | None:
+    """Check what a process said, and make of it what ``decode`` gives or raises; None for what no sound process says.
+
+    Parameters
+    ----------
+    answer : bytes
+        JSON: an image's shape, notes and missing tags, or the name of an error and its message.
+    descriptors : list of int
+        An image's pixels. The caller closes them.
+    max_pixels : int
+
+    Raises
+    ------
+    InputError
+        As the process did.
+    MemoryLimitMet
+    """
+    try:
+        told = json.loads(answer)
+        if "error" not in told:
+            rows, columns = map(int, told["shape"])
+            if rows <= 0 or columns <= 0 or rows * columns > max_pixels:
+                return None
+            (memory,) = descriptors
+            missing = tuple(tag for tag in EXPECTED_TAGS if tag in told["missing_tags"])  # they label a metric
+            return DecodedImage(pixels(memory, rows, columns), "dicom", tuple(map(str, told["notes"])), missing)
+        error = MemoryLimitMet() if told["error"] == NO_MEMORY else _ERRORS[told["error"]](str(told["message"]))
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
+        return None
+    raise error
 
 
 class Nursery:
@@ -99,7 +131,7 @@ class Nursery:
                 raise MalformedImage(
                     f"the DICOM file could not be decoded within {self._seconds:g} s; send it as Explicit VR Little Endian"
                 ) from None
-            except _MemoryLimitMet:
+            except MemoryLimitMet:
                 self._failed("memory")
                 raise MalformedImage(_CRASHED) from None
             except OSError as error:
@@ -128,31 +160,12 @@ class Nursery:
                 code = int(self._ask(str(pid).encode()))
         try:
             if answer:
-                return self._read(answer, descriptors)
+                return read_answer(answer, descriptors, self._options.max_pixels)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         log.warning("a decoder crashed", extra={"error": signal.Signals(-code).name if code < 0 else f"exit {code}"})
         return None
-
-    def _read(self, answer: bytes, descriptors: list[int]) -> DecodedImage | None:
-        """Check an answer and make of it what ``decode`` gives or raises; None for one that no sound process sends."""
-        try:
-            told = json.loads(answer)
-            if "error" in told:
-                error = (
-                    _MemoryLimitMet() if told["error"] == NO_MEMORY else _ERRORS[told["error"]](str(told["message"]))
-                )
-            else:
-                rows, columns = map(int, told["shape"])
-                if not 0 < rows * columns <= self._options.max_pixels:
-                    return None
-                (memory,) = descriptors
-                missing = tuple(tag for tag in EXPECTED_TAGS if tag in told["missing_tags"])  # they label a metric
-                return DecodedImage(pixels(memory, rows, columns), "dicom", tuple(map(str, told["notes"])), missing)
-        except (ValueError, KeyError, TypeError, OSError):
-            return None
-        raise error
 
     def _ask(self, request: bytes, *descriptors: int) -> bytes:
         """Have the zygote answer; one that has died is replaced, once.

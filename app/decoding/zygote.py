@@ -16,11 +16,13 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import logging
 import os
 import resource
 import signal
 import socket
 import sys
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -62,6 +64,8 @@ def main(arguments: list[str]) -> None:
     """Fork until the control socket is closed."""
     for stop in (signal.SIGINT, signal.SIGTERM):  # they may reach the whole group; the service drains first
         signal.signal(stop, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # a hostile file shall not write to the service's log
+    logging.disable()
     control = socket.socket(fileno=int(arguments[0]))
     options = Options(**json.loads(arguments[1]))
     gc.freeze()  # a collection in a child would copy the pages of all that is shared
