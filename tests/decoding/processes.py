@@ -42,7 +42,10 @@ def film_of_runs() -> bytes:
     """RLE of a megabyte and 36 million pixels, which need some 500 MiB when decoded: runs of 128."""
     side = 47 * 128
     runs = np.arange(side * side // 128)
-    planes = [np.stack([np.full(runs.size, 0x81), byte % 16], axis=1).astype(np.uint8).tobytes() for byte in (runs, runs // 16)]
+    planes = [
+        np.stack([np.full(runs.size, 0x81), byte % 16], axis=1).astype(np.uint8).tobytes()
+        for byte in (runs, runs // 16)
+    ]
     table = np.array([2, 64, 64 + len(planes[0]), *[0] * 13], "<u4").tobytes()
     like = film(smooth(12), **WINDOW)
     like.Rows = like.Columns = side
