@@ -13,7 +13,7 @@ from torch import Tensor
 from .bundle import Bundle
 from .errors import BundleError, NumericalError, UnsuitableImage
 from .heatmap import class_activation_map
-from .network import INPUT_SIDE
+from .image import INPUT_SIDE
 from .verdict import Verdict, judge
 
 #: The golden check's tolerance. float32 convolutions differ between devices and versions by about 1e-6

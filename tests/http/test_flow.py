@@ -58,7 +58,7 @@ def held(service: Told) -> Iterator[Future[httpx.Response]]:
 
 
 def assert_empty(service: Told) -> None:
-    for name in ("cxr_waiting_requests", "cxr_waiting_bytes", 'cxr_queue_films{queue="decode"}'):
+    for name in ("cxr_waiting_requests", "cxr_waiting_bytes", 'cxr_queue_films{queue="decode-thread"}'):
         service.until(name, 0)
     service.until('cxr_queue_films{queue="device"}', 0)
 
