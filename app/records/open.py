@@ -68,7 +68,7 @@ def open_for_reading(url: str, key_file: Path) -> Record:
             path = Path(str(parsed.database)).absolute()
             database = _sqlite(make_url("sqlite://").set(database=f"file:{quote(str(path))}", query=_READ_ONLY))
         key = RecordKey.from_file(key_file, make=False)
-        with database.connect() as connection:
+        with _let_go_if_refused(database), database.connect() as connection:
             if version_of(connection) != SCHEMA_VERSION:
                 raise SettingsError(
                     "the database holds no record with a chain (none at all, or one of an older shape, which the service "
@@ -93,8 +93,18 @@ def _refusals() -> Iterator[None]:
 
 
 def _migrated(database: Engine, key: RecordKey) -> Record:
-    migrate(database, key)
+    with _let_go_if_refused(database):
+        migrate(database, key)
     return Record(database, key)
+
+
+@contextmanager
+def _let_go_if_refused(database: Engine) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        database.dispose()
+        raise
 
 
 def _parsed(url: str) -> URL:

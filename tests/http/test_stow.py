@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -243,18 +242,6 @@ def test_the_record_survives_a_kill_and_is_not_another_models(
     with start(rejecting_bundle, **kept) as service:
         (other,) = failed(answer_of(stow(service, data), 409))
     assert told(other)[6] == "SCORED"
-
-
-def test_when_the_record_cannot_be_written_no_verdict_is_given(start: Start, tmp_path: Path) -> None:
-    kept = {"CXR_RECORD_URL": f"sqlite:///{tmp_path}/record.sqlite", "CXR_RECORD_KEY_FILE": f"{tmp_path}/key"}
-    with start(**kept) as service:
-        with sqlite3.connect(tmp_path / "record.sqlite") as connection:
-            connection.execute("DROP TABLE decisions")
-        connection.close()
-        response = stow(service, film(27))
-        (item,) = failed(answer_of(response, 503))
-        assert item.FailureReason == 0xA700
-        assert told(item)[7] == "/problems/record-unavailable"
 
 
 # Clients.
