@@ -86,17 +86,17 @@ class Writer:
 
     def _run(self) -> None:
         retention = time.monotonic()
+        item: _Item | None
         while True:
+            if self._days and time.monotonic() >= retention:
+                retention = time.monotonic() + self._remove_older()
             try:
                 item = self._waiting.get(timeout=max(retention - time.monotonic(), 0) if self._days else None)
             except queue.Empty:
-                retention = time.monotonic() + self._remove_older()
                 continue
             batch: list[_Item] = []
             while item is not None:
-                # False for one whose caller has left, which is answered nothing and needs no entry.
-                if item[1].set_running_or_notify_cancel():
-                    batch.append(item)
+                batch.append(item)
                 if len(batch) == _MOST_AT_ONCE:
                     break
                 try:
@@ -110,6 +110,8 @@ class Writer:
     def _write(self, batch: list[_Item]) -> None:
         if not batch:
             return
+        # A decision was made even where its caller has left (False) and is answered nothing.
+        waiting = [result.set_running_or_notify_cancel() for _, result in batch]
         try:
             with self._metrics.stage_seconds.labels("record").time():
                 answers, head = self._record.write([decision for decision, _ in batch])
@@ -117,12 +119,14 @@ class Writer:
             log.error("the record was not written", extra={"error": str(error), "decisions": len(batch)})
             if not isinstance(error, RecordUnavailable):
                 error = RecordUnavailable(f"the record of decisions failed ({type(error).__name__}); try again shortly")
-            for _, result in batch:
-                result.set_exception(error)
+            for (_, result), waits in zip(batch, waiting, strict=True):
+                if waits:
+                    result.set_exception(error)
         else:
             self._metrics.record_head.set(head.id)
-            for (_, result), answer in zip(batch, answers, strict=True):
-                result.set_result(answer)
+            for (_, result), waits, answer in zip(batch, waiting, answers, strict=True):
+                if waits:
+                    result.set_result(answer)
 
     def _remove_older(self) -> float:
         """Seconds until the next turn."""

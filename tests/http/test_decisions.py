@@ -288,8 +288,12 @@ def test_killed_at_random_moments_under_load_all_that_was_answered_is_recorded(
 ) -> None:
     chance = random.Random(6)
     answered: list[str] = []
-    for _ in range(kills):
+    known, probabilities = dicom(12), []
+    for kill in range(kills):
         with start(**kept_in(tmp_path)) as service:
+            (item,) = scored(answer_of(stow(service, known), 200))
+            assert told(item)[6] == ("RECORD" if kill else "SCORED")
+            probabilities.append(tuple(told(item)[4]))
             load = Load(service.port, 8)
             assert load.begun.wait(60)
             time.sleep(chance.uniform(0, 1.5))  # the moment is the test
@@ -300,3 +304,4 @@ def test_killed_at_random_moments_under_load_all_that_was_answered_is_recorded(
         assert not set(answered) - recorded
         assert verifies(tmp_path)
     assert len(answered) > kills
+    assert len(set(probabilities)) == 1

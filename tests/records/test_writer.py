@@ -56,6 +56,18 @@ def test_what_waits_when_it_stops_is_written(record: Record) -> None:
     assert record.verify().count == 20
 
 
+def test_a_decision_whose_caller_left_is_written_all_the_same(record: Record) -> None:
+    async def run(writer: Writer) -> None:
+        left = asyncio.ensure_future(writer.keep(decision(subject(record.key), verdict())))
+        await asyncio.sleep(0)  # it has handed over its decision
+        left.cancel()
+        await writer.keep(decision(subject(record.key, 1), verdict(1)))
+
+    with writing(record) as (writer, _):
+        asyncio.run(run(writer))
+    assert record.verify().count == 2
+
+
 @pytest.mark.parametrize("optional", [False, True])
 def test_what_cannot_be_written_is_no_answer_unless_the_record_is_optional(tmp_path: Path, optional: bool) -> None:
     record = open_record(f"sqlite:///{tmp_path}/record.sqlite", tmp_path / "key")
