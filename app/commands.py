@@ -1,4 +1,4 @@
-"""What the commands do that load a bundle: serve, score, check-bundle."""
+"""What the commands do that load torch: serve, score, check-bundle, verify-record."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from app.http.application import create_application
 from app.logs import configure_logging
 from app.pipeline import LABELS, Screener, Verdict, choose_device, decode, read_bundle, to_tensor
 from app.pipeline.errors import PipelineError
+from app.records import EMPTY, Head, RecordUnavailable, open_for_reading
 from app.settings import Settings, SettingsError
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command; the exit code is 0, or 1 where something was refused."""
     try:
-        settings = replace(
-            Settings.from_environment(),
-            **{k: v for k, v in (("bundle", parsed.bundle), ("device", parsed.device)) if v},
-        )
-        command = {"serve": _serve, "score": _score, "check-bundle": _check_bundle}[parsed.command]
+        options = {"bundle": "bundle", "device": "device", "url": "record_url", "key_file": "record_key_file"}
+        given = {field: getattr(parsed, option, None) for option, field in options.items()}
+        settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
+        commands = {"serve": _serve, "score": _score, "check-bundle": _check_bundle, "verify-record": _verify_record}
+        command = commands[parsed.command]
         return command(parsed, settings)
-    except (PipelineError, SettingsError) as error:
+    except (PipelineError, SettingsError, RecordUnavailable) as error:
         print(f"cxr-gate: {error}", file=sys.stderr)
         return 1
 
@@ -94,4 +95,28 @@ def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
     print(
         f"{settings.bundle}: {manifest.model_version} verifies, and reproduces its golden outputs on {screener.device}"
     )
+    return 0
+
+
+def _verify_record(parsed: argparse.Namespace, settings: Settings) -> int:
+    try:
+        expected = Head.parse(parsed.expect_head) if parsed.expect_head else None
+    except ValueError as error:
+        raise SettingsError(f"--expect-head: {error}") from error
+    record = open_for_reading(settings.record_url, settings.record_key_file)
+    try:
+        verified = record.verify(expected)
+    finally:
+        record.close()
+    for fault in verified.faults:
+        print(fault)
+    if more := verified.fault_count - len(verified.faults):
+        print(f"and {more} faults more")
+    if verified.fault_count:
+        print(f"{verified.count} entries: the record does NOT verify")
+        return 1
+    kept = f", {verified.first.id} to {verified.head.id}" if verified.first and verified.head else ""
+    gone = f"; 1 to {verified.removed_through} were removed by retention" if verified.removed_through else ""
+    print(f"{verified.count} entries{kept}: the record verifies{gone}")
+    print(f"head {verified.head or EMPTY}")
     return 0

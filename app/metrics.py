@@ -120,6 +120,12 @@ class Metrics:
             "cxr_result_failures", "Attempts to deliver a report that failed.", registry=self.registry
         )
         self.results_waiting = Gauge("cxr_results_waiting", "Reports in the outbox.", registry=self.registry)
+        self.record_failures = Counter(
+            "cxr_record_failures", "Decisions that could not be written to the record.", registry=self.registry
+        )
+        self.record_head = Gauge(
+            "cxr_record_head", "Number of the newest entry that this process wrote.", registry=self.registry
+        )
         self.build = Info("cxr_build", "Versions.", registry=self.registry)
 
     def count_judged(self, verdict: Verdict, manifest: Manifest, source_kind: SourceKind) -> None:
