@@ -11,7 +11,7 @@ import uvicorn
 
 from app.http.application import create_application
 from app.logs import configure_logging
-from app.pipeline import LABELS, Screener, Verdict, choose_device, decode, read_bundle, to_tensor
+from app.pipeline import LABELS, Screener, Verdict, choose_backends, decode, read_bundle, to_tensor
 from app.pipeline.errors import PipelineError
 from app.settings import Settings, SettingsError
 
@@ -21,7 +21,11 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         settings = replace(
             Settings.from_environment(),
-            **{k: v for k, v in (("bundle", parsed.bundle), ("device", parsed.device)) if v},
+            **{
+                k: v
+                for k, v in (("bundle", parsed.bundle), ("backend", parsed.backend), ("device", parsed.device))
+                if v
+            },
         )
         command = {"serve": _serve, "score": _score, "check-bundle": _check_bundle}[parsed.command]
         return command(parsed, settings)
@@ -30,18 +34,28 @@ def run(parsed: argparse.Namespace) -> int:
         return 1
 
 
-def _load(settings: Settings) -> Screener:
-    """The bundle on its device, proven there."""
-    screener = Screener(read_bundle(settings.bundle), choose_device(settings.device))
-    screener.require_golden()
-    return screener
+def _load(settings: Settings) -> list[Screener]:
+    """The bundle on each of its devices, proven there."""
+    bundle = read_bundle(settings.bundle)
+    backends = choose_backends(
+        bundle.network,
+        settings.backend,
+        settings.device,
+        max_batch=settings.max_batch,
+        threads=settings.inference_threads,
+    )
+    screeners = [Screener(bundle, backend) for backend in backends]
+    for screener in screeners:
+        screener.require_golden()
+    return screeners
 
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     configure_logging()
-    screener = _load(settings)
-    screener.warm_up(settings.max_batch)
-    application = create_application(screener, settings)
+    screeners = _load(settings)
+    for screener in screeners:
+        screener.warm_up(settings.max_batch)
+    application = create_application(screeners, settings)
     uvicorn.run(
         application,
         host=parsed.host,
@@ -55,7 +69,7 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _score(parsed: argparse.Namespace, settings: Settings) -> int:
-    screener = _load(settings)
+    screener = _load(settings)[0]
     failed = False
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
@@ -79,9 +93,9 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
-    screener = _load(settings)
-    manifest = screener.bundle.manifest
-    print(
-        f"{settings.bundle}: {manifest.model_version} verifies, and reproduces its golden outputs on {screener.device}"
-    )
+    for screener in _load(settings):
+        version = screener.bundle.manifest.model_version
+        print(
+            f"{settings.bundle}: {version} verifies, and reproduces its golden outputs on {screener.backend.description}"
+        )
     return 0

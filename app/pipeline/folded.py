@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,12 +29,14 @@ class FoldedNetwork(nn.Module):
         In evaluation mode; it is not changed, and shares no weights.
     """
 
+    blocks: Any  # of DenseBlock; torch's ModuleList has no type of its items
+    transitions: Any  # of ClampedConvolution
     scale: Tensor
     shift: Tensor
 
     def __init__(self, network: ChestNetwork) -> None:
         super().__init__()
-        parts = dict(network.features.named_children())
+        parts: dict[str, Any] = dict(network.features.named_children())
         self.stem = _stem(network, parts["conv0"], parts["norm0"])
         self.blocks = nn.ModuleList(DenseBlock(parts[f"denseblock{number}"]) for number in (1, 2, 3, 4))
         self.transitions = nn.ModuleList(
@@ -67,15 +71,18 @@ class ClampedConvolution(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, before: nn.Module, convolution: nn.Module, after: nn.Module | None = None) -> None:
+    def __init__(self, before: nn.BatchNorm2d, convolution: nn.Conv2d, after: nn.BatchNorm2d | None = None) -> None:
         super().__init__()
         scale, shift = _scale_and_shift(before)
-        bound = torch.where(scale == 0, 0.0, -shift / scale)
-        constant = torch.where(scale == 0, shift.clamp(min=0.0), shift)
+        # A channel that its scale all but switches off is a constant; its bound would overflow float32.
+        constant = scale.abs() * 1e30 <= shift.abs()
+        scale = torch.where(constant, 0.0, scale)
+        bound = torch.where(constant, 0.0, -shift / scale)
+        shift = torch.where(constant, shift.clamp(min=0.0), shift)
         self.register_buffer("low", torch.where(scale < 0, -torch.inf, bound).float().view(1, -1, 1, 1))
         self.register_buffer("high", torch.where(scale > 0, torch.inf, bound).float().view(1, -1, 1, 1))
         weight = convolution.weight.double()
-        bias = weight.flatten(1) @ constant
+        bias = weight.flatten(1) @ shift
         weight = weight * scale.view(1, -1, 1, 1)
         if after is not None:
             scale, shift = _scale_and_shift(after)
@@ -90,9 +97,12 @@ class ClampedConvolution(nn.Module):
 class DenseBlock(nn.Module):
     """Each layer adds its channels to those of all before it, in one buffer: joining them anew would copy all each time."""
 
+    narrow: Any  # of ClampedConvolution, 1x1
+    wide: Any  # of nn.Conv2d, 3x3
+
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        layers = list(block.children())
+        layers: list[Any] = list(block.children())
         self.narrow = nn.ModuleList(ClampedConvolution(layer.norm1, layer.conv1, layer.norm2) for layer in layers)
         self.wide = nn.ModuleList(
             _convolution(layer.conv2.weight.double(), torch.zeros(layer.conv2.out_channels), layer.conv2)
@@ -114,7 +124,7 @@ class DenseBlock(nn.Module):
         return grown
 
 
-def _stem(network: ChestNetwork, convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:
+def _stem(network: ChestNetwork, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """The first convolution and its normalisation, for the channels (grey, ones)."""
     weight = convolution.weight.double() / network.image_std.double()
     weight = torch.stack([weight.sum(1), -(weight * network.image_mean.double()).sum(1)], 1)
@@ -122,13 +132,13 @@ def _stem(network: ChestNetwork, convolution: nn.Module, norm: nn.Module) -> nn.
     return _convolution(weight * scale.view(-1, 1, 1, 1), shift, convolution)
 
 
-def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+def _scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
     """A batch normalisation in evaluation is scale x + shift; each of shape (C,), float64."""
     scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     return scale, norm.bias.double() - norm.running_mean.double() * scale
 
 
-def _convolution(weight: Tensor, bias: Tensor, like: nn.Module) -> nn.Conv2d:
-    made = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], like.stride, like.padding)
-    made.weight.data, made.bias.data = weight.float(), bias.float()
+def _convolution(weight: Tensor, bias: Tensor, like: Any) -> nn.Conv2d:
+    made = nn.Conv2d(weight.shape[1], weight.shape[0], like.kernel_size, like.stride, like.padding)
+    made.load_state_dict({"weight": weight, "bias": bias})
     return made

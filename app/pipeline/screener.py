@@ -1,4 +1,4 @@
-"""The whole pipeline on one device: tensors -> verdicts."""
+"""The whole pipeline on one backend: tensors -> verdicts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from .backends import Backend
 from .bundle import Bundle
 from .errors import BundleError, NumericalError, UnsuitableImage
 from .heatmap import class_activation_map
@@ -24,28 +25,23 @@ PROBABILITY_ATOL: Final = 1e-3
 
 
 class Screener:
-    """A bundle on a device, in float32.
+    """A bundle on a backend.
 
     Parameters
     ----------
     bundle : Bundle
-    device : torch.device
-        Used as it is: if it fails, so does the call. There is no silent fall-back.
+    backend : Backend
+        Of the bundle's network. If it fails, so does the call: there is no silent fall-back.
     """
 
-    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self.bundle = bundle
-        self.device = device
-        # TF32 would move features by 1e-3, which the gate was not fitted for.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        self.network = bundle.network.to(device)
+        self.backend = backend
+        self.device = backend.device
 
     def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Shape (N, 1, 224, 224), float32 in [0,1] -> features (N, 1024) and logits (N, 14), float32."""
-        with torch.inference_mode():
-            features, logits = self.network(images.to(self.device))
-        return features.cpu().numpy(), logits.cpu().numpy()
+        return self.backend.outputs(images)
 
     def screen(self, images: Tensor) -> list[Verdict | NumericalError | UnsuitableImage]:
         """Judge a batch; an image that cannot be judged gets its error, and harms no neighbour.
@@ -67,8 +63,8 @@ class Screener:
         return results
 
     def explain(self, image: Tensor, finding: int) -> NDArray[np.float32]:
-        """The class activation map of one image, shape (7, 7); see ``class_activation_map``."""
-        return class_activation_map(self.network, image.to(self.device), finding)
+        """The class activation map of one image, shape (7, 7), by torch on any backend; see ``class_activation_map``."""
+        return class_activation_map(self.backend.network, image.to(self.device), finding)
 
     def warm_up(self, max_batch: int) -> None:
         """Run every batch size once: each allocates buffers of its own, which would else grow memory under load."""
@@ -76,7 +72,7 @@ class Screener:
             self.outputs(torch.zeros(size, 1, INPUT_SIDE, INPUT_SIDE))
 
     def require_golden(self) -> None:
-        """Reproduce the bundle's golden outputs on this device.
+        """Reproduce the bundle's golden outputs on this backend.
 
         Raises
         ------
@@ -89,24 +85,9 @@ class Screener:
         if not np.allclose(densities, golden.log_densities, rtol=LOG_DENSITY_RTOL, atol=LOG_DENSITY_ATOL):
             worst = float(np.abs(densities - golden.log_densities).max())
             raise BundleError(
-                f"on {self.device} the golden log densities differ by up to {worst:.3g} nats: this network and gate "
+                f"on {self.backend.description} the golden log densities differ by up to {worst:.3g} nats: this network and gate "
                 "were not fitted together, or this backend computes other features"
             )
         worst = float(np.abs(expit(logits.astype(np.float64)) - golden.probabilities).max())
         if not worst <= PROBABILITY_ATOL:
-            raise BundleError(f"on {self.device} the golden probabilities differ by up to {worst:.3g}")
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` takes the GPU if there is one; a device that was named and is absent is an error.
-
-    Raises
-    ------
-    BundleError
-        The named device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise BundleError(f"device '{name}' was asked for, and no GPU can be used here; say cpu, or mend the driver")
-    return torch.device(name)
+            raise BundleError(f"on {self.backend.description} the golden probabilities differ by up to {worst:.3g}")
