@@ -29,14 +29,20 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_MAX_WAITING_BYTES, CXR_MAX_BATCH, CXR_BATCH_WAIT_MS, CXR_DEVICE_RETRY_SECONDS, CXR_DECODE_THREADS, "
         "CXR_DECODE_PROCESSES, CXR_DECODE_MEMORY_MB, CXR_DECODE_SECONDS, "
         "CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
-        "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, CXR_DEVICE, "
+        "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, "
+        "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
         "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added); to store a report of each DICOM "
         "film to a DICOMweb server, CXR_RESULTS_URL, CXR_RESULTS_USER, CXR_RESULTS_PASSWORD, CXR_RESULTS_FOLDER.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     device = argparse.ArgumentParser(add_help=False)
-    device.add_argument("--device", help="auto (default: the GPU if there is one), cpu, cuda, cuda:1 ...")
+    device.add_argument(
+        "--device", help="auto (default: every GPU, or the CPU where there is none), cpu, cuda:0,cuda:1"
+    )
+    device.add_argument(
+        "--backend", help="auto (default: torch on GPUs; on the CPU openvino if installed), torch, openvino"
+    )
     chosen = argparse.ArgumentParser(add_help=False)
     chosen.add_argument("--bundle", type=Path, help="folder of the bundle (default: artifacts/default)")
     serve = commands.add_parser("serve", parents=[device, chosen], help="serve over HTTP")

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from app.http.application import create_application
 from app.logs import configure_logging
-from app.pipeline import LABELS, Screener, Verdict, choose_device, decode, read_bundle, to_tensor
+from app.pipeline import LABELS, Screener, Verdict, choose_backends, decode, read_bundle, to_tensor
 from app.pipeline.errors import PipelineError
 from app.records import EMPTY, Head, RecordUnavailable, open_for_reading
 from app.settings import Settings, SettingsError
@@ -21,7 +21,8 @@ from app.settings import Settings, SettingsError
 def run(parsed: argparse.Namespace) -> int:
     """Run the command; the exit code is 0, or 1 where something was refused."""
     try:
-        options = {"bundle": "bundle", "device": "device", "url": "record_url", "key_file": "record_key_file"}
+        same = {name: name for name in ("bundle", "backend", "device")}
+        options = {**same, "url": "record_url", "key_file": "record_key_file"}
         given = {field: getattr(parsed, option, None) for option, field in options.items()}
         settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
         commands = {"serve": _serve, "score": _score, "check-bundle": _check_bundle, "verify-record": _verify_record}
@@ -32,23 +33,33 @@ def run(parsed: argparse.Namespace) -> int:
         return 1
 
 
-def _load(settings: Settings) -> Screener:
-    """The bundle on its device, proven there."""
-    screener = Screener(read_bundle(settings.bundle), choose_device(settings.device))
-    screener.require_golden()
-    return screener
+def _load(settings: Settings) -> list[Screener]:
+    """The bundle on each of its devices, proven there."""
+    bundle = read_bundle(settings.bundle)
+    backends = choose_backends(
+        bundle.network,
+        settings.backend,
+        settings.device,
+        max_batch=settings.max_batch,
+        threads=settings.inference_threads,
+    )
+    screeners = [Screener(bundle, backend) for backend in backends]
+    for screener in screeners:
+        screener.require_golden()
+    return screeners
 
 
 def make_application(settings: Settings) -> FastAPI:
-    """The service as the settings say, its bundle proven on its device and warmed up.
+    """The service as the settings say, its bundle proven on each of its devices and warmed up.
 
     Raises
     ------
     PipelineError, SettingsError
     """
-    screener = _load(settings)
-    screener.warm_up(settings.max_batch)
-    return create_application(screener, settings)
+    screeners = _load(settings)
+    for screener in screeners:
+        screener.warm_up(settings.max_batch)
+    return create_application(screeners, settings)
 
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
@@ -66,7 +77,7 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _score(parsed: argparse.Namespace, settings: Settings) -> int:
-    screener = _load(settings)
+    screener = _load(settings)[0]
     failed = False
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
@@ -90,11 +101,11 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
-    screener = _load(settings)
-    manifest = screener.bundle.manifest
-    print(
-        f"{settings.bundle}: {manifest.model_version} verifies, and reproduces its golden outputs on {screener.device}"
-    )
+    for screener in _load(settings):
+        version = screener.bundle.manifest.model_version
+        print(
+            f"{settings.bundle}: {version} verifies, and reproduces its golden outputs on {screener.backend.description}"
+        )
     return 0
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from app import __version__
-from app.pipeline import Verdict
+from app.pipeline import Backend, Verdict
 from app.pipeline.image import SourceKind
 from app.pipeline.manifest import Manifest
 
@@ -134,13 +135,14 @@ class Metrics:
         decision = "accepted" if verdict.accepted else "rejected"
         self.decisions.labels(decision, manifest.model_version, source_kind).inc()
 
-    def describe(self, manifest: Manifest, device: torch.device) -> None:
+    def describe(self, manifest: Manifest, backends: Sequence[Backend]) -> None:
         """Set the build information once the bundle is loaded."""
         self.build.info(
             {
                 "version": __version__,
                 "model_version": manifest.model_version,
-                "device": device.type,
+                "backend": "; ".join(backend.description for backend in backends),
+                "device": backends[0].device.type,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             }

@@ -15,8 +15,8 @@ from app.pipeline.image import DEFAULT_MAX_PIXELS
 PREFIX = "CXR_"
 #: The forwarder's own, which may lie in the same file of variables; ``cxr-gate forward`` checks them.
 FORWARD_PREFIX = "CXR_FORWARD_"
-#: Where 0 means not at all; all other numbers are over 0.
-ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS"}
+#: Where 0 means something (not at all, or every core); all other numbers are over 0.
+ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS"}
 
 
 class SettingsError(Exception):
@@ -28,7 +28,9 @@ class Settings:
     """Each field is set by ``CXR_`` and its name in capitals (``CXR_MAX_BODY_BYTES``)."""
 
     bundle: Path = Path("artifacts/default")
-    device: str = "auto"
+    backend: str = "auto"  # torch or openvino; auto: torch on GPUs, and on the CPU openvino where it is installed
+    device: str = "auto"  # cpu, or GPUs (cuda:0,cuda:1); auto: every GPU, or the CPU where there is none
+    inference_threads: int = 0  # of the CPU; 0: every core that the process may use, or OMP_NUM_THREADS
     max_body_bytes: int = 64 * 1024 * 1024
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_waiting: int = 64  # requests admitted and not yet answered; more are told 503

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from app.pipeline.backends import torch_backend
 from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
 from app.pipeline.errors import BundleError
 from app.pipeline.labels import LABELS
@@ -149,7 +150,8 @@ def golden_images(films: list[Film]) -> NDArray[np.uint8]:
 
 
 def _require_same(folder: Path, films: list[Film], run: Path, device: torch.device) -> None:
-    screener = Screener(read_bundle(folder), device)
+    bundle = read_bundle(folder)
+    screener = Screener(bundle, torch_backend(bundle.network, device))
     screener.require_golden()
     val = of_split(films, "val")[:8]
     features, _ = screener.outputs(torch.stack([load_film(film.path) for film in val]))

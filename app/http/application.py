@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,8 @@ _STUDY = {"name": "study", "in": "path", "required": True, "schema": {"type": "s
 _STORE_OF_STUDY = {**_STORE, "openapi_extra": {**_RELATED, "parameters": [_STUDY]}}
 
 
-def create_application(screener: Screener, settings: Settings) -> FastAPI:
-    """Build the service around a screener; the golden check runs when it starts.
+def create_application(screeners: Sequence[Screener], settings: Settings) -> FastAPI:
+    """Build the service around one screener a device, all of one bundle; the golden check runs when it starts.
 
     Raises
     ------
@@ -84,13 +84,14 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         The record cannot be opened, or the folder where reports wait cannot be written to.
     """
     metrics = Metrics()
-    engine = Engine([screener], settings, metrics)
-    manifest = screener.bundle.manifest
+    engine = Engine(screeners, settings, metrics)
+    manifest = screeners[0].bundle.manifest
+    backends = [screener.backend for screener in screeners]
     reports = Reports(manifest, settings, metrics)
     record = open_record(settings.record_url, settings.record_key_file)
     writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     repeats = Repeats(record, optional=settings.record_optional)
-    decisions = Decisions(screener.bundle, record.key, writer, repeats)
+    decisions = Decisions(screeners[0].bundle, record.key, writer, repeats)
     store = Store(engine, decisions, metrics, settings, manifest, reports)
 
     @asynccontextmanager
@@ -98,8 +99,11 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         await run_in_threadpool(writer.start)
         await run_in_threadpool(engine.start)
         reports.start()
-        metrics.describe(manifest, screener.device)
-        log.info("ready", extra={"model_version": manifest.model_version, "device": str(screener.device)})
+        metrics.describe(manifest, backends)
+        log.info(
+            "ready",
+            extra={"model_version": manifest.model_version, "backends": [backend.description for backend in backends]},
+        )
         yield
         await run_in_threadpool(engine.stop)
         await run_in_threadpool(reports.stop)
@@ -238,7 +242,8 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
             findings=list(manifest.findings),
             gate=PublicGate.of(manifest.gate),
             measured=manifest.measured,
-            device=str(screener.device),
+            backend=backends[0].name,
+            device=",".join(str(backend.device) for backend in backends),
             limits=Limits(
                 max_body_bytes=settings.max_body_bytes,
                 max_pixels=settings.max_pixels,

@@ -63,6 +63,7 @@ class ModelDescription(BaseModel):
     findings: list[Finding]
     gate: PublicGate
     measured: Rates | None
+    backend: str
     device: str
     limits: Limits
     notice: str = "Not a medical device. For research and engineering; no diagnosis may rest on it."

@@ -1,8 +1,8 @@
 """From bytes to a verdict, one stage a file.
 
-    bytes -> decode -> DecodedImage -> to_tensor -> ChestNetwork -> Gaussian.log_density -> judge -> Verdict
+    bytes -> decode -> DecodedImage -> to_tensor -> Backend -> Gaussian.log_density -> judge -> Verdict
 
-``Screener`` puts the last three together on a device; ``read_bundle`` gives it its parts. Nothing here
+``Screener`` puts the last three together; ``read_bundle`` and ``choose_backends`` give it its parts. Nothing here
 knows HTTP, reads the environment, or imports anything else of ``app``.
 """
 
@@ -14,34 +14,41 @@ from .image import DecodedImage
 from .labels import LABELS
 
 if TYPE_CHECKING:
+    from .backends import Backend, choose_backends, choose_device, torch_backend
     from .bundle import Bundle, read_bundle
     from .network import ChestNetwork
     from .preprocess import to_tensor
-    from .screener import Screener, choose_device
+    from .screener import Screener
     from .verdict import Verdict
 
 __all__ = [
     "LABELS",
+    "Backend",
     "Bundle",
     "ChestNetwork",
     "DecodedImage",
     "Screener",
     "Verdict",
+    "choose_backends",
     "choose_device",
     "decode",
     "read_bundle",
     "to_tensor",
+    "torch_backend",
 ]
 
 #: What needs torch is imported when it is asked for: a process that only decodes is spared its three seconds and 400 MB.
 _MODULE_OF: Final = {
+    "Backend": "backends",
     "Bundle": "bundle",
     "ChestNetwork": "network",
     "Screener": "screener",
     "Verdict": "verdict",
-    "choose_device": "screener",
+    "choose_backends": "backends",
+    "choose_device": "backends",
     "read_bundle": "bundle",
     "to_tensor": "preprocess",
+    "torch_backend": "backends",
 }
 
 

@@ -6,6 +6,7 @@ PipelineError
 │   ├── UnsuitableImage     decodes, but is no frontal chest radiograph of usable size
 │   ├── UnsupportedMedia    a file format or transfer syntax that is not read here
 │   └── ImageTooLarge       more pixels than the limit; found before decompression
+├── BackendError            what should compute is not there, or cannot start here
 ├── BundleError             a bundle that does not verify; the message says which file and why
 └── NumericalError          a result that is not finite
 
@@ -37,6 +38,10 @@ class UnsupportedMedia(InputError):
 
 class ImageTooLarge(InputError):
     """The image claims more pixels than the limit."""
+
+
+class BackendError(PipelineError):
+    """The backend or device that was named is not there, or cannot be used here."""
 
 
 class BundleError(PipelineError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from app.pipeline.backends import torch_backend
 from app.pipeline.bundle import Bundle, read_bundle
 from app.pipeline.screener import Screener
 
@@ -29,9 +30,11 @@ class Subject:
         ------
         BundleError
         """
-        screener = Screener(read_bundle(folder), device)
-        screener.require_golden()
-        manifest = screener.bundle.manifest
+        bundle = read_bundle(folder)
+        backend = torch_backend(bundle.network, device)
+        Screener(bundle, backend).require_golden()
+        bundle = replace(bundle, network=backend.network)
+        manifest = bundle.manifest
         points = torch.tensor([finding.operating_point for finding in manifest.findings], dtype=torch.float64)
-        victim = Victim.of(screener.network, screener.bundle.gaussian, manifest.gate.threshold, points, device)
-        return Subject(screener.bundle, device, victim)
+        victim = Victim.of(bundle.network, bundle.gaussian, manifest.gate.threshold, points, device)
+        return Subject(bundle, device, victim)

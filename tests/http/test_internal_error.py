@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-import torch
 
 from app.engine import Engine
 from app.http.application import create_application
 from app.pipeline import Screener, read_bundle
+from app.pipeline.backends.torch_cpu import TorchCpu
 from app.settings import Settings
 from tests.http.served import assert_problem, png
 
@@ -21,7 +21,8 @@ def test_an_unexpected_error_is_a_problem(accepting_bundle: Path, monkeypatch: p
         raise RuntimeError("secret cause")
 
     monkeypatch.setattr(Engine, "screen", broken)
-    application = create_application(Screener(read_bundle(accepting_bundle), torch.device("cpu")), Settings())
+    bundle = read_bundle(accepting_bundle)
+    application = create_application([Screener(bundle, TorchCpu(bundle.network))], Settings())
 
     async def scenario() -> httpx.Response:
         transport = httpx.ASGITransport(application, raise_app_exceptions=False)

@@ -12,13 +12,13 @@ from typing import Any
 
 import httpx
 import numpy as np
-import torch
 import uvicorn
 from numpy.typing import NDArray
 from torch import Tensor
 
 from app.http.application import create_application
 from app.pipeline import LABELS, Screener, Verdict, read_bundle
+from app.pipeline.backends.torch_cpu import TorchCpu
 from app.pipeline.errors import BundleError
 from app.settings import Settings
 
@@ -29,7 +29,8 @@ class ToldScreener(Screener):
     """Gives each film the probability that is its brightest grey, at its own pace; may be held, and broken."""
 
     def __init__(self, bundle: Path, seconds_a_film: float = 0.0) -> None:
-        super().__init__(read_bundle(bundle), torch.device("cpu"))
+        served = read_bundle(bundle)
+        super().__init__(served, TorchCpu(served.network))
         self.seconds_a_film = seconds_a_film
         self.broken = False
         self.poison: int | None = None
@@ -81,7 +82,7 @@ class Told:
 def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator[Told]:
     """Serve on a free port until the block ends."""
     screener = ToldScreener(bundle, seconds_a_film)
-    application = create_application(screener, Settings(record_url="sqlite://", **settings))
+    application = create_application([screener], Settings(record_url="sqlite://", **settings))
     server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()

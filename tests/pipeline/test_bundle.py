@@ -14,9 +14,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
 
-from app.pipeline import LABELS, Bundle, ChestNetwork, Screener, Verdict, choose_device, read_bundle
+from app.pipeline import LABELS, Bundle, ChestNetwork, Screener, Verdict, choose_device, read_bundle, torch_backend
 from app.pipeline.bundle import GAUSSIAN, GOLDEN, MANIFEST, MODEL_CARD, NETWORK, ORIENTATION, Golden, write_bundle
-from app.pipeline.errors import BundleError, NumericalError
+from app.pipeline.errors import BackendError, BundleError, NumericalError
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.orientation import SENSES, Orientation
 from app.pipeline.preprocess import PREPROCESSING
@@ -24,6 +24,10 @@ from app.pipeline.preprocess import PREPROCESSING
 TEXTS = {MODEL_CARD: b"# A model of noise\n", "report/index.html": b"<p>nothing</p>\n"}
 FILES = (NETWORK, GAUSSIAN, ORIENTATION, GOLDEN, *TEXTS)
 CPU = torch.device("cpu")
+
+
+def on_torch(bundle: Bundle) -> Screener:
+    return Screener(bundle, torch_backend(bundle.network, CPU))
 
 
 def fields() -> dict[str, Any]:
@@ -277,25 +281,25 @@ def test_a_link_that_leads_outside(copy: Path, tmp_path: Path) -> None:
 
 
 def test_golden_outputs_are_reproduced(bundle: Bundle) -> None:
-    Screener(bundle, CPU).require_golden()
+    on_torch(bundle).require_golden()
 
 
 def test_golden_outputs_tell_another_gaussian(bundle: Bundle) -> None:
     other = Gaussian(bundle.gaussian.mean + 1, bundle.gaussian.cholesky_factor)
     with pytest.raises(BundleError, match="log densities differ"):
-        Screener(dataclasses.replace(bundle, gaussian=other), CPU).require_golden()
+        on_torch(dataclasses.replace(bundle, gaussian=other)).require_golden()
 
 
 def test_golden_outputs_tell_other_probabilities(bundle: Bundle) -> None:
     golden = dataclasses.replace(bundle.golden, probabilities=bundle.golden.probabilities + 0.01)
     with pytest.raises(BundleError, match="probabilities differ"):
-        Screener(dataclasses.replace(bundle, golden=golden), CPU).require_golden()
+        on_torch(dataclasses.replace(bundle, golden=golden)).require_golden()
 
 
 def test_screening_judges_each_image_and_one_bad_image_harms_no_neighbour(bundle: Bundle) -> None:
     images = torch.from_numpy(bundle.golden.images).float() / 255
     images[1, 0, 5, 5] = torch.nan
-    first, bad, last = Screener(bundle, CPU).screen(images)
+    first, bad, last = on_torch(bundle).screen(images)
     assert isinstance(bad, NumericalError)
     for verdict, row in ((first, 0), (last, 2)):
         assert isinstance(verdict, Verdict)
@@ -306,5 +310,5 @@ def test_screening_judges_each_image_and_one_bad_image_harms_no_neighbour(bundle
 def test_a_gpu_that_is_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto") == CPU
-    with pytest.raises(BundleError, match="no GPU"):
+    with pytest.raises(BackendError, match="no GPU"):
         choose_device("cuda")

@@ -1,0 +1,52 @@
+"""What every backend is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..network import ChestNetwork
+
+
+class Backend(Protocol):
+    """The network on one device. Calls are never concurrent, but may come from one thread after another.
+
+    Attributes
+    ----------
+    name : str
+        As ``CXR_BACKEND`` names it.
+    device : torch.device
+    description : str
+        Library, version, precision and hardware, for people.
+    network : ChestNetwork
+        The network as torch has it, on `device`: for heatmaps and gradients.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def network(self) -> ChestNetwork: ...
+
+    def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Compute features and logits.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, 1, 224, 224), float32, in [0, 1], on the CPU
+            Any N from 1.
+
+        Returns
+        -------
+        features : ndarray, shape (N, 1024), float32
+        logits : ndarray, shape (N, 14), float32
+            A row does not depend on its neighbours in the batch but by rounding.
+        """
+        ...
