@@ -33,6 +33,7 @@ from .accept import DICOM, accepts, takes_json, wants_dicom
 from .body import MULTIPART, RAW_TYPES, read_film
 from .decisions import Decisions
 from .disconnect import CancelOnDisconnect
+from .linger import Linger
 from .middleware import Observe
 from .problems import MEDIA_TYPE, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .reports import Reports
@@ -119,7 +120,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
-    application.add_middleware(Observe, metrics=metrics)  # the last one added is the outermost
+    application.add_middleware(Observe, metrics=metrics)
+    application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
     _handle_errors(application, metrics)
 
     @application.post(
