@@ -22,6 +22,7 @@ from PIL import Image
 
 from app.pipeline import Screener, Verdict, choose_device, decode, read_bundle, to_tensor
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.decoding.processes import small_film
 from tests.http.served import (
     ANSWER_SECONDS,
     Served,
@@ -89,6 +90,7 @@ def test_answers_are_those_of_one_process_to_the_bit(bundle: Path, cluster: Clus
         *((film, "image/png") for film in FILMS),
         (jpeg(), "image/jpeg"),
         (dicom(), "application/dicom"),
+        (small_film(), "application/dicom"),  # compressed: decoded in a process of its own
         (dicom(ViewPosition="LL"), "application/dicom"),
         (png()[:500], "image/png"),
         (png(), "image/jpeg"),
