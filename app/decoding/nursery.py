@@ -142,11 +142,13 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(ZYGOTE_SECONDS)
         path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        # Passwords and addresses are nothing for a decoder.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # a process of several is not to be forked
         with theirs:
             self._zygote = subprocess.Popen(
                 [sys.executable, "-m", "app.decoding.zygote", str(theirs.fileno()), self._options.as_json()],
-                env={**os.environ, **one_thread, "PYTHONPATH": path},
+                env={**inherited, **one_thread, "PYTHONPATH": path},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -21,17 +21,20 @@ from app.decoding.zygote import Options
 from app.pipeline import decode
 from app.pipeline.errors import InputError, MalformedImage
 from app.pipeline.image import DecodedImage
+from app.settings import Settings
 from tests.pipeline.mutants import valid_films
 
 from .processes import SECONDS, alive, await_end, children_of, film_of_runs, slow_film, small_film, struck, zygote_of
 
-MAX_PIXELS = 40_000_000
+MAX_PIXELS, MEMORY_MB = Settings().max_pixels, Settings().decode_memory_mb
 
 
 class Watched(Nursery):
     """A nursery that keeps what failed."""
 
-    def __init__(self, seconds: float = SECONDS, memory_mb: int = 1536, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, seconds: float = SECONDS, memory_mb: int = Settings().decode_memory_mb, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self.failures: list[Failure] = []
         super().__init__(Options(max_pixels, ("CR", "DX"), memory_mb * 2**20), seconds, self.failures.append)
 
@@ -226,7 +229,7 @@ UNSOUND: dict[str, object] = {
 
 
 @pytest.mark.parametrize("name", UNSOUND)
-def test_an_unsound_answer_is_none_at_all(name: str) -> None:
+def test_an_unsound_answer_is_no_answer(name: str) -> None:
     with pytest.raises(NoAnswer):
         answered(UNSOUND[name])
 

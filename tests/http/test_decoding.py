@@ -51,6 +51,8 @@ def test_a_service_that_is_killed_leaves_no_process(start: Start) -> None:
         os.kill(child, signal.SIGSTOP)  # at work for ever
         family = descendants_of(service.process.pid)
         assert child in family
+        assert b"CXR_RECORD_URL" in Path(f"/proc/{service.process.pid}/environ").read_bytes()
+        assert b"CXR_" not in Path(f"/proc/{child}/environ").read_bytes()
         service.process.kill()
         service.process.wait()
         await_end(family)
