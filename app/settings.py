@@ -42,7 +42,7 @@ class Settings:
     device_retry_seconds: float = 10.0  # between golden checks of a device that is out of service
     decode_threads: int = 2
     decode_processes: int = 2  # compressed DICOM films decoded at once, each in a process of its own
-    decode_memory_mb: int = 1536  # of such a process, in MiB; 40 million pixels need 1,000
+    decode_memory_mb: int = 1024  # of such a process, in MiB; raise it with max_pixels
     decode_seconds: float = 10.0  # after which such a process is killed
     deadline_seconds: float = 30.0
     drain_seconds: int = 30

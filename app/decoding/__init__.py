@@ -3,6 +3,6 @@
     bytes -> Decoders -> threads (PNG, JPEG, uncompressed DICOM)                       -> DecodedImage -> tensor
                       -> Nursery -> zygote -> fork -> one film decoded (compressed DICOM) ^
 
-``memory`` is how films go in and pixels come out. ``zygote`` and ``memory`` are all that a decoding process runs beside
-``app.pipeline.decode``; nothing is imported here, so that it needs no torch.
+``exchange`` is how a film goes in and its pixels come out. Nothing is imported here, so that a decoding process needs no
+torch.
 """

@@ -4,8 +4,7 @@ It has the decoders in memory, and neither threads nor sockets nor anything of a
 millisecond or two and begins clean. It ends with the service, however that ends, and takes its children with it.
 
     request over the control socket                answer
-    "fork", with two descriptors                   process id; the child decodes the film in the second (memory), and
-                                                   answers on the first (a socket)
+    "fork", with a socket                          process id; the child decodes the film that comes over the socket
     process id                                     exit code; the child is killed first, if it still runs
 
 Run as ``python -m app.decoding.zygote CONTROL OPTIONS``, by ``Nursery`` alone.
@@ -26,16 +25,15 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Final
 
+import numpy as np
+
 from app.pipeline.decode import decode
 from app.pipeline.errors import InputError
 
-from .memory import contents, sealed
+from .exchange import LENGTH, NO_MEMORY
 
 READY: Final = b"ready"
 FORK: Final = b"fork"
-#: In place of an error's name: the memory limit was met.
-NO_MEMORY: Final = "MemoryError"
-MAX_ANSWER_BYTES: Final = 64 * 1024
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
@@ -72,7 +70,7 @@ def main(arguments: list[str]) -> None:
     children: set[int] = set()
     control.send(READY)
     while True:
-        request, descriptors, _, _ = socket.recv_fds(control, 64, 2)
+        request, descriptors, _, _ = socket.recv_fds(control, 64, 1)
         if not request:
             return
         if request == FORK:
@@ -87,7 +85,7 @@ def main(arguments: list[str]) -> None:
         control.send(str(code).encode())
 
 
-def _fork(control: socket.socket, options: Options, children: set[int], answer: int, film: int) -> bytes:
+def _fork(control: socket.socket, options: Options, children: set[int], service: int) -> bytes:
     zygote = os.getpid()
     try:
         pid = os.fork()
@@ -100,15 +98,14 @@ def _fork(control: socket.socket, options: Options, children: set[int], answer: 
                 control.close()
                 _end_with(zygote)
                 _limit(options)
-                _decode(socket.socket(fileno=answer), film, options)
+                _decode(socket.socket(fileno=service), options)
                 code = 0
             finally:
                 os._exit(code)
         children.add(pid)
         return str(pid).encode()
     finally:
-        os.close(answer)
-        os.close(film)
+        os.close(service)
 
 
 def _end_with(zygote: int) -> None:
@@ -122,22 +119,24 @@ def _limit(options: Options) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would be a film on the disk
 
 
-def _decode(answer: socket.socket, film: int, options: Options) -> None:
-    told: dict[str, object]
-    descriptors: list[int] = []
+def _decode(service: socket.socket, options: Options) -> None:
+    header: dict[str, object]
+    pixels: bytes | memoryview = b""
     try:
         image = decode(
-            contents(film),
+            b"".join(iter(lambda: service.recv(2**20), b"")),
             max_pixels=options.max_pixels,
             accepted_modalities=frozenset(options.accepted_modalities),
         )
-        descriptors = [sealed(image.pixels.data)]
-        told = {"shape": image.pixels.shape, "notes": image.notes, "missing_tags": image.missing_tags}
+        header = {"shape": image.pixels.shape, "notes": image.notes, "missing_tags": image.missing_tags}
+        pixels = np.ascontiguousarray(image.pixels).data
     except InputError as error:
-        told = {"error": type(error).__name__, "message": str(error)}
+        header = {"error": type(error).__name__, "message": str(error)}
     except MemoryError:
-        told = {"error": NO_MEMORY}
-    socket.send_fds(answer, [json.dumps(told).encode()], descriptors)
+        header = {"error": NO_MEMORY, "message": ""}
+    encoded = json.dumps(header).encode()
+    service.sendall(LENGTH.pack(len(encoded)) + encoded)
+    service.sendall(pixels)
 
 
 if __name__ == "__main__":

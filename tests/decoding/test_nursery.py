@@ -5,31 +5,36 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.decoding import memory
-from app.decoding.nursery import Failure, Nursery, read_answer
+from app.decoding.exchange import NoAnswer, exchange
+from app.decoding.nursery import Failure, Nursery
 from app.decoding.zygote import Options
 from app.pipeline import decode
 from app.pipeline.errors import InputError, MalformedImage
+from app.pipeline.image import DecodedImage
+from app.settings import Settings
 from tests.pipeline.mutants import valid_films
 
 from .processes import SECONDS, alive, await_end, children_of, film_of_runs, slow_film, small_film, struck, zygote_of
 
-MAX_PIXELS = 40_000_000
+MAX_PIXELS, MEMORY_MB = Settings().max_pixels, Settings().decode_memory_mb
 
 
 class Watched(Nursery):
     """A nursery that keeps what failed."""
 
-    def __init__(self, seconds: float = SECONDS, memory_mb: int = 1536, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, seconds: float = SECONDS, memory_mb: int = Settings().decode_memory_mb, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self.failures: list[Failure] = []
         super().__init__(Options(max_pixels, ("CR", "DX"), memory_mb * 2**20), seconds, self.failures.append)
 
@@ -195,45 +200,61 @@ def test_nothing_is_left_behind() -> None:
 
 # What a decoder that was taken over might say
 
-IMAGE = {"shape": [2, 3], "notes": [], "missing_tags": []}
-ANSWERS = {
+IMAGE = {"shape": [2, 3], "notes": ["a note"], "missing_tags": ["ViewPosition", "PatientName"]}
+SHADES = np.arange(6, dtype=np.float32)
+
+
+def answered(header: object, pixels: bytes = SHADES.tobytes(), max_pixels: int = 1000) -> DecodedImage:
+    """What the service makes of a process that says this, whatever it is sent."""
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(len(encoded).to_bytes(4, "little") + encoded + pixels)
+        theirs.shutdown(socket.SHUT_WR)
+        return exchange(ours, b"a film", SECONDS, max_pixels)
+
+
+UNSOUND: dict[str, object] = {
     "no JSON": b"\x80\x04",
-    "a list": b"[]",
+    "a list": [],
     "nested without end": b"[" * 60_000,
-    "an error that is not the pipeline's": json.dumps({"error": "SystemExit", "message": ""}).encode(),
-    "another size than the memory's": json.dumps({**IMAGE, "shape": [2, 4]}).encode(),
-    "a negative size": json.dumps({**IMAGE, "shape": [-2, -3]}).encode(),
-    "over the limit": json.dumps({**IMAGE, "shape": [100, 100]}).encode(),
-    "no notes": json.dumps({**IMAGE, "notes": None}).encode(),
+    "a header without end": b" " * 100_000,
+    "an error that is not the pipeline's": {"error": "SystemExit", "message": ""},
+    "more pixels than it sends": {**IMAGE, "shape": [2, 4]},
+    "a negative size": {**IMAGE, "shape": [-2, -3]},
+    "over the limit": {**IMAGE, "shape": [100, 100]},
+    "three dimensions": {**IMAGE, "shape": [1, 2, 3]},
+    "no notes": {**IMAGE, "notes": None},
 }
 
 
-@pytest.fixture
-def shades() -> Iterator[int]:
-    descriptor = memory.sealed(np.arange(6, dtype=np.float32).data)
-    yield descriptor
-    os.close(descriptor)
+@pytest.mark.parametrize("name", UNSOUND)
+def test_an_unsound_answer_is_no_answer(name: str) -> None:
+    with pytest.raises(NoAnswer):
+        answered(UNSOUND[name])
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_an_unsound_answer_is_none(name: str, shades: int) -> None:
-    assert read_answer(ANSWERS[name], [shades], max_pixels=1000) is None
+def test_a_sound_answer_names_no_other_tags_than_are_expected() -> None:
+    image = answered(IMAGE)
+    np.testing.assert_array_equal(image.pixels, SHADES.reshape(2, 3))
+    assert (image.notes, image.missing_tags) == (("a note",), ("ViewPosition",))
 
 
-def test_a_sound_answer(shades: int) -> None:
-    told = {**IMAGE, "missing_tags": ["ViewPosition", "PatientName"]}
-    image = read_answer(json.dumps(told).encode(), [shades], max_pixels=1000)
-    assert image is not None
-    np.testing.assert_array_equal(image.pixels, np.arange(6, dtype=np.float32).reshape(2, 3))
-    assert image.missing_tags == ("ViewPosition",)
-    assert read_answer(json.dumps(told).encode(), [], max_pixels=1000) is None
+def test_an_answer_that_comes_drop_by_drop_does_not_outlast_the_limit() -> None:
+    ours, theirs = socket.socketpair()
+    stop = threading.Event()
 
+    def drip() -> None:
+        while not stop.wait(0.01):
+            theirs.send(b"\1")
 
-def test_memory_that_its_maker_can_still_change_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "shades").write_bytes(bytes(24))
-    with (tmp_path / "shades").open("rb+") as file:
-        assert read_answer(json.dumps(IMAGE).encode(), [file.fileno()], max_pixels=1000) is None
-    unsealed = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
-    os.ftruncate(unsealed, 24)
-    assert read_answer(json.dumps(IMAGE).encode(), [unsealed], max_pixels=1000) is None
-    os.close(unsealed)
+    with ours, theirs:
+        theirs.sendall((60_000).to_bytes(4, "little"))
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(TimeoutError):
+                exchange(ours, b"a film", 0.3, MAX_PIXELS)
+        finally:
+            stop.set()
+            thread.join()
