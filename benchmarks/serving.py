@@ -23,6 +23,7 @@ from benchmarks import environments, plan, report
 from benchmarks.answers import Film, Golden, outcome, request
 from benchmarks.plan import Cell
 from benchmarks.processes import Server
+from benchmarks.summary import summary
 from benchmarks.systems import System, ours, peers
 
 FOLDER = environments.FOLDER
@@ -135,8 +136,7 @@ class Bench:
         came = self._load(system, port, cell, rate)
         cpu = server.cpu_seconds() - before
         self.cells.append(
-            report.summary(system.name, cell, rate, came)
-            | {"cpu_seconds": cpu, "megabytes": server.take_peak_megabytes()}
+            summary(system.name, cell, rate, came) | {"cpu_seconds": cpu, "megabytes": server.take_peak_megabytes()}
         )
 
     def peak(self, name: str) -> float:
@@ -158,7 +158,9 @@ class Bench:
             with subprocess.Popen(
                 command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             ) as process:
-                assert process.stdin is not None and process.stdout is not None
+                assert process.stdin
+                assert process.stdout
+                batch = json.loads(process.stdout.readline())
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
                 body, headers = Path(entry["file"]).read_bytes(), {"Content-Type": entry["media_type"]}
                 for _ in range(LATENCY_ROUNDS):
@@ -175,6 +177,7 @@ class Bench:
             self.prepared.setdefault("latency", {})[system.name] = {
                 "served_ms": 1000 * statistics.median(served),
                 "in_process_ms": 1000 * statistics.median(alone),
+                "batch_8_ms": 1000 * batch,
                 "n": len(served),
             }
 

@@ -75,7 +75,17 @@ def _sized(workers: int, threads: int, wait_ms: int | None = None) -> dict[str, 
 
 def _uvicorn(application: str) -> tuple[str, ...]:
     module = f"benchmarks.peers.fastapi.server:{application}"
-    return ("{bin}/uvicorn", module, "--workers", "{workers}", "--port", "{port}", "--no-access-log", "--log-level", "warning")
+    return (
+        "{bin}/uvicorn",
+        module,
+        "--workers",
+        "{workers}",
+        "--port",
+        "{port}",
+        "--no-access-log",
+        "--log-level",
+        "warning",
+    )
 
 
 def peers() -> list[System]:
