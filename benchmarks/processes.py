@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
-PERIOD = 1.0  # seconds between looks
+PERIOD = 2.0  # seconds between looks; each walks all pages of all processes, on the cores that are measured
 
 
 def _stat(pid: int) -> tuple[int, int, float] | None:
@@ -82,7 +82,10 @@ class Server:
     def _watch(self) -> None:
         while not self._ending.wait(PERIOD):
             self._look()
-            self._peak = max(self._peak, sum(proportional_megabytes(pid) for pid, _ in tree(self._process.pid)))
+            self._weigh()
+
+    def _weigh(self) -> None:
+        self._peak = max(self._peak, sum(proportional_megabytes(pid) for pid, _ in tree(self._process.pid)))
 
     def _look(self) -> None:
         self._cpu.update(tree(self._process.pid))
@@ -94,6 +97,7 @@ class Server:
 
     def take_peak_megabytes(self) -> float:
         """The most memory that all processes had together since the last call."""
+        self._weigh()
         peak, self._peak = self._peak, 0.0
         return peak
 
