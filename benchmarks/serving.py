@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import platform
+import signal
 import socket
 import statistics
 import subprocess
@@ -229,6 +230,7 @@ def main() -> int:
     parser.add_argument("--peers", nargs="*", default=names, choices=names, metavar="NAME", help="none: ours alone")
     parser.add_argument("--output", type=Path, default=FOLDER / "results", help="folder of table, JSON and plots")
     parsed = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server under way is ended too
     FOLDER.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     mine, others, skipped = ours(), [], {}
