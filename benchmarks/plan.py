@@ -30,7 +30,7 @@ class Cell:
     hostile: bool = False
 
 
-HEADLINE = Cell("closed 8", 8, clients=8)
+HEADLINE = Cell("closed 8", 7, clients=8)
 #: The headline in each visit, for a median and a spread. The peak is known when the open loops come.
 VISITS: tuple[tuple[Cell, ...], ...] = (
     (
@@ -41,21 +41,21 @@ VISITS: tuple[tuple[Cell, ...], ...] = (
     ),
     (
         HEADLINE,
-        Cell("open 50 %", 8, share=0.5),
-        Cell("open 80 %", 8, share=0.8),
+        Cell("open 50 %", 7, share=0.5),
+        Cell("open 80 %", 7, share=0.8),
         Cell("jpeg", 5, "jpeg", clients=8),
     ),
     (
         HEADLINE,
-        Cell("open 120 %", 8, share=1.2),
+        Cell("open 120 %", 7, share=1.2),
         Cell("dicom", 5, "dicom", clients=8),
-        Cell("j2k", 8, "j2k", clients=8),
-        Cell("hostile", 8, clients=8, hostile=True),
+        Cell("j2k", 6, "j2k", clients=8),
+        Cell("hostile", 7, clients=8, hostile=True),
     ),
 )
 #: Ours alone, with a deadline that an overload reaches within the time there is.
 OVERLOAD_DEADLINE_SECONDS = 2
-OVERLOAD = (Cell("overload 120 %", 20, share=1.2), Cell("overload 200 %", 8, share=2.0))
+OVERLOAD = (Cell("overload 120 %", 15, share=1.2), Cell("overload 200 %", 8, share=2.0))
 CELLS = tuple(dict.fromkeys(cell for visit in VISITS for cell in visit))
 
 WARM_UP = Cell("warm-up", 2.5, clients=8)
