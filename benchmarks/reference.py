@@ -18,8 +18,8 @@ import torch
 from scipy.special import expit
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.pipeline import Bundle, Screener, Verdict, choose_device, decode, read_bundle, to_tensor
-from app.pipeline.network import INPUT_SIDE
+from app.pipeline import Bundle, Screener, Verdict, choose_backends, decode, read_bundle, to_tensor
+from app.pipeline.image import INPUT_SIDE
 from app.settings import Settings
 from benchmarks import films
 
@@ -109,7 +109,12 @@ def floors(bundle: Bundle, mixes: dict[str, Any]) -> dict[str, Any]:
 
 def latency(bundle: Path, film: Path) -> None:
     """Say what a batch of 8 takes; then answer each number on standard input with the seconds of so many single films."""
-    screener = Screener(read_bundle(bundle), choose_device(Settings.from_environment().device))
+    settings, loaded = Settings.from_environment(), read_bundle(bundle)
+    threads = settings.inference_threads
+    (backend,) = choose_backends(
+        loaded.network, settings.backend, settings.device, max_batch=MAX_BATCH, threads=threads
+    )
+    screener = Screener(loaded, backend)
     body = film.read_bytes()
 
     def one() -> float:

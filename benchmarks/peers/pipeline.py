@@ -12,7 +12,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from app.pipeline import decode, read_bundle, to_tensor
-from app.pipeline.network import INPUT_SIDE
+from app.pipeline.image import INPUT_SIDE
 
 #: Set by the harness; the bundle that all systems serve.
 BUNDLE = Path(os.environ.get("BENCH_BUNDLE", "artifacts/default"))
