@@ -7,6 +7,7 @@ SHELL := /bin/bash
 
 PORT ?= 8000
 BUNDLE ?= artifacts/default
+BENCH ?= --output benchmarks/results
 # The first suitable interpreter on PATH. A command that starts but is too old or too new is passed over.
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
 	"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
@@ -35,8 +36,8 @@ test: lint ## run every check and test
 test-slow: $(STAMP) ## the long suites: a thousand requests in flat memory, twenty kills of the forwarder and the service
 	$(BIN)/pytest -m slow
 
-bench: $(STAMP) ## serve BUNDLE and measure it under load: benchmarks/load.py
-	$(BIN)/python benchmarks/load.py --bundle $(BUNDLE)
+bench: $(STAMP) ## BUNDLE served by us and by other frameworks, in turns: benchmarks/results (BENCH=--quick for minutes)
+	$(BIN)/python -m benchmarks.serving --bundle $(BUNDLE) $(BENCH)
 
 lint: $(STAMP) ## check formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""``cxr-gate``: serve, score files, check a bundle, forward from Orthanc."""
+"""``cxr-gate``: serve, score files, check a bundle, verify the record, forward from Orthanc."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def _parser() -> argparse.ArgumentParser:
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
         epilog="Settings are environment variables: CXR_MAX_BODY_BYTES, CXR_MAX_PIXELS, CXR_MAX_WAITING, "
         "CXR_MAX_WAITING_BYTES, CXR_MAX_BATCH, CXR_BATCH_WAIT_MS, CXR_DEVICE_RETRY_SECONDS, CXR_DECODE_THREADS, "
+        "CXR_DECODE_PROCESSES, CXR_DECODE_MEMORY_MB, CXR_DECODE_SECONDS, "
         "CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
-        "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_BUNDLE, CXR_BACKEND, CXR_DEVICE, "
-        "CXR_INFERENCE_THREADS, "
+        "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, "
+        "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
         "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added); to store a report of each DICOM "
         "film to a DICOMweb server, CXR_RESULTS_URL, CXR_RESULTS_USER, CXR_RESULTS_PASSWORD, CXR_RESULTS_FOLDER.",
     )
@@ -51,6 +52,18 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or DICOM")
     check = commands.add_parser("check-bundle", parents=[device], help="verify a bundle and its golden outputs")
     check.add_argument("bundle", type=Path, metavar="DIR")
+    verify = commands.add_parser(
+        "verify-record", help="find entries of the record that were changed, removed or put in"
+    )
+    verify.add_argument("--url", help="database (default: CXR_RECORD_URL, else sqlite:///state/record.sqlite)")
+    verify.add_argument(
+        "--key-file", type=Path, help="key of the record (default: CXR_RECORD_KEY_FILE, else state/record.key)"
+    )
+    verify.add_argument(
+        "--expect-head",
+        metavar="NUMBER:SEAL",
+        help="a head that was printed or logged before: shows that no newer entries were cut off before it",
+    )
     forward.add_command(commands, os.environ)
     return parser
 

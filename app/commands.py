@@ -1,4 +1,4 @@
-"""What the commands do that load a bundle: serve, score, check-bundle."""
+"""What the commands do that load torch: serve, score, check-bundle, verify-record."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ import sys
 from dataclasses import replace
 
 import uvicorn
+from fastapi import FastAPI
 
 from app.http.application import create_application
 from app.logs import configure_logging
 from app.pipeline import LABELS, Screener, Verdict, choose_backends, decode, read_bundle, to_tensor
 from app.pipeline.errors import PipelineError
+from app.records import EMPTY, Head, RecordUnavailable, open_for_reading
 from app.settings import Settings, SettingsError
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command; the exit code is 0, or 1 where something was refused."""
     try:
-        settings = replace(
-            Settings.from_environment(),
-            **{
-                k: v
-                for k, v in (("bundle", parsed.bundle), ("backend", parsed.backend), ("device", parsed.device))
-                if v
-            },
-        )
-        command = {"serve": _serve, "score": _score, "check-bundle": _check_bundle}[parsed.command]
+        same = {name: name for name in ("bundle", "backend", "device")}
+        options = {**same, "url": "record_url", "key_file": "record_key_file"}
+        given = {field: getattr(parsed, option, None) for option, field in options.items()}
+        settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
+        commands = {"serve": _serve, "score": _score, "check-bundle": _check_bundle, "verify-record": _verify_record}
+        command = commands[parsed.command]
         return command(parsed, settings)
-    except (PipelineError, SettingsError) as error:
+    except (PipelineError, SettingsError, RecordUnavailable) as error:
         print(f"cxr-gate: {error}", file=sys.stderr)
         return 1
 
@@ -50,14 +49,23 @@ def _load(settings: Settings) -> list[Screener]:
     return screeners
 
 
-def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
-    configure_logging()
+def make_application(settings: Settings) -> FastAPI:
+    """The service as the settings say, its bundle proven on each of its devices and warmed up.
+
+    Raises
+    ------
+    PipelineError, SettingsError
+    """
     screeners = _load(settings)
     for screener in screeners:
         screener.warm_up(settings.max_batch)
-    application = create_application(screeners, settings)
+    return create_application(screeners, settings)
+
+
+def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
+    configure_logging()
     uvicorn.run(
-        application,
+        make_application(settings),
         host=parsed.host,
         port=parsed.port,
         log_config=None,
@@ -98,4 +106,28 @@ def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
         print(
             f"{settings.bundle}: {version} verifies, and reproduces its golden outputs on {screener.backend.description}"
         )
+    return 0
+
+
+def _verify_record(parsed: argparse.Namespace, settings: Settings) -> int:
+    try:
+        expected = Head.parse(parsed.expect_head) if parsed.expect_head else None
+    except ValueError as error:
+        raise SettingsError(f"--expect-head: {error}") from error
+    record = open_for_reading(settings.record_url, settings.record_key_file)
+    try:
+        verified = record.verify(expected)
+    finally:
+        record.close()
+    for fault in verified.faults:
+        print(fault)
+    if more := verified.fault_count - len(verified.faults):
+        print(f"and {more} faults more")
+    if verified.fault_count:
+        print(f"{verified.count} entries: the record does NOT verify")
+        return 1
+    kept = f", {verified.first.id} to {verified.head.id}" if verified.first and verified.head else ""
+    gone = f"; 1 to {verified.removed_through} were removed by retention" if verified.removed_through else ""
+    print(f"{verified.count} entries{kept}: the record verifies{gone}")
+    print(f"head {verified.head or EMPTY}")
     return 0

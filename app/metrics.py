@@ -54,6 +54,19 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.decode_seconds = Histogram(
+            "cxr_decode_seconds",
+            "Time to decode a film, by where: in a thread, or in a process of its own (compressed DICOM).",
+            ["place"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.decode_process_failures = Counter(
+            "cxr_decode_process_failures",
+            "Decoding processes that gave no answer: crash, memory (its limit), timeout (killed).",
+            ["reason"],
+            registry=self.registry,
+        )
         self.batch_size = Histogram(
             "cxr_batch_size", "Images in a forward pass.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
         )
@@ -72,7 +85,7 @@ class Metrics:
         )
         self.queue_films = Gauge(
             "cxr_queue_films",
-            "Films that wait for or are in decoding (decode), and that wait for a device (device).",
+            "Films that wait to be decoded in a thread or a process (decode-thread, decode-process), and for a device (device).",
             ["queue"],
             registry=self.registry,
         )
@@ -108,6 +121,12 @@ class Metrics:
             "cxr_result_failures", "Attempts to deliver a report that failed.", registry=self.registry
         )
         self.results_waiting = Gauge("cxr_results_waiting", "Reports in the outbox.", registry=self.registry)
+        self.record_failures = Counter(
+            "cxr_record_failures", "Decisions that could not be written to the record.", registry=self.registry
+        )
+        self.record_head = Gauge(
+            "cxr_record_head", "Number of the newest entry that this process wrote.", registry=self.registry
+        )
         self.build = Info("cxr_build", "Versions.", registry=self.registry)
 
     def count_judged(self, verdict: Verdict, manifest: Manifest, source_kind: SourceKind) -> None:

@@ -15,7 +15,8 @@ from app.pipeline.image import DEFAULT_MAX_PIXELS
 PREFIX = "CXR_"
 #: The forwarder's own, which may lie in the same file of variables; ``cxr-gate forward`` checks them.
 FORWARD_PREFIX = "CXR_FORWARD_"
-MAY_BE_ZERO = {"CXR_BATCH_WAIT_MS", "CXR_INFERENCE_THREADS"}
+#: Where 0 means something (not at all, or every core); all other numbers are over 0.
+ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS"}
 
 
 class SettingsError(Exception):
@@ -40,6 +41,9 @@ class Settings:
     )
     device_retry_seconds: float = 10.0  # between golden checks of a device that is out of service
     decode_threads: int = 2
+    decode_processes: int = 2  # compressed DICOM films decoded at once, each in a process of its own
+    decode_memory_mb: int = 1024  # of such a process, in MiB; raise it with max_pixels
+    decode_seconds: float = 10.0  # after which such a process is killed
     deadline_seconds: float = 30.0
     drain_seconds: int = 30
     max_store_instances: int = 200  # in one STOW-RS request
@@ -47,6 +51,8 @@ class Settings:
     store_parallel: int = 4  # instances of one STOW-RS request that are judged at once, while there is room
     record_url: str = "sqlite:///state/record.sqlite"  # sqlite:// is in memory
     record_key_file: Path = Path("state/record.key")
+    record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
+    record_optional: bool = False  # true: what cannot be written down is answered all the same
     accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
     results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
     results_user: str = ""
@@ -74,11 +80,14 @@ class Settings:
             if names[variable] == "accepted_modalities":
                 values[names[variable]] = _modalities(variable, text)
                 continue
+            if kind is bool:
+                values[names[variable]] = _truth(variable, text)
+                continue
             try:
                 value = kind(text)
             except ValueError:
                 raise SettingsError(f"{variable}={text!r} is not a {kind.__name__}") from None
-            if kind in (int, float) and not (value > 0 or (value == 0 and variable in MAY_BE_ZERO)):
+            if kind in (int, float) and not (value > 0 or (value == 0 and variable in ZERO_ALLOWED)):
                 raise SettingsError(f"{variable}={text!r} must be over 0")
             if kind is float and not math.isfinite(value):
                 raise SettingsError(f"{variable}={text!r} must be finite")
@@ -86,6 +95,12 @@ class Settings:
                 raise SettingsError(f"{variable} must begin with http:// or https://")
             values[names[variable]] = value
         return cls(**values)  # type: ignore[arg-type]  # each was converted to its field's type
+
+
+def _truth(variable: str, text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise SettingsError(f"{variable}={text!r} must be true or false")
+    return text == "true"
 
 
 def _modalities(variable: str, text: str) -> frozenset[str]:

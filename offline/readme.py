@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from app.pipeline.network import INPUT_SIDE
+from app.pipeline.image import INPUT_SIDE
 
 
 def figures(bundle: Path) -> str:

@@ -11,8 +11,9 @@ from scipy.special import expit
 
 from app.pipeline.bundle import Golden, write_bundle
 from app.pipeline.gaussian import Gaussian
+from app.pipeline.image import INPUT_SIDE
 from app.pipeline.labels import LABELS
-from app.pipeline.network import FEATURE_COUNT, INPUT_SIDE, ChestNetwork
+from app.pipeline.network import FEATURE_COUNT, ChestNetwork
 from app.pipeline.orientation import SENSES, Orientation
 from app.pipeline.preprocess import PREPROCESSING
 

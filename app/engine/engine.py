@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -13,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.decoding.decoders import Decoders
 from app.metrics import Metrics
-from app.pipeline import DecodedImage, Screener, Verdict, decode, to_tensor
+from app.pipeline import DecodedImage, Screener, Verdict
 from app.settings import Settings
 
 from .admission import Admission, Place
@@ -39,8 +39,8 @@ class Engine:
     def __init__(self, screeners: Sequence[Screener], settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
         self._decode_seconds = Rate(settings.deadline_seconds)
+        self._decoders = Decoders(settings, metrics, self._decode_seconds.add)
         self._batcher = Batcher(screeners, settings, metrics)
         self._admission = Admission(settings, metrics, self._seconds_of)
         self._accepting = False
@@ -53,14 +53,17 @@ class Engine:
         ------
         BundleError
             The golden outputs were not reproduced.
+        DecodingUnavailable
+            No process to decode in could be started.
         """
+        self._decoders.start()
         self._batcher.start()
         self._accepting = True
 
     def stop(self) -> None:
         """Refuse new work, finish what was admitted."""
         self._accepting = False
-        self._decoders.shutdown(wait=True)
+        self._decoders.stop()
         self._batcher.stop()
 
     @property
@@ -117,14 +120,13 @@ class Engine:
             raise DeadlinePassed(f"no verdict within {seconds:g} s") from error
 
     async def decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
-        """Decode a film in a thread; the tensor has shape (1, 1, 224, 224).
+        """Decode a film; the tensor has shape (1, 1, 224, 224).
 
         Raises
         ------
-        InputError
+        InputError, DecodingUnavailable
         """
-        with self._metrics.queue_films.labels("decode").track_inprogress():
-            return await asyncio.wrap_future(self._decoders.submit(self._timed_decode, data))
+        return await self._decoders.decode(data)
 
     async def judge(self, tensor: Tensor, expires: float) -> Verdict:
         """Judge a film in the next batch, unless its turn comes after `expires`.
@@ -151,7 +153,7 @@ class Engine:
         ------
         InputError, NumericalError
             From the pipeline, and whatever `read` raises.
-        NotReady, Overloaded, DeadlinePassed, InferenceFailed
+        NotReady, Overloaded, DecodingUnavailable, DeadlinePassed, InferenceFailed
         """
         with self.place() as place:
             async with self.deadline() as expires:
@@ -164,21 +166,5 @@ class Engine:
 
     def _seconds_of(self, waiting: int) -> float:
         """Estimated seconds until so many requests are done."""
-        decoding = (waiting - self._batcher.pending) * self._decode_seconds.seconds / self._settings.decode_threads
+        decoding = (waiting - self._batcher.pending) * self._decode_seconds.seconds
         return max(decoding, waiting * self._batcher.seconds_a_film)
-
-    def _timed_decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
-        with self._decode_seconds.time():  # those that cannot be decoded cost time too
-            return self._decode(data)
-
-    def _decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
-        with self._metrics.stage_seconds.labels("decode").time():
-            image = decode(
-                data,
-                max_pixels=self._settings.max_pixels,
-                accepted_modalities=self._settings.accepted_modalities,
-            )
-        for keyword in image.missing_tags:
-            self._metrics.missing_tags.labels(keyword).inc()
-        with self._metrics.stage_seconds.labels("preprocess").time():
-            return image, to_tensor(image.pixels)

@@ -25,13 +25,15 @@ from app.metrics import Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
 from app.pipeline.errors import InputError
-from app.records import Repeats, open_record
+from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
 from app.settings import Settings
 
 from .accept import DICOM, accepts, takes_json, wants_dicom
 from .body import MULTIPART, RAW_TYPES, read_film
+from .decisions import Decisions
 from .disconnect import CancelOnDisconnect
+from .linger import Linger
 from .middleware import Observe
 from .problems import MEDIA_TYPE, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .reports import Reports
@@ -88,10 +90,14 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
     backends = [screener.backend for screener in screeners]
     reports = Reports(manifest, settings, metrics)
     record = open_record(settings.record_url, settings.record_key_file)
-    store = Store(engine, Repeats(record, manifest.model_version), metrics, settings, manifest, reports)
+    writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
+    repeats = Repeats(record, optional=settings.record_optional)
+    decisions = Decisions(screeners[0].bundle, record.key, writer, repeats)
+    store = Store(engine, decisions, metrics, settings, manifest, reports)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(writer.start)
         await run_in_threadpool(engine.start)
         reports.start()
         metrics.describe(manifest, backends)
@@ -102,6 +108,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         yield
         await run_in_threadpool(engine.stop)
         await run_in_threadpool(reports.stop)
+        await run_in_threadpool(writer.stop)
         record.close()
 
     application = FastAPI(
@@ -113,7 +120,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
-    application.add_middleware(Observe, metrics=metrics)  # the last one added is the outermost
+    application.add_middleware(Observe, metrics=metrics)
+    application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
     _handle_errors(application, metrics)
 
     @application.post(
@@ -146,6 +154,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         screened = await engine.screen(read)
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.count_judged(verdict, manifest, kind)
+        await decisions.keep(request, film, screened)
         report = await reports.of(film, screened, wanted=wants_dicom(accept))
         if report is not None:
             return Response(report, status_code=200 if verdict.accepted else 422, media_type=DICOM)
@@ -205,6 +214,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
 
         screened = await engine.screen(read, LABELS.index(finding))
         metrics.count_judged(screened.verdict, manifest, screened.image.source_kind)
+        await decisions.keep(request, film, screened)
         if screened.heatmap is None:
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
         if as_dicom:

@@ -29,8 +29,8 @@ class Observe:
             await self.app(scope, receive, send)
             return
         request_id = uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
+        scope.setdefault("state", {}).update(request_id=request_id, arrived=started)
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:

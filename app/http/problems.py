@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from app.decoding.nursery import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
 from app.records import RecordUnavailable
@@ -110,6 +111,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "inference-failed": Problem(
         503, "inference failed", "The device failed on this image.", "Retry; if it stays, tell the operator.", True
     ),
+    "decoding-unavailable": Problem(
+        503,
+        "decoding unavailable",
+        "The service could not start a process to decode the film in.",
+        "Retry; if it stays, tell the operator that the machine is short of memory or processes.",
+        True,
+    ),
     "record-unavailable": Problem(
         503,
         "record unavailable",
@@ -130,6 +138,7 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     NumericalError: "malformed-image",
     Overloaded: "overloaded",
     NotReady: "not-ready",
+    DecodingUnavailable: "decoding-unavailable",
     InferenceFailed: "inference-failed",
     DeadlinePassed: "deadline-passed",
     RecordUnavailable: "record-unavailable",

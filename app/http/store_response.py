@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.decoding.nursery import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline import LABELS
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
@@ -43,6 +44,7 @@ REASON_OF: Final[dict[type[Exception], int]] = {
     NumericalError: PROCESSING_FAILURE,
     Overloaded: OUT_OF_RESOURCES,
     NotReady: OUT_OF_RESOURCES,
+    DecodingUnavailable: OUT_OF_RESOURCES,
     InferenceFailed: OUT_OF_RESOURCES,
     DeadlinePassed: OUT_OF_RESOURCES,
     RecordUnavailable: OUT_OF_RESOURCES,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
@@ -25,11 +26,11 @@ from app.pipeline import Verdict
 from app.pipeline.errors import InputError, UnsuitableImage
 from app.pipeline.identity import Identity, is_uid, read_identity
 from app.pipeline.manifest import Manifest
-from app.records import Repeats
 from app.settings import Settings
 
 from .accept import accepts
 from .body import limited, require_declared_length, require_identity_encoding
+from .decisions import Asked, Decisions
 from .problems import SLUG_OF, HttpError
 from .related import MalformedMultipart, Part, RelatedParser, TooManyParts
 from .reports import Reports
@@ -60,7 +61,7 @@ class Store:
     """The store transaction of one application."""
 
     engine: Engine
-    repeats: Repeats
+    decisions: Decisions
     metrics: Metrics
     settings: Settings
     manifest: Manifest
@@ -138,7 +139,9 @@ class Store:
                         if running:
                             further.enter_context(self.engine.place()).reserve(len(part.body))
                         number = len(tasks) + 1
-                        task = asyncio.create_task(self._outcome(number, part, study, request.state.request_id))
+                        task = asyncio.create_task(
+                            self._outcome(number, part, study, Asked.by(request, time.perf_counter()))
+                        )
                         task.add_done_callback(lambda _, place=further: place.close())  # type: ignore[misc]
                         tasks.append(task)
                         running.add(task)
@@ -176,7 +179,7 @@ class Store:
         except MalformedMultipart as error:
             raise HttpError("malformed-request", f"the multipart body is malformed: {error}") from error
 
-    async def _outcome(self, number: int, part: Part, study: str | None, request_id: str) -> Outcome:
+    async def _outcome(self, number: int, part: Part, study: str | None, asked: Asked) -> Outcome:
         """Judge one part; whatever is wrong with it becomes its failure alone."""
         identity: Identity | None = None
         try:
@@ -184,11 +187,11 @@ class Store:
             if failure := _refusal(part, identity, study, self.settings.max_body_bytes):
                 return Outcome(number, identity, failure)
             assert identity is not None
-            return await self._judged(number, part, identity, request_id)
+            return await self._judged(number, part, identity, asked)
         except Exception as error:
-            return Outcome(number, identity, self._failure(error, identity, request_id))
+            return Outcome(number, identity, self._failure(error, identity, asked.request_id))
 
-    async def _judged(self, number: int, part: Part, identity: Identity, request_id: str) -> Outcome:
+    async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked) -> Outcome:
         async with self.engine.deadline() as expires:
             image, tensor = await self.engine.decode(part.body)
 
@@ -197,7 +200,7 @@ class Store:
                 self.metrics.count_judged(verdict, self.manifest, image.source_kind)
                 return verdict
 
-            recalled = await self.repeats.verdict(identity.sop_instance_uid, image, request_id, judge)
+            recalled = await self.decisions.recall(identity.sop_instance_uid, image, asked, judge)
             # A repeat too: if its report was delivered before, the server has it.
             await self.reports.of(part.body, Screened(image, recalled.verdict), wanted=False)
             return Outcome(number, identity, recalled, image.notes)

@@ -1,4 +1,4 @@
-"""Which instance a DICOM file says it is. Only for answering its sender: identifiers go to no log, metric or record."""
+"""Which instance a DICOM file says it is: for answering its sender, and for a hash under a key. It goes nowhere in clear."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageTooLarge, MalformedImage, UnsuitableImage
-from .network import INPUT_SIDE
+
+INPUT_SIDE: Final = 224  # pixels; what the network takes
 
 SourceKind = Literal["png", "jpeg", "dicom"]
 

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from torchvision.models import densenet121
 
 FEATURE_COUNT: Final = 1024
-INPUT_SIDE: Final = 224  # pixels
 #: Mean and deviation of the ImageNet images that the initial weights were trained on, RGB in [0,1].
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)

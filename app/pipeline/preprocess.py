@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .network import INPUT_SIDE
+from .image import INPUT_SIDE
 
 #: What the bundle's manifest says of this stage; a bundle fitted with another is refused.
 PREPROCESSING: Final[dict[str, object]] = {

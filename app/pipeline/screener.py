@@ -15,7 +15,7 @@ from .backends import Backend
 from .bundle import Bundle
 from .errors import BundleError, NumericalError, UnsuitableImage
 from .heatmap import class_activation_map
-from .network import INPUT_SIDE
+from .image import INPUT_SIDE
 from .verdict import Verdict, judge
 
 #: The golden check's tolerance. Backends of float32 lie far within it, and lower precisions without: docs/backends.md.

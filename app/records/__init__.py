@@ -1,14 +1,30 @@
-"""What was decided, kept so that the same instance is answered again and not judged again.
+"""What was decided: written before it is answered, so that it can be answered again, and proven.
 
-    image -> RecordKey (keyed hashes) -> Repeats: found in the Record? -> its Verdict
-                                                  else judge -> Record.keep -> the Verdict
+    image -> RecordKey (keyed hashes) -> Repeats: found in the Record? else judge -> Writer -> Record -> the Verdict
 
-No identifier enters the record in clear, and none of its hashes can be made without its key.
+No identifier enters the record in clear, and none of its hashes can be made without its key. Entries are chained: one that
+is changed, removed or put in is found by ``cxr-gate verify-record`` (docs/record.md).
 """
 
+from .chain import EMPTY, Head, Verification
 from .key import RecordKey
-from .open import open_record
-from .record import Record, RecordUnavailable, Subject
-from .repeats import Recalled, Repeats
+from .open import open_for_reading, open_record
+from .record import Decision, Recalled, Record, RecordUnavailable, Subject
+from .repeats import Repeats
+from .writer import Writer
 
-__all__ = ["Recalled", "Record", "RecordKey", "RecordUnavailable", "Repeats", "Subject", "open_record"]
+__all__ = [
+    "EMPTY",
+    "Decision",
+    "Head",
+    "Recalled",
+    "Record",
+    "RecordKey",
+    "RecordUnavailable",
+    "Repeats",
+    "Subject",
+    "Verification",
+    "Writer",
+    "open_for_reading",
+    "open_record",
+]

@@ -1,4 +1,4 @@
-"""Keyed hashes: the same instance gives the same hash, and nobody without the key can make or guess one."""
+"""Keyed hashes of instances, films and entries: nobody without the key can make or guess one."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class RecordKey:
         if len(secret) != KEY_BYTES:
             raise ValueError(f"a key has {KEY_BYTES} bytes")
         self._secret = secret
+        # A key of its own, so that no hash of an instance or a film can be passed off as a seal.
+        self._seal_secret = hmac.digest(secret, b"seal of entries\0", "sha256")
 
     @classmethod
     def random(cls) -> RecordKey:
@@ -40,8 +42,8 @@ class RecordKey:
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @classmethod
-    def from_file(cls, path: Path) -> RecordKey:
-        """Read the key (64 hexadecimal digits), or make the file if there is none, for its owner's eyes alone.
+    def from_file(cls, path: Path, *, make: bool = True) -> RecordKey:
+        """Read the key (64 hexadecimal digits); `make` makes the file if there is none, for its owner's eyes alone.
 
         Raises
         ------
@@ -49,7 +51,7 @@ class RecordKey:
             Unreadable, readable by others, or not a key.
         """
         try:
-            if not path.exists():
+            if make and not path.exists():
                 _make(path)
             if path.stat().st_mode & 0o077:
                 raise KeyFileError(f"the key file {path} can be read by others; run chmod 600 on it")
@@ -73,6 +75,10 @@ class RecordKey:
         """
         shape = b"%d x %d pixels" % pixels.shape
         return self._hash(shape, np.ascontiguousarray(pixels, dtype="<f4").data.cast("B"))
+
+    def seal(self, content: bytes) -> str:
+        """Seal of an entry's content, 64 hexadecimal digits."""
+        return hmac.digest(self._seal_secret, content, "sha256").hex()
 
     def _hash(self, kind: bytes, content: bytes | memoryview) -> str:
         made = hmac.new(self._secret, kind + b"\0", hashlib.sha256)

@@ -1,31 +1,37 @@
-"""Settings -> Record."""
+"""Where the record is -> Record."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from app.settings import SettingsError
 
 from .key import KeyFileError, RecordKey
+from .migrate import SchemaError, migrate, version_of
 from .record import Record
+from .tables import SCHEMA_VERSION
 
 _BUSY_MILLISECONDS = 5_000
+_READ_ONLY = {"mode": "ro", "uri": "true"}
 
 
 def open_record(url: str, key_file: Path) -> Record:
-    """Open the database, and make it and the key if there are none.
+    """Open the database and bring it to the newest shape; make it and the key if there are none.
 
     Parameters
     ----------
     url : str
-        As SQLAlchemy writes them. ``sqlite://`` is a database in memory, with a key of its own: nothing is
-        left when the process ends.
+        As SQLAlchemy writes them, of SQLite or PostgreSQL. ``sqlite://`` is a database in memory, with a key of
+        its own: nothing is left when the process ends.
     key_file : Path
         Not used for a database in memory.
 
@@ -34,23 +40,91 @@ def open_record(url: str, key_file: Path) -> Record:
     SettingsError
         Either cannot be used.
     """
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            return Record(
-                create_engine(parsed, pool_pre_ping=True, hide_parameters=True), RecordKey.from_file(key_file)
-            )
-        if parsed.database in {None, "", ":memory:"}:
-            return Record(_sqlite(parsed, poolclass=StaticPool), RecordKey.random())
+    with _refusals():
+        parsed = _parsed(url)
+        if parsed.get_backend_name() == "postgresql":
+            return _migrated(_postgresql(parsed), RecordKey.from_file(key_file))
+        if _in_memory(parsed):
+            return _migrated(_sqlite(parsed, poolclass=StaticPool), RecordKey.random())
         _make_private(Path(str(parsed.database)))
-        return Record(_sqlite(parsed), RecordKey.from_file(key_file))
+        return _migrated(_sqlite(parsed), RecordKey.from_file(key_file))
+
+
+def open_for_reading(url: str, key_file: Path) -> Record:
+    """Open a database as it is, for verification: nothing is made, and nothing changed.
+
+    Raises
+    ------
+    SettingsError
+        There is no database, no key, or no record of this shape.
+    """
+    with _refusals():
+        parsed = _parsed(url)
+        if parsed.get_backend_name() == "postgresql":
+            database = _postgresql(parsed)
+        elif _in_memory(parsed):
+            raise SettingsError(f"CXR_RECORD_URL={url} is in memory, and ends with its service")
+        else:
+            path = Path(str(parsed.database)).absolute()
+            database = _sqlite(make_url("sqlite://").set(database=f"file:{quote(str(path))}", query=_READ_ONLY))
+        key = RecordKey.from_file(key_file, make=False)
+        with _let_go_if_refused(database), database.connect() as connection:
+            if version_of(connection) != SCHEMA_VERSION:
+                raise SettingsError(
+                    "the database holds no record with a chain (none at all, or one of an older shape, which the service "
+                    "brings to the new one when it starts)"
+                )
+        return Record(database, key)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
     except KeyFileError as error:
         raise SettingsError(f"CXR_RECORD_KEY_FILE: {error}") from error
+    except SchemaError as error:
+        raise SettingsError(f"CXR_RECORD_URL: {error}") from error
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise SettingsError(
             f"CXR_RECORD_URL: the database cannot be opened ({type(error).__name__}); name one that can be written, "
             "or sqlite:// to keep the record in memory until the service stops"
         ) from error
+
+
+def _migrated(database: Engine, key: RecordKey) -> Record:
+    with _let_go_if_refused(database):
+        migrate(database, key)
+    return Record(database, key)
+
+
+@contextmanager
+def _let_go_if_refused(database: Engine) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        database.dispose()
+        raise
+
+
+def _parsed(url: str) -> URL:
+    parsed = make_url(url)
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise SettingsError("CXR_RECORD_URL: the record is kept in SQLite or PostgreSQL; name one of these")
+    return parsed
+
+
+def _in_memory(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
+
+
+def _postgresql(url: URL) -> Engine:
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")  # the driver that the extra "postgresql" installs
+    # A database that hangs must become an error before the caller has gone.
+    options = f"-c lock_timeout={_BUSY_MILLISECONDS} -c statement_timeout={_BUSY_MILLISECONDS}"
+    waits = {"connect_timeout": _BUSY_MILLISECONDS // 1000, "tcp_user_timeout": _BUSY_MILLISECONDS, "options": options}
+    return create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=waits)
 
 
 def _make_private(path: Path) -> None:
@@ -60,14 +134,23 @@ def _make_private(path: Path) -> None:
 
 
 def _sqlite(url: URL, **options: Any) -> Engine:
-    database = create_engine(url, connect_args={"check_same_thread": False}, hide_parameters=True, **options)
+    # Transactions begin as the code says (isolation_level None), not at the first INSERT as Python's module has it.
+    arguments = {"check_same_thread": False, "isolation_level": None}
+    database = create_engine(url, connect_args=arguments, hide_parameters=True, **options)
 
     @event.listens_for(database, "connect")
     def prepare(connection: Any, _: object) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+        if url.query == _READ_ONLY:
+            return
         # A decision is on the disk once it is committed, whether the process or the machine is killed; and other
         # processes read while one writes.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+        connection.execute("PRAGMA secure_delete = ON")  # what retention removes is overwritten
+
+    @event.listens_for(database, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
 
     return database

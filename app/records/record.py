@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
-from datetime import UTC, datetime
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.pipeline import Verdict
+from app.pipeline.image import SourceKind
 
+from .chain import EMPTY, Head, Verification, linked, seal_of
 from .key import RecordKey
-from .tables import DECISIONS, METADATA
+from .tables import CHECKPOINT, ENTRIES, JUDGED, REPEATED
+
+log = logging.getLogger("cxr_gate")
+
+#: Entries that one transaction removes, so that decisions need not wait long for it.
+REMOVED_AT_ONCE: Final = 5_000
+_READ_AT_ONCE: Final = 1_000
 
 
 class RecordUnavailable(Exception):
@@ -23,20 +36,58 @@ class RecordUnavailable(Exception):
 class Subject(NamedTuple):
     """What a decision is about: by keyed hashes, and by the model that decided."""
 
-    instance_hash: str
+    instance_hash: str | None  # None where the film names no SOPInstanceUID
     pixels_hash: str
     model_version: str
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What is to be written.
+
+    Attributes
+    ----------
+    subject : Subject
+    verdict : Verdict
+    percentile : float
+        Of the log density among the bundle's calibration scores, 0 to 100.
+    request_id, caller, route : str
+        `route` is the path's template.
+    source_kind : {"png", "jpeg", "dicom"}
+    seconds : float
+        From the film's arrival.
+    earliest_holds : bool
+        If the subject was decided before, that decision is the answer, and this entry a repeat of it.
+    """
+
+    subject: Subject
+    verdict: Verdict
+    percentile: float
+    request_id: str
+    caller: str
+    route: str
+    source_kind: SourceKind
+    seconds: float
+    earliest_holds: bool = False
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A verdict, and whether it was in the record already."""
+
+    verdict: Verdict
+    from_record: bool
+
+
 class Record:
-    """Decisions, durable once ``keep`` returns; may be used from any thread.
+    """Entries, durable once ``write`` returns; may be used from any thread, and beside other processes.
 
     Parameters
     ----------
     database : Engine
-        Its table is made if there is none.
+        With its tables (``migrate``). SQLite or PostgreSQL.
     key : RecordKey
-        Of all hashes in this database.
+        Of all hashes and seals in this database.
     """
 
     def __init__(self, database: Engine, key: RecordKey) -> None:
@@ -44,7 +95,6 @@ class Record:
         self._database = database
         # SQLite writes one at a time anyway, and a database in memory is one connection that threads must share.
         self._alone = threading.Lock()
-        METADATA.create_all(database)
 
     def find(self, subject: Subject) -> Verdict | None:
         """The earliest decision about a subject.
@@ -53,59 +103,182 @@ class Record:
         ------
         RecordUnavailable
         """
-        try:
-            with self._alone, self._database.connect() as connection:
-                return _earliest(connection, subject)
-        except SQLAlchemyError as error:
-            raise _unavailable(error) from error
+        with self._connected() as connection:
+            found = _earliest(connection, subject, self.key)
+            return None if found is None else found[1]
 
-    def keep(self, subject: Subject, verdict: Verdict, request_id: str) -> Verdict:
-        """Write a decision durably.
+    def write(self, decisions: Sequence[Decision]) -> tuple[list[Recalled], Head]:
+        """Write decisions durably, in one transaction: all of them or none.
 
         Returns
         -------
-        Verdict
-            The earliest about the subject, which is another one if another process was faster.
+        list of Recalled
+            What each decision comes to.
+        Head
+            The last one's entry.
 
         Raises
         ------
         RecordUnavailable
         """
-        probabilities = None if verdict.probabilities is None else [float(value) for value in verdict.probabilities]
-        row = {
-            **subject._asdict(),
-            "time": datetime.now(UTC),
-            "request_id": request_id,
-            "verdict": "accepted" if verdict.accepted else "rejected",
-            "log_density": verdict.log_density,
-            "probabilities": probabilities,
-        }
-        try:
-            with self._alone, self._database.begin() as connection:
-                connection.execute(insert(DECISIONS).values(row))
-                return _earliest(connection, subject) or verdict
-        except SQLAlchemyError as error:
-            raise _unavailable(error) from error
+        with self._connected(writes=True) as connection:
+            head = _head(connection)
+            answers = []
+            for decision in decisions:
+                known = _earliest(connection, decision.subject, self.key) if decision.earliest_holds else None
+                answers.append(Recalled(decision.verdict if known is None else known[1], known is not None))
+                head = _append(connection, head, self.key, _values(decision, known))
+            return answers, head
+
+    def remove_older(self, days: int) -> int:
+        """Remove the oldest entries that are older than so many days, at most ``REMOVED_AT_ONCE``.
+
+        A checkpoint, sealed like every entry, says where the record begins from now on.
+
+        Returns
+        -------
+        int
+            Entries removed.
+
+        Raises
+        ------
+        RecordUnavailable
+        """
+        limit = written(datetime.now(UTC) - timedelta(days=days))
+        columns = ENTRIES.c
+        with self._connected(writes=True) as connection:
+            head = _head(connection)
+            first = connection.scalar(select(func.min(columns.id)))
+            # Up to the first that is younger: clocks may have been set back, and the chain has no gaps.
+            young = connection.scalar(select(func.min(columns.id)).where(columns.time >= limit)) or head.id + 1
+            if first is None or young <= first:
+                return 0
+            last = min(young - 1, first + REMOVED_AT_ONCE - 1)
+            seal = connection.scalar(select(columns.seal).where(columns.id == last))
+            checkpoint = {"kind": CHECKPOINT, "time": written(), "removed_through": last, "removed_seal": seal}
+            _append(connection, head, self.key, checkpoint)
+            connection.execute(delete(ENTRIES).where(columns.id <= last))
+            return int(last - first + 1)
+
+    def head(self) -> Head:
+        """The newest entry.
+
+        Raises
+        ------
+        RecordUnavailable
+        """
+        with self._connected() as connection:
+            return _head(connection)
+
+    def verify(self, expected: Head | None = None) -> Verification:
+        """Read the whole record, and follow its chain.
+
+        Raises
+        ------
+        RecordUnavailable
+        """
+        verification = Verification(self.key, expected)
+        with self._connected() as connection:
+            for entry in entries(connection):
+                verification.take(entry)
+        verification.end()
+        return verification
 
     def close(self) -> None:
         """Let go of the database."""
         self._database.dispose()
 
+    @contextmanager
+    def _connected(self, *, writes: bool = False) -> Iterator[Connection]:
+        """A transaction; one that writes is alone among all processes, so that the chain does not fork."""
+        try:
+            with self._alone, self._database.connect() as connection, transaction(connection, writes=writes):
+                yield connection
+        except SQLAlchemyError as error:
+            # The error's own text holds the statement with its values.
+            raise RecordUnavailable(
+                f"the record of decisions did not answer ({type(error).__name__}); try again shortly"
+            ) from error
 
-def _earliest(connection: Connection, subject: Subject) -> Verdict | None:
-    columns = DECISIONS.c
+
+@contextmanager
+def transaction(connection: Connection, *, writes: bool) -> Iterator[None]:
+    """One view of the database throughout, or, where it writes, the only writer meanwhile."""
+    if connection.dialect.name == "sqlite":
+        connection.execution_options(sqlite_begin="BEGIN IMMEDIATE" if writes else "BEGIN")
+    elif not writes:
+        connection.execution_options(isolation_level="REPEATABLE READ")
+    with connection.begin():
+        if writes and connection.dialect.name == "postgresql":
+            # Its number is the code's own: any that other users of the database do not take.
+            connection.execute(text("SELECT pg_advisory_xact_lock(709930551)"))
+        yield
+
+
+def entries(connection: Connection) -> Iterator[dict[str, Any]]:
+    """All entries in order, a part at a time."""
+    last = -1
+    while True:
+        query = select(ENTRIES).where(ENTRIES.c.id > last).order_by(ENTRIES.c.id).limit(_READ_AT_ONCE)
+        rows = connection.execute(query).mappings().all()
+        if not rows:
+            return
+        yield from map(dict, rows)
+        last = rows[-1]["id"]
+
+
+def _head(connection: Connection) -> Head:
+    newest = select(ENTRIES.c.id, ENTRIES.c.seal).order_by(ENTRIES.c.id.desc()).limit(1)
+    row = connection.execute(newest).first()
+    return EMPTY if row is None else Head(row.id, row.seal)
+
+
+def _append(connection: Connection, head: Head, key: RecordKey, values: dict[str, Any]) -> Head:
+    (entry,) = linked([values], head, key)
+    connection.execute(insert(ENTRIES), entry)
+    return Head(entry["id"], entry["seal"])
+
+
+def _values(decision: Decision, known: tuple[int, Verdict] | None) -> dict[str, Any]:
+    verdict = decision.verdict if known is None else known[1]
+    repeated = known is not None
+    probabilities = None if repeated or verdict.probabilities is None else json.dumps(verdict.probabilities.tolist())
+    return {
+        **decision.subject._asdict(),
+        "kind": REPEATED if repeated else JUDGED,
+        "time": written(),
+        "request_id": decision.request_id,
+        "verdict": "accepted" if verdict.accepted else "rejected",
+        "log_density": verdict.log_density + 0.0,  # SQLite gives -0.0 back as 0.0, which is written otherwise
+        "percentile": decision.percentile,
+        "probabilities": probabilities,
+        "caller": decision.caller,
+        "source_kind": decision.source_kind,
+        "route": decision.route,
+        "seconds": decision.seconds,
+        "repeat_of": None if known is None else known[0],
+    }
+
+
+def _earliest(connection: Connection, subject: Subject, key: RecordKey) -> tuple[int, Verdict] | None:
+    columns = ENTRIES.c
     query = (
-        select(columns.verdict, columns.log_density, columns.probabilities)
-        .where(*(columns[name] == value for name, value in subject._asdict().items()))
+        select(ENTRIES)
+        .where(columns.kind == JUDGED, *(columns[name] == value for name, value in subject._asdict().items()))
         .order_by(columns.id)
-        .limit(1)
     )
-    if (row := connection.execute(query).first()) is None:
-        return None
-    probabilities = None if row.probabilities is None else np.asarray(row.probabilities, dtype=np.float64)
-    return Verdict(row.verdict == "accepted", row.log_density, probabilities)
+    for row in connection.execute(query).mappings():
+        if seal_of(dict(row), key) == row["seal"]:
+            written = row["probabilities"]
+            probabilities = None if written is None else np.asarray(json.loads(written), dtype=np.float64)
+            return row["id"], Verdict(row["verdict"] == "accepted", row["log_density"], probabilities)
+        # Whoever can write to the database cannot have a verdict of theirs answered.
+        log.error(
+            "an entry of the record does not give its seal; run cxr-gate verify-record", extra={"entry": row["id"]}
+        )
+    return None
 
 
-def _unavailable(error: SQLAlchemyError) -> RecordUnavailable:
-    # The error's own text holds the statement with its values.
-    return RecordUnavailable(f"the record of decisions did not answer ({type(error).__name__}); try again shortly")
+def written(time: datetime | None = None) -> str:
+    """UTC, of one length, so that text sorts as time does."""
+    return (time or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

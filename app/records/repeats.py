@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from app.pipeline import DecodedImage, Verdict
+from app.pipeline import Verdict
 
-from .record import Record, Subject
+from .record import Recalled, Record, RecordUnavailable, Subject
 
-
-@dataclass(frozen=True)
-class Recalled:
-    """A verdict, and whether it was in the record already."""
-
-    verdict: Verdict
-    from_record: bool
+log = logging.getLogger("cxr_gate")
 
 
 @dataclass
@@ -32,38 +27,42 @@ class Repeats:
     Parameters
     ----------
     record : Record
-    model_version : str
-        Verdicts of other models are not taken for this one's.
+    optional : bool
+        Where the record does not answer, judge.
     """
 
-    def __init__(self, record: Record, model_version: str) -> None:
+    def __init__(self, record: Record, *, optional: bool = False) -> None:
         self._record = record
-        self._model_version = model_version
+        self._optional = optional
         self._turns: dict[Subject, _Turn] = {}
 
     async def verdict(
-        self, instance_uid: str, image: DecodedImage, request_id: str, judge: Callable[[], Awaitable[Verdict]]
+        self,
+        subject: Subject,
+        judge: Callable[[], Awaitable[Verdict]],
+        keep: Callable[[Verdict], Awaitable[Recalled]],
     ) -> Recalled:
-        """Find the verdict or make it; the same subject at the same moment is judged once.
+        """Find the verdict or make it, and keep it; the same subject at the same moment is judged once.
 
         Those that came later wait for the first, and if it fails or is cancelled the next takes its turn.
 
         Raises
         ------
         RecordUnavailable
-            And whatever `judge` raises.
+            And whatever `judge` and `keep` raise.
         """
-        subject = await asyncio.to_thread(self._subject, instance_uid, image)
         async with self._turn(subject):
-            known = await asyncio.to_thread(self._record.find, subject)
-            if known is not None:
-                return Recalled(known, from_record=True)
-            verdict = await judge()
-            return Recalled(await asyncio.to_thread(self._record.keep, subject, verdict, request_id), from_record=False)
+            known = await asyncio.to_thread(self._find, subject)
+            return await keep(await judge() if known is None else known)
 
-    def _subject(self, instance_uid: str, image: DecodedImage) -> Subject:
-        key = self._record.key
-        return Subject(key.of_uid(instance_uid), key.of_pixels(image.pixels), self._model_version)
+    def _find(self, subject: Subject) -> Verdict | None:
+        try:
+            return self._record.find(subject)
+        except RecordUnavailable as error:
+            if not self._optional:
+                raise
+            log.warning("judged without a look into the record", extra={"error": str(error)})
+            return None
 
     @asynccontextmanager
     async def _turn(self, subject: Subject) -> AsyncIterator[None]:

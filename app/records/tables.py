@@ -1,26 +1,52 @@
-"""The record's one table.
+"""The record's tables: entries, chained, and the version of their shape.
 
-A row is a judgement by the network and the gate. The same subject may have several (two processes that judged it at the
-same moment); the earliest holds. Times are UTC.
+Times are text and numbers are double precision, in every database: what a seal covers is what is stored, to the letter.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Double, Index, Integer, MetaData, String, Table
+from typing import Final
 
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
+
+SCHEMA_VERSION: Final = 2
 METADATA = MetaData()
 
-DECISIONS = Table(
-    "decisions",
+#: One row.
+SCHEMA = Table("record_schema", METADATA, Column("version", Integer, nullable=False))
+
+#: The seal before the first.
+GENESIS: Final = "0" * 64
+
+JUDGED: Final = "judged"  # by the network and the gate
+REPEATED: Final = "repeated"  # answered again from an earlier entry
+CHECKPOINT: Final = "checkpoint"  # no decision: the oldest entries were removed
+
+ENTRIES = Table(
+    "entries",
     METADATA,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("time", DateTime(timezone=True), nullable=False),
-    Column("request_id", String(32), nullable=False),
-    Column("model_version", String(255), nullable=False),
-    Column("verdict", String(8), nullable=False),  # accepted, rejected
-    Column("log_density", Double, nullable=False),
-    Column("probabilities", JSON(none_as_null=True)),  # 14 numbers, or NULL where rejected
-    Column("instance_hash", String(64), nullable=False),
-    Column("pixels_hash", String(64), nullable=False),
-    Index("decisions_of_a_subject", "instance_hash", "pixels_hash", "model_version"),
+    # 1, 2, 3 ... without a gap, given by the code: a sequence of the database leaves gaps where it rolls back.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("previous", String(64), nullable=False),  # seal of the entry before, or GENESIS
+    Column("seal", String(64), nullable=False),  # over all other columns
+    Column("kind", String(10), nullable=False),
+    Column("time", String(27), nullable=False, index=True),  # when it was written, UTC, 2026-01-31T12:00:00.000000Z
+    # Of a decision. Those marked * are unknown (NULL) where the entry was taken over from a record of version 1.
+    Column("request_id", String(32)),
+    Column("model_version", String(255)),
+    Column("verdict", String(8)),  # accepted, rejected
+    Column("log_density", Double),  # nats
+    Column("percentile", Double),  # * of it among the bundle's calibration scores, 0 to 100
+    Column("probabilities", Text),  # JSON, 14 numbers; NULL where rejected, and in repeats
+    Column("pixels_hash", String(64)),
+    Column("instance_hash", String(64)),  # NULL where the film named no SOPInstanceUID
+    Column("caller", Text),  # *
+    Column("source_kind", String(5)),  # * png, jpeg, dicom
+    Column("route", Text),  # * template of the path
+    Column("seconds", Double),  # * from the film's arrival to the entry
+    Column("repeat_of", BigInteger),  # id of the entry that a repeat was answered from
+    # Of a checkpoint.
+    Column("removed_through", BigInteger),  # the last entry that was removed
+    Column("removed_seal", String(64)),  # and its seal, which the first that stays names as previous
+    Index("entries_of_a_subject", "instance_hash", "pixels_hash", "model_version"),
 )

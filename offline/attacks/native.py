@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from app.pipeline.network import INPUT_SIDE
+from app.pipeline.image import INPUT_SIDE
 
 from .judging import Victim
 

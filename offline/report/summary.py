@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from app.pipeline.network import INPUT_SIDE
+from app.pipeline.image import INPUT_SIDE
 
 from .reading import (
     PAPER_ATTACKS,

@@ -58,7 +58,7 @@ def held(service: Told) -> Iterator[Future[httpx.Response]]:
 
 
 def assert_empty(service: Told) -> None:
-    for name in ("cxr_waiting_requests", "cxr_waiting_bytes", 'cxr_queue_films{queue="decode"}'):
+    for name in ("cxr_waiting_requests", "cxr_waiting_bytes", 'cxr_queue_films{queue="decode-thread"}'):
         service.until(name, 0)
     service.until('cxr_queue_films{queue="device"}', 0)
 
@@ -170,6 +170,31 @@ def test_bytes_announced_or_arrived_are_refused_unread(service: Told) -> None:
         assert mark_of(large.result()) == 20
     assert_empty(service)
     assert mark_of(post(service, film(20, ballast=600_000))) == 20  # alone it may be larger than all may be together
+
+
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+@pytest.mark.parametrize("length", [5_000_000, None], ids=["declared", "chunked"])
+def test_a_refusal_reaches_whoever_sends_all_before_he_reads(
+    accepting_bundle: Path, length: int | None, connection: str
+) -> None:
+    """As proxies do; and a connection that is kept is good for the next attempt."""
+    data = film(20, ballast=5_000_000)[:5_000_000]
+    start = head("/v1/score", length).replace(b"\r\n\r\n", f"\r\nConnection: {connection}\r\n\r\n".encode())
+    request = start + (data if length else b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
+    with told(accepting_bundle, max_waiting=1) as service, ExitStack() as opened:
+
+        def open_one() -> socket.socket:
+            return opened.enter_context(socket.create_connection(("127.0.0.1", service.port), SECONDS))
+
+        with held(service):
+            patient = open_one()
+            for _ in range(3):
+                patient.sendall(request)
+                assert read_answer(patient)[0] == 503
+                patient = open_one() if connection == "close" else patient
+        service.until("cxr_waiting_requests", 0)
+        patient.sendall(request)
+        assert read_answer(patient)[0] == 200
 
 
 def test_a_poisonous_film_fails_alone(service: Told) -> None:

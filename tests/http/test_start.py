@@ -17,6 +17,7 @@ import pytest
 
 from app.cli import main
 from app.pipeline import bundle as bundle_format
+from app.settings import Settings, SettingsError
 from tests.bundles import ACCEPT_EVERYTHING, random_network, simple_gaussian, write_random_bundle
 from tests.http.conftest import Start
 from tests.http.served import ROOT, START_SECONDS, clean_environment, command, png, run_command
@@ -187,6 +188,19 @@ def test_a_wrong_setting_is_named(accepting_bundle: Path, name: str, value: str,
     assert ended.returncode == 1
     assert name in ended.stderr
     assert reason in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("CXR_RECORD_DAYS", "-1"), ("CXR_RECORD_DAYS", "1.5"), ("CXR_RECORD_OPTIONAL", "maybe")]
+)
+def test_a_setting_of_the_record_that_cannot_be_meant_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_environment({name: value})
+
+
+def test_settings_of_the_record() -> None:
+    read = Settings.from_environment({"CXR_RECORD_DAYS": "0", "CXR_RECORD_OPTIONAL": "true"})
+    assert (read.record_days, read.record_optional) == (0, True)
 
 
 def test_a_port_that_is_taken_is_an_error(accepting_bundle: Path) -> None:

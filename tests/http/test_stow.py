@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -225,36 +224,6 @@ def test_real_films_that_share_a_uid_are_told_apart(service: Served, shared_data
     assert from_where == ["SCORED", "RECORD", "SCORED", "SCORED"]
     again = answer_of(stow(service, *films), 202)
     assert [told(item)[6] for item in scored(again)] == ["RECORD"] * 4
-
-
-def test_the_record_survives_a_kill_and_is_not_another_models(
-    start: Start, rejecting_bundle: Path, tmp_path: Path
-) -> None:
-    kept = {"CXR_RECORD_URL": f"sqlite:///{tmp_path}/state/record.sqlite", "CXR_RECORD_KEY_FILE": f"{tmp_path}/key"}
-    data = film(26)
-    with start(**kept) as service:
-        (first,) = scored(answer_of(stow(service, data), 200))
-        service.process.kill()
-        service.process.wait(timeout=10)
-    with start(**kept) as service:
-        (second,) = scored(answer_of(stow(service, data), 200))
-    assert (told(first)[6], told(second)[6]) == ("SCORED", "RECORD")
-    assert told(first)[4] == told(second)[4]
-    with start(rejecting_bundle, **kept) as service:
-        (other,) = failed(answer_of(stow(service, data), 409))
-    assert told(other)[6] == "SCORED"
-
-
-def test_when_the_record_cannot_be_written_no_verdict_is_given(start: Start, tmp_path: Path) -> None:
-    kept = {"CXR_RECORD_URL": f"sqlite:///{tmp_path}/record.sqlite", "CXR_RECORD_KEY_FILE": f"{tmp_path}/key"}
-    with start(**kept) as service:
-        with sqlite3.connect(tmp_path / "record.sqlite") as connection:
-            connection.execute("DROP TABLE decisions")
-        connection.close()
-        response = stow(service, film(27))
-        (item,) = failed(answer_of(response, 503))
-        assert item.FailureReason == 0xA700
-        assert told(item)[7] == "/problems/record-unavailable"
 
 
 # Clients.

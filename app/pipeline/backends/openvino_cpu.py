@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..errors import BackendError
 from ..folded import ClampedConvolution, FoldedNetwork
-from ..network import INPUT_SIDE, ChestNetwork
+from ..image import INPUT_SIDE
+from ..network import ChestNetwork
 
 _LARGEST: Final = np.finfo(np.float32).max
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..folded import FoldedNetwork
-from ..network import INPUT_SIDE, ChestNetwork
+from ..image import INPUT_SIDE
+from ..network import ChestNetwork
 
 WARM_UP_RUNS: Final = 3  # before a capture: cuDNN chooses its algorithms, cuBLAS allocates its workspace
 

@@ -41,6 +41,10 @@ MAX_BYTES_PER_PIXEL: Final = 2
 NATIVE: Final = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
 )
+#: Where a film of these is read, nothing but Python and numpy touches its bytes.
+UNCOMPRESSED: Final = NATIVE - {DeflatedExplicitVRLittleEndian}
+#: A file meta header has some hundred bytes; what is longer is not looked into before its turn.
+PEEKED_BYTES: Final = 4096
 _SPECIFIC_TAGS: Final[list[BaseTag | int]] = [Tag(keyword) for keyword in READ_KEYWORDS]
 
 
@@ -70,11 +74,7 @@ def read_part10(data: bytes, max_pixels: int) -> Part10:
         A deflated data set that would be larger than `max_pixels` and a header could need.
     """
     stream = _MeteredStream(data)
-    stream.seek(132)
-    meta = read_dataset(
-        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 0x0002
-    )
-    syntax = _supported_syntax(meta)
+    syntax = _read_syntax(stream)
     if syntax == DeflatedExplicitVRLittleEndian:
         stream = _MeteredStream(_inflate(data[stream.tell() :], max_pixels))
     _require_declared_encoding(stream, syntax)
@@ -86,6 +86,22 @@ def read_part10(data: bytes, max_pixels: int) -> Part10:
     )
     _require_bounded_values(dataset)
     return Part10(dataset, syntax)
+
+
+def is_uncompressed(data: bytes) -> bool:
+    """Whether a Part 10 file surely holds an uncompressed film, told quickly from its first ``PEEKED_BYTES``.
+
+    ``read_part10`` comes to the same: it reads the same bytes in the same way, up to the end of the meta header. Where that
+    end is not among them, or anything is wrong, the answer is no.
+    """
+    start = data[:PEEKED_BYTES]
+    stream = _MeteredStream(start)
+    try:
+        syntax = _read_syntax(stream)
+    except Exception:  # read_part10 will tell what is wrong
+        return False
+    ended = stream.tell() + 8 <= len(start)  # pydicom went back before the first element of the data set
+    return ended and syntax in UNCOMPRESSED
 
 
 class _MeteredStream(io.BytesIO):
@@ -102,7 +118,12 @@ class _MeteredStream(io.BytesIO):
         return super().read(size)
 
 
-def _supported_syntax(meta: Dataset) -> UID:
+def _read_syntax(stream: io.BytesIO) -> UID:
+    """The transfer syntax; leaves the stream at the first element of the data set."""
+    stream.seek(132)
+    meta = read_dataset(
+        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 0x0002
+    )
     element = meta.get_item("TransferSyntaxUID")
     if element is None or not element.value or len(element.value) > 64:
         raise MalformedImage(f"{named('TransferSyntaxUID')} is absent; send a Part 10 file with its meta header")

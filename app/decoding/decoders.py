@@ -1,0 +1,130 @@
+"""Which film is decoded where, how many at once, and what is measured of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
+
+from prometheus_client import Gauge
+from torch import Tensor
+
+from app.metrics import Metrics
+from app.pipeline import DecodedImage, decode, to_tensor
+from app.pipeline.decode import sniff
+from app.pipeline.dicom.part10 import is_uncompressed
+from app.settings import Settings
+
+from .nursery import Failure, Nursery
+from .zygote import Options
+
+Place = Literal["thread", "process"]
+
+
+def place_of(data: bytes) -> Place:
+    """Where a film is decoded: in a process unless it is PNG, JPEG or surely uncompressed DICOM.
+
+    Raises
+    ------
+    MalformedImage
+        None of the three.
+    """
+    return "thread" if sniff(data) != "dicom" or is_uncompressed(data) else "process"
+
+
+class Decoders:
+    """Decodes for many requests at once; ``start`` before use, ``stop`` after.
+
+    Parameters
+    ----------
+    settings : Settings
+    metrics : Metrics
+    took : callable
+        Is told of each film, decoded or not, the seconds for which it kept its place from others: what it took, over
+        the number of films that are decoded there at once.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, took: Callable[[float], None]) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._took = took
+        self._at_once: dict[Place, int] = {"thread": settings.decode_threads, "process": settings.decode_processes}
+        # A film's process is waited for in a thread, which then resizes the film.
+        self._pools: dict[Place, ThreadPoolExecutor] = {
+            place: ThreadPoolExecutor(count, thread_name_prefix=f"decode-{place}")
+            for place, count in self._at_once.items()
+        }
+        modalities = tuple(sorted(settings.accepted_modalities))
+        options = Options(settings.max_pixels, modalities, settings.decode_memory_mb * 2**20)
+        self._nursery = Nursery(options, settings.decode_seconds, self._count_failure)
+
+    def start(self) -> None:
+        """Make processes possible; takes under a second.
+
+        Raises
+        ------
+        DecodingUnavailable
+        """
+        self._nursery.start()
+
+    def stop(self) -> None:
+        """Finish what was submitted."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=True)
+        self._nursery.stop()
+
+    async def decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
+        """Decode a film; the tensor has shape (1, 1, 224, 224).
+
+        Cancelled while it waits, it is dropped; cancelled while it is decoded, it is decoded to its end for nobody.
+
+        Raises
+        ------
+        InputError
+        DecodingUnavailable
+        """
+        place = place_of(data)
+        waiting = self._waiting(place)
+        waiting.inc()
+        future = self._pools[place].submit(self._timed, place, data)
+
+        def note_dropped(done: Future[tuple[DecodedImage, Tensor]]) -> None:
+            if done.cancelled():
+                waiting.dec()
+
+        future.add_done_callback(note_dropped)
+        return await asyncio.wrap_future(future)
+
+    def _timed(self, place: Place, data: bytes) -> tuple[DecodedImage, Tensor]:
+        self._waiting(place).dec()
+        began = time.perf_counter()
+        try:
+            return self._decode(place, data)
+        finally:
+            self._took((time.perf_counter() - began) / self._at_once[place])
+
+    def _decode(self, place: Place, data: bytes) -> tuple[DecodedImage, Tensor]:
+        began = time.perf_counter()
+        try:
+            image = self._in_thread(data) if place == "thread" else self._nursery.decode(data)
+        finally:
+            seconds = time.perf_counter() - began
+            self._metrics.stage_seconds.labels("decode").observe(seconds)
+            self._metrics.decode_seconds.labels(place).observe(seconds)
+        for keyword in image.missing_tags:
+            self._metrics.missing_tags.labels(keyword).inc()
+        with self._metrics.stage_seconds.labels("preprocess").time():
+            return image, to_tensor(image.pixels)
+
+    def _waiting(self, place: Place) -> Gauge:
+        return self._metrics.queue_films.labels(f"decode-{place}")
+
+    def _in_thread(self, data: bytes) -> DecodedImage:
+        return decode(
+            data, max_pixels=self._settings.max_pixels, accepted_modalities=self._settings.accepted_modalities
+        )
+
+    def _count_failure(self, reason: Failure) -> None:
+        self._metrics.decode_process_failures.labels(reason).inc()

@@ -1,0 +1,94 @@
+"""What passes between the service and a process that decodes one film, and how the service reads it.
+
+    service -> process   the film, then the end of the stream
+    process -> service   length of the header (uint32, little endian), the header (JSON), an image's pixels (float32)
+
+The header is ``{"shape": [rows, columns], "notes": [...], "missing_tags": [...]}``, or ``{"error", "message"}``. A decoder
+that read hostile bytes may have been taken over, so its answer is data, is checked, and is never unpickled. A pipe beats
+shared memory here: large arrays get large pages, whereas shared memory is filled and mapped in small ones.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from typing import Final
+
+import numpy as np
+
+from app.pipeline.dicom.suitability import EXPECTED_TAGS
+from app.pipeline.errors import ImageTooLarge, MalformedImage, UnsuitableImage, UnsupportedMedia
+from app.pipeline.image import DecodedImage
+
+LENGTH: Final = struct.Struct("<I")
+MAX_HEADER_BYTES: Final = 64 * 1024
+#: In place of an error's name: the memory limit was met.
+NO_MEMORY: Final = "MemoryError"
+_ERRORS: Final = {kind.__name__: kind for kind in (MalformedImage, UnsuitableImage, UnsupportedMedia, ImageTooLarge)}
+
+
+class MemoryLimitMet(Exception):
+    """A process says so of itself."""
+
+
+class NoAnswer(Exception):
+    """A process ended, or said what no sound process says."""
+
+
+def exchange(process: socket.socket, data: bytes, seconds: float, max_pixels: int) -> DecodedImage:
+    """Send a film to a process, and make of its answer what ``decode`` gives or raises.
+
+    Returns
+    -------
+    DecodedImage
+        Its pixels are not checked for range: what comes of a decoder that was taken over is an image at worst.
+
+    Raises
+    ------
+    InputError
+        As the process did.
+    MemoryLimitMet, NoAnswer
+    TimeoutError
+        No whole answer within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        process.settimeout(seconds)
+        process.sendall(data)
+        process.shutdown(socket.SHUT_WR)
+        (length,) = LENGTH.unpack(_filled(bytearray(LENGTH.size), process, deadline))
+        if length > MAX_HEADER_BYTES:
+            raise NoAnswer("a header without end")
+        told = json.loads(_filled(bytearray(length), process, deadline))
+        if "error" not in told:
+            rows, columns = map(int, told["shape"])
+            if rows <= 0 or columns <= 0 or rows * columns > max_pixels:
+                raise NoAnswer("an impossible size")
+            pixels = np.empty((rows, columns), np.float32)
+            _fill(pixels.data.cast("B"), process, deadline)
+            missing = tuple(tag for tag in EXPECTED_TAGS if tag in told["missing_tags"])  # they label a metric
+            return DecodedImage(pixels, "dicom", tuple(map(str, told["notes"])), missing)
+        error = MemoryLimitMet() if told["error"] == NO_MEMORY else _ERRORS[told["error"]](str(told["message"]))
+    except TimeoutError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise NoAnswer(type(fault).__name__) from fault
+    raise error
+
+
+def _filled(buffer: bytearray, process: socket.socket, deadline: float) -> bytearray:
+    _fill(memoryview(buffer), process, deadline)
+    return buffer
+
+
+def _fill(rest: memoryview, process: socket.socket, deadline: float) -> None:
+    while rest:
+        if (left := deadline - time.monotonic()) <= 0:
+            raise TimeoutError
+        process.settimeout(left)
+        count = process.recv_into(rest)
+        if count == 0:
+            raise NoAnswer("the end of the stream")
+        rest = rest[count:]

@@ -1,0 +1,143 @@
+"""The process that decoding processes are forked from, one a film.
+
+It has the decoders in memory, and neither threads nor sockets nor anything of a patient, so that a fork takes a
+millisecond or two and begins clean. It ends with the service, however that ends, and takes its children with it.
+
+    request over the control socket                answer
+    "fork", with a socket                          process id; the child decodes the film that comes over the socket
+    process id                                     exit code; the child is killed first, if it still runs
+
+Run as ``python -m app.decoding.zygote CONTROL OPTIONS``, by ``Nursery`` alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+
+from app.pipeline.decode import decode
+from app.pipeline.errors import InputError
+
+from .exchange import LENGTH, NO_MEMORY
+
+READY: Final = b"ready"
+FORK: Final = b"fork"
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class Options:
+    """What holds for every film.
+
+    Attributes
+    ----------
+    max_pixels : int
+    accepted_modalities : tuple of str
+    memory_bytes : int
+        A child's private memory (RLIMIT_DATA), some 70 MiB of which it is born with.
+    """
+
+    max_pixels: int
+    accepted_modalities: tuple[str, ...]
+    memory_bytes: int
+
+    def as_json(self) -> str:
+        """For the command line."""
+        return json.dumps(asdict(self))
+
+
+def main(arguments: list[str]) -> None:
+    """Fork until the control socket is closed."""
+    for stop in (signal.SIGINT, signal.SIGTERM):  # they may reach the whole group; the service drains first
+        signal.signal(stop, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # a hostile file shall not write to the service's log
+    logging.disable()
+    control = socket.socket(fileno=int(arguments[0]))
+    options = Options(**json.loads(arguments[1]))
+    gc.freeze()  # a collection in a child would copy the pages of all that is shared
+    children: set[int] = set()
+    control.send(READY)
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(control, 64, 1)
+        if not request:
+            return
+        if request == FORK:
+            control.send(_fork(control, options, children, *descriptors))
+            continue
+        pid = int(request)
+        code = 0
+        if pid in children:  # else it was another zygote's, which took it along
+            os.kill(pid, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            children.remove(pid)
+        control.send(str(code).encode())
+
+
+def _fork(control: socket.socket, options: Options, children: set[int], service: int) -> bytes:
+    zygote = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        return str(error).encode()
+    else:
+        if pid == 0:
+            code = 1
+            try:
+                control.close()
+                _end_with(zygote)
+                _limit(options)
+                _decode(socket.socket(fileno=service), options)
+                code = 0
+            finally:
+                os._exit(code)
+        children.add(pid)
+        return str(pid).encode()
+    finally:
+        os.close(service)
+
+
+def _end_with(zygote: int) -> None:
+    """Be killed when the zygote ends, in whatever code this process is then."""
+    if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0 or os.getppid() != zygote:
+        os._exit(1)
+
+
+def _limit(options: Options) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would be a film on the disk
+
+
+def _decode(service: socket.socket, options: Options) -> None:
+    header: dict[str, object]
+    pixels: bytes | memoryview = b""
+    try:
+        image = decode(
+            b"".join(iter(lambda: service.recv(2**20), b"")),
+            max_pixels=options.max_pixels,
+            accepted_modalities=frozenset(options.accepted_modalities),
+        )
+        header = {"shape": image.pixels.shape, "notes": image.notes, "missing_tags": image.missing_tags}
+        pixels = np.ascontiguousarray(image.pixels).data
+    except InputError as error:
+        header = {"error": type(error).__name__, "message": str(error)}
+    except MemoryError:
+        header = {"error": NO_MEMORY, "message": ""}
+    encoded = json.dumps(header).encode()
+    service.sendall(LENGTH.pack(len(encoded)) + encoded)
+    service.sendall(pixels)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

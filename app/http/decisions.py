@@ -1,0 +1,97 @@
+"""What was screened for a request -> an entry of the record, before anything is answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from app.engine import Screened
+from app.pipeline import Bundle, DecodedImage, Verdict
+from app.pipeline.identity import read_identity
+from app.records import Decision, Recalled, RecordKey, Repeats, Subject, Writer
+
+#: The caller's name, until callers have keys that name them.
+ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asked for a decision, where, and when the film came (``time.perf_counter()``, seconds)."""
+
+    request_id: str
+    caller: str
+    route: str
+    arrived: float
+
+    @classmethod
+    def by(cls, request: Request, arrived: float) -> Asked:
+        """What a request says; the route is its template, never the path itself."""
+        return cls(request.state.request_id, ANONYMOUS, request.scope["route"].path, arrived)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Writes the decisions of one application."""
+
+    bundle: Bundle
+    key: RecordKey
+    writer: Writer
+    repeats: Repeats
+
+    async def keep(self, request: Request, film: bytes, screened: Screened) -> None:
+        """Write down what was decided on a film.
+
+        Raises
+        ------
+        RecordUnavailable
+            Nothing may be answered.
+        """
+        subject = await run_in_threadpool(self._subject, film, screened.image)
+        asked = Asked.by(request, request.state.arrived)
+        await self.writer.keep(self._decision(subject, screened.image, screened.verdict, asked))
+
+    async def recall(
+        self, instance_uid: str, image: DecodedImage, asked: Asked, judge: Callable[[], Awaitable[Verdict]]
+    ) -> Recalled:
+        """The verdict on an instance: that of the record if it has one, else what `judge` gives. Either is written down.
+
+        Raises
+        ------
+        RecordUnavailable
+            And whatever `judge` raises.
+        """
+        subject = await run_in_threadpool(self._subject_of, instance_uid, image)
+
+        async def keep(verdict: Verdict) -> Recalled:
+            return await self.writer.keep(self._decision(subject, image, verdict, asked, earliest_holds=True))
+
+        return await self.repeats.verdict(subject, judge, keep)
+
+    def _subject(self, film: bytes, image: DecodedImage) -> Subject:
+        identity = read_identity(film) if image.source_kind == "dicom" else None
+        return self._subject_of(identity.sop_instance_uid if identity else None, image)
+
+    def _subject_of(self, instance_uid: str | None, image: DecodedImage) -> Subject:
+        instance_hash = None if instance_uid is None else self.key.of_uid(instance_uid)
+        return Subject(instance_hash, self.key.of_pixels(image.pixels), self.bundle.manifest.model_version)
+
+    def _decision(
+        self, subject: Subject, image: DecodedImage, verdict: Verdict, asked: Asked, *, earliest_holds: bool = False
+    ) -> Decision:
+        scores = self.bundle.golden.calibration_scores
+        return Decision(
+            subject=subject,
+            verdict=verdict,
+            percentile=100 * int(np.searchsorted(scores, verdict.log_density, side="right")) / len(scores),
+            request_id=asked.request_id,
+            caller=asked.caller,
+            route=asked.route,
+            source_kind=image.source_kind,
+            seconds=time.perf_counter() - asked.arrived,
+            earliest_holds=earliest_holds,
+        )

@@ -1,0 +1,143 @@
+"""Decisions of many requests -> few transactions: what waits while one is committed goes into the next together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from typing import Final
+
+from app.metrics import Metrics
+
+from .record import REMOVED_AT_ONCE, Decision, Recalled, Record, RecordUnavailable
+
+log = logging.getLogger("cxr_gate")
+
+_MOST_AT_ONCE: Final = 256
+_RETENTION_SECONDS: Final = 3_600.0
+#: After a part of a large backlog; decisions go between.
+_BACKLOG_SECONDS: Final = 1.0
+
+_Item = tuple[Decision, "Future[Recalled]"]
+
+
+class Writer:
+    """The one thread that writes a record; ``start`` before use, ``stop`` after.
+
+    Parameters
+    ----------
+    record : Record
+    metrics : Metrics
+    optional : bool
+        A decision that cannot be written is answered all the same.
+    days : int
+        What is older is removed; 0 keeps everything.
+    """
+
+    def __init__(self, record: Record, metrics: Metrics, *, optional: bool = False, days: int = 0) -> None:
+        self._record = record
+        self._metrics = metrics
+        self._optional = optional
+        self._days = days
+        self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write, and say where the record stands: the log is a witness of its head.
+
+        Raises
+        ------
+        RecordUnavailable
+        """
+        self._log_head("the record is opened")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, then end."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+            try:
+                self._log_head("the record is closed")
+            except RecordUnavailable as error:
+                log.warning("the record's head is not known", extra={"error": str(error)})
+
+    async def keep(self, decision: Decision) -> Recalled:
+        """Write a decision; it is durable on return, and what returns may be answered.
+
+        Raises
+        ------
+        RecordUnavailable
+            Nothing may be answered. Never where the record is optional.
+        """
+        result: Future[Recalled] = Future()
+        self._waiting.put((decision, result))
+        try:
+            return await asyncio.wrap_future(result)
+        except RecordUnavailable:
+            self._metrics.record_failures.inc()
+            if not self._optional:
+                raise
+            log.warning("answered without an entry in the record", extra={"request_id": decision.request_id})
+            return Recalled(decision.verdict, from_record=False)
+
+    def _run(self) -> None:
+        retention = time.monotonic()
+        item: _Item | None
+        while True:
+            if self._days and time.monotonic() >= retention:
+                retention = time.monotonic() + self._remove_older()
+            try:
+                item = self._waiting.get(timeout=max(retention - time.monotonic(), 0) if self._days else None)
+            except queue.Empty:
+                continue
+            batch: list[_Item] = []
+            while item is not None:
+                batch.append(item)
+                if len(batch) == _MOST_AT_ONCE:
+                    break
+                try:
+                    item = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+            self._write(batch)
+            if item is None:
+                return
+
+    def _write(self, batch: list[_Item]) -> None:
+        if not batch:
+            return
+        # A decision was made even where its caller has left (False) and is answered nothing.
+        waiting = [result.set_running_or_notify_cancel() for _, result in batch]
+        try:
+            with self._metrics.stage_seconds.labels("record").time():
+                answers, head = self._record.write([decision for decision, _ in batch])
+        except Exception as error:  # the thread must live on
+            log.error("the record was not written", extra={"error": str(error), "decisions": len(batch)})
+            if not isinstance(error, RecordUnavailable):
+                error = RecordUnavailable(f"the record of decisions failed ({type(error).__name__}); try again shortly")
+            for (_, result), waits in zip(batch, waiting, strict=True):
+                if waits:
+                    result.set_exception(error)
+        else:
+            self._metrics.record_head.set(head.id)
+            for (_, result), waits, answer in zip(batch, waiting, answers, strict=True):
+                if waits:
+                    result.set_result(answer)
+
+    def _remove_older(self) -> float:
+        """Seconds until the next turn."""
+        try:
+            removed = self._record.remove_older(self._days)
+        except Exception as error:  # the thread must live on
+            log.error("old entries were not removed", extra={"error": str(error)})
+            return _RETENTION_SECONDS
+        if removed:
+            log.info("old entries were removed from the record", extra={"entries": removed})
+        return _BACKLOG_SECONDS if removed == REMOVED_AT_ONCE else _RETENTION_SECONDS
+
+    def _log_head(self, message: str) -> None:
+        log.info(message, extra={"head": str(self._record.head())})

@@ -1,0 +1,1 @@
+"""The same films through other serving frameworks; ``../README.md`` says how each is set."""

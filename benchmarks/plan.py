@@ -1,0 +1,72 @@
+"""What is measured on each system, and when: three visits to each, in turns, each with a fresh server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One load.
+
+    Attributes
+    ----------
+    name : str
+    seconds : float
+        Of load; what is under way at its end is waited for.
+    mix : str
+    clients : int
+        Of a closed loop; 0 for an open one.
+    share : float
+        Of an open loop: the arrival rate, of the system's own peak so far.
+    hostile : bool
+    """
+
+    name: str
+    seconds: float
+    mix: str = "png"
+    clients: int = 0
+    share: float = 0.0
+    hostile: bool = False
+
+
+HEADLINE = Cell("closed 8", 7, clients=8)
+#: The headline in each visit, for a median and a spread. The peak is known when the open loops come.
+VISITS: tuple[tuple[Cell, ...], ...] = (
+    (
+        HEADLINE,
+        Cell("closed 1", 5, clients=1),
+        Cell("closed 32", 6, clients=32),
+        Cell("closed 64", 6, clients=64),
+    ),
+    (
+        HEADLINE,
+        Cell("open 50 %", 7, share=0.5),
+        Cell("open 80 %", 7, share=0.8),
+        Cell("jpeg", 5, "jpeg", clients=8),
+    ),
+    (
+        HEADLINE,
+        Cell("open 120 %", 7, share=1.2),
+        Cell("dicom", 5, "dicom", clients=8),
+        Cell("j2k", 6, "j2k", clients=8),
+        Cell("hostile", 7, clients=8, hostile=True),
+    ),
+)
+#: Ours alone, with a deadline that an overload reaches within the time there is.
+OVERLOAD_DEADLINE_SECONDS = 2
+OVERLOAD = (Cell("overload 120 %", 15, share=1.2), Cell("overload 200 %", 8, share=2.0))
+CELLS = tuple(dict.fromkeys(cell for visit in VISITS for cell in visit))
+
+WARM_UP = Cell("warm-up", 2.5, clients=8)
+START_SECONDS = 14.0  # what a start and an end take, roughly: for the time left
+QUICK_CELLS, QUICK_SECONDS = ("closed 1", "closed 8", "closed 32", "open 80 %", "hostile"), 2.0
+
+
+def visits(only: list[str], quick: bool) -> list[tuple[Cell, ...]]:
+    """The cells of each visit; quick is one visit of a few short loads."""
+    if quick:
+        names = only or QUICK_CELLS
+        return [tuple(replace(cell, seconds=QUICK_SECONDS) for cell in CELLS if cell.name in names)]
+    chosen = [tuple(cell for cell in visit if not only or cell.name in only) for visit in VISITS]
+    return [visit for visit in chosen if visit]

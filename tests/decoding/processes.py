@@ -1,0 +1,117 @@
+"""Films of some size in compressed syntaxes, and the processes that decode them, found and struck from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from imagecodecs import jpeg2k_encode
+from pydicom.uid import JPEG2000Lossless, RLELossless
+
+from tests.pipeline.films import compressed, film, part10, smooth
+
+SECONDS = 20.0
+WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+
+
+@functools.cache
+def small_film() -> bytes:
+    """Decoded within milliseconds."""
+    frame = jpeg2k_encode(smooth(12), codecformat="j2k", reversible=True, bitspersample=12)
+    return part10(compressed(frame, JPEG2000Lossless, film(smooth(12), **WINDOW)))
+
+
+@functools.cache
+def slow_film() -> bytes:
+    """Decoded within some hundred milliseconds, so that there is time to strike."""
+    pixels = smooth(12, side=1536)
+    frame = jpeg2k_encode(pixels, codecformat="j2k", reversible=True, bitspersample=12)
+    return part10(compressed(frame, JPEG2000Lossless, film(pixels, **WINDOW)))
+
+
+@functools.cache
+def film_of_runs() -> bytes:
+    """RLE of a megabyte and 36 million pixels, which need some 500 MiB when decoded: runs of 128."""
+    side = 47 * 128
+    runs = np.arange(side * side // 128)
+    planes = [
+        np.stack([np.full(runs.size, 0x81), byte % 16], axis=1).astype(np.uint8).tobytes()
+        for byte in (runs, runs // 16)
+    ]
+    table = np.array([2, 64, 64 + len(planes[0]), *[0] * 13], "<u4").tobytes()
+    like = film(smooth(12), **WINDOW)
+    like.Rows = like.Columns = side
+    return part10(compressed(table + b"".join(planes), RLELossless, like))
+
+
+def children_of(pid: int) -> list[int]:
+    """Live processes that `pid` forked."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+                if int(parent) == pid and state != "Z":
+                    found.append(int(entry.name))
+    return found
+
+
+def descendants_of(pid: int) -> list[int]:
+    return [one for child in children_of(pid) for one in (child, *descendants_of(child))]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def zygote_of(pid: int) -> int:
+    """The process of a service that forks decoders."""
+    (found,) = [one for one in children_of(pid) if b"app.decoding.zygote" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    return found
+
+
+def await_child(zygote: int, other_than: frozenset[int] = frozenset()) -> int:
+    """A process that decodes a film at this moment."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        if found := [one for one in children_of(zygote) if one not in other_than]:
+            return found[0]
+        time.sleep(0.001)
+    raise AssertionError("no film is decoded in a process")
+
+
+def await_end(pids: list[int]) -> None:
+    end = time.monotonic() + SECONDS
+    while any(map(alive, pids)):
+        assert time.monotonic() < end, f"{[pid for pid in pids if alive(pid)]} live on"
+        time.sleep(0.01)
+
+
+@contextmanager
+def struck(zygote: int, number: signal.Signals, times: int) -> Iterator[list[int]]:
+    """Send a signal to each of the next `times` processes; gives their ids."""
+    pids: list[int] = []
+
+    def strike() -> None:
+        for _ in range(times):
+            pid = await_child(zygote, frozenset(pids))
+            pids.append(pid)
+            os.kill(pid, number)
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    try:
+        yield pids
+    finally:
+        thread.join()

@@ -1,0 +1,158 @@
+"""Which film is decoded where, and what becomes of one that nobody waits for any more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.uid import JPEG2000Lossless
+
+from app.decoding.decoders import Decoders, place_of
+from app.metrics import Metrics
+from app.pipeline.dicom.part10 import PEEKED_BYTES
+from app.pipeline.errors import MalformedImage
+from app.settings import Settings
+from tests.http.served import jpeg, png
+from tests.pipeline.films import film, part10
+from tests.pipeline.mutants import valid_films
+
+from .processes import SECONDS, await_child, slow_film, small_film, zygote_of
+
+UNCOMPRESSED = {"explicit", "implicit", "big-endian", "undefined-lengths"}
+
+
+def test_compressed_films_are_decoded_in_processes_and_others_in_threads(tmp_path: Path) -> None:
+    films = valid_films(tmp_path)
+    assert {name for name, data in films.items() if place_of(data) == "thread"} == UNCOMPRESSED
+    assert {place_of(png()), place_of(jpeg())} == {"thread"}
+    with pytest.raises(MalformedImage, match="neither PNG, JPEG nor DICOM"):
+        place_of(b"GIF89a")
+
+
+def with_long_meta_header(syntax_at_its_end: str) -> bytes:
+    """Explicit VR Little Endian is said at first; what is said last holds, beyond what is looked into."""
+    dataset = film()
+    dataset.file_meta.PrivateInformationCreatorUID = "1.2.3"
+    dataset.file_meta.PrivateInformation = bytes(PEEKED_BYTES)
+    data = part10(dataset)
+    end = 144 + int.from_bytes(data[140:144], "little")
+    value = syntax_at_its_end.encode() + b"\0" * (len(syntax_at_its_end) % 2)
+    return data[:end] + b"\x02\0\x10\0UI" + len(value).to_bytes(2, "little") + value + data[end:]
+
+
+DOUBTFUL: dict[str, Callable[[], bytes]] = {
+    "no meta header": lambda: bytes(128) + b"DICM",
+    "cut within the meta header": lambda: part10(film())[:200],
+    "nothing after the meta header": lambda: part10(film())[: 144 + int.from_bytes(part10(film())[140:144], "little")],
+    "a second transfer syntax, far behind": lambda: with_long_meta_header(JPEG2000Lossless),
+    "an unknown transfer syntax": lambda: part10(film()).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.7\0"),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_what_is_not_surely_uncompressed_goes_to_a_process(name: str) -> None:
+    assert place_of(DOUBTFUL[name]()) == "process"
+
+
+class Bench:
+    def __init__(self, **settings: Any) -> None:
+        self.metrics = Metrics()
+        self.took: list[float] = []
+        self.decoders = Decoders(Settings(**settings), self.metrics, self.took.append)
+
+    def submit(self, data: bytes) -> asyncio.Task[Any]:
+        return asyncio.create_task(self.decoders.decode(data))
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def decoded(self, place: str) -> float:
+        return self.value("cxr_decode_seconds_count", place=place)
+
+    def waiting(self, place: str) -> float:
+        return self.value("cxr_queue_films", queue=f"decode-{place}")
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[Bench]:
+    bench = Bench(**settings)
+    await asyncio.to_thread(bench.decoders.start)
+    try:
+        yield bench
+    finally:
+        await asyncio.to_thread(bench.decoders.stop)
+
+
+def test_a_film_and_its_tensor_come_from_either_place_and_are_measured() -> None:
+    async def scenario() -> None:
+        async with running() as bench:
+            image, tensor = await bench.decoders.decode(small_film())
+            raw, other = await bench.decoders.decode(part10(film()))
+            assert image.pixels.shape == raw.pixels.shape == (256, 256)
+            assert tensor.shape == other.shape == (1, 1, 224, 224)
+            assert np.isfinite(tensor.numpy()).all()
+            assert (bench.decoded("process"), bench.decoded("thread")) == (1, 1)
+            assert bench.value("cxr_stage_seconds_count", stage="decode") == 2
+            assert bench.value("cxr_stage_seconds_count", stage="preprocess") == 2
+            least = [bench.value("cxr_decode_seconds_sum", place=place) / 2 for place in ("process", "thread")]
+            assert [took >= one for took, one in zip(bench.took, least, strict=True)] == [True, True]
+
+    asyncio.run(scenario())
+
+
+def test_a_film_that_is_cancelled_while_it_waits_is_dropped_and_the_one_before_it_is_not() -> None:
+    async def scenario() -> None:
+        async with running(decode_processes=1) as bench:
+            first = bench.submit(slow_film())
+            child = await asyncio.to_thread(await_child, zygote_of(os.getpid()))
+            os.kill(child, signal.SIGSTOP)
+            second = bench.submit(small_film())
+            await asyncio.sleep(0)
+            assert bench.waiting("process") == 1
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            assert bench.waiting("process") == 0
+            os.kill(child, signal.SIGCONT)
+            image, _ = await asyncio.wait_for(first, SECONDS)
+            assert image.pixels.shape == (1536, 1536)
+            assert bench.decoded("process") == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_film_that_is_cancelled_while_it_is_decoded_gives_its_place_back() -> None:
+    async def scenario() -> None:
+        async with running(decode_processes=1) as bench:
+            first = bench.submit(slow_film())
+            await asyncio.to_thread(await_child, zygote_of(os.getpid()))
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            image, _ = await asyncio.wait_for(bench.decoders.decode(small_film()), SECONDS)
+            assert image.pixels.shape == (256, 256)
+            assert bench.waiting("process") == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_hung_decoder_is_counted_and_holds_no_raw_film_up() -> None:
+    async def scenario() -> None:
+        async with running(decode_processes=1, decode_seconds=1.0) as bench:
+            hung = bench.submit(slow_film())
+            child = await asyncio.to_thread(await_child, zygote_of(os.getpid()))
+            os.kill(child, signal.SIGSTOP)
+            await asyncio.wait_for(bench.decoders.decode(part10(film())), SECONDS)
+            assert not hung.done()
+            with pytest.raises(MalformedImage, match="within 1 s"):
+                await asyncio.wait_for(hung, SECONDS)
+            assert bench.value("cxr_decode_process_failures_total", reason="timeout") == 1
+
+    asyncio.run(scenario())

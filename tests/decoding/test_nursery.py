@@ -1,0 +1,260 @@
+"""Films decoded in processes: the same pixels, the same errors; and what crashes, fills or hangs a decoder harms itself alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from app.decoding.exchange import NoAnswer, exchange
+from app.decoding.nursery import Failure, Nursery
+from app.decoding.zygote import Options
+from app.pipeline import decode
+from app.pipeline.errors import InputError, MalformedImage
+from app.pipeline.image import DecodedImage
+from app.settings import Settings
+from tests.pipeline.mutants import valid_films
+
+from .processes import SECONDS, alive, await_end, children_of, film_of_runs, slow_film, small_film, struck, zygote_of
+
+MAX_PIXELS, MEMORY_MB = Settings().max_pixels, Settings().decode_memory_mb
+
+
+class Watched(Nursery):
+    """A nursery that keeps what failed."""
+
+    def __init__(
+        self, seconds: float = SECONDS, memory_mb: int = Settings().decode_memory_mb, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        self.failures: list[Failure] = []
+        super().__init__(Options(max_pixels, ("CR", "DX"), memory_mb * 2**20), seconds, self.failures.append)
+
+    @property
+    def zygote(self) -> int:
+        return zygote_of(os.getpid())
+
+
+@contextmanager
+def running(**limits: float) -> Iterator[Watched]:
+    nursery = Watched(**limits)
+    nursery.start()
+    try:
+        yield nursery
+    finally:
+        nursery.stop()
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return valid_films(tmp_path_factory.mktemp("films"))
+
+
+def test_every_syntax_is_decoded_as_in_this_process(films: dict[str, bytes]) -> None:
+    with running() as nursery:
+        for name, data in films.items():
+            given, expected = nursery.decode(data), decode(data)
+            np.testing.assert_array_equal(given.pixels, expected.pixels, err_msg=name)
+            assert given.pixels.dtype == np.float32
+            assert (given.source_kind, given.notes, given.missing_tags) == ("dicom", expected.notes, ())
+        assert nursery.failures == []
+
+
+def test_what_a_film_lacks_is_told(films: dict[str, bytes]) -> None:
+    lacking = films["jpeg-ls"].replace(b"CS\x02\x00PA", b"CS\x02\x00  ")
+    with running() as nursery:
+        assert nursery.decode(lacking).missing_tags == decode(lacking).missing_tags == ("ViewPosition",)
+
+
+REFUSED = {
+    "damaged": lambda film: film.replace(b"\xff\xd9", b"\xff\xff"),
+    "unsuitable": lambda film: film.replace(b"CS\x02\x00DX", b"CS\x02\x00MG"),
+    "unsupported": lambda film: film.replace(b"1.2.840.10008.1.2.4.80", b"1.2.840.10008.1.2.4.99"),
+    "no end of the header": lambda film: film[:200],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_errors_come_back_as_themselves(films: dict[str, bytes], name: str) -> None:
+    data = REFUSED[name](films["jpeg-ls"])
+    with pytest.raises(InputError) as expected:
+        decode(data)
+    with running() as nursery:
+        with pytest.raises(type(expected.value)) as given:
+            nursery.decode(data)
+        assert str(given.value) == str(expected.value)
+        assert nursery.failures == []
+
+
+def test_a_film_over_the_pixel_limit(films: dict[str, bytes]) -> None:
+    with running(max_pixels=60_000) as nursery, pytest.raises(InputError, match="the limit is 60,000"):
+        nursery.decode(films["rle"])
+
+
+def test_after_one_crash_the_film_is_decoded_again() -> None:
+    with running() as nursery:
+        with struck(nursery.zygote, signal.SIGSEGV, times=1):
+            image = nursery.decode(slow_film())
+        np.testing.assert_array_equal(image.pixels, decode(slow_film()).pixels)
+        assert nursery.failures == ["crash"]
+
+
+def test_a_film_that_crashes_twice_is_refused_and_its_neighbour_is_not() -> None:
+    with running() as nursery, ThreadPoolExecutor(1) as pool:
+        with struck(nursery.zygote, signal.SIGKILL, times=2):
+            victim = pool.submit(nursery.decode, slow_film())
+            error = victim.exception(SECONDS)
+        assert isinstance(error, MalformedImage)
+        assert "its decoder crashed or exceeded memory" in str(error)
+        assert nursery.failures == ["crash", "crash"]
+        assert nursery.decode(small_film()).pixels.shape == (256, 256)
+
+
+def test_a_film_that_takes_too_long_is_killed_and_its_neighbours_are_not() -> None:
+    with running(seconds=1.5) as nursery, ThreadPoolExecutor(1) as pool:
+        with struck(nursery.zygote, signal.SIGSTOP, times=1) as pids:
+            victim = pool.submit(nursery.decode, slow_film())
+        for _ in range(3):
+            assert nursery.decode(small_film()).pixels.shape == (256, 256)
+        assert not victim.done()
+        error = victim.exception(SECONDS)
+        assert isinstance(error, MalformedImage)
+        assert "within 1.5 s" in str(error)
+        assert nursery.failures == ["timeout"]  # and no second attempt
+        assert not alive(pids[0])
+
+
+def deflated_bomb(film: bytes) -> bytes:
+    """64 MiB of zeros in a film that is allowed 80 MB: within the limit of the inflater, beyond that of the process."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    meta = film[: 144 + int.from_bytes(film[140:144], "little")]
+    return meta + deflater.compress(bytes(64 * 2**20)) + deflater.flush()
+
+
+@pytest.mark.parametrize("name", ["runs", "deflated"])
+def test_a_film_that_needs_too_much_memory_is_refused(films: dict[str, bytes], name: str) -> None:
+    bomb = film_of_runs() if name == "runs" else deflated_bomb(films["deflated"])
+    assert len(bomb) < 2 * 2**20
+    with running(memory_mb=160) as nursery:
+        with pytest.raises(MalformedImage, match="crashed or exceeded memory"):
+            nursery.decode(bomb)
+        assert nursery.failures == ["memory"]
+        assert nursery.decode(small_film()).pixels.shape == (256, 256)
+
+
+def test_the_default_memory_is_enough_for_a_film_of_36_million_pixels() -> None:
+    with running() as nursery:
+        assert nursery.decode(film_of_runs()).pixels.shape == (6016, 6016)
+
+
+def test_a_killed_zygote_is_replaced() -> None:
+    with running() as nursery:
+        first = nursery.zygote
+        os.kill(first, signal.SIGKILL)
+        assert nursery.decode(small_film()).pixels.shape == (256, 256)
+        assert nursery.zygote != first
+        assert nursery.failures == []
+
+
+def test_a_zygote_killed_while_it_has_a_film() -> None:
+    with running() as nursery, ThreadPoolExecutor(1) as pool:
+        with struck(nursery.zygote, signal.SIGSTOP, times=1) as pids:
+            future = pool.submit(nursery.decode, slow_film())
+        os.kill(nursery.zygote, signal.SIGKILL)
+        assert future.result(SECONDS).pixels.shape == (1536, 1536)
+        assert not alive(pids[0])
+        assert nursery.failures == ["crash"]
+
+
+def test_nothing_is_left_behind() -> None:
+    """Neither descriptors, nor shared memory, nor processes, after good films, bad ones, and kills."""
+
+    def held() -> tuple[int, int, list[int]]:
+        return len(os.listdir("/proc/self/fd")), len(os.listdir("/dev/shm")), children_of(os.getpid())
+
+    before = held()
+    with running(seconds=1.0) as nursery:
+        nursery.decode(small_film())
+        within = held()
+        zygote = nursery.zygote
+        for _ in range(5):
+            nursery.decode(small_film())
+            with pytest.raises(MalformedImage):
+                nursery.decode(small_film().replace(b"\xff\xd9", b"\xff\xff"))
+        for number in (signal.SIGSEGV, signal.SIGSTOP):
+            with struck(zygote, number, times=2 if number == signal.SIGSEGV else 1), pytest.raises(MalformedImage):
+                nursery.decode(slow_film())
+        assert held() == within
+        assert children_of(zygote) == []
+    assert held() == before
+    await_end([zygote])
+
+
+# What a decoder that was taken over might say
+
+IMAGE = {"shape": [2, 3], "notes": ["a note"], "missing_tags": ["ViewPosition", "PatientName"]}
+SHADES = np.arange(6, dtype=np.float32)
+
+
+def answered(header: object, pixels: bytes = SHADES.tobytes(), max_pixels: int = 1000) -> DecodedImage:
+    """What the service makes of a process that says this, whatever it is sent."""
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(len(encoded).to_bytes(4, "little") + encoded + pixels)
+        theirs.shutdown(socket.SHUT_WR)
+        return exchange(ours, b"a film", SECONDS, max_pixels)
+
+
+UNSOUND: dict[str, object] = {
+    "no JSON": b"\x80\x04",
+    "a list": [],
+    "nested without end": b"[" * 60_000,
+    "a header without end": b" " * 100_000,
+    "an error that is not the pipeline's": {"error": "SystemExit", "message": ""},
+    "more pixels than it sends": {**IMAGE, "shape": [2, 4]},
+    "a negative size": {**IMAGE, "shape": [-2, -3]},
+    "over the limit": {**IMAGE, "shape": [100, 100]},
+    "three dimensions": {**IMAGE, "shape": [1, 2, 3]},
+    "no notes": {**IMAGE, "notes": None},
+}
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+def test_an_unsound_answer_is_no_answer(name: str) -> None:
+    with pytest.raises(NoAnswer):
+        answered(UNSOUND[name])
+
+
+def test_a_sound_answer_names_no_other_tags_than_are_expected() -> None:
+    image = answered(IMAGE)
+    np.testing.assert_array_equal(image.pixels, SHADES.reshape(2, 3))
+    assert (image.notes, image.missing_tags) == (("a note",), ("ViewPosition",))
+
+
+def test_an_answer_that_comes_drop_by_drop_does_not_outlast_the_limit() -> None:
+    ours, theirs = socket.socketpair()
+    stop = threading.Event()
+
+    def drip() -> None:
+        while not stop.wait(0.01):
+            theirs.send(b"\1")
+
+    with ours, theirs:
+        theirs.sendall((60_000).to_bytes(4, "little"))
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(TimeoutError):
+                exchange(ours, b"a film", 0.3, MAX_PIXELS)
+        finally:
+            stop.set()
+            thread.join()

@@ -1,0 +1,111 @@
+"""The writer's thread: what waits goes together, what fails is told, and retention runs beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.metrics import Metrics
+from app.records import Head, Record, RecordUnavailable, Writer, open_record
+from app.records import record as record_module
+from tests.records.making import decision, execute, fill, same, subject, verdict
+
+
+@contextmanager
+def writing(record: Record, **options: object) -> Iterator[tuple[Writer, Metrics]]:
+    metrics = Metrics()
+    writer = Writer(record, metrics, **options)  # type: ignore[arg-type]
+    writer.start()
+    try:
+        yield writer, metrics
+    finally:
+        writer.stop()
+
+
+def test_many_at_once_share_transactions(record: Record) -> None:
+    async def run(writer: Writer) -> None:
+        wanted = [decision(subject(record.key, seed), verdict(seed)) for seed in range(200)]
+        answers = await asyncio.gather(*map(writer.keep, wanted))
+        assert all(same(answer.verdict, verdict(seed)) for seed, answer in enumerate(answers))
+
+    with writing(record) as (writer, metrics):
+        asyncio.run(run(writer))
+        transactions = metrics.registry.get_sample_value("cxr_stage_seconds_count", {"stage": "record"})
+        assert metrics.registry.get_sample_value("cxr_record_head") == 200
+    assert transactions is not None
+    assert transactions < 100
+    verified = record.verify()
+    assert (verified.faults, verified.count) == ([], 200)
+
+
+def test_what_waits_when_it_stops_is_written(record: Record) -> None:
+    async def run() -> None:
+        with writing(record) as (writer, _):
+            waiting = [
+                asyncio.ensure_future(writer.keep(decision(subject(record.key, seed), verdict()))) for seed in range(20)
+            ]
+            await asyncio.sleep(0)  # each has handed over its decision
+        await asyncio.gather(*waiting)
+
+    asyncio.run(run())
+    assert record.verify().count == 20
+
+
+def test_a_decision_whose_caller_left_is_written_all_the_same(record: Record) -> None:
+    async def run(writer: Writer) -> None:
+        left = asyncio.ensure_future(writer.keep(decision(subject(record.key), verdict())))
+        await asyncio.sleep(0)  # it has handed over its decision
+        left.cancel()
+        await writer.keep(decision(subject(record.key, 1), verdict(1)))
+
+    with writing(record) as (writer, _):
+        asyncio.run(run(writer))
+    assert record.verify().count == 2
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_what_cannot_be_written_is_no_answer_unless_the_record_is_optional(tmp_path: Path, optional: bool) -> None:
+    record = open_record(f"sqlite:///{tmp_path}/record.sqlite", tmp_path / "key")
+    wanted = decision(subject(record.key), verdict())
+    with writing(record, optional=optional) as (writer, metrics):
+        execute(tmp_path / "record.sqlite", "ALTER TABLE entries RENAME TO elsewhere")
+        if optional:
+            assert same(asyncio.run(writer.keep(wanted)).verdict, verdict())
+        else:
+            with pytest.raises(RecordUnavailable):
+                asyncio.run(writer.keep(wanted))
+        assert metrics.registry.get_sample_value("cxr_record_failures_total") == 1
+        execute(tmp_path / "record.sqlite", "ALTER TABLE elsewhere RENAME TO entries")
+        asyncio.run(writer.keep(wanted))  # it goes on
+    assert record.verify().count == 1
+    record.close()
+
+
+def test_the_head_is_logged_when_the_record_is_opened_and_closed(
+    record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "cxr_gate"), writing(record) as (writer, _):
+        asyncio.run(writer.keep(decision(subject(record.key), verdict())))
+    heads = [Head.parse(line.head) for line in caplog.records if hasattr(line, "head")]
+    assert [head.id for head in heads] == [0, 1]
+    assert record.verify(heads[1]).faults == []
+
+
+def test_retention_runs_from_the_start(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(record_module, "written", lambda moment=None: "2020-01-01T00:00:00.000000Z")
+        fill(record, 5)
+
+    async def until_removed(writer: Writer) -> None:
+        async with asyncio.timeout(30):
+            while record.verify().removed_through != 5:
+                await writer.keep(decision(subject(record.key), verdict()))
+
+    with writing(record, days=7) as (writer, _):
+        asyncio.run(until_removed(writer))
+    assert record.verify().faults == []
