@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,8 @@ from app.cli import main
 from app.pipeline import bundle as bundle_format
 from app.settings import Settings, SettingsError
 from tests.bundles import ACCEPT_EVERYTHING, random_network, simple_gaussian, write_random_bundle
-from tests.http.served import ROOT, START_SECONDS, clean_environment, command, run_command
+from tests.http.conftest import Start
+from tests.http.served import ROOT, START_SECONDS, clean_environment, command, png, run_command
 
 
 def _change_a_byte(name: str) -> Callable[[Path], None]:
@@ -123,6 +125,43 @@ def test_check_bundle_passes_a_good_one(accepting_bundle: Path) -> None:
     ended = run_command("check-bundle", str(accepting_bundle), "--device", "cpu")
     assert ended.returncode == 0, ended.stderr
     assert "densenet121-mgm-" in ended.stdout
+    assert re.search(r"on (torch|openvino) \d+\.\d+.*, float32, ", ended.stdout)
+
+
+def test_the_backend_that_was_named_serves_and_is_told(start: Start) -> None:
+    with start(CXR_BACKEND="torch", CXR_INFERENCE_THREADS="1") as service:
+        described = service.get("/v1/model").json()
+        assert (described["backend"], described["device"]) == ("torch", "cpu")
+        (build,) = re.findall(r"^cxr_build_info\{(.*)\} 1", service.get("/metrics").text, re.MULTILINE)
+        assert re.search(r'backend="torch [^"]+, float32, CPU, 1 threads"', build)
+        assert service.post(png()).status_code == 200
+        assert re.search(r'"backends": \["torch [^"]+, 1 threads"\]', service.logged())
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"CXR_BACKEND": "tensorrt"}, "not one of auto, torch, openvino"),
+        ({"CXR_BACKEND": "openvino", "CXR_DEVICE": "cuda:0"}, "cuda:0"),
+        ({"CXR_DEVICE": "cpu,cpu"}, "twice"),
+    ],
+    ids=["unknown", "openvino on a GPU", "twice"],
+)
+def test_a_backend_that_is_not_there_is_no_reason_to_take_another(
+    accepting_bundle: Path, settings: dict[str, str], reason: str
+) -> None:
+    ended = subprocess.run(
+        command("serve", "--bundle", str(accepting_bundle), "--port", "0"),
+        cwd=ROOT,
+        env=clean_environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert reason in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(
