@@ -21,10 +21,9 @@ from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.engine import Engine, NotReady
-from app.metrics import Metrics
+from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
-from app.pipeline.errors import InputError
 from app.records import Repeats, open_record
 from app.results import overlay_png
 from app.settings import Settings
@@ -86,13 +85,13 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
     manifest = screener.bundle.manifest
     reports = Reports(manifest, settings, metrics)
     record = open_record(settings.record_url, settings.record_key_file)
-    store = Store(engine, Repeats(record, manifest.model_version), metrics, settings, manifest, reports)
+    store = Store(engine, Repeats(record, manifest.model_version), metrics, settings, screener.bundle, reports)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(engine.start)
         reports.start()
-        metrics.describe(manifest, screener.device)
+        metrics.describe(screener.bundle, screener.device, settings.max_waiting)
         metrics.ready.set(1)
         log.info("ready", extra={"model_version": manifest.model_version, "device": str(screener.device)})
         yield
@@ -110,7 +109,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
     application.add_middleware(Observe, metrics=metrics)
-    _handle_errors(application, metrics)
+    _handle_errors(application, metrics, manifest.model_version)
 
     @application.post(
         "/v1/score",
@@ -131,7 +130,8 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         async def read() -> bytes:
             nonlocal film
             film = await read_film(request, settings.max_body_bytes)
-            if sniff(film) != "dicom" and wants_dicom(accept) and not takes_json(accept):
+            request.state.source_kind = sniff(film)
+            if request.state.source_kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
                 raise HttpError(
                     "not-acceptable",
                     "Accept asks for application/dicom, and a report can be made of a DICOM film only; send the film as "
@@ -141,7 +141,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
 
         screened = await engine.screen(read)
         verdict, kind = screened.verdict, screened.image.source_kind
-        metrics.count_judged(verdict, manifest, kind)
+        metrics.count_judged(verdict, screener.bundle, kind)
         report = await reports.of(film, screened, wanted=wants_dicom(accept))
         if report is not None:
             return Response(report, status_code=200 if verdict.accepted else 422, media_type=DICOM)
@@ -191,7 +191,8 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         async def read() -> bytes:
             nonlocal film
             film = await read_film(request, settings.max_body_bytes)
-            if as_dicom and sniff(film) != "dicom":
+            request.state.source_kind = sniff(film)
+            if as_dicom and request.state.source_kind != "dicom":
                 raise HttpError(
                     "not-acceptable",
                     "Accept asks for application/dicom, and a Secondary Capture can be made of a DICOM film only; send the "
@@ -200,7 +201,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
             return film
 
         screened = await engine.screen(read, LABELS.index(finding))
-        metrics.count_judged(screened.verdict, manifest, screened.image.source_kind)
+        metrics.count_judged(screened.verdict, screener.bundle, screened.image.source_kind)
         if screened.heatmap is None:
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
         if as_dicom:
@@ -281,14 +282,19 @@ def _serve_documentation(application: FastAPI) -> None:
         )
 
 
-def _handle_errors(application: FastAPI, metrics: Metrics) -> None:
+def _handle_errors(application: FastAPI, metrics: Metrics, model_version: str) -> None:
+    def count(request: Request, slug: str) -> None:
+        # Unknown where the fault was found before the film's bytes were.
+        kind = getattr(request.state, "source_kind", UNKNOWN_KIND)
+        metrics.count_not_judged(slug, model_version, kind)
+
     async def known(request: Request, error: Exception) -> Response:
-        if isinstance(error, InputError):
-            metrics.refusals.labels(type(error).__name__).inc()
+        count(request, SLUG_OF[type(error)])
         return problem_response(request, SLUG_OF[type(error)], str(error))
 
     async def of_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, HttpError)
+        count(request, error.slug)
         return problem_response(request, error.slug, str(error))
 
     async def of_starlette(request: Request, error: Exception) -> Response:
