@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import uvicorn
+from fastapi import FastAPI
 
 from app.http.application import create_application
 from app.logs import configure_logging
@@ -37,13 +38,22 @@ def _load(settings: Settings) -> Screener:
     return screener
 
 
-def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
-    configure_logging()
+def make_application(settings: Settings) -> FastAPI:
+    """The service as the settings say, its bundle proven on its device and warmed up.
+
+    Raises
+    ------
+    PipelineError, SettingsError
+    """
     screener = _load(settings)
     screener.warm_up(settings.max_batch)
-    application = create_application(screener, settings)
+    return create_application(screener, settings)
+
+
+def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
+    configure_logging()
     uvicorn.run(
-        application,
+        make_application(settings),
         host=parsed.host,
         port=parsed.port,
         log_config=None,

@@ -69,7 +69,11 @@ class Metrics:
             registry=self.registry,
         )
         self.stage_seconds = Histogram(
-            "cxr_stage_seconds", "Time in each stage.", ["stage"], buckets=_SECONDS, registry=self.registry
+            "cxr_stage_seconds",
+            "Time in each stage: decode, preprocess and queue of a film, inference of a batch.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.batch_size = Histogram(
             "cxr_batch_size", "Images in a forward pass.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
@@ -78,7 +82,40 @@ class Metrics:
             "cxr_waiting_requests_limit", "Requests that may wait; more are told 503.", registry=self.registry
         )
         self.waiting = Gauge("cxr_waiting_requests", "Admitted and not yet answered.", registry=self.registry)
-        self.ready = Gauge("cxr_ready", "1 once the golden check has passed.", registry=self.registry)
+        self.waiting_bytes = Gauge(
+            "cxr_waiting_bytes", "Bytes of bodies, held or announced, of those.", registry=self.registry
+        )
+        self.estimated_wait = Gauge(
+            "cxr_estimated_wait_seconds", "Until what waits now is done, as estimated.", registry=self.registry
+        )
+        self.admissions_refused = Counter(
+            "cxr_admissions_refused",
+            "Requests refused before their bodies were read: requests, bytes or wait over the limit, or not-ready.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.queue_films = Gauge(
+            "cxr_queue_films",
+            "Films that wait for or are in decoding (decode), and that wait for a device (device).",
+            ["queue"],
+            registry=self.registry,
+        )
+        self.wait_seconds = Histogram(
+            "cxr_wait_seconds", "From admission to the device.", buckets=_SECONDS, registry=self.registry
+        )
+        self.dropped_films = Counter(
+            "cxr_dropped_films",
+            "Decoded films that were not judged, because the caller had left (cancelled) or the deadline passed (expired).",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.devices_in_service = Gauge(
+            "cxr_devices_in_service", "Devices that take films and give them back.", registry=self.registry
+        )
+        self.device_failures = Counter(
+            "cxr_device_failures", "Films that failed alone on a device.", ["device"], registry=self.registry
+        )
+        self.ready = Gauge("cxr_ready", "1 while work is accepted and a device is in service.", registry=self.registry)
         self.log_density_margin = Histogram(
             "cxr_log_density_margin_nats",
             "Log density less the threshold, of every judged image; below 0 is rejected.",

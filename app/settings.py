@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -29,7 +30,12 @@ class Settings:
     max_body_bytes: int = 64 * 1024 * 1024
     max_pixels: int = DEFAULT_MAX_PIXELS
     max_waiting: int = 64  # requests admitted and not yet answered; more are told 503
+    max_waiting_bytes: int = 512 * 1024 * 1024  # of their bodies; who is alone is never refused by it
     max_batch: int = 8
+    batch_wait_ms: float = (
+        0.0  # how long a batch that is not full waits for more films; 0: all that waits is taken at once
+    )
+    device_retry_seconds: float = 10.0  # between golden checks of a device that is out of service
     decode_threads: int = 2
     deadline_seconds: float = 30.0
     drain_seconds: int = 30
@@ -69,8 +75,10 @@ class Settings:
                 value = kind(text)
             except ValueError:
                 raise SettingsError(f"{variable}={text!r} is not a {kind.__name__}") from None
-            if kind in (int, float) and not value > 0:
+            if kind in (int, float) and not (value > 0 or (value == 0 and variable == "CXR_BATCH_WAIT_MS")):
                 raise SettingsError(f"{variable}={text!r} must be over 0")
+            if kind is float and not math.isfinite(value):
+                raise SettingsError(f"{variable}={text!r} must be finite")
             if variable == "CXR_RESULTS_URL" and not text.startswith(("http://", "https://")):
                 raise SettingsError(f"{variable} must begin with http:// or https://")
             values[names[variable]] = value

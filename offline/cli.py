@@ -62,6 +62,8 @@ def _rate(weights: str) -> float:
 
 
 def _features(parsed: argparse.Namespace) -> int:
+    if parsed.ray is not None:
+        return _features_on_ray(parsed)
     shard = Shard.parse(parsed.shard)
     count, seconds = extract_shard(parsed.run, _films(parsed), shard, choose_device(parsed.device), parsed.workers)
     if not count:
@@ -73,6 +75,19 @@ def _features(parsed: argparse.Namespace) -> int:
         f"shard {parsed.shard}: {count} films, {rate:.1f} images/s; the {CHEST_XRAY14_IMAGES:,} images of ChestX-ray14 would "
         f"take {hours:.1f} h in one such process, {hours / shard.count:.1f} h in {shard.count} that run at this speed"
     )
+    return 0
+
+
+def _features_on_ray(parsed: argparse.Namespace) -> int:
+    try:
+        from .on_ray import extract_on_ray  # an extra, which nothing else here needs
+    except ModuleNotFoundError as error:
+        raise FilmsError(f"--ray needs Ray ({error}); pip install 'cxr-gate[ray]'") from error
+    try:
+        done = extract_on_ray(parsed.run, _films(parsed), parsed.ray, parsed.device, parsed.workers)
+    except ConnectionError as error:
+        raise FilmsError(f"no Ray cluster ({error}); run 'ray start', or set RAY_ADDRESS") from error
+    print(f"{sum(films for films, _ in done)} films in {len(done)} shards; 'cxr-offline fit' merges them")
     return 0
 
 
@@ -214,7 +229,14 @@ def _parser() -> argparse.ArgumentParser:
         parents=[data, run],
         help="extract features ahead of fit, in as many processes or on as many machines as there are shards",
     )
-    command.add_argument("--shard", default="1/1", help="which part, INDEX/COUNT, as 3/7 (default: %(default)s)")
+    part = command.add_mutually_exclusive_group()
+    part.add_argument("--shard", default="1/1", help="which part, INDEX/COUNT, as 3/7 (default: %(default)s)")
+    part.add_argument(
+        "--ray",
+        type=int,
+        metavar="COUNT",
+        help="all of COUNT parts, on a Ray cluster whose machines share the folders of --run and --data",
+    )
     command.set_defaults(run_command=_features)
 
     command = commands.add_parser("fit", parents=[data, run], help="fit the Gaussian and put its threshold")

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
-from app.engine import Engine, NotReady
+from app.engine import Engine, NotReady, Overloaded, Place
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
@@ -30,6 +30,7 @@ from app.settings import Settings
 
 from .accept import DICOM, accepts, takes_json, wants_dicom
 from .body import MULTIPART, RAW_TYPES, read_film
+from .disconnect import CancelOnDisconnect
 from .middleware import Observe
 from .problems import MEDIA_TYPE, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .reports import Reports
@@ -81,7 +82,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         The record cannot be opened, or the folder where reports wait cannot be written to.
     """
     metrics = Metrics()
-    engine = Engine(screener, settings, metrics)
+    engine = Engine([screener], settings, metrics)
     manifest = screener.bundle.manifest
     reports = Reports(manifest, settings, metrics)
     record = open_record(settings.record_url, settings.record_key_file)
@@ -92,10 +93,8 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         await run_in_threadpool(engine.start)
         reports.start()
         metrics.describe(screener.bundle, screener.device, settings.max_waiting)
-        metrics.ready.set(1)
         log.info("ready", extra={"model_version": manifest.model_version, "device": str(screener.device)})
         yield
-        metrics.ready.set(0)
         await run_in_threadpool(engine.stop)
         await run_in_threadpool(reports.stop)
         record.close()
@@ -108,7 +107,8 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         redoc_url=None,
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
-    application.add_middleware(Observe, metrics=metrics)
+    application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
+    application.add_middleware(Observe, metrics=metrics)  # the last one added is the outermost
     _handle_errors(application, metrics, manifest.model_version)
 
     @application.post(
@@ -127,9 +127,9 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
         accept = ",".join(request.headers.getlist("accept"))
         film = b""
 
-        async def read() -> bytes:
+        async def read(place: Place) -> bytes:
             nonlocal film
-            film = await read_film(request, settings.max_body_bytes)
+            film = await read_film(request, settings.max_body_bytes, place.reserve)
             request.state.source_kind = sniff(film)
             if request.state.source_kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
                 raise HttpError(
@@ -188,9 +188,9 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
             raise HttpError("not-acceptable", "the heatmap is image/png or application/dicom; name one in Accept")
         film = b""
 
-        async def read() -> bytes:
+        async def read(place: Place) -> bytes:
             nonlocal film
-            film = await read_film(request, settings.max_body_bytes)
+            film = await read_film(request, settings.max_body_bytes, place.reserve)
             request.state.source_kind = sniff(film)
             if as_dicom and request.state.source_kind != "dicom":
                 raise HttpError(
@@ -248,7 +248,7 @@ def create_application(screener: Screener, settings: Settings) -> FastAPI:
     async def readyz() -> Status:
         """The bundle verified, and its golden outputs were reproduced on this device."""
         if not engine.ready:
-            raise NotReady("the service is starting or stopping")
+            raise NotReady("the service is starting or stopping, or no device is in service")
         return Status(status="ready")
 
     @application.get("/metrics", response_class=Response)
@@ -290,7 +290,8 @@ def _handle_errors(application: FastAPI, metrics: Metrics, model_version: str) -
 
     async def known(request: Request, error: Exception) -> Response:
         count(request, SLUG_OF[type(error)])
-        return problem_response(request, SLUG_OF[type(error)], str(error))
+        retry = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded) else None
+        return problem_response(request, SLUG_OF[type(error)], str(error), retry)
 
     async def of_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, HttpError)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from starlette.datastructures import UploadFile
@@ -18,8 +18,11 @@ MULTIPART: Final = "multipart/form-data"
 #: What a multipart body adds to the film: boundaries and part headers.
 MULTIPART_OVERHEAD_BYTES: Final = 16 * 1024
 
+#: Holds so many bytes in all for this body, or raises Overloaded.
+Reserve = Callable[[int], None]
 
-async def read_film(request: Request, max_body_bytes: int) -> bytes:
+
+async def read_film(request: Request, max_body_bytes: int, reserve: Reserve) -> bytes:
     """Read the one film of a request.
 
     Raises
@@ -29,6 +32,8 @@ async def read_film(request: Request, max_body_bytes: int) -> bytes:
         reading), a malformed multipart body, or not exactly one part ``file``.
     MalformedImage
         No known signature.
+    Overloaded
+        Of `reserve`, which is called before anything is read, or while a body of unknown length arrives.
     """
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type != MULTIPART and media_type not in RAW_TYPES:
@@ -41,9 +46,9 @@ async def read_film(request: Request, max_body_bytes: int) -> bytes:
     limit = max_body_bytes + (MULTIPART_OVERHEAD_BYTES if media_type == MULTIPART else 0)
     require_declared_length(request, limit)
     if media_type == MULTIPART:
-        return await _film_of_form(request, limit)
+        return await _film_of_form(request, limit, reserve)
     data = bytearray()
-    async for chunk in limited(request, limit):
+    async for chunk in limited(request, limit, reserve):
         data += chunk
     film = bytes(data)
     if (kind := sniff(film)) != RAW_TYPES[media_type]:
@@ -68,9 +73,11 @@ class _InMemoryParser(MultiPartParser):
     spool_max_size = 2**62
 
 
-async def _film_of_form(request: Request, limit: int) -> bytes:
+async def _film_of_form(request: Request, limit: int, reserve: Reserve) -> bytes:
     try:
-        form = await _InMemoryParser(request.headers, limited(request, limit), max_files=1, max_fields=0).parse()
+        form = await _InMemoryParser(
+            request.headers, limited(request, limit, reserve), max_files=1, max_fields=0
+        ).parse()
     except MultiPartException as error:
         raise HttpError("malformed-request", f"the multipart body is malformed: {error.message}") from error
     except (KeyError, ValueError) as error:  # no boundary, or headers that are no text
@@ -86,20 +93,27 @@ async def _film_of_form(request: Request, limit: int) -> bytes:
     return film
 
 
-async def limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+async def limited(request: Request, limit: int, reserve: Reserve) -> AsyncGenerator[bytes, None]:
     """The body as it arrives.
 
     Raises
     ------
     HttpError
         More bytes than the limit, or a connection that closed early.
+    Overloaded
+        Of `reserve`, which is told the length that is declared before anything is read, else what has arrived.
     """
+    declared = declared_length(request)
+    if declared is not None:
+        reserve(declared)
     total = 0
     try:
         async for chunk in request.stream():
             total += len(chunk)
             if total > limit:
                 raise _too_large(limit)
+            if declared is None:
+                reserve(total)
             yield chunk
     except ClientDisconnect as error:
         raise HttpError("malformed-request", "the connection closed before the body was complete") from error
@@ -112,9 +126,15 @@ def require_declared_length(request: Request, limit: int) -> None:
     ------
     HttpError
     """
-    declared = request.headers.get("content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
+    declared = declared_length(request)
+    if declared is not None and declared > limit:
         raise _too_large(limit)
+
+
+def declared_length(request: Request) -> int | None:
+    """Content-Length in bytes; None for a chunked body."""
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdigit() else None
 
 
 def _too_large(limit: int) -> HttpError:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
+
+#: For the counts and the log: the client hung up before its answer. No status of HTTP, but nginx and others write it so.
+CLIENT_LEFT: Final = 499
 
 log = logging.getLogger("cxr_gate")
 
@@ -27,7 +31,7 @@ class Observe:
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
-        status = 500
+        status: int | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -38,7 +42,9 @@ class Observe:
 
         try:
             await self.app(scope, receive, send_with_id)
+            status = status or CLIENT_LEFT
         finally:
+            status = status or 500
             seconds = time.perf_counter() - started
             # The route's template, never the path itself, which a caller may fill with anything.
             route = getattr(scope.get("route"), "path", "unmatched")

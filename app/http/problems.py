@@ -15,6 +15,7 @@ from app.records import RecordUnavailable
 from app.results import UnreportableSource
 
 MEDIA_TYPE: Final = "application/problem+json"
+#: Of faults whose end nobody can estimate; Overloaded brings its own.
 RETRY_AFTER_SECONDS: Final = 2
 
 
@@ -93,12 +94,16 @@ PROBLEMS: Final[dict[str, Problem]] = {
         500, "internal error", "A fault of the service, which is logged under the request_id.", "Report the request_id."
     ),
     "overloaded": Problem(
-        503, "overloaded", "Too many requests wait.", "Retry after the seconds that Retry-After names.", True
+        503,
+        "overloaded",
+        "Too many requests or bytes wait, or longer work than the deadline leaves.",
+        "Retry after the seconds that Retry-After names: by then what waits now should be done.",
+        True,
     ),
     "not-ready": Problem(
         503,
         "not ready",
-        "The service is starting or stopping.",
+        "The service is starting or stopping, or no device is in service.",
         "Retry after the seconds that Retry-After names.",
         True,
     ),
@@ -148,5 +153,5 @@ def problem_response(
         },
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers={**(headers or {}), **({"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.retry else {})},
+        headers={**({"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.retry else {}), **(headers or {})},
     )

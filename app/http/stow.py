@@ -3,7 +3,7 @@
     request -> parts, as they arrive -> identity -> decode -> in the record? else judge -> outcomes -> DICOM JSON
 
 A request holds one of the engine's places, and further ones only while there is room: it goes slower under load, but once
-begun it is not refused.
+begun it is not refused (unless it did not declare its length, and more of it arrives than may be held).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.engine import DeadlinePassed, Engine, Screened
+from app.engine import DeadlinePassed, Engine, Place, Screened
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import Bundle, Verdict
 from app.pipeline.errors import UnsuitableImage
@@ -29,7 +29,7 @@ from app.settings import Settings
 
 from .accept import accepts
 from .body import limited, require_declared_length, require_identity_encoding
-from .problems import RETRY_AFTER_SECONDS, SLUG_OF, HttpError
+from .problems import SLUG_OF, HttpError
 from .related import MalformedMultipart, Part, RelatedParser, TooManyParts
 from .reports import Reports
 from .store_response import (
@@ -98,7 +98,7 @@ class Store:
             response_body(outcomes, self.bundle.manifest.model_version, request.state.request_id),
             status_code=status,
             media_type=MEDIA_TYPE,
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None,
+            headers={"Retry-After": str(self.engine.retry_after)} if status == 503 else None,
         )
 
     def _parser(self, request: Request) -> RelatedParser:
@@ -125,15 +125,17 @@ class Store:
         tasks: list[asyncio.Task[Outcome]] = []
         running: set[asyncio.Task[Outcome]] = set()
         try:
-            with self.engine.place():
-                async with aclosing(self._parts(request, parser)) as parts:
+            with self.engine.place() as place:
+                async with aclosing(self._parts(request, parser, place)) as parts:
                     async for part in parts:
-                        while len(running) >= self.settings.store_parallel or (running and self.engine.full):
+                        while len(running) >= self.settings.store_parallel or (
+                            running and not self.engine.room_for(len(part.body))
+                        ):
                             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                         # The request's own place serves one instance; each further one takes its own.
                         further = ExitStack()
                         if running:
-                            further.enter_context(self.engine.place())
+                            further.enter_context(self.engine.place()).reserve(len(part.body))
                         number = len(tasks) + 1
                         task = asyncio.create_task(self._outcome(number, part, study, request.state.request_id))
                         task.add_done_callback(lambda _, place=further: place.close())  # type: ignore[misc]
@@ -144,11 +146,15 @@ class Store:
             for task in tasks:
                 task.cancel()
 
-    async def _parts(self, request: Request, parser: RelatedParser) -> AsyncGenerator[Part, None]:
+    async def _parts(self, request: Request, parser: RelatedParser, place: Place) -> AsyncGenerator[Part, None]:
         """The parts as they arrive; while one of them waits for room, nothing more is read."""
         seconds = self.settings.deadline_seconds
+        # However long the request, it holds at most the instance that is read and the one that is judged in its place.
+        most = 2 * self.settings.max_body_bytes
         try:
-            async with aclosing(limited(request, self.settings.max_store_bytes)) as chunks:
+            async with aclosing(
+                limited(request, self.settings.max_store_bytes, lambda total: place.reserve(min(total, most)))
+            ) as chunks:
                 while True:
                     arrived: list[Part] = []
                     async with asyncio.timeout(seconds):

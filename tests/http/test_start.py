@@ -131,8 +131,9 @@ def test_check_bundle_passes_a_good_one(accepting_bundle: Path) -> None:
         ("CXR_MAX_WAITING", "many", "is not a int"),
         ("CXR_MAX_WAITING", "0", "over 0"),
         ("CXR_DEADLINE_SECONDS", "nan", "over 0"),
+        ("CXR_BATCH_WAIT_MS", "inf", "finite"),
     ],
-    ids=["typo", "word", "zero", "nan"],
+    ids=["typo", "word", "zero", "nan", "inf"],
 )
 def test_a_wrong_setting_is_named(accepting_bundle: Path, name: str, value: str, reason: str) -> None:
     ended = subprocess.run(

@@ -35,6 +35,8 @@ VERDICTS = {"accepted": ACCEPTED, "rejected": REJECTED}
 #: What dciodvfy may warn of: our own coding scheme, which it cannot know; what it would need for a DICOMDIR and the
 #: film did not have; and names without a component delimiter, which are legal and copied as they are.
 EXPLAINED = re.compile(r"Unrecognized defined term <99CXRGATE>|needed to build DICOMDIR|Retired Person Name form")
+TOO_LONG = re.compile(r"<(.*)> - Length invalid for this VR = \d+, expected <= (\d+)")
+SUMMARY = "Error - Dicom dataset contains invalid data values for Value Representations"
 
 
 def report_bytes(data: bytes, verdict: Verdict = ACCEPTED, **changed: Any) -> bytes:
@@ -52,7 +54,14 @@ def assert_valid(data: bytes, folder: Path) -> None:
     lines = run_tool("dciodvfy", path).splitlines()
     assert "ComprehensiveSR" in lines
     unexplained = [line for line in lines if line != "ComprehensiveSR" and not EXPLAINED.search(line)]
-    assert not unexplained
+    miscounted = [line for line in unexplained if is_miscounted(line)]
+    assert not [line for line in unexplained if line not in miscounted and not (miscounted and line == SUMMARY)]
+
+
+def is_miscounted(line: str) -> bool:
+    """Whether dciodvfy finds a value too long by its bytes of UTF-8; PS3.5 section 6.2 counts characters."""
+    found = TOO_LONG.search(line)
+    return found is not None and not found[1].isascii() and len(found[1]) <= int(found[2])
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
@@ -79,6 +88,12 @@ def test_a_name_of_any_character_set_is_valid_and_reads_back(name: str, tmp_path
 def test_a_film_with_an_all_but_empty_header_gets_a_valid_report(tmp_path: Path) -> None:
     absent = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
     assert_valid(report_bytes(film(**dict.fromkeys((*absent, "AccessionNumber", "ReferringPhysicianName")))), tmp_path)
+
+
+def test_a_short_string_of_many_bytes_is_valid(tmp_path: Path) -> None:
+    data = report_bytes(film_with_bytes(b"GB18030", AccessionNumber=b"\x81@  \x81@\x81@\x81@\x81@"))
+    assert_valid(data, tmp_path)
+    assert dcmread(io.BytesIO(data)).AccessionNumber == "\u4e02  " + "\u4e02" * 4
 
 
 @given(

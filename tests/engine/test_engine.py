@@ -1,127 +1,14 @@
-"""The engine with a screener that does as it is told: one image never fails, delays or hangs its neighbours."""
+"""One image never fails, delays or hangs its neighbours."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, cast
 
-import numpy as np
 import pytest
-from PIL import Image
-from torch import Tensor
 
-from app.engine import DeadlinePassed, Engine, InferenceFailed, NotReady, Overloaded, Screened
-from app.metrics import Metrics
-from app.pipeline import Screener, Verdict
+from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded, Place
 from app.pipeline.errors import BundleError, MalformedImage, NumericalError
-from app.settings import Settings
-
-SECONDS = 10.0
-Rule = Callable[[list[int]], None]
-
-
-def film(mark: int) -> bytes:
-    """A PNG whose brightest grey is `mark`, by which the screener knows it."""
-    ramp = np.linspace(0, mark, 224 * 224).round().astype(np.uint8).reshape(224, 224)
-    buffer = io.BytesIO()
-    Image.fromarray(ramp).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-class ToldScreener:
-    """Keeps the batches that it was given; waits while `gate` is down; `rule` may raise."""
-
-    def __init__(self, rule: Rule = lambda marks: None, not_finite: frozenset[int] = frozenset()) -> None:
-        self.rule = rule
-        self.not_finite = not_finite
-        self.batches: list[list[int]] = []
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-        self.golden_error: BundleError | None = None
-
-    def require_golden(self) -> None:
-        if self.golden_error:
-            raise self.golden_error
-
-    def screen(self, images: Tensor) -> list[Verdict | NumericalError]:
-        marks = [round(float(image.max()) * 255) for image in images]
-        self.batches.append(marks)
-        self.entered.set()
-        assert self.gate.wait(SECONDS)
-        self.rule(marks)
-        return [
-            NumericalError("not finite") if mark in self.not_finite else Verdict(True, float(mark), np.full(14, 0.5))
-            for mark in marks
-        ]
-
-
-def given(data: bytes) -> Callable[[], Awaitable[bytes]]:
-    """A body that is there already."""
-
-    async def read() -> bytes:
-        return data
-
-    return read
-
-
-class Bench:
-    """An engine whose device is held by film 10 until `release`."""
-
-    def __init__(self, screener: ToldScreener, **settings: Any) -> None:
-        self.screener = screener
-        self.metrics = Metrics()
-        chosen = Settings(**{"decode_threads": 1, "deadline_seconds": SECONDS, "drain_seconds": 5, **settings})
-        self.engine = Engine(cast(Screener, screener), chosen, self.metrics)
-        self.submitted = 0
-
-    def submit(self, mark: int) -> asyncio.Task[Screened]:
-        self.submitted += 1
-        return asyncio.create_task(self.engine.screen(given(film(mark))))
-
-    async def hold(self) -> asyncio.Task[Screened]:
-        self.screener.gate.clear()
-        task = self.submit(10)
-        assert await asyncio.to_thread(self.screener.entered.wait, SECONDS)
-        return task
-
-    async def queued(self) -> None:
-        """Until all that was submitted is decoded and waits for the device."""
-        for _ in range(1000):
-            done = self.metrics.registry.get_sample_value("cxr_stage_seconds_count", {"stage": "preprocess"})
-            if done == self.submitted:
-                await asyncio.sleep(0.05)
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError("not decoded in time")
-
-    def release(self) -> None:
-        self.screener.gate.set()
-
-    @property
-    def waiting(self) -> float | None:
-        return self.metrics.registry.get_sample_value("cxr_waiting_requests")
-
-
-@asynccontextmanager
-async def running(screener: ToldScreener, **settings: Any) -> AsyncIterator[Bench]:
-    bench = Bench(screener, **settings)
-    bench.engine.start()
-    try:
-        yield bench
-    finally:
-        bench.release()
-        await asyncio.to_thread(bench.engine.stop)
-
-
-async def outcomes(*tasks: asyncio.Task[Screened]) -> list[float | type[BaseException]]:
-    """Each film's log density (its mark), or the type of its error."""
-    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), SECONDS)
-    return [type(result) if isinstance(result, BaseException) else result.verdict.log_density for result in results]
+from tests.engine.told import Bench, ToldScreener, film, given, outcomes, running
 
 
 def test_films_that_wait_form_one_batch() -> None:
@@ -294,7 +181,7 @@ def test_nothing_is_accepted_before_the_start_or_after_a_failed_one() -> None:
 
 def test_a_slow_sender_gives_up_its_place_at_the_deadline() -> None:
     async def scenario() -> None:
-        async def never() -> bytes:
+        async def never(place: Place) -> bytes:
             await asyncio.sleep(60)
             return b""
 

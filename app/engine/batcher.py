@@ -1,0 +1,83 @@
+"""Ready films -> batches on the devices -> verdicts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from app.metrics import Metrics
+from app.pipeline import Screener, Verdict
+from app.settings import Settings
+
+from .device import Device
+from .errors import NotReady
+from .rate import Rate
+from .ready import Item, ReadyQueue
+
+
+class Batcher:
+    """One thread a device, over one shared queue."""
+
+    def __init__(self, screeners: Sequence[Screener], settings: Settings, metrics: Metrics) -> None:
+        self._drain_seconds = settings.drain_seconds
+        self._ready = ReadyQueue(settings, metrics)
+        self._seconds = Rate(settings.deadline_seconds)
+        self._devices: list[Device] = []
+        for screener in screeners:
+            device = Device(screener, self._ready, self._devices, self._seconds, settings, metrics)
+            self._devices.append(device)
+        metrics.devices_in_service.set_function(lambda: self.in_service)
+
+    def start(self) -> None:
+        """Prove every device, then begin to take films.
+
+        Raises
+        ------
+        BundleError
+            The golden outputs were not reproduced.
+        """
+        for device in self._devices:
+            device.prove()
+        for device in self._devices:
+            device.start()
+
+    def stop(self) -> None:
+        """Finish what waits."""
+        self._ready.close()
+        end = time.monotonic() + self._drain_seconds
+        for device in self._devices:
+            device.join(max(0.0, end - time.monotonic()))
+
+    @property
+    def in_service(self) -> int:
+        """How many devices take films."""
+        return sum(device.in_service for device in self._devices)
+
+    @property
+    def pending(self) -> int:
+        """Films that wait for a device or are on one."""
+        return len(self._ready) + sum(device.judging for device in self._devices)
+
+    @property
+    def seconds_a_film(self) -> float:
+        """As measured, of all devices together; 0 if nothing is known."""
+        return self._seconds.seconds / max(1, self.in_service)
+
+    async def judge(self, item: Item) -> Verdict:
+        """Judge a film in the next batch; whoever is cancelled here takes the film out of the queue.
+
+        Raises
+        ------
+        UnsuitableImage, NumericalError, InferenceFailed, DeadlinePassed
+        NotReady
+            No device is in service.
+        """
+        self._ready.put(item)
+        try:
+            if not self.in_service:  # asked when it is in the queue: a device that leaves later finds it there
+                raise NotReady("no device is in service; try again shortly")
+            return await asyncio.wrap_future(item.result)
+        except (asyncio.CancelledError, NotReady):
+            self._ready.withdraw(item)
+            raise

@@ -1,0 +1,192 @@
+"""One device and its thread: takes batches, answers them, and leaves service when it cannot be trusted.
+
+A batch that fails is run again film by film, so that one film never fails its neighbours. If a film fails alone too, the
+golden check tells whose fault that is: if it passes, the film's; if not, the device's, which then goes out of service, and
+what it had taken goes back to the queue, for another device or, if there is none, as "not ready" to the callers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+
+from app.metrics import Metrics
+from app.pipeline import Screener, Verdict
+from app.settings import Settings
+
+from .errors import InferenceFailed, NotReady
+from .rate import Rate
+from .ready import Item, ReadyQueue
+
+log = logging.getLogger("cxr_gate")
+
+#: So many films in a row that failed here alone, though the golden check passed, are too many if there is another device.
+MOST_FAILURES_IN_A_ROW: Final = 3
+#: A batch that takes longer hangs: its device does not count as in service until it comes back.
+STUCK_SECONDS: Final = 60.0
+
+
+class Device:
+    """A screener in a thread of its own.
+
+    Parameters
+    ----------
+    screener : Screener
+    ready : ReadyQueue
+        Shared with the other devices.
+    peers : sequence of Device
+        All devices, this one too.
+    seconds : Rate
+        Takes the seconds of a film on a device.
+    """
+
+    def __init__(
+        self,
+        screener: Screener,
+        ready: ReadyQueue,
+        peers: Sequence[Device],
+        seconds: Rate,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self._screener = screener
+        self._ready = ready
+        self._peers = peers
+        self._seconds = seconds
+        self._retry_seconds = settings.device_retry_seconds
+        self._metrics = metrics
+        self._name = str(screener.device)
+        self._trusted = True
+        self._failures = 0
+        self._batch: list[Item] = []
+        self._began = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"device {self._name}", daemon=True)
+
+    def prove(self) -> None:
+        """Reproduce the golden outputs.
+
+        Raises
+        ------
+        BundleError
+        """
+        self._screener.require_golden()
+
+    def start(self) -> None:
+        """Begin to take batches."""
+        self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end, once the queue is closed."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    @property
+    def in_service(self) -> bool:
+        """Whether it takes batches and gives them back."""
+        stuck = bool(self._batch) and time.monotonic() - self._began > STUCK_SECONDS
+        return self._trusted and self._thread.is_alive() and not stuck
+
+    @property
+    def judging(self) -> int:
+        """The films that it has in hand."""
+        return len(self._batch)
+
+    def _run(self) -> None:
+        try:
+            while self._trusted or self._returned():
+                self._batch = self._ready.take()
+                if not self._batch:
+                    return
+                self._work(self._batch)
+                self._batch = []
+        except BaseException as error:  # the thread ends, but nobody's answer with it
+            log.critical("the thread of a device died", exc_info=error, extra={"device": self._name})
+            self._leave([item for item in self._batch if not item.result.done()])
+
+    def _work(self, batch: list[Item]) -> None:
+        self._began = time.monotonic()
+        self._metrics.batch_size.observe(len(batch))
+        for item in batch:
+            self._metrics.wait_seconds.observe(self._began - item.admitted)
+            self._metrics.stage_seconds.labels("queue").observe(self._began - item.queued)
+        with self._metrics.stage_seconds.labels("inference").time():
+            self._judge(batch)
+        self._seconds.add((time.monotonic() - self._began) / len(batch))
+
+    def _judge(self, batch: list[Item]) -> None:
+        if self._answered(batch):
+            return
+        log.warning("a batch failed and is run again film by film", extra={"batch_size": len(batch)})
+        for index, item in enumerate(batch):
+            if not self._answered([item]) and not self._may_stay(item):
+                self._leave(batch[index:])
+                return
+
+    def _answered(self, batch: list[Item]) -> bool:
+        """Run the films; whether that worked."""
+        try:
+            results = self._screener.screen(torch.cat([item.tensor for item in batch]))
+            judged = list(zip(batch, results, strict=True))
+        except Exception as error:  # a device may fail in any way; its thread must live on
+            log.error("inference failed", extra={"error": type(error).__name__, "device": self._name})
+            return False
+        self._failures = 0
+        for item, result in judged:
+            if isinstance(result, Verdict):
+                self._answer(item, result)
+            else:
+                item.result.set_exception(result)
+        return True
+
+    def _answer(self, item: Item, verdict: Verdict) -> None:
+        """Give a verdict, with the heatmap that was asked for; behind the gate there is none."""
+        if item.explain is not None and verdict.accepted:
+            try:
+                item.heatmap = self._screener.explain(item.tensor, item.explain)
+            except Exception as error:
+                log.error("explaining failed", extra={"error": type(error).__name__, "device": self._name})
+                item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
+                return
+        item.result.set_result(verdict)
+
+    def _may_stay(self, item: Item) -> bool:
+        """After a film failed alone: whether it is the film's fault, which then has its error."""
+        self._metrics.device_failures.labels(self._name).inc()
+        self._failures += 1
+        if not self._proven() or (self._failures >= MOST_FAILURES_IN_A_ROW and self._others_in_service()):
+            return False
+        item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
+        return True
+
+    def _leave(self, unanswered: list[Item]) -> None:
+        """Go out of service, and leave what was taken to the others."""
+        self._trusted = False
+        self._ready.put_back(unanswered)
+        log.critical("a device is out of service", extra={"device": self._name})
+        if not self._others_in_service():
+            self._ready.fail_all(NotReady("no device is in service; try again shortly"))
+
+    def _returned(self) -> bool:
+        """Wait until the golden check passes again; False if the service ends first."""
+        while not self._ready.closed.wait(self._retry_seconds):
+            if self._proven():
+                self._failures, self._trusted = 0, True
+                log.warning("a device is back in service", extra={"device": self._name})
+                return True
+        return False
+
+    def _proven(self) -> bool:
+        try:
+            self.prove()
+        except Exception as error:
+            log.error("the golden check failed", extra={"error": type(error).__name__, "device": self._name})
+            return False
+        return True
+
+    def _others_in_service(self) -> bool:
+        return any(device.in_service for device in self._peers if device is not self)

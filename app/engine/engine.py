@@ -1,0 +1,184 @@
+"""A request's straight line: a place -> its body -> decoded -> judged, within one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.metrics import Metrics
+from app.pipeline import DecodedImage, Screener, Verdict, decode, to_tensor
+from app.settings import Settings
+
+from .admission import Admission, Place
+from .batcher import Batcher
+from .errors import DeadlinePassed, NotReady
+from .rate import Rate
+from .ready import Item
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A verdict and the film that it was given on; ``heatmap`` is that of the finding asked for, if it was accepted."""
+
+    image: DecodedImage
+    verdict: Verdict
+    heatmap: NDArray[np.float32] | None = None
+
+
+class Engine:
+    """Runs one ``Screener`` a device for many requests at once; ``start`` before use, ``stop`` after."""
+
+    def __init__(self, screeners: Sequence[Screener], settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self._decode_seconds = Rate(settings.deadline_seconds)
+        self._batcher = Batcher(screeners, settings, metrics)
+        self._admission = Admission(settings, metrics, self._seconds_of)
+        self._accepting = False
+        metrics.ready.set_function(lambda: self.ready)
+
+    def start(self) -> None:
+        """Prove the bundle on every device, then accept work.
+
+        Raises
+        ------
+        BundleError
+            The golden outputs were not reproduced.
+        """
+        self._batcher.start()
+        self._accepting = True
+
+    def stop(self) -> None:
+        """Refuse new work, finish what was admitted."""
+        self._accepting = False
+        self._decoders.shutdown(wait=True)
+        self._batcher.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether work is accepted and a device is in service."""
+        return self._accepting and self._batcher.in_service > 0
+
+    def admit(self) -> None:
+        """Refuse before the body is read if nothing more can wait.
+
+        Raises
+        ------
+        NotReady, Overloaded
+        """
+        if not self.ready:
+            self._metrics.admissions_refused.labels("not-ready").inc()
+            raise NotReady("the service is starting or stopping, or no device is in service; try again shortly")
+        self._admission.check()
+
+    def room_for(self, count: int) -> bool:
+        """Whether another place, with so many bytes, would be given now."""
+        return self.ready and self._admission.room_for(count)
+
+    @property
+    def retry_after(self) -> int:
+        """Estimated seconds until what waits now is done: whole, at least 1."""
+        return self._admission.retry_after
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """Hold one of the places, which bound the films in memory; take and leave it in the event loop's thread.
+
+        Raises
+        ------
+        NotReady, Overloaded
+        """
+        self.admit()
+        with self._admission.place() as place:
+            yield place
+
+    @asynccontextmanager
+    async def deadline(self) -> AsyncIterator[float]:
+        """Cut off what takes longer than the deadline; gives its end, in ``time.monotonic()`` seconds.
+
+        Raises
+        ------
+        DeadlinePassed
+        """
+        seconds = self._settings.deadline_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                yield time.monotonic() + seconds
+        except TimeoutError as error:
+            raise DeadlinePassed(f"no verdict within {seconds:g} s") from error
+
+    async def decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
+        """Decode a film in a thread; the tensor has shape (1, 1, 224, 224).
+
+        Raises
+        ------
+        InputError
+        """
+        with self._metrics.queue_films.labels("decode").track_inprogress():
+            return await asyncio.wrap_future(self._decoders.submit(self._timed_decode, data))
+
+    async def judge(self, tensor: Tensor, expires: float) -> Verdict:
+        """Judge a film in the next batch, unless its turn comes after `expires`.
+
+        Raises
+        ------
+        UnsuitableImage, NumericalError, InferenceFailed, DeadlinePassed, NotReady
+        """
+        return await self._batcher.judge(self._item(tensor, expires))
+
+    async def screen(self, read: Callable[[Place], Awaitable[bytes]], explain: int | None = None) -> Screened:
+        """Admit a request, then read, decode and judge its film, all within one deadline.
+
+        Parameters
+        ----------
+        read : callable
+            Gives the bytes of the film. It is called once there is a place, in which it reserves the bytes before it
+            reads them, so that the bodies held in memory are bounded; and it is cut off at the deadline, so that a slow
+            sender cannot keep a place.
+        explain : int, optional
+            The finding whose heatmap is wanted, by its row.
+
+        Raises
+        ------
+        InputError, NumericalError
+            From the pipeline, and whatever `read` raises.
+        NotReady, Overloaded, DeadlinePassed, InferenceFailed
+        """
+        with self.place() as place:
+            async with self.deadline() as expires:
+                image, tensor = await self.decode(await read(place))
+                item = self._item(tensor, expires, explain)
+                return Screened(image, await self._batcher.judge(item), item.heatmap)
+
+    def _item(self, tensor: Tensor, expires: float, explain: int | None = None) -> Item:
+        return Item(tensor, expires - self._settings.deadline_seconds, expires, explain)
+
+    def _seconds_of(self, waiting: int) -> float:
+        """Estimated seconds until so many requests are done."""
+        decoding = (waiting - self._batcher.pending) * self._decode_seconds.seconds / self._settings.decode_threads
+        return max(decoding, waiting * self._batcher.seconds_a_film)
+
+    def _timed_decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
+        with self._decode_seconds.time():  # those that cannot be decoded cost time too
+            return self._decode(data)
+
+    def _decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
+        with self._metrics.stage_seconds.labels("decode").time():
+            image = decode(
+                data,
+                max_pixels=self._settings.max_pixels,
+                accepted_modalities=self._settings.accepted_modalities,
+            )
+        for keyword in image.missing_tags:
+            self._metrics.missing_tags.labels(keyword).inc()
+        with self._metrics.stage_seconds.labels("preprocess").time():
+            return image, to_tensor(image.pixels)

@@ -1,0 +1,58 @@
+"""How long a film takes in a stage, as measured: what estimates of waiting are made of."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+#: Weight of the newest measurement: the last twenty films or so count.
+NEWEST: Final = 0.1
+#: After so long without a film, what comes next may be quite another mix; then nothing is known.
+FORGOTTEN_SECONDS: Final = 60.0
+
+
+class Rate:
+    """Smoothed seconds a film; for several threads.
+
+    A mean, not a median: of many quick films and a few slow ones, the slow ones make the queue. The first measurements
+    weigh the same, so that a slow first film is not held against those that follow.
+
+    Parameters
+    ----------
+    most_seconds : float
+        A measurement counts as no more than this: beyond the deadline all are the same.
+    """
+
+    def __init__(self, most_seconds: float) -> None:
+        self._most_seconds = most_seconds
+        self._lock = threading.Lock()
+        self._count = 0
+        self._mean = 0.0
+        self._last = float("-inf")
+
+    def add(self, seconds: float) -> None:
+        """Take one film's seconds."""
+        with self._lock:
+            if time.monotonic() - self._last > FORGOTTEN_SECONDS:
+                self._count, self._mean = 0, 0.0
+            self._count += 1
+            self._mean += max(NEWEST, 1 / self._count) * (min(seconds, self._most_seconds) - self._mean)
+            self._last = time.monotonic()
+
+    @contextmanager
+    def time(self) -> Iterator[None]:
+        """Take the seconds of the block, however it ends."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(time.monotonic() - began)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds a film; 0 if nothing is known."""
+        with self._lock:
+            return 0.0 if time.monotonic() - self._last > FORGOTTEN_SECONDS else self._mean

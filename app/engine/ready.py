@@ -1,0 +1,128 @@
+"""The films that are decoded and wait for a device, and how batches are made of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.metrics import Metrics
+from app.pipeline import Verdict
+from app.settings import Settings
+
+from .errors import DeadlinePassed
+
+
+@dataclass(eq=False)
+class Item:
+    """A film that waits for a device; the times are of ``time.monotonic()``."""
+
+    tensor: Tensor
+    admitted: float
+    expires: float
+    explain: int | None = None  # a finding, by its row
+    result: Future[Verdict] = field(default_factory=Future)
+    heatmap: NDArray[np.float32] | None = None  # there before the result is
+    queued: float = field(default_factory=time.monotonic)
+
+
+class ReadyQueue:
+    """First come, first served, by as many devices as there are.
+
+    It holds no more items than there are places (``CXR_MAX_WAITING``), because whoever leaves takes his item with him.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._max_batch = settings.max_batch
+        self._wait_seconds = settings.batch_wait_ms / 1000
+        self._metrics = metrics
+        self._items: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self.closed = threading.Event()
+        metrics.queue_films.labels("device").set_function(lambda: len(self._items))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Item) -> None:
+        """Add a film at the end."""
+        with self._changed:
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def put_back(self, items: Sequence[Item]) -> None:
+        """Return films that were taken, to the front."""
+        with self._changed:
+            self._items.extendleft(reversed(items))
+            self._changed.notify_all()
+
+    def withdraw(self, item: Item) -> None:
+        """Take out a film that nobody waits for any more, if it is still here."""
+        with self._changed:
+            if item in self._items:
+                self._items.remove(item)
+                self._metrics.dropped_films.labels("cancelled").inc()
+
+    def fail_all(self, error: Exception) -> None:
+        """Give all that wait the same error."""
+        with self._changed:
+            items, self._items = list(self._items), deque()
+        for item in items:
+            if self._begin(item):
+                item.result.set_exception(error)
+
+    def close(self) -> None:
+        """Let ``take`` end once nothing waits."""
+        with self._changed:
+            self.closed.set()
+            self._changed.notify_all()
+
+    def take(self) -> list[Item]:
+        """All that waits, up to the batch limit, as soon as there is any; empty once closed and empty.
+
+        What was cancelled or came too late is dropped. With ``CXR_BATCH_WAIT_MS`` a batch that is not full waits for more
+        until its first film has waited so long, unless that would cost one of them its deadline.
+        """
+        with self._changed:
+            while True:
+                while not self._items and not self.closed.is_set():
+                    self._changed.wait()
+                if not self._items:
+                    return []
+                self._wait_for_more()
+                batch: list[Item] = []
+                while self._items and len(batch) < self._max_batch:
+                    item = self._items.popleft()
+                    if self._begin(item) and not self._expired(item):
+                        batch.append(item)
+                if batch:
+                    return batch
+
+    def _wait_for_more(self) -> None:
+        while 0 < len(self._items) < self._max_batch and not self.closed.is_set():
+            until = self._items[0].queued + self._wait_seconds
+            left = until - time.monotonic()
+            if left <= 0 or min(item.expires for item in self._items) <= until:
+                return
+            self._changed.wait(left)
+
+    def _begin(self, item: Item) -> bool:
+        """False for a cancelled one; from now on it cannot be cancelled."""
+        if item.result.running() or item.result.set_running_or_notify_cancel():
+            return True
+        self._metrics.dropped_films.labels("cancelled").inc()
+        return False
+
+    def _expired(self, item: Item) -> bool:
+        if time.monotonic() < item.expires:
+            return False
+        item.result.set_exception(DeadlinePassed("its turn came after the deadline"))
+        self._metrics.dropped_films.labels("expired").inc()
+        return True

@@ -1,0 +1,135 @@
+"""An engine whose screeners do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from app.engine import Engine, Place, Screened
+from app.metrics import Metrics
+from app.pipeline import Screener, Verdict
+from app.pipeline.errors import BundleError, NumericalError
+from app.settings import Settings
+
+SECONDS = 10.0
+Rule = Callable[[list[int]], None]
+
+
+def film(mark: int) -> bytes:
+    """A PNG whose brightest grey is `mark`, by which the screener knows it."""
+    ramp = np.linspace(0, mark, 224 * 224).round().astype(np.uint8).reshape(224, 224)
+    buffer = io.BytesIO()
+    Image.fromarray(ramp).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class ToldScreener:
+    """Keeps the batches that it was given; waits while `gate` is down; `rule` may raise."""
+
+    def __init__(
+        self, rule: Rule = lambda marks: None, not_finite: frozenset[int] = frozenset(), device: str = "told"
+    ) -> None:
+        self.device = device
+        self.rule = rule
+        self.not_finite = not_finite
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.golden_error: BundleError | None = None
+
+    def require_golden(self) -> None:
+        if self.golden_error:
+            raise self.golden_error
+
+    def screen(self, images: Tensor) -> list[Verdict | NumericalError]:
+        marks = [round(float(image.max()) * 255) for image in images]
+        self.batches.append(marks)
+        self.entered.set()
+        assert self.gate.wait(SECONDS)
+        self.rule(marks)
+        return [
+            NumericalError("not finite") if mark in self.not_finite else Verdict(True, float(mark), np.full(14, 0.5))
+            for mark in marks
+        ]
+
+
+def given(data: bytes) -> Callable[[Place], Awaitable[bytes]]:
+    """A body that is there already."""
+
+    async def read(place: Place) -> bytes:
+        place.reserve(len(data))
+        return data
+
+    return read
+
+
+class Bench:
+    """An engine whose first device is held by film 10 until `release`."""
+
+    def __init__(self, *screeners: ToldScreener, **settings: Any) -> None:
+        self.screeners = screeners
+        self.screener = screeners[0]
+        self.metrics = Metrics()
+        chosen = Settings(**{"decode_threads": 1, "deadline_seconds": SECONDS, "drain_seconds": 5, **settings})
+        self.engine = Engine([cast(Screener, screener) for screener in screeners], chosen, self.metrics)
+        self.submitted = 0
+
+    def submit(self, mark: int) -> asyncio.Task[Screened]:
+        self.submitted += 1
+        return asyncio.create_task(self.engine.screen(given(film(mark))))
+
+    async def hold(self) -> asyncio.Task[Screened]:
+        self.screener.gate.clear()
+        self.screener.entered.clear()
+        task = self.submit(10)
+        assert await asyncio.to_thread(self.screener.entered.wait, SECONDS)
+        return task
+
+    async def queued(self) -> None:
+        """Until all that was submitted is decoded and waits for the device."""
+        await self.until("cxr_queue_films", self.submitted - 1, queue="device")
+
+    def release(self) -> None:
+        for screener in self.screeners:
+            screener.gate.set()
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    async def until(self, name: str, value: float, **labels: str) -> None:
+        """Until a metric has this value."""
+        end = time.monotonic() + SECONDS
+        while self.metric(name, **labels) != value:
+            assert time.monotonic() < end, f"{name} is {self.metric(name, **labels)}, not {value}"
+            await asyncio.sleep(0.005)
+
+    @property
+    def waiting(self) -> float | None:
+        return self.metric("cxr_waiting_requests")
+
+
+@asynccontextmanager
+async def running(*screeners: ToldScreener, **settings: Any) -> AsyncIterator[Bench]:
+    bench = Bench(*screeners, **settings)
+    bench.engine.start()
+    try:
+        yield bench
+    finally:
+        bench.release()
+        await asyncio.to_thread(bench.engine.stop)
+
+
+async def outcomes(*tasks: asyncio.Task[Screened]) -> list[float | type[BaseException]]:
+    """Each film's log density (its mark), or the type of its error."""
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), SECONDS)
+    return [type(result) if isinstance(result, BaseException) else result.verdict.log_density for result in results]
