@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.http.served import ROOT
 
@@ -210,18 +209,3 @@ def test_bundle_changed(tmp_path: Path) -> None:
 
 def test_replicas_of_two_bundles(tmp_path: Path) -> None:
     expect_alerts(tmp_path, Service(replicas=2).start(BUNDLE, OTHER).run(50, {}), "CxrBundlesDiffer", at=40)
-
-
-# The runbook.
-
-
-def test_every_alert_has_its_section_and_every_section_its_alert() -> None:
-    groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
-    alerts = {rule["alert"]: rule for group in groups for rule in group["rules"]}
-    runbook = (ROOT / "docs" / "runbook.md").read_text()
-    sections = {line.removeprefix("## ") for line in runbook.splitlines() if line.startswith("## Cxr")}
-    assert sections == set(alerts)
-    for name, rule in alerts.items():
-        assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
-        assert rule["annotations"]["summary"]
-        assert set(rule["labels"]) == {"severity", "concern"}
