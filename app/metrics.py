@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Sequence
+from typing import Final, get_args
 
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from app import __version__
-from app.pipeline import Backend, Verdict
+from app.pipeline import Backend, Bundle, Verdict
 from app.pipeline.image import SourceKind
-from app.pipeline.manifest import Manifest
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 #: Nats from the threshold; clean films spread over hundreds, attacked ones lie thousands below.
-_MARGINS = (-10000, -3000, -1000, -500, -200, -100, -50, -20, 0, 20, 50, 100, 200, 300, 500, 1000)
+_MARGINS: Final = (-10000, -3000, -1000, -500, -200, -100, -50, -20, 0, 20, 50, 100, 200, 300, 500, 1000)
+#: Deciles, which hold a tenth of the clean films each, and the tail in which the threshold lies.
+_PERCENTILES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+#: What a sender may do wrong, so that its film is not judged: each is a problem under ``/problems/``.
+SENDER_FAULTS: Final = (
+    "malformed-request",
+    "malformed-image",
+    "unsuitable-image",
+    "not-acceptable",
+    "body-too-large",
+    "image-too-large",
+    "unsupported-media-type",
+)
+REJECTED: Final = "rejected-as-adversarial"
+UNKNOWN_KIND: Final = "unknown"
 
 
 class Metrics:
@@ -30,10 +45,16 @@ class Metrics:
             "cxr_http_request_seconds", "From request to answer.", ["route"], buckets=_SECONDS, registry=self.registry
         )
         self.decisions = Counter(
-            "cxr_decisions", "Images judged.", ["decision", "model_version", "source_kind"], registry=self.registry
+            "cxr_decisions",
+            "Films accepted, rejected, or not judged for what their sender sent; the reason is the problem's name.",
+            ["decision", "reason", "model_version", "source_kind"],
+            registry=self.registry,
         )
-        self.refusals = Counter(
-            "cxr_input_refusals", "Images not judged, by the kind of error.", ["reason"], registry=self.registry
+        self.positive_findings = Counter(
+            "cxr_positive_findings",
+            "Accepted films whose probability of the finding is at least its operating point.",
+            ["finding", "model_version"],
+            registry=self.registry,
         )
         self.stored_instances = Counter(
             "cxr_store_instances",
@@ -69,6 +90,9 @@ class Metrics:
         )
         self.batch_size = Histogram(
             "cxr_batch_size", "Images in a forward pass.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
+        )
+        self.waiting_limit = Gauge(
+            "cxr_waiting_requests_limit", "Requests that may wait; more are told 503.", registry=self.registry
         )
         self.waiting = Gauge("cxr_waiting_requests", "Admitted and not yet answered.", registry=self.registry)
         self.waiting_bytes = Gauge(
@@ -108,8 +132,34 @@ class Metrics:
         self.log_density_margin = Histogram(
             "cxr_log_density_margin_nats",
             "Log density less the threshold, of every judged image; below 0 is rejected.",
+            ["model_version"],
             buckets=_MARGINS,
             registry=self.registry,
+        )
+        self.clean_percentile = Histogram(
+            "cxr_clean_percentile_ratio",
+            "Share of the bundle's calibration films whose log density is at most that of the judged image; "
+            "uniform over films like those.",
+            ["model_version"],
+            buckets=_PERCENTILES,
+            registry=self.registry,
+        )
+        self.false_rejection_target = _of_bundle(self.registry, "false_rejection_target_ratio", "Asked for.")
+        self.false_rejection_lower = _of_bundle(
+            self.registry,
+            "false_rejection_lower_ratio",
+            "The rate on films like the calibration films is over this, 95 %.",
+        )
+        self.false_rejection_upper = _of_bundle(
+            self.registry,
+            "false_rejection_upper_ratio",
+            "The rate on films like the calibration films is below this, 95 %.",
+        )
+        self.calibration_films = _of_bundle(
+            self.registry, "calibration_films", "Films that the threshold and the percentiles come from."
+        )
+        self.bundle_loaded = _of_bundle(
+            self.registry, "bundle_loaded_timestamp_seconds", "When the bundle was proven and taken into service."
         )
         self.results = Counter(
             "cxr_results",
@@ -129,21 +179,57 @@ class Metrics:
         )
         self.build = Info("cxr_build", "Versions.", registry=self.registry)
 
-    def count_judged(self, verdict: Verdict, manifest: Manifest, source_kind: SourceKind) -> None:
+    def count_judged(self, verdict: Verdict, bundle: Bundle, source_kind: SourceKind) -> None:
         """Count a film that went through the network and the gate."""
-        self.log_density_margin.observe(verdict.log_density - manifest.gate.threshold)
-        decision = "accepted" if verdict.accepted else "rejected"
-        self.decisions.labels(decision, manifest.model_version, source_kind).inc()
+        manifest = bundle.manifest
+        version = manifest.model_version
+        self.log_density_margin.labels(version).observe(verdict.log_density - manifest.gate.threshold)
+        self.clean_percentile.labels(version).observe(bundle.golden.clean_percentile(verdict.log_density))
+        if verdict.probabilities is None:
+            self.decisions.labels("rejected", REJECTED, version, source_kind).inc()
+            return
+        self.decisions.labels("accepted", "none", version, source_kind).inc()
+        for finding, probability in zip(manifest.findings, verdict.probabilities, strict=True):
+            if probability >= finding.operating_point:
+                self.positive_findings.labels(finding.name, version).inc()
 
-    def describe(self, manifest: Manifest, backends: Sequence[Backend]) -> None:
-        """Set the build information once the bundle is loaded."""
+    def count_not_judged(self, slug: str, model_version: str, source_kind: str) -> None:
+        """Count a film that was refused by its sender's fault; other problems are in the answers by status alone."""
+        if slug in SENDER_FAULTS:
+            self.decisions.labels("not_judged", slug, model_version, source_kind).inc()
+
+    def describe(self, bundle: Bundle, backends: Sequence[Backend], max_waiting: int) -> None:
+        """Say what is served, once it is; and begin its counters at 0, or their first increments would be lost."""
+        manifest = bundle.manifest
+        version, gate = manifest.model_version, manifest.gate
         self.build.info(
             {
                 "version": __version__,
-                "model_version": manifest.model_version,
+                "model_version": version,
                 "backend": "; ".join(backend.description for backend in backends),
                 "device": backends[0].device.type,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             }
         )
+        self.waiting_limit.set(max_waiting)
+        self.false_rejection_target.labels(version).set(gate.target_false_rejection_rate)
+        self.false_rejection_lower.labels(version).set(gate.calibration_lower_bound)
+        self.false_rejection_upper.labels(version).set(gate.calibration_bound)
+        self.calibration_films.labels(version).set(gate.calibration_n)
+        self.bundle_loaded.labels(version).set(time.time())
+        self.log_density_margin.labels(version)
+        self.clean_percentile.labels(version)
+        for finding in manifest.findings:
+            self.positive_findings.labels(finding.name, version)
+        kinds: Sequence[str] = get_args(SourceKind)
+        for kind in kinds:
+            self.decisions.labels("accepted", "none", version, kind)
+            self.decisions.labels("rejected", REJECTED, version, kind)
+        for kind in (*kinds, UNKNOWN_KIND):
+            for slug in SENDER_FAULTS:
+                self.decisions.labels("not_judged", slug, version, kind)
+
+
+def _of_bundle(registry: CollectorRegistry, name: str, meaning: str) -> Gauge:
+    return Gauge(f"cxr_{name}", meaning, ["model_version"], registry=registry)

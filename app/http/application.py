@@ -21,10 +21,9 @@ from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.engine import Engine, NotReady, Overloaded, Place
-from app.metrics import Metrics
+from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
-from app.pipeline.errors import InputError
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
 from app.settings import Settings
@@ -93,14 +92,14 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
     writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     repeats = Repeats(record, optional=settings.record_optional)
     decisions = Decisions(screeners[0].bundle, record.key, writer, repeats)
-    store = Store(engine, decisions, metrics, settings, manifest, reports)
+    store = Store(engine, decisions, metrics, settings, screeners[0].bundle, reports)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(writer.start)
         await run_in_threadpool(engine.start)
         reports.start()
-        metrics.describe(manifest, backends)
+        metrics.describe(screeners[0].bundle, backends, settings.max_waiting)
         log.info(
             "ready",
             extra={"model_version": manifest.model_version, "backends": [backend.description for backend in backends]},
@@ -122,7 +121,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
     application.add_middleware(Observe, metrics=metrics)
     application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
-    _handle_errors(application, metrics)
+    _handle_errors(application, metrics, manifest.model_version)
 
     @application.post(
         "/v1/score",
@@ -143,7 +142,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         async def read(place: Place) -> bytes:
             nonlocal film
             film = await read_film(request, settings.max_body_bytes, place.reserve)
-            if sniff(film) != "dicom" and wants_dicom(accept) and not takes_json(accept):
+            request.state.source_kind = sniff(film)
+            if request.state.source_kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
                 raise HttpError(
                     "not-acceptable",
                     "Accept asks for application/dicom, and a report can be made of a DICOM film only; send the film as "
@@ -153,7 +153,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
 
         screened = await engine.screen(read)
         verdict, kind = screened.verdict, screened.image.source_kind
-        metrics.count_judged(verdict, manifest, kind)
+        metrics.count_judged(verdict, screeners[0].bundle, kind)
         await decisions.keep(request, film, screened)
         report = await reports.of(film, screened, wanted=wants_dicom(accept))
         if report is not None:
@@ -204,7 +204,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         async def read(place: Place) -> bytes:
             nonlocal film
             film = await read_film(request, settings.max_body_bytes, place.reserve)
-            if as_dicom and sniff(film) != "dicom":
+            request.state.source_kind = sniff(film)
+            if as_dicom and request.state.source_kind != "dicom":
                 raise HttpError(
                     "not-acceptable",
                     "Accept asks for application/dicom, and a Secondary Capture can be made of a DICOM film only; send the "
@@ -213,7 +214,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
             return film
 
         screened = await engine.screen(read, LABELS.index(finding))
-        metrics.count_judged(screened.verdict, manifest, screened.image.source_kind)
+        metrics.count_judged(screened.verdict, screeners[0].bundle, screened.image.source_kind)
         await decisions.keep(request, film, screened)
         if screened.heatmap is None:
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
@@ -296,15 +297,20 @@ def _serve_documentation(application: FastAPI) -> None:
         )
 
 
-def _handle_errors(application: FastAPI, metrics: Metrics) -> None:
+def _handle_errors(application: FastAPI, metrics: Metrics, model_version: str) -> None:
+    def count(request: Request, slug: str) -> None:
+        # Unknown where the fault was found before the film's bytes were.
+        kind = getattr(request.state, "source_kind", UNKNOWN_KIND)
+        metrics.count_not_judged(slug, model_version, kind)
+
     async def known(request: Request, error: Exception) -> Response:
-        if isinstance(error, InputError):
-            metrics.refusals.labels(type(error).__name__).inc()
+        count(request, SLUG_OF[type(error)])
         retry = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded) else None
         return problem_response(request, SLUG_OF[type(error)], str(error), retry)
 
     async def of_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, HttpError)
+        count(request, error.slug)
         return problem_response(request, error.slug, str(error))
 
     async def of_starlette(request: Request, error: Exception) -> Response:

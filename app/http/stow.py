@@ -21,11 +21,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.engine import DeadlinePassed, Engine, Place, Screened
-from app.metrics import Metrics
-from app.pipeline import Verdict
-from app.pipeline.errors import InputError, UnsuitableImage
+from app.metrics import UNKNOWN_KIND, Metrics
+from app.pipeline import Bundle, Verdict
+from app.pipeline.errors import UnsuitableImage
 from app.pipeline.identity import Identity, is_uid, read_identity
-from app.pipeline.manifest import Manifest
 from app.settings import Settings
 
 from .accept import accepts
@@ -64,7 +63,7 @@ class Store:
     decisions: Decisions
     metrics: Metrics
     settings: Settings
-    manifest: Manifest
+    bundle: Bundle
     reports: Reports
 
     async def __call__(self, request: Request, study: str | None = None) -> Response:
@@ -94,10 +93,10 @@ class Store:
         parser = self._parser(request)
         outcomes = await self._outcomes(request, parser, study)
         for outcome in outcomes:
-            self.metrics.stored_instances.labels(outcome.answer).inc()
+            self._count(outcome)
         status = status_of(outcomes)
         return JSONResponse(
-            response_body(outcomes, self.manifest.model_version, request.state.request_id),
+            response_body(outcomes, self.bundle.manifest.model_version, request.state.request_id),
             status_code=status,
             media_type=MEDIA_TYPE,
             headers={"Retry-After": str(self.engine.retry_after)} if status == 503 else None,
@@ -197,7 +196,7 @@ class Store:
 
             async def judge() -> Verdict:
                 verdict = await self.engine.judge(tensor, expires)
-                self.metrics.count_judged(verdict, self.manifest, image.source_kind)
+                self.metrics.count_judged(verdict, self.bundle, image.source_kind)
                 return verdict
 
             recalled = await self.decisions.recall(identity.sop_instance_uid, image, asked, judge)
@@ -205,9 +204,13 @@ class Store:
             await self.reports.of(part.body, Screened(image, recalled.verdict), wanted=False)
             return Outcome(number, identity, recalled, image.notes)
 
+    def _count(self, outcome: Outcome) -> None:
+        self.metrics.stored_instances.labels(outcome.answer).inc()
+        if isinstance(outcome.result, Failure):
+            kind = "dicom" if outcome.identity else UNKNOWN_KIND
+            self.metrics.count_not_judged(outcome.result.slug, self.bundle.manifest.model_version, kind)
+
     def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> Failure:
-        if isinstance(error, InputError):
-            self.metrics.refusals.labels(type(error).__name__).inc()
         if isinstance(error, UnsuitableImage) and identity and identity.sop_class_uid not in SCORED_CLASSES:
             return Failure(CLASS_NOT_SUPPORTED, SLUG_OF[type(error)], str(error))
         if type(error) in REASON_OF:

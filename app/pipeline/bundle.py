@@ -63,6 +63,13 @@ class Golden:
     probabilities: NDArray[np.float64]
     calibration_scores: NDArray[np.float64]
 
+    def clean_percentile(self, log_density: float) -> float:
+        """Share of the calibration films whose log density is at most this one, in [0,1]; 0 is below them all.
+
+        Over films that are exchangeable with those it is uniform, to within 1 / (M + 1).
+        """
+        return float(np.searchsorted(self.calibration_scores, log_density, side="right")) / len(self.calibration_scores)
+
 
 @dataclass(frozen=True)
 class Bundle:

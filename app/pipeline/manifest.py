@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.special import betaincinv
 
 Rate = float
 
@@ -39,6 +41,18 @@ class Gate(_Strict):
     calibration_bound: Rate = Field(
         description="with 95 % confidence the false-rejection rate on films like the calibration films is below this"
     )
+
+    @property
+    def calibration_lower_bound(self) -> Rate:
+        """With 95 % confidence the false-rejection rate on films like the calibration films is over this.
+
+        The 5 % quantile of the distribution whose 95 % quantile is ``calibration_bound``: Beta(k, m + 1 - k), with the
+        k-th smallest of m held-out scores as the threshold. 0 of a threshold that comes from training films.
+        """
+        k = math.floor(self.target_false_rejection_rate * (self.calibration_n + 1) + 1e-9)
+        if self.threshold_rule == "training" or k < 1:
+            return 0.0
+        return float(betaincinv(k, self.calibration_n + 1 - k, 0.05))
 
 
 class OrientationModel(_Strict):

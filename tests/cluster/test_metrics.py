@@ -32,6 +32,6 @@ def test_each_sample_names_its_replica() -> None:
 
 def test_a_metric_of_one_replica_alone_is_there() -> None:
     metrics = Metrics()
-    metrics.refusals.labels("MalformedImage").inc()
+    metrics.missing_tags.labels("ViewPosition").inc()
     whole = merge_metrics([("one", page(1)), ("two", generate_latest(metrics.registry).decode())]).decode()
-    assert 'cxr_input_refusals_total{reason="MalformedImage",replica="two"} 1.0' in whole
+    assert 'cxr_missing_tags_total{replica="two",tag="ViewPosition"} 1.0' in whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -157,6 +158,20 @@ def test_a_part_of_another_type_fails_alone(service: Served) -> None:
 
 def test_parts_without_a_type_are_taken_for_dicom(service: Served) -> None:
     answer_of(post(service, related([film(1)], None)), 200)
+
+
+def test_what_is_not_judged_is_counted_by_its_reason(service: Served) -> None:
+    def not_judged() -> Counter[tuple[str, ...]]:
+        return Counter({key: n for key, n in counted(service, "cxr_decisions_total").items() if "not_judged" in key})
+
+    before = not_judged()
+    stow(service, film(28), film(29)[:2000], film(30, Modality="CT"), b"no DICOM at all")
+    grown = not_judged() - before
+    assert sorted((key[2], key[3], n) for key, n in grown.items()) == [
+        ("malformed-image", "dicom", 1),
+        ("malformed-image", "unknown", 1),
+        ("unsuitable-image", "dicom", 1),
+    ]
 
 
 # The record.

@@ -135,8 +135,11 @@ def _total(samples: dict[tuple[str, tuple[tuple[str, str], ...]], float], name: 
 
 def test_metrics_count_what_happened(service: Served) -> None:
     before = _samples(service)
-    assert_accepted(service.post(png()))
+    answer = assert_accepted(service.post(png()))
     assert_problem(service.post(b""), 400)
+    assert_problem(service.post(half(png)), 400)
+    assert_problem(service.post(png(), "text/plain"), 415)
+    assert_problem(service.post(dicom(Modality="CT"), "application/dicom"), 400)
     service.get("/no/such/path")
     after = _samples(service)
 
@@ -144,21 +147,35 @@ def test_metrics_count_what_happened(service: Served) -> None:
         return _total(after, name, **labels) - _total(before, name, **labels)
 
     assert grown("cxr_http_requests_total", route="/v1/score", status="200") == 1
-    assert grown("cxr_http_requests_total", route="/v1/score", status="400") == 1
+    assert grown("cxr_http_requests_total", route="/v1/score", status="400") == 3
     assert grown("cxr_http_requests_total", route="unmatched", status="404") == 1
-    assert grown("cxr_http_request_seconds_count", route="/v1/score") == 2
-    assert grown("cxr_decisions_total", decision="accepted", source_kind="png") == 1
-    assert grown("cxr_input_refusals_total", reason="MalformedImage") == 1
+    assert grown("cxr_http_request_seconds_count", route="/v1/score") == 5
+    for reason, kind in (
+        ("malformed-image", "unknown"),
+        ("malformed-image", "png"),
+        ("unsupported-media-type", "unknown"),
+        ("unsuitable-image", "dicom"),
+    ):
+        assert grown("cxr_decisions_total", decision="not_judged", reason=reason, source_kind=kind) == 1
+    assert grown("cxr_decisions_total", decision="accepted", reason="none", source_kind="png") == 1
+    assert grown("cxr_decisions_total") == 5
     assert grown("cxr_stage_seconds_count", stage="inference") == 1
     assert grown("cxr_log_density_margin_nats_count") == 1
+    assert grown("cxr_clean_percentile_ratio_count") == 1
+    positive = [finding for finding, p in answer["probabilities"].items() if p >= 0.5]
+    assert grown("cxr_positive_findings_total") == len(positive)
+    assert all(grown("cxr_positive_findings_total", finding=finding) == 1 for finding in positive)
     assert _total(after, "cxr_ready") == 1
     assert _total(after, "cxr_waiting_requests") == 0
 
 
 def test_rejections_are_counted(rejecting: Served) -> None:
-    before = _total(_samples(rejecting), "cxr_decisions_total", decision="rejected")
+    labels = {"decision": "rejected", "reason": "rejected-as-adversarial"}
+    before = _total(_samples(rejecting), "cxr_decisions_total", **labels)
     assert_problem(rejecting.post(png()), 422)
-    assert _total(_samples(rejecting), "cxr_decisions_total", decision="rejected") == before + 1
+    after = _samples(rejecting)
+    assert _total(after, "cxr_decisions_total", **labels) == before + 1
+    assert _total(after, "cxr_positive_findings_total") == 0
 
 
 def test_metric_names_follow_prometheus(service: Served) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
+from scipy.stats import beta
 
 from app.pipeline import LABELS, Bundle, ChestNetwork, Screener, Verdict, choose_device, read_bundle, torch_backend
 from app.pipeline.bundle import GAUSSIAN, GOLDEN, MANIFEST, MODEL_CARD, NETWORK, ORIENTATION, Golden, write_bundle
@@ -312,3 +313,39 @@ def test_a_gpu_that_is_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     assert choose_device("auto") == CPU
     with pytest.raises(BackendError, match="no GPU"):
         choose_device("cuda")
+
+
+# What the bundle expects of clean films.
+
+
+@pytest.mark.parametrize(("target", "m"), [(0.05, 139), (0.05, 19), (0.01, 500)])
+def test_the_lower_bound_mirrors_the_upper(bundle: Bundle, target: float, m: int) -> None:
+    """Beta(k, m + 1 - k), as of ``offline.threshold.held_out_threshold``, whose 95 % quantile is the upper one."""
+    k = round(target * (m + 1))
+    gate = bundle.manifest.gate.model_copy(
+        update={"target_false_rejection_rate": target, "calibration_n": m, "threshold_rule": "held-out"}
+    )
+    assert gate.calibration_lower_bound == pytest.approx(beta(k, m + 1 - k).ppf(0.05))
+    assert 0 < gate.calibration_lower_bound < target
+
+
+def test_no_lower_bound_is_claimed_where_there_is_none(bundle: Bundle) -> None:
+    gate = bundle.manifest.gate
+    assert gate.model_copy(update={"threshold_rule": "training"}).calibration_lower_bound == 0
+    assert gate.model_copy(update={"calibration_n": 5}).calibration_lower_bound == 0
+
+
+def test_percentile_among_the_clean() -> None:
+    scores = np.array([-3.0, -1.0, -1.0, 4.0])
+    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, 14)), scores)
+    for log_density in (-1e9, -3.0, -2.0, -1.0, 0.0, 4.0, 1e9):
+        assert golden.clean_percentile(log_density) == sum(score <= log_density for score in scores) / 4
+
+
+def test_percentiles_of_like_films_are_uniform() -> None:
+    """Of m calibration scores and one more, each rank is as likely: P(percentile <= q) = (floor(q m) + 1) / (m + 1)."""
+    scores = np.arange(139.0)
+    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, 14)), scores)
+    percentiles = np.array([golden.clean_percentile(between) for between in np.arange(140) - 0.5])
+    for decile in np.arange(1, 11) / 10:
+        assert np.mean(percentiles <= decile + 1e-12) == pytest.approx(decile, abs=1 / 140)

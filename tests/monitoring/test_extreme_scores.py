@@ -1,0 +1,78 @@
+"""Where films lie from the threshold of the served bundle: what lets the alerts tell an attack from a scanner."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from app.pipeline import Screener
+from app.pipeline.network import LogitsOnly
+from offline.attacks import AttackOptions, as_posted, attack
+from offline.films import read_films
+from offline.loading import load_film
+
+from .simulated import BUNDLE
+
+pytestmark = pytest.mark.slow
+
+FILMS = 24
+EXTREME = -1000.0  # as in deploy/prometheus/recording.yml
+
+
+@pytest.fixture(scope="module")
+def screener() -> Screener:
+    return Screener(BUNDLE, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def films(shared_data) -> Tensor:
+    """Clean films of patients that neither network nor gate has seen, as 8 bits of 224 x 224."""
+    held_out = [film for film in read_films(shared_data / "chest_xrays", split_rule="column") if film.split == "test"]
+    return as_posted(torch.stack([load_film(film.path) for film in held_out[:: len(held_out) // FILMS][:FILMS]]))
+
+
+def extreme_share(screener: Screener, images: Tensor) -> float:
+    margins = [
+        screener.bundle.gaussian.log_density(screener.outputs(batch)[0]) - screener.bundle.manifest.gate.threshold
+        for batch in images.split(8)
+    ]
+    return float(np.mean(np.concatenate(margins) < EXTREME))
+
+
+def noisy(films: Tensor, deviation: float) -> Tensor:
+    grain = torch.randn(films.shape, generator=torch.Generator().manual_seed(0))
+    return as_posted((films + deviation * grain).clamp(0, 1))
+
+
+def attacked(screener: Screener, films: Tensor, epsilon: float, steps: int) -> Tensor:
+    options = AttackOptions(epsilon=epsilon, step_size=epsilon / 4 if steps > 1 else epsilon, steps=steps)
+    network = LogitsOnly(screener.network)
+    return as_posted(torch.cat([attack(network, batch, options) for batch in films.split(8)]))
+
+
+def test_no_clean_film_is_extreme(screener: Screener, films: Tensor) -> None:
+    assert extreme_share(screener, films) == 0
+    scores = BUNDLE.golden.calibration_scores
+    assert (scores - BUNDLE.manifest.gate.threshold > EXTREME).all()
+
+
+def test_noise_and_a_quarter_turn_are_not_extreme(screener: Screener, films: Tensor) -> None:
+    for changed in (noisy(films, 0.005), noisy(films, 0.01), noisy(films, 0.02), films.rot90(1, (2, 3))):
+        assert extreme_share(screener, changed) < 0.05
+
+
+def test_attacks_of_ten_steps_are(screener: Screener, films: Tensor) -> None:
+    assert extreme_share(screener, attacked(screener, films[:8], 0.02, 10)) > 0.9
+
+
+def test_attacks_of_one_step_mostly_are_not(screener: Screener, films: Tensor) -> None:
+    """What the runbook owns up to: these look like a noisy scanner."""
+    assert extreme_share(screener, attacked(screener, films, 0.02, 1)) < 0.5
+    assert extreme_share(screener, attacked(screener, films, 0.005, 1)) == 0
+
+
+def test_blank_frames_are(screener: Screener) -> None:
+    """What the runbook owns up to: a detector that sends blank frames looks like an attack."""
+    assert extreme_share(screener, torch.cat([torch.full((1, 1, 224, 224), grey) for grey in (0.0, 0.5, 1.0)])) == 1

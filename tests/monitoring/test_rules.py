@@ -1,0 +1,211 @@
+"""The rules hold to promtool; and of each kind of trouble exactly its own alert fires."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.http.served import ROOT
+
+from .simulated import BUNDLE, Event, Service, answered, around, clean, refused
+
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = (PROMETHEUS / "recording.yml", PROMETHEUS / "alerts.yml")
+#: Films a minute of a busy hospital, and how the others look.
+BUSY: Mapping[Event, float] = {clean(): 4}
+ATTACKED = around(-6000, 2000)
+NOISY = around(-100, 100)
+
+
+def promtool(*arguments: str | Path) -> None:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def expect_alerts(folder: Path, service: Service, *alerts: str, at: int | None = None) -> None:
+    """These alerts and no others fired at any minute; and those fire at minute `at`, if it is given."""
+
+    def expected(expression: str, minute: int) -> dict[str, object]:
+        return {
+            "expr": f"count by (alertname) ({expression})",
+            "eval_time": f"{minute}m",
+            "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(alerts)],
+        }
+
+    last = service.minutes - 1
+    tests = [expected(f'group by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{last + 1}m]))', last)]
+    if at is not None:
+        tests.append(expected('group by (alertname) (ALERTS{alertstate="firing"})', at))
+    file = folder / "scenario.yml"
+    file.write_text(
+        json.dumps(
+            {
+                "rule_files": [str(path) for path in RULES],
+                "evaluation_interval": "1m",
+                "tests": [{"interval": "1m", "input_series": service.input_series(), "promql_expr_test": tests}],
+            }
+        )
+    )
+    promtool("test", "rules", file)
+
+
+def test_promtool_accepts_rules_and_configuration() -> None:
+    promtool("check", "rules", "--lint-fatal", *RULES)
+    promtool("check", "config", "--lint-fatal", PROMETHEUS / "prometheus.yml")
+
+
+def test_a_quiet_day(tmp_path: Path) -> None:
+    expect_alerts(tmp_path, Service().run(400, BUSY))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_twenty_quiet_days(tmp_path: Path, seed: int) -> None:
+    """A day, a night without a film, and another day."""
+    expect_alerts(tmp_path, Service(seed=seed).run(720, BUSY).run(480, {}).run(720, BUSY))
+
+
+def test_restarts_are_quiet(tmp_path: Path) -> None:
+    service = Service()
+    for _ in range(6):
+        service.run(40, BUSY).start(BUNDLE)
+    expect_alerts(tmp_path, service.run(40, BUSY))
+
+
+def test_a_few_odd_films_are_no_alarm(tmp_path: Path) -> None:
+    service = Service().run(30, {}).run(4, {ATTACKED: 1}).run(60, {}).run(4, {NOISY: 1}).run(30, {})
+    expect_alerts(tmp_path, service.run(4, {refused("malformed-image"): 1}).run(30, {}))
+
+
+def test_a_quiet_site_of_few_films(tmp_path: Path) -> None:
+    expect_alerts(tmp_path, Service().run(600, {clean(): 0.1}))
+
+
+def test_attack_among_clean_films(tmp_path: Path) -> None:
+    service = Service().run(120, BUSY).run(60, {**BUSY, ATTACKED: 1})
+    expect_alerts(tmp_path, service, "CxrAttackBurst", at=120 + 7)
+
+
+def test_attack_alone(tmp_path: Path) -> None:
+    expect_alerts(tmp_path, Service().run(120, {clean(): 0.1}).run(20, {ATTACKED: 2}), "CxrAttackBurst", at=120 + 5)
+
+
+def test_noisy_scanner(tmp_path: Path) -> None:
+    service = Service().run(120, BUSY).run(60, {NOISY: 4})
+    expect_alerts(tmp_path, service, "CxrScoreDrift", at=120 + 12)
+
+
+def test_one_noisy_scanner_of_four(tmp_path: Path) -> None:
+    """Too little to say that the whole spread has changed, with 139 calibration films; enough to say that more is rejected."""
+    service = Service().run(120, BUSY).run(120, {clean(): 3, NOISY: 1})
+    expect_alerts(tmp_path, service, "CxrRejectionRateHigh", at=120 + 40)
+
+
+def test_films_more_typical_than_expected_are_drift_too(tmp_path: Path) -> None:
+    service = Service().run(60, BUSY).run(60, {clean(lowest=0.5): 4})
+    expect_alerts(tmp_path, service, "CxrScoreDrift", at=60 + 20)
+
+
+def test_noisy_scanner_and_attack_are_both_told(tmp_path: Path) -> None:
+    service = Service().run(120, BUSY).run(60, {NOISY: 4, ATTACKED: 1})
+    expect_alerts(tmp_path, service, "CxrScoreDrift", "CxrAttackBurst", at=service.minutes - 1)
+
+
+def test_more_rejections_without_drift(tmp_path: Path) -> None:
+    service = Service().run(120, BUSY).run(240, {**BUSY, around(-40, 10): 0.6})
+    expect_alerts(tmp_path, service, "CxrRejectionRateHigh", at=service.minutes - 1)
+
+
+def test_gate_that_stopped_rejecting(tmp_path: Path) -> None:
+    service = Service().run(180, {clean(accepted=True): 4})
+    expect_alerts(tmp_path, service, "CxrGateStuck", at=service.minutes - 1)
+
+
+def test_gate_that_rejects_too_little(tmp_path: Path) -> None:
+    service = Service().run(360, {clean(accepted=True): 4, around(-40, 10): 0.012})
+    expect_alerts(tmp_path, service, "CxrRejectionRateLow", at=service.minutes - 1)
+
+
+@pytest.mark.parametrize("slug", ["malformed-image", "unsupported-media-type", "malformed-request"])
+def test_broken_sender(tmp_path: Path, slug: str) -> None:
+    service = Service().run(120, BUSY).run(30, {**BUSY, refused(slug): 1})
+    expect_alerts(tmp_path, service, "CxrBrokenSender", at=120 + 10)
+
+
+def test_lateral_films_of_every_day_and_a_scanner_that_turns_films(tmp_path: Path) -> None:
+    with_laterals = {**BUSY, refused("unsuitable-image"): 2}
+    expect_alerts(tmp_path, (usual := Service().run(240, with_laterals)))
+    turned = usual.run(40, {clean(): 2, refused("unsuitable-image"): 4})
+    expect_alerts(tmp_path, turned, "CxrUnsuitableFilms", at=turned.minutes - 1)
+
+
+def test_replicas_are_summed(tmp_path: Path) -> None:
+    """Neither of the two has enough events alone."""
+    service = Service(replicas=2).run(120, BUSY).run(10, {**BUSY, ATTACKED: 0.8})
+    expect_alerts(tmp_path, service, "CxrAttackBurst", at=service.minutes - 1)
+
+
+def test_a_threshold_from_training_films_promises_no_rate(tmp_path: Path) -> None:
+    gate = BUNDLE.manifest.gate.model_copy(update={"threshold_rule": "training", "calibration_bound": 1.0})
+    bundle = replace(BUNDLE, manifest=BUNDLE.manifest.model_copy(update={"gate": gate}))
+    expect_alerts(tmp_path, Service(bundle=bundle).run(180, {**BUSY, around(-40, 10): 0.6}))
+    expect_alerts(tmp_path, Service(bundle=bundle).run(180, {clean(accepted=True): 4}))
+
+
+# The service.
+
+
+def test_down(tmp_path: Path) -> None:
+    expect_alerts(tmp_path, Service().run(30, BUSY).silent(10), "CxrDown", at=34)
+
+
+def test_no_target(tmp_path: Path) -> None:
+    expect_alerts(tmp_path, Service(replicas=0).run(10, {}), "CxrDown", at=9)
+
+
+def test_not_ready(tmp_path: Path) -> None:
+    service = Service().run(30, BUSY).set(lambda metrics: metrics.ready.set(0)).run(10, {answered(503): 5})
+    expect_alerts(tmp_path, service, "CxrNotReady", at=34)
+
+
+def test_told_503(tmp_path: Path) -> None:
+    expect_alerts(tmp_path, Service().run(30, BUSY).run(15, {**BUSY, answered(503): 2}), "CxrSaturated", at=40)
+
+
+def test_places_nearly_all_taken(tmp_path: Path) -> None:
+    service = Service().run(30, BUSY).set(lambda metrics: metrics.waiting.set(60)).run(15, BUSY)
+    expect_alerts(tmp_path, service, "CxrSaturated", at=44)
+
+
+def test_slow(tmp_path: Path) -> None:
+    service = Service().run(30, BUSY).run(15, {**BUSY, answered(200, seconds=8): 4})
+    expect_alerts(tmp_path, service, "CxrLatencyHigh", at=44)
+
+
+@pytest.mark.parametrize("status", [500, 504])
+def test_faults(tmp_path: Path, status: int) -> None:
+    expect_alerts(tmp_path, Service().run(30, BUSY).run(10, {**BUSY, answered(status): 1}), "CxrServerFaults", at=39)
+
+
+def test_certificate(tmp_path: Path) -> None:
+    service = Service().run(10, {})
+    service.series['probe_ssl_earliest_cert_expiry{job="cxr-gate-tls",instance="https://gate"}'] = ["1000000"] * 11
+    expect_alerts(tmp_path, service, "CxrCertificateExpires", at=10)
+
+
+OTHER = replace(BUNDLE, manifest=BUNDLE.manifest.model_copy(update={"model_version": "densenet121-mgm-other"}))
+
+
+def test_bundle_changed(tmp_path: Path) -> None:
+    """It is told for an hour, and a restart with the same bundle is not told."""
+    service = Service().run(90, BUSY).start(BUNDLE).run(30, BUSY).start(OTHER).run(90, BUSY)
+    expect_alerts(tmp_path, service, "CxrBundleChanged", at=125)
+
+
+def test_replicas_of_two_bundles(tmp_path: Path) -> None:
+    expect_alerts(tmp_path, Service(replicas=2).start(BUNDLE, OTHER).run(50, {}), "CxrBundlesDiffer", at=40)
