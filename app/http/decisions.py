@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -83,11 +82,10 @@ class Decisions:
     def _decision(
         self, subject: Subject, image: DecodedImage, verdict: Verdict, asked: Asked, *, earliest_holds: bool = False
     ) -> Decision:
-        scores = self.bundle.golden.calibration_scores
         return Decision(
             subject=subject,
             verdict=verdict,
-            percentile=100 * int(np.searchsorted(scores, verdict.log_density, side="right")) / len(scores),
+            percentile=100 * self.bundle.golden.clean_percentile(verdict.log_density),
             request_id=asked.request_id,
             caller=asked.caller,
             route=asked.route,

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from app.metrics import Metrics
-from app.pipeline import LABELS, Bundle, Verdict, read_bundle
+from app.pipeline import LABELS, Bundle, Verdict, read_bundle, torch_backend
 from tests.http.served import ROOT
 
 JOB = "cxr-gate"
 BUNDLE = read_bundle(ROOT / "artifacts" / "default")
+BACKEND = torch_backend(BUNDLE.network, torch.device("cpu"))
 
 #: One film or answer, counted in the metrics of one replica that serves the bundle.
 Event = Callable[[Metrics, Bundle, np.random.Generator], None]
@@ -91,7 +92,7 @@ class Service:
         self.bundles = list(bundles) * (self.replicas if len(bundles) == 1 else 1)
         self.metrics = [Metrics() for _ in self.bundles]
         for metrics, bundle in zip(self.metrics, self.bundles, strict=True):
-            metrics.describe(bundle, torch.device("cpu"), 64)
+            metrics.describe(bundle, [BACKEND], 64)
             metrics.ready.set(1)
         return self
 
