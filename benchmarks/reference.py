@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import torch
 from scipy.special import expit
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.pipeline import Bundle, Screener, Verdict, choose_device, decode, read_bundle, to_tensor
+from app.commands import screeners
+from app.pipeline import Bundle, Verdict, decode, read_bundle, to_tensor
 from app.pipeline.network import INPUT_SIDE
 from app.settings import Settings
 from benchmarks import films
@@ -109,7 +111,7 @@ def floors(bundle: Bundle, mixes: dict[str, Any]) -> dict[str, Any]:
 
 def latency(bundle: Path, film: Path) -> None:
     """Say what a batch of 8 takes; then answer each number on standard input with the seconds of so many single films."""
-    screener = Screener(read_bundle(bundle), choose_device(Settings.from_environment().device))
+    screener = screeners(replace(Settings.from_environment(), bundle=bundle))[0]
     body = film.read_bytes()
 
     def one() -> float:
