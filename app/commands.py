@@ -33,8 +33,14 @@ def run(parsed: argparse.Namespace) -> int:
         return 1
 
 
-def _load(settings: Settings) -> list[Screener]:
-    """The bundle on each of its devices, proven there."""
+def screeners(settings: Settings) -> list[Screener]:
+    """The bundle on each of its devices, proven there.
+
+    Raises
+    ------
+    PipelineError
+        The bundle does not verify, a device or backend is not there, or one does not reproduce the golden outputs.
+    """
     bundle = read_bundle(settings.bundle)
     backends = choose_backends(
         bundle.network,
@@ -43,10 +49,10 @@ def _load(settings: Settings) -> list[Screener]:
         max_batch=settings.max_batch,
         threads=settings.inference_threads,
     )
-    screeners = [Screener(bundle, backend) for backend in backends]
-    for screener in screeners:
+    loaded = [Screener(bundle, backend) for backend in backends]
+    for screener in loaded:
         screener.require_golden()
-    return screeners
+    return loaded
 
 
 def make_application(settings: Settings) -> FastAPI:
@@ -56,10 +62,10 @@ def make_application(settings: Settings) -> FastAPI:
     ------
     PipelineError, SettingsError
     """
-    screeners = _load(settings)
-    for screener in screeners:
+    loaded = screeners(settings)
+    for screener in loaded:
         screener.warm_up(settings.max_batch)
-    return create_application(screeners, settings)
+    return create_application(loaded, settings)
 
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
@@ -77,7 +83,7 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _score(parsed: argparse.Namespace, settings: Settings) -> int:
-    screener = _load(settings)[0]
+    screener = screeners(settings)[0]
     failed = False
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
@@ -101,7 +107,7 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
-    for screener in _load(settings):
+    for screener in screeners(settings):
         version = screener.bundle.manifest.model_version
         print(
             f"{settings.bundle}: {version} verifies, and reproduces its golden outputs on {screener.backend.description}"

@@ -18,9 +18,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from app.pipeline import Screener, Verdict, choose_device, decode, read_bundle, to_tensor
+from app.pipeline import Screener, Verdict, decode, read_bundle, to_tensor, torch_backend
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
 from tests.decoding.processes import small_film
 from tests.http.served import (
@@ -58,9 +59,8 @@ FILMS = [png(seed) for seed in range(8)]
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its gate accepts half of the films."""
     folder = tmp_path_factory.mktemp("bundle")
-    judged = Screener(read_bundle(write_random_bundle(folder / "all", ACCEPT_EVERYTHING)), choose_device("cpu")).screen(
-        _tensors()
-    )
+    everything = read_bundle(write_random_bundle(folder / "all", ACCEPT_EVERYTHING))
+    judged = Screener(everything, torch_backend(everything.network, torch.device("cpu"))).screen(_tensors())
     scores = sorted(verdict.log_density for verdict in judged if isinstance(verdict, Verdict))
     middle = len(FILMS) // 2
     return write_random_bundle(folder / "half", (scores[middle - 1] + scores[middle]) / 2)
