@@ -208,9 +208,7 @@ def _machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "packages": {
-            name: installed(name) for name in ("torch", "fastapi", "uvicorn", "numpy", "pydicom", "imagecodecs")
-        },
+        "packages": {name: installed(name) for name in PACKAGES if find_spec(name)},
     }
 
 
