@@ -1,7 +1,8 @@
 """Backends side by side, the model alone: speed, floor, agreement and the cost of the Gaussian, as Markdown.
 
 Wall time depends on what else the machine does: the ratios are of neighbouring runs, and CPU time, which waits for nobody,
-stands beside. What is no backend here is measured to show why: the network unfolded, whole batches in OpenVINO, bfloat16, ONNX Runtime.
+stands beside. What is no backend here is measured to show why: the network unfolded, whole batches in OpenVINO, bfloat16,
+ONNX Runtime.
 """
 
 from __future__ import annotations

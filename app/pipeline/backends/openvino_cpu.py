@@ -42,6 +42,7 @@ class OpenVinoCpu:
 
     def __init__(self, network: ChestNetwork, threads: int) -> None:
         self.network = network
+        self.most_at_once = threads
         core = openvino.Core()
         model = openvino_model(FoldedNetwork(network))
         options = {
