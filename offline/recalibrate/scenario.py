@@ -1,0 +1,271 @@
+"""The measurements of docs/recalibration.md: another scanner, how many films are enough, and poisoners.
+
+    python -m offline.recalibrate.scenario --data FILMS
+
+Half of the patients of the val and test films are the site's, and what becomes of the films of the other half, fresh,
+is measured. Neither the network nor the base's Gaussian has seen either. The films are changed at 224x224, the size at
+which the network sees them. Stages resume where they stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.pipeline.network import LogitsOnly
+
+from ..attacks import SearchOptions, selective
+from ..evaluation.observing import Images, evenly, load_images, observe, to_images, to_levels
+from ..evaluation.store import Arrays, Outcome, Store
+from ..evaluation.subject import Subject
+from ..evaluation.uninformed import attack_all
+from ..features import write_json
+from ..films import Film, of_split, read_films
+from ..harmless import blur
+from .command import fit_site, refusals
+from .compare import HARD, STORED, Gate, attacked_features, detection_rows
+from .site import split_films
+from .suspicion import Evidence, Looks, residual_energy, weigh
+
+SEED: Final = 1
+TARGET: Final = 0.05
+MOST_LOSS: Final = 0.02
+NOISE: Final = 0.01
+GAMMA: Final = 0.8
+SITE: Final = "gamma .8 and noise sd .01"
+ATTACKED: Final = 60
+SIZES: Final = (20, 50, 100, 200)
+DRAWS: Final = 5
+POISON: Final = 40
+POISON_SHARES: Final = (0.0, 0.05, 0.1, 0.2)
+POISON_ATTACKS: Final = {"BIM 0.02": STORED["BIM 0.02"], **HARD}
+KNOWING: Final = "selective 2/255"
+#: Fifty steps within two grey levels; the goal is to invent a finding, which any film is eligible for.
+SELECTIVE: Final = SearchOptions.within(2 / 255, steps=50)
+BATCH: Final = 8
+
+
+def _rounded(films: NDArray[np.floating[Any]]) -> Images:
+    return np.asarray((np.clip(films, 0, 1) * 255).round(), dtype=np.uint8)
+
+
+def _noisy(films: NDArray[np.floating[Any]], deviation: float) -> Images:
+    return _rounded(films + np.random.default_rng(SEED).normal(0, deviation, films.shape))
+
+
+#: Films in [0,1], shape (N, 1, 224, 224) -> as another scanner might have given them, 8 bits.
+SCANNERS: Final[dict[str, Callable[[NDArray[np.float32]], Images]]] = {
+    SITE: lambda films: _noisy(films**GAMMA, NOISE),
+    "as it is": _rounded,
+    "noise sd .005": lambda films: _noisy(films, NOISE / 2),
+    "gamma .8": lambda films: _rounded(films**GAMMA),
+    "blur 1 pixel": lambda films: np.stack([_rounded(blur(1)(film[0]))[None] for film in films]),
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the stages give: looks and pixels by scanner; attacked fresh films; attacked films of the site by attack.
+
+    ``poison`` holds, beside features and levels, ``index``: the site's films that they were made from.
+    """
+
+    films: list[Film]
+    at_site: NDArray[np.bool_]
+    scanners: dict[str, Arrays]
+    attacks: Arrays
+    poison: dict[str, Arrays]
+    poison_attempts: int
+
+
+def gather(subject: Subject, films: list[Film], store: Store) -> Material:
+    """Run every stage that is not done."""
+    patients = np.array([film.patient for film in films])
+    people = np.random.default_rng(SEED).permutation(np.unique(patients))
+    at_site = np.isin(patients, people[: len(people) // 2])
+    seen = {name: store.stage(f"films-{name}", partial(_films, subject, films, name))[1] for name in SCANNERS}
+    levels = seen[SITE]["levels"]
+    attacked = np.flatnonzero(~at_site)[evenly(int((~at_site).sum()), ATTACKED)]
+    poisoned = np.flatnonzero(at_site)[evenly(int(at_site.sum()), POISON)]
+    attacks = dict(store.stage("attacks", lambda: ({}, attacked_features(subject, levels[attacked])))[1])
+    poison = {}
+    for name in POISON_ATTACKS:
+        stem = "poison-" + name.replace("/", "-")
+        arrays = store.stage(stem, partial(_poison, subject, levels[poisoned], name))[1]
+        poison[name] = {**arrays, "index": poisoned}
+    arrays = _selective(subject, store, "poison-selective", levels[poisoned])
+    poison[KNOWING] = {**arrays, "index": poisoned[arrays["index"]]}
+    attacks[KNOWING] = _selective(subject, store, "attacks-selective", levels[attacked[::4]])["features"]
+    return Material(films, at_site, seen, attacks, poison, len(poisoned))
+
+
+def _films(subject: Subject, films: list[Film], scanner: str) -> Outcome:
+    levels = SCANNERS[scanner](load_images(films, "films").astype(np.float32) / np.float32(255))
+    return {}, {"levels": levels, "features": observe(subject.victim.network, levels, subject.device, scanner).features}
+
+
+def _poison(subject: Subject, levels: Images, name: str) -> Outcome:
+    network = subject.victim.network
+    poisoned = attack_all(LogitsOnly(network), levels, subject.device, f"poison, {name}", POISON_ATTACKS[name])
+    return {}, {"levels": poisoned, "features": observe(network, poisoned, subject.device, name).features}
+
+
+def _selective(subject: Subject, store: Store, stem: str, levels: Images) -> Arrays:
+    """Films attacked by somebody who knows the base's gate; those that pass it."""
+
+    def compute(start: int) -> Outcome:
+        images = to_images(levels[start : start + BATCH], subject.device)
+        result = selective(subject.victim, images, subject.victim.choose("invent", images), SELECTIVE)
+        passed = np.flatnonzero(result.success.cpu().numpy())
+        attacked = to_levels(result.images)[passed]
+        features = observe(subject.victim.network, attacked, subject.device, f"{stem} {start}").features
+        return {}, {"levels": attacked, "features": features, "index": start + passed}
+
+    parts = [store.stage(f"{stem}-{start:03d}", partial(compute, start))[1] for start in range(0, len(levels), BATCH)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _judged(
+    material: Material, base: Gate, chosen: NDArray[np.intp], features: NDArray[np.float32], seed: int
+) -> dict[str, Any]:
+    """What the gate that is fitted to the chosen films does to fresh ones, clean and attacked."""
+    split = split_films([material.films[index] for index in chosen], TARGET, seed)
+    fit = np.array([film.split == "train" for film in split])
+    patients = np.array([film.patient for film in split])
+    fitted, threshold, _ = fit_site(base.gaussian, features, fit, patients, TARGET)
+    return {
+        "films": len(chosen),
+        "fitted": fitted.n,
+        "pseudo_films": fitted.pseudo_films,
+        "bound": threshold.bound,
+        **_against_fresh(material, base, Gate(fitted.gaussian, threshold.value)),
+    }
+
+
+def _against_fresh(material: Material, base: Gate, gate: Gate) -> dict[str, Any]:
+    fresh = material.scanners[SITE]["features"][~material.at_site]
+    rows = detection_rows(base, gate, fresh, material.attacks)
+    return {
+        "false_rejection_rate": float(gate.rejects(fresh).mean()),
+        "detection": {row["attack"]: row["after"] for row in rows},
+        "refused_for_detection": bool(refusals([], rows, MOST_LOSS)),
+    }
+
+
+def learning_curve(material: Material, base: Gate) -> list[dict[str, Any]]:
+    """Site films by number, in draws of whole patients but for the last one's films."""
+    rows: list[dict[str, Any]] = []
+    site = np.flatnonzero(material.at_site)
+    patients = np.array([material.films[index].patient for index in site])
+    features = material.scanners[SITE]["features"]
+    for draw in range(DRAWS):
+        people = np.random.default_rng(draw).permutation(np.unique(patients))
+        order = site[np.argsort(np.argsort(people)[np.searchsorted(np.unique(patients), patients)], kind="stable")]
+        rows += [{"draw": draw, **_judged(material, base, order[:n], features[order[:n]], draw)} for n in SIZES]
+    return rows
+
+
+def threshold_alone(material: Material, base: Gate) -> dict[str, Any]:
+    """The simplest remedy, for comparison: the base's Gaussian, its threshold from all of the site's films."""
+    scores = base.gaussian.log_density(material.scanners[SITE]["features"][material.at_site])
+    return _against_fresh(material, base, Gate(base.gaussian, float(np.quantile(scores, TARGET))))
+
+
+def poisonings(subject: Subject, material: Material, base: Gate) -> list[dict[str, Any]]:
+    """A share of the site's films replaced by their attacked selves: what the checks see, and what the gate becomes."""
+    site = np.flatnonzero(material.at_site)
+    rows: list[dict[str, Any]] = []
+    for attack, poison in material.poison.items():
+        for share in POISON_SHARES[1:] if rows else POISON_SHARES:
+            count = min(round(share * len(site)), len(poison["index"]))
+            draws = []
+            for draw in range(DRAWS):
+                features, levels = (material.scanners[SITE][name].copy() for name in ("features", "levels"))
+                mixed = np.random.default_rng(draw).permutation(len(poison["index"]))[:count]
+                features[poison["index"][mixed]] = poison["features"][mixed]
+                levels[poison["index"][mixed]] = poison["levels"][mixed]
+                evidence = _weighed(subject, features[site], levels[site])
+                judged = _judged(material, base, site, features[site], draw)
+                draws.append(
+                    {
+                        "suspicions": [one.name for one in evidence if one.suspicious],
+                        "evidence": evidence_of(evidence),
+                        **judged,
+                    }
+                )
+            rows.append(
+                {"attack": attack if count else "none", "share": count / len(site), "films": count, "draws": draws}
+            )
+    return rows
+
+
+def harmless(subject: Subject, material: Material) -> list[dict[str, Any]]:
+    """What the checks say of scanners that mean no harm, and of sites that have two of them."""
+    fresh = {name: (arrays["features"], arrays["levels"]) for name, arrays in material.scanners.items()}
+    rows = [{"films": name, "evidence": evidence_of(_weighed(subject, *looks))} for name, looks in fresh.items()]
+    fifth = np.arange(len(material.films)) % 5 == 0
+    for most, few in ((SITE, "as it is"), ("as it is", SITE), ("as it is", "gamma .8"), ("as it is", "noise sd .005")):
+        features, levels = (
+            np.where(fifth[:, *[None] * (one.ndim - 1)], other, one)
+            for one, other in zip(fresh[most], fresh[few], strict=True)
+        )
+        rows.append({"films": f"{most}, a fifth {few}", "evidence": evidence_of(_weighed(subject, features, levels))})
+    return rows
+
+
+def _weighed(subject: Subject, features: NDArray[np.float32], levels: Images) -> list[Evidence]:
+    residuals = residual_energy(torch.from_numpy(levels).float() / 255)
+    return weigh(Looks(features, residuals), [""] * len(features), subject.bundle)
+
+
+def evidence_of(evidence: list[Evidence]) -> dict[str, dict[str, Any]]:
+    """Check -> share of films that fail it, and whether that is too many."""
+    return {one.name: {"share": one.share, "suspicious": one.suspicious} for one in evidence}
+
+
+def main() -> None:
+    """Run the stages, measure, and write ``scenario.json``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shared = Path(os.environ.get("CXR_SHARED_DATA") or "../shared/data")
+    parser.add_argument("--bundle", type=Path, default=Path("artifacts/default"))
+    parser.add_argument("--data", type=Path, default=shared / "chest_xrays")
+    parser.add_argument("--work", type=Path, default=Path("runs/recalibration"))
+    parser.add_argument("--output", type=Path, default=Path("reports/recalibration"))
+    parsed = parser.parse_args()
+    subject = Subject.load(parsed.bundle, torch.device("cpu"))
+    every = read_films(parsed.data)
+    films = of_split(every, "val") + of_split(every, "test")
+    version = subject.bundle.manifest.model_version
+    store = Store.open(parsed.work, {"bundle": version, "films": len(films), "seed": SEED})
+    material = gather(subject, films, store)
+    base = Gate(subject.bundle.gaussian, subject.bundle.manifest.gate.threshold)
+    parsed.output.mkdir(parents=True, exist_ok=True)
+    write_json(
+        parsed.output / "scenario.json",
+        {
+            "base_version": version,
+            "site_films": int(material.at_site.sum()),
+            "fresh_films": int((~material.at_site).sum()),
+            "attacked_films": {name: len(features) for name, features in material.attacks.items()},
+            "poison_films": {name: len(arrays["index"]) for name, arrays in material.poison.items()},
+            "poison_attempts": material.poison_attempts,
+            "before": _against_fresh(material, base, base),
+            "threshold_alone": threshold_alone(material, base),
+            "learning_curve": learning_curve(material, base),
+            "harmless": harmless(subject, material),
+            "poisoning": poisonings(subject, material, base),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
