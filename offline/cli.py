@@ -147,7 +147,7 @@ def _recalibrate(parsed: argparse.Namespace) -> int:
         workers=parsed.workers,
         command=shlex.join(["cxr-offline", *parsed.arguments]),
     )
-    site = read_site(parsed.films, parsed.table, target, parsed.seed)
+    site = read_site(parsed.films, parsed.table, target)
     if not site.patients_known:
         print("note: no table says whose the films are; each counts as a patient of its own", file=sys.stderr)
     manifest, content = recalibrate(subject, site, parsed.bundle, parsed.output, report, options)
@@ -322,9 +322,9 @@ def _parser() -> argparse.ArgumentParser:
         "--attack-films",
         type=int,
         default=RecalibrationOptions.attack_films,
-        help="held-out films to attack (default: %(default)s)",
+        help="films to attack (default: %(default)s)",
     )
-    command.add_argument("--seed", type=int, default=0, help="of the split by patient")
+    command.add_argument("--seed", type=int, default=0, help="of the folds by patient")
     command.add_argument("--device", default="auto", help="auto (the GPU if there is one), cpu or cuda")
     command.add_argument("--workers", type=int, default=defaults.workers, help="processes that decode")
     command.set_defaults(run_command=_recalibrate)

@@ -86,8 +86,8 @@ class Recalibration(_Strict):
 
     base_version: str = Field(description="model_version of the bundle that it was moved from")
     site_sha256: str = Field(description="over the contents of the site's films")
-    n: int = Field(description="site films that the Gaussian was fitted on; 0: it is the base's")
-    pseudo_films: int | None = Field(description="films that the base's Gaussian counted as beside them")
+    n: int = Field(description="site films that the Gaussian was fitted on, beside the base's")
+    pseudo_films: int = Field(description="films that the base's Gaussian counted as beside them")
     command: str
     seed: int
     created: str

@@ -26,10 +26,10 @@ from ..films import Film, FilmsError
 from ..loading import in_order
 from ..orientation import LEAST_PERCENTILE, in_every_sense
 from ..threshold import Threshold, held_out_threshold
-from .compare import Gate, attacked_features, detection_rows, false_rejection, group_rows
+from .compare import Judged, attacked_features, detection_rows, false_rejection, group_rows
 from .estimate import Estimate, estimate
 from .plot import plot
-from .site import Site, least_held_out
+from .site import Site, least_films
 from .suspicion import Evidence, Looks, residual_energy, weigh
 from .words import model_card, sentences
 
@@ -47,7 +47,7 @@ class RecalibrationOptions:
     """What is asked of the new gate.
 
     ``most_detection_loss`` is the share of stored attacks that it may miss and the base's gate did not;
-    ``attack_films`` is how many held-out films are attacked and turned.
+    ``attack_films`` is how many films are attacked and turned.
     """
 
     target: float
@@ -81,18 +81,22 @@ def recalibrate(
     BundleError
         What was written does not reproduce its golden outputs.
     """
-    fit = np.array([film.split == "train" for film in site.films])
     patients = np.array([film.patient for film in site.films])
     base, base_threshold = subject.bundle.gaussian, subject.bundle.manifest.gate.threshold
-    chosen = np.flatnonzero(~fit)[evenly(int((~fit).sum()), options.attack_films)]
+    chosen = evenly(len(site.films), options.attack_films)
     looks, levels = look(subject, site.films, chosen, options.workers)
-    held_out = looks.features[~fit]
     evidence = weigh(looks, [film.path.name for film in site.films], subject.bundle)
-    fitted, threshold, calibration = fit_site(base, looks.features, fit, patients, options.target)
-    before, after = Gate(base, base_threshold), Gate(fitted.gaussian, threshold.value)
+    fitted, threshold, scores = fit_site(base, looks.features, patients, options.target, options.seed)
     attacked = attacked_features(subject, levels)
-    detection = detection_rows(before, after, held_out, attacked)
-    held_out_groups = [groups for groups, one in zip(site.groups, fit, strict=True) if not one]
+    before = Judged(
+        base_threshold,
+        base.log_density(looks.features),
+        {name: base.log_density(features) for name, features in attacked.items()},
+    )
+    after = Judged(
+        threshold.value, scores, {name: fitted.held_out(features, chosen) for name, features in attacked.items()}
+    )
+    detection = detection_rows(before, after)
     content: dict[str, Any] = {
         "base_version": subject.bundle.manifest.model_version,
         "command": options.command,
@@ -101,8 +105,6 @@ def recalibrate(
         "site": {
             "films": len(site.films),
             "patients": site.patients if site.patients_known else None,
-            "fitted": fitted.n,
-            "held_out": int((~fit).sum()),
             "repeats_left_out": site.repeats,
             "sha256": site.sha256,
         },
@@ -116,21 +118,16 @@ def recalibrate(
             "target": options.target,
             "bound": threshold.bound,
         },
-        "false_rejection": false_rejection(before, after, held_out, patients[~fit]),
-        "groups": group_rows(before, after, held_out, patients[~fit], held_out_groups, least_held_out(options.target)),
+        "false_rejection": false_rejection(before, after, patients),
+        "groups": group_rows(before, after, patients, site.groups, least_films(options.target)),
         "detection": detection,
         "evidence": [vars(one) for one in evidence],
         "refusals": refusals(evidence, detection, options.most_detection_loss),
     }
-    scores = {
-        when: {"clean": gate.gaussian.log_density(held_out)}
-        | {name: gate.gaussian.log_density(features) for name, features in attacked.items()}
-        for when, gate in (("before", before), ("after", after))
-    }
     texts = {
         JSON_REPORT: (json.dumps(content, indent=2) + "\n").encode(),
         TEXT_REPORT: ("\n".join(sentences(content)) + "\n").encode(),
-        PLOT: plot(scores, {"before": before.threshold, "after": after.threshold}),
+        PLOT: plot({"before": before, "after": after}),
     }
     report.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
@@ -138,18 +135,24 @@ def recalibrate(
     if content["refusals"]:
         raise RecalibrationRefused("; ".join(content["refusals"]) + f". No bundle was written; see {report}")
     orientation = moved_orientation(subject, fitted, levels)
-    manifest = _write(subject, base_folder, output, fitted, threshold, calibration, orientation, content, texts)
+    manifest = _write(subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts)
     Screener(read_bundle(output), subject.device).require_golden()
     return manifest, content
 
 
 def fit_site(
-    base: Gaussian, features: NDArray[np.floating], fit: NDArray[np.bool_], patients: NDArray[np.str_], target: float
+    base: Gaussian, features: NDArray[np.floating], patients: NDArray[np.str_], target: float, seed: int
 ) -> tuple[Estimate, Threshold, NDArray[np.float64]]:
-    """Gaussian from the films of `fit`, threshold from the others, and these others' log densities, ascending."""
-    fitted = estimate(base, features[fit], patients[fit])
-    calibration = np.sort(fitted.gaussian.log_density(features[~fit]))
-    return fitted, held_out_threshold(calibration, target), calibration
+    """Gaussian and threshold from all of a site's films, and their held-out log densities, in the films' order.
+
+    Every film is held out once, from the Gaussian that judges it (cross-conformal, Vovk 2015; CV+, Barber et al. 2021).
+    Half of the films for the Gaussian and half for the threshold would have the conformal bound without a remainder,
+    and a gate that differs much more from one split to the next. What is served is the Gaussian of all films, under
+    which new films are a little likelier than under a fold's, so that they are rejected a little less than asked.
+    """
+    fitted = estimate(base, features, patients, seed)
+    scores = fitted.held_out(features, np.arange(len(features)))
+    return fitted, held_out_threshold(scores, target), scores
 
 
 def look(subject: Subject, films: list[Film], keep: NDArray[np.intp], workers: int) -> tuple[Looks, Images]:
@@ -215,7 +218,7 @@ def _write(
     fields["measured"] = None  # it was of the base's gate
     fields["orientation"]["least_log_density"] = orientation.least_log_density
     fields["gate"] |= {
-        "n": base.gate.n + fitted.n,
+        "n": base.gate.n + len(calibration),
         "threshold": threshold.value,
         "threshold_rule": "held-out",
         "target_false_rejection_rate": content["threshold"]["target"],
@@ -225,7 +228,7 @@ def _write(
     fields["recalibration"] = {
         "base_version": base.model_version,
         "site_sha256": content["site"]["sha256"],
-        "n": fitted.n,
+        "n": len(calibration),
         "pseudo_films": fitted.pseudo_films,
         "command": content["command"],
         "seed": content["seed"],

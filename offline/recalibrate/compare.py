@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pipeline.gaussian import Gaussian
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import AttackOptions, paper_attacks
@@ -33,15 +32,20 @@ STORED: Final[Mapping[str, AttackOptions]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A Gaussian and its threshold (nats)."""
+class Judged:
+    """What one gate says of the same films as another: its threshold (nats), and log densities.
 
-    gaussian: Gaussian
+    ``clean`` has shape (N,), and ``attacked`` (M,) for each attack.
+    """
+
     threshold: float
+    clean: Array
+    attacked: Mapping[str, Array]
 
-    def rejects(self, features: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Shape (N, d) -> (N,)."""
-        rejected: NDArray[np.bool_] = self.gaussian.log_density(features) < self.threshold
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """Clean films that are rejected, shape (N,)."""
+        rejected: NDArray[np.bool_] = self.clean < self.threshold
         return rejected
 
 
@@ -64,67 +68,52 @@ def attacked_features(subject: Subject, levels: Images) -> dict[str, NDArray[np.
 
 
 def false_rejection(
-    before: Gate, after: Gate, features: NDArray[np.floating], patients: NDArray[np.str_]
+    before: Judged, after: Judged, patients: NDArray[np.str_], chosen: NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
     """Clean films rejected by both gates, with 95 % bootstrap intervals over patients.
 
     Parameters
     ----------
-    features : ndarray, shape (N, 1024)
     patients : ndarray, shape (N,)
+    chosen : ndarray, shape (N,), bool, or None
+        The films that count; None: all.
     """
-    weights = bootstrap_weights(patients, 1000, 0)
-    row: dict[str, Any] = {"films": len(features), "patients": len(np.unique(patients))}
+    here = np.ones(len(patients), dtype=bool) if chosen is None else chosen
+    weights = bootstrap_weights(patients[here], 1000, 0)
+    row: dict[str, Any] = {"films": int(here.sum()), "patients": len(np.unique(patients[here]))}
     for name, gate in (("before", before), ("after", after)):
-        rejected = gate.rejects(features)
+        rejected = gate.rejected[here]
         row[name] = {"rejected": int(rejected.sum()), **vars(share(rejected, weights))}
     return row
 
 
 def group_rows(
-    before: Gate,
-    after: Gate,
-    features: NDArray[np.floating],
-    patients: NDArray[np.str_],
-    groups: list[tuple[str, ...]],
-    least: int,
+    before: Judged, after: Judged, patients: NDArray[np.str_], groups: list[tuple[str, ...]], least: int
 ) -> list[dict[str, Any]]:
     """``false_rejection`` of each group with at least `least` films."""
     rows = []
     for group in sorted({name for names in groups for name in names}):
         chosen = np.array([group in names for names in groups])
         if chosen.sum() >= least:
-            rows.append({"group": group, **false_rejection(before, after, features[chosen], patients[chosen])})
+            rows.append({"group": group, **false_rejection(before, after, patients, chosen)})
     return rows
 
 
-def detection_rows(
-    before: Gate,
-    after: Gate,
-    clean: NDArray[np.floating],
-    attacked: Mapping[str, NDArray[np.floating]],
-) -> list[dict[str, Any]]:
+def detection_rows(before: Judged, after: Judged) -> list[dict[str, Any]]:
     """Attacked films rejected by both gates, and how well their scores part attacked from clean whatever the threshold.
 
     A gate that rejects most clean films detects anything, so that detection alone would say that recalibration harms;
     the area under the ROC curve does not depend on the threshold.
-
-    Parameters
-    ----------
-    clean : ndarray, shape (M, 1024)
-        The site's held-out films.
-    attacked : mapping
-        Attack -> features, shape (N, 1024).
     """
     rows = []
-    for name, features in attacked.items():
-        row: dict[str, Any] = {"attack": name, "stored": name in STORED, "films": len(features)}
+    for name, scores in before.attacked.items():
+        row: dict[str, Any] = {"attack": name, "stored": name in STORED, "films": len(scores)}
         for when, gate in (("before", before), ("after", after)):
-            rejected = gate.rejects(features)
+            rejected = gate.attacked[name] < gate.threshold
             row[when] = {
                 "detected": int(rejected.sum()),
                 "detection_rate": float(rejected.mean()),
-                "auroc": detection_auroc(gate.gaussian.log_density(clean), gate.gaussian.log_density(features)),
+                "auroc": detection_auroc(gate.clean, gate.attacked[name]),
             }
         rows.append(row)
     return rows

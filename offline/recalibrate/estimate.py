@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.pipeline.gaussian import Gaussian
 
+from ..films import FilmsError
 from ..moments import Moments
 
 Array = NDArray[np.float64]
@@ -18,25 +19,49 @@ Array = NDArray[np.float64]
 #: How many films the base may count as. The likelihood is flat about its best, so that a finer grid finds no more.
 PSEUDO_FILMS: Final = (8, 32, 128, 512, 2048, 8192)
 FOLDS: Final = 5
-#: Under so few films to fit on, the Gaussian stays the base's, and the threshold alone is the site's.
-LEAST_FITTED: Final = 10
 
 
 @dataclass(frozen=True)
 class Estimate:
     """The site's Gaussian, and how it came about.
 
-    ``pseudo_films`` is None where the base's Gaussian was kept; ``candidates`` gives the mean log density (nats) of
-    films left out of the fit, for each weight that was tried.
+    Attributes
+    ----------
+    gaussian : Gaussian
+        Of all of the site's films.
+    folds : tuple of Gaussian, length FOLDS
+        Of all films but those of one fold; a film is judged by the one that has not seen its patient.
+    fold_of : ndarray, shape (n,), int
+    pseudo_films : int
+        What the base counts as.
+    candidates : dict
+        Weight that was tried -> mean log density (nats) of films left out.
     """
 
     gaussian: Gaussian
-    n: int
-    pseudo_films: int | None
+    folds: tuple[Gaussian, ...]
+    fold_of: NDArray[np.intp]
+    pseudo_films: int
     candidates: dict[int, float]
 
+    def held_out(self, features: NDArray[np.floating], films: NDArray[np.intp]) -> Array:
+        """Log densities in nats of some films or of their attacked copies, each under its fold's Gaussian.
 
-def posterior(base: Gaussian, site: Moments, pseudo_films: int) -> Gaussian:
+        Parameters
+        ----------
+        features : ndarray, shape (M, d)
+        films : ndarray, shape (M,), int
+            Which of the n films each is.
+        """
+        densities = np.empty(len(features))
+        for fold, gaussian in enumerate(self.folds):
+            mine = self.fold_of[films] == fold
+            if mine.any():
+                densities[mine] = gaussian.log_density(features[mine])
+        return densities
+
+
+def posterior(base: Moments, site: Moments, pseudo_films: int) -> Gaussian:
     """Posterior mean of a Gaussian whose conjugate prior has the base's mean and covariance, worth k films.
 
     With a normal-inverse-Wishart prior of kappa_0 = k and nu_0 = k + d + 1, centred on (mu_0, S_0), and n films of
@@ -50,36 +75,50 @@ def posterior(base: Gaussian, site: Moments, pseudo_films: int) -> Gaussian:
 
     Parameters
     ----------
-    base : Gaussian, of d features
-    site : Moments, of the same
+    base, site : Moments, of d features
     pseudo_films : int
-        k, at least 1: the weight of the base.
+        k, at least 1: the weight of the base, whatever its own n.
     """
-    covariance = base.cholesky_factor @ base.cholesky_factor.T
-    merged = Moments(pseudo_films, base.mean, pseudo_films * covariance).merge(site)
+    merged = Moments(pseudo_films, base.mean, pseudo_films * base.covariance).merge(site)
     factor = np.linalg.cholesky(merged.covariance)
     return Gaussian(merged.mean, factor.astype(np.float64, copy=False))
 
 
-def estimate(base: Gaussian, features: NDArray[np.floating], patients: NDArray[np.str_]) -> Estimate:
+def moments_of(gaussian: Gaussian) -> Moments:
+    """The Gaussian as moments of one film: its mean, and its covariance as scatter."""
+    return Moments(1, gaussian.mean, gaussian.cholesky_factor @ gaussian.cholesky_factor.T)
+
+
+def estimate(base: Gaussian, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> Estimate:
     """The posterior with the k under which films left out of it are likeliest, in folds by patient.
 
     Parameters
     ----------
     features : ndarray, shape (n, d)
-        Of the films to fit on.
     patients : ndarray, shape (n,)
+    seed : int
+        Of the folds.
+
+    Raises
+    ------
+    FilmsError
+        Fewer patients than folds.
     """
-    people = np.unique(patients)
-    if len(features) < LEAST_FITTED or len(people) < FOLDS:
-        return Estimate(base, 0, None, {})
-    fold_of = np.searchsorted(people, patients) % FOLDS
+    people, person = np.unique(patients, return_inverse=True)
+    if len(people) < FOLDS:
+        raise FilmsError(f"the site's films are of {len(people)} patients; at least {FOLDS} are needed")
+    fold_of = (np.random.default_rng(seed).permutation(len(people)) % FOLDS)[person]
+    prior = moments_of(base)
     parts = [Moments.of(features[fold_of == fold]) for fold in range(FOLDS)]
-    candidates = dict.fromkeys(PSEUDO_FILMS, 0.0)
-    for left_out in range(FOLDS):
-        rest = reduce(Moments.merge, parts[:left_out] + parts[left_out + 1 :])
-        for k in PSEUDO_FILMS:
-            densities = posterior(base, rest, k).log_density(features[fold_of == left_out])
-            candidates[k] += float(densities.sum()) / len(features)
+    others = [reduce(Moments.merge, parts[:fold] + parts[fold + 1 :]) for fold in range(FOLDS)]
+    candidates = {
+        k: sum(
+            float(posterior(prior, rest, k).log_density(features[fold_of == fold]).sum())
+            for fold, rest in enumerate(others)
+        )
+        / len(features)
+        for k in PSEUDO_FILMS
+    }
     best = max(candidates, key=lambda k: candidates[k])
-    return Estimate(posterior(base, reduce(Moments.merge, parts), best), len(features), best, candidates)
+    folds = tuple(posterior(prior, rest, best) for rest in others)
+    return Estimate(posterior(prior, reduce(Moments.merge, parts), best), folds, fold_of, best, candidates)

@@ -8,37 +8,29 @@ from typing import Any, Final, cast
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from ..report.ink import ATTACK_HUES, LIGHT, Theme, canvas, hue, png, settings
+from .compare import Judged
 
-Scores = Mapping[str, NDArray[np.float64]]
 BINS: Final = 50
 #: Nats, at which the axis turns from linear to logarithmic: attacked films lie orders of magnitude below clean ones.
 LINEAR: Final = 100.0
 
 
-def plot(scores: Mapping[str, Scores], thresholds: Mapping[str, float]) -> bytes:
-    """PNG with a column for each gate and a strip for each kind of film.
-
-    Parameters
-    ----------
-    scores : mapping
-        Gate -> kind of film -> log densities, shape (N,); the same kinds for every gate.
-    thresholds : mapping
-        Gate -> nats.
-    """
+def plot(gates: Mapping[str, Judged]) -> bytes:
+    """PNG with a column for each gate and a strip for each kind of film."""
     with mpl.rc_context(cast(Any, settings(LIGHT))):
-        return png(_drawn(scores, thresholds, LIGHT))
+        return png(_drawn(gates, LIGHT))
 
 
-def _drawn(scores: Mapping[str, Scores], thresholds: Mapping[str, float], theme: Theme) -> Figure:
+def _drawn(gates: Mapping[str, Judged], theme: Theme) -> Figure:
+    scores = {name: {"clean": gate.clean, **gate.attacked} for name, gate in gates.items()}
     kinds = list(next(iter(scores.values())))
     figure = canvas(8.8, 0.9 + 0.45 * len(kinds))
     panels = figure.subplots(len(kinds), len(scores), sharex=True, squeeze=False)
     placed = {
-        (gate, kind): np.arcsinh((values - thresholds[gate]) / LINEAR)
-        for gate, by_kind in scores.items()
+        (name, kind): np.arcsinh((values - gates[name].threshold) / LINEAR)
+        for name, by_kind in scores.items()
         for kind, values in by_kind.items()
     }
     low, high = min(map(np.min, placed.values())), max(map(np.max, placed.values()))
@@ -51,7 +43,7 @@ def _drawn(scores: Mapping[str, Scores], thresholds: Mapping[str, float], theme:
             axes.set_yticks([])
             axes.grid(False)
             axes.spines["left"].set_visible(False)
-            refused = float((scores[gate][kind] < thresholds[gate]).mean())
+            refused = float((scores[gate][kind] < gates[gate].threshold).mean())
             axes.annotate(f"{refused:.0%} refused", (1.0, 0.6), xycoords="axes fraction", ha="right", fontsize=8.5)
             if column == 0:
                 axes.set_ylabel(kind, rotation=0, ha="right", va="center", color=theme.text)

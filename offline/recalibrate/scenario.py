@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.pipeline.gaussian import Gaussian
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import SearchOptions, selective
@@ -32,8 +33,7 @@ from ..features import write_json
 from ..films import Film, of_split, read_films
 from ..harmless import blur
 from .command import fit_site, refusals
-from .compare import HARD, STORED, Gate, attacked_features, detection_rows
-from .site import split_films
+from .compare import HARD, STORED, Judged, attacked_features, detection_rows
 from .suspicion import Evidence, Looks, residual_energy, weigh
 
 SEED: Final = 1
@@ -134,17 +134,22 @@ def _selective(subject: Subject, store: Store, stem: str, levels: Images) -> Arr
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+@dataclass(frozen=True)
+class Gate:
+    """A Gaussian and its threshold (nats)."""
+
+    gaussian: Gaussian
+    threshold: float
+
+
 def _judged(
     material: Material, base: Gate, chosen: NDArray[np.intp], features: NDArray[np.float32], seed: int
 ) -> dict[str, Any]:
     """What the gate that is fitted to the chosen films does to fresh ones, clean and attacked."""
-    split = split_films([material.films[index] for index in chosen], TARGET, seed)
-    fit = np.array([film.split == "train" for film in split])
-    patients = np.array([film.patient for film in split])
-    fitted, threshold, _ = fit_site(base.gaussian, features, fit, patients, TARGET)
+    patients = np.array([material.films[index].patient for index in chosen])
+    fitted, threshold, _ = fit_site(base.gaussian, features, patients, TARGET, seed)
     return {
         "films": len(chosen),
-        "fitted": fitted.n,
         "pseudo_films": fitted.pseudo_films,
         "bound": threshold.bound,
         **_against_fresh(material, base, Gate(fitted.gaussian, threshold.value)),
@@ -153,9 +158,17 @@ def _judged(
 
 def _against_fresh(material: Material, base: Gate, gate: Gate) -> dict[str, Any]:
     fresh = material.scanners[SITE]["features"][~material.at_site]
-    rows = detection_rows(base, gate, fresh, material.attacks)
+    before, after = (
+        Judged(
+            one.threshold,
+            one.gaussian.log_density(fresh),
+            {name: one.gaussian.log_density(features) for name, features in material.attacks.items()},
+        )
+        for one in (base, gate)
+    )
+    rows = detection_rows(before, after)
     return {
-        "false_rejection_rate": float(gate.rejects(fresh).mean()),
+        "false_rejection_rate": float(after.rejected.mean()),
         "detection": {row["attack"]: row["after"] for row in rows},
         "refused_for_detection": bool(refusals([], rows, MOST_LOSS)),
     }

@@ -1,11 +1,11 @@
-"""A site's clean films: a folder, and optionally a table of patients and groups; fitted on and held out by patient."""
+"""A site's clean films: a folder, and optionally a table of patients and groups."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,7 @@ class Site:
     Attributes
     ----------
     films : list of Film
-        Without labels, which recalibration does not need. ``split`` is ``train`` for those that the Gaussian is
-        fitted on and ``val`` for those held out.
+        Without labels, which recalibration does not need.
     groups : list of tuple of str
         Of each film: ``column value`` of the table, as ``view AP``.
     sha256 : str
@@ -45,15 +44,15 @@ class Site:
         return len({film.patient for film in self.films})
 
 
-def read_site(folder: Path, table: Path | None, target: float, seed: int) -> Site:
-    """List a folder's PNG, JPEG and DICOM files, subfolders too, and split them.
+def read_site(folder: Path, table: Path | None, target: float) -> Site:
+    """List a folder's PNG, JPEG and DICOM files, subfolders too.
 
     Parameters
     ----------
     table : Path or None
         CSV with the column ``file`` (path within the folder), optionally ``patient``; every other column is a group.
     target : float
-        False-rejection rate, which says how many films must be held out.
+        False-rejection rate, which says how many films are needed.
 
     Raises
     ------
@@ -68,48 +67,25 @@ def read_site(folder: Path, table: Path | None, target: float, seed: int) -> Sit
     films, groups, digests = [], [], set()
     for path, name, row in zip(paths, names, rows, strict=True):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest in digests:  # fitted on and held out, it would be no held-out film
+        if digest in digests:  # in two folds, it would be judged by a Gaussian that has seen it
             continue
         digests.add(digest)
-        films.append(Film(path, row.pop("patient", name), "train", (), (), "", "", -1))
+        films.append(Film(path, row.pop("patient", name), "val", (), (), "", "", -1))
         groups.append(tuple(f"{column} {value}" for column, value in row.items() if value and column != "file"))
-    films = split_films(films, target, seed)
+    needed = least_films(target)
+    if len(films) < needed:
+        raise FilmsError(
+            f"{len(films)} films of the site are too few for a false-rejection rate of {target:g}: at least {needed} are needed "
+            f"for the threshold alone, and some {8 * needed} for a gate that detects as before (docs/recalibration.md)"
+        )
     sha256 = hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
     known = table is not None and "patient" in _columns(table)
     return Site(films, groups, sha256, len(paths) - len(films), known)
 
 
-def least_held_out(target: float) -> int:
+def least_films(target: float) -> int:
     """Fewest films from which a threshold for a false-rejection rate of `target` can be taken."""
     return math.ceil(1 / target) - 1
-
-
-def split_films(films: list[Film], target: float, seed: int) -> list[Film]:
-    """Hold out half of the films, or as many as the threshold needs; all films of a patient go the same way.
-
-    The threshold comes first: a Gaussian that is the base's serves, a threshold without films does not.
-
-    Raises
-    ------
-    FilmsError
-        Too few films for the target.
-    """
-    needed = least_held_out(target)
-    if len(films) < needed:
-        raise FilmsError(
-            f"{len(films)} films of the site are too few for a false-rejection rate of {target:g}: at least {needed} must "
-            f"be held out for the threshold alone, and {2 * needed} let the Gaussian move too"
-        )
-    wanted = max(needed, math.ceil(len(films) / 2))
-    counts: dict[str, int] = {}
-    for film in films:
-        counts[film.patient] = counts.get(film.patient, 0) + 1
-    held_out: set[str] = set()
-    for patient in sorted(counts, key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest()):
-        if sum(counts[chosen] for chosen in held_out) >= wanted:
-            break
-        held_out.add(patient)
-    return [replace(film, split="val" if film.patient in held_out else "train") for film in films]
 
 
 def _columns(table: Path) -> list[str]:

@@ -52,9 +52,10 @@ class Evidence:
 
 
 def residual_energy(images: Tensor) -> Array:
-    """Median absolute difference of each pixel from the mean of its 3x3 neighbours, in grey levels of 255.
+    """Trimmed mean of each pixel's absolute difference from the mean of its 3x3 neighbours, in grey levels of 255.
 
-    Noise and attacks raise it, anatomy hardly does: a median takes no notice of edges.
+    Noise and attacks raise it; anatomy hardly does, since the quarter of pixels that differ most, edges, is left out.
+    (A median leaves out edges too, but on 8-bit films it takes a few values only.)
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def residual_energy(images: Tensor) -> Array:
     """
     levels = (images * LEVELS).double()
     smooth = F.avg_pool2d(F.pad(levels, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    energies: Array = (levels - smooth).abs().flatten(1).median(1).values.cpu().numpy()
+    differences = (levels - smooth).abs().flatten(1).sort(1).values
+    energies: Array = differences[:, : 3 * differences.shape[1] // 4].mean(1).cpu().numpy()
     return energies
 
 
@@ -77,7 +79,9 @@ def robust_z(values: Array) -> Array:
     """
     centred = values - np.median(values)
     scale = 1.4826 * float(np.median(np.abs(centred)))
-    return centred / scale if scale > 0 else np.where(centred == 0, 0.0, np.sign(centred) * np.inf)
+    if scale == 0:  # over half of the films have the same value
+        return np.where(centred == 0, 0.0, np.copysign(np.inf, centred))
+    return centred / scale
 
 
 def weigh(looks: Looks, names: list[str], bundle: Bundle) -> list[Evidence]:

@@ -11,15 +11,13 @@ def sentences(content: dict[str, Any]) -> list[str]:
     weight = content["estimator"]["pseudo_films"]
     people = "patients not told" if site["patients"] is None else f"{site['patients']} patients"
     lines = [
-        f"Recalibration of {content['base_version']}: {site['films']} films ({people}), {site['held_out']} of them held out"
+        f"Recalibration of {content['base_version']}: {site['films']} films ({people})"
         + (f"; {site['repeats_left_out']} repeats left out" if site["repeats_left_out"] else ""),
-        f"Gaussian: the base's, counting as {weight} films, and {site['fitted']} of the site's"
-        if weight
-        else "Gaussian: the base's, since there are too few films to move it",
+        f"Gaussian: of the site's films and the base's, which counts as {weight} films",
         f"Threshold: from {threshold['before']:.1f} to {threshold['after']:.1f} nats, for {threshold['target']:.1%} of clean "
-        f"films like these; below {threshold['bound']:.1%} with 95 % confidence",
-        f"Held-out films rejected: before {_rate(clean['before'], clean['films'])}, "
-        f"after {_rate(clean['after'], clean['films'])} (they set the threshold)",
+        f"films like these; below some {threshold['bound']:.1%} with 95 % confidence",
+        f"Films rejected, each held out from the Gaussian that judges it: before {_rate(clean['before'], clean['films'])}, "
+        f"after {_rate(clean['after'], clean['films'])} (which set the threshold)",
     ]
     for row in content["groups"]:
         lines.append(
