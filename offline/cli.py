@@ -188,6 +188,13 @@ def _demo(parsed: argparse.Namespace) -> int:
     return 0 if as_hoped else 1
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not over 0 and under 1")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cxr-offline",
@@ -308,10 +315,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--table",
         type=Path,
-        help="CSV with the column file (path in the folder), optionally patient, and any others as groups: view, sex, scanner",
+        help="CSV with the column file (path in the folder), optionally patient, and others as groups: scanner, view, sex",
     )
     command.add_argument("--report", type=Path, help="folder of the report, also of a refusal (default: OUTPUT-report)")
-    command.add_argument("--target", type=float, help="false-rejection rate (default: the bundle's)")
+    command.add_argument("--target", type=_share, help="false-rejection rate (default: the bundle's)")
     command.add_argument(
         "--most-detection-loss",
         type=float,

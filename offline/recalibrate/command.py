@@ -22,7 +22,7 @@ from app.pipeline.screener import Screener
 
 from ..evaluation.observing import BATCH, Images, evenly, to_images, to_levels
 from ..evaluation.subject import Subject
-from ..films import Film, FilmsError
+from ..films import FilmsError
 from ..loading import in_order
 from ..orientation import LEAST_PERCENTILE, in_every_sense
 from ..threshold import Threshold, held_out_threshold
@@ -84,7 +84,7 @@ def recalibrate(
     patients = np.array([film.patient for film in site.films])
     base, base_threshold = subject.bundle.gaussian, subject.bundle.manifest.gate.threshold
     chosen = evenly(len(site.films), options.attack_films)
-    looks, levels = look(subject, site.films, chosen, options.workers)
+    looks, levels = look(subject, site, chosen, options.workers)
     evidence = weigh(looks, [film.path.name for film in site.films], subject.bundle)
     fitted, threshold, scores = fit_site(base, looks.features, patients, options.target, options.seed)
     attacked = attacked_features(subject, levels)
@@ -155,18 +155,18 @@ def fit_site(
     return fitted, held_out_threshold(scores, target), scores
 
 
-def look(subject: Subject, films: list[Film], keep: NDArray[np.intp], workers: int) -> tuple[Looks, Images]:
+def look(subject: Subject, site: Site, keep: NDArray[np.intp], workers: int) -> tuple[Looks, Images]:
     """What the gate and the suspicion need of each film, and the pixels of those films whose places are in `keep`."""
     features, residuals, kept = [], [], []
     wanted, place = set(keep.tolist()), 0
-    with torch.inference_mode(), tqdm(total=len(films), desc="the site's films", unit="film") as progress:
-        for images, _ in in_order(films, batch_size=BATCH, workers=workers):
+    with torch.inference_mode(), tqdm(total=len(site.films), desc="the site's films", unit="film") as progress:
+        for images, _ in in_order(site.films, batch_size=BATCH, workers=workers):
             features.append(subject.victim.network(images.to(subject.device))[0].cpu().numpy())
             residuals.append(residual_energy(images))
             kept += [to_levels(image) for offset, image in enumerate(images) if place + offset in wanted]
             place += len(images)
             progress.update(len(images))
-    return Looks(np.concatenate(features), np.concatenate(residuals)), np.stack(kept)
+    return Looks(np.concatenate(features), np.concatenate(residuals), site.scanners), np.stack(kept)
 
 
 def moved_orientation(subject: Subject, fitted: Estimate, levels: Images) -> Orientation:

@@ -1,6 +1,8 @@
 """The measurements of docs/recalibration.md: another scanner, how many films are enough, and poisoners.
 
     python -m offline.recalibrate.scenario --data FILMS
+    cxr-offline recalibrate --films runs/recalibration/site --table runs/recalibration/site.csv \\
+        --output runs/recalibration/bundle --report reports/recalibration/site
 
 Half of the patients of the val and test films are the site's, and what becomes of the films of the other half, fresh,
 is measured. Neither the network nor the base's Gaussian has seen either. The films are changed at 224x224, the size at
@@ -10,6 +12,7 @@ which the network sees them. Stages resume where they stopped.
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.network import LogitsOnly
@@ -74,16 +78,25 @@ SCANNERS: Final[dict[str, Callable[[NDArray[np.float32]], Images]]] = {
 
 @dataclass(frozen=True)
 class Material:
-    """What the stages give: looks and pixels by scanner; attacked fresh films; attacked films of the site by attack.
+    """What the stages give.
 
-    ``poison`` holds, beside features and levels, ``index``: the site's films that they were made from.
+    Attributes
+    ----------
+    at_site : ndarray, shape (N,), bool
+        Which films are of the site's patients; the others are fresh.
+    scanners : dict
+        Scanner -> looks of all films.
+    attacks : dict
+        Attack -> features of some fresh films, attacked.
+    poison : dict
+        Attack -> looks of some of the site's films, attacked, and which films they are, shape (M,).
     """
 
     films: list[Film]
     at_site: NDArray[np.bool_]
-    scanners: dict[str, Arrays]
+    scanners: dict[str, Looks]
     attacks: Arrays
-    poison: dict[str, Arrays]
+    poison: dict[str, tuple[Looks, NDArray[np.intp]]]
     poison_attempts: int
 
 
@@ -94,6 +107,7 @@ def gather(subject: Subject, films: list[Film], store: Store) -> Material:
     at_site = np.isin(patients, people[: len(people) // 2])
     seen = {name: store.stage(f"films-{name}", partial(_films, subject, films, name))[1] for name in SCANNERS}
     levels = seen[SITE]["levels"]
+    write_site(store.folder, films, at_site, levels)
     attacked = np.flatnonzero(~at_site)[evenly(int((~at_site).sum()), ATTACKED)]
     poisoned = np.flatnonzero(at_site)[evenly(int(at_site.sum()), POISON)]
     attacks = dict(store.stage("attacks", lambda: ({}, attacked_features(subject, levels[attacked])))[1])
@@ -101,11 +115,30 @@ def gather(subject: Subject, films: list[Film], store: Store) -> Material:
     for name in POISON_ATTACKS:
         stem = "poison-" + name.replace("/", "-")
         arrays = store.stage(stem, partial(_poison, subject, levels[poisoned], name))[1]
-        poison[name] = {**arrays, "index": poisoned}
+        poison[name] = (_looks(arrays), poisoned)
     arrays = _selective(subject, store, "poison-selective", levels[poisoned])
-    poison[KNOWING] = {**arrays, "index": poisoned[arrays["index"]]}
+    poison[KNOWING] = (_looks(arrays), poisoned[arrays["index"]])
     attacks[KNOWING] = _selective(subject, store, "attacks-selective", levels[attacked[::4]])["features"]
-    return Material(films, at_site, seen, attacks, poison, len(poisoned))
+    return Material(
+        films, at_site, {name: _looks(arrays) for name, arrays in seen.items()}, attacks, poison, len(poisoned)
+    )
+
+
+def write_site(folder: Path, films: list[Film], at_site: NDArray[np.bool_], levels: Images) -> None:
+    """The site's films as PNG, and their table, for ``cxr-offline recalibrate`` to be run on."""
+    (folder / "site").mkdir(exist_ok=True)
+    with (folder / "site.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", "patient", "view", "sex"])
+        for index in np.flatnonzero(at_site):
+            film = films[index]
+            Image.fromarray(levels[index, 0]).save(folder / "site" / film.path.name)
+            table.writerow([film.path.name, film.patient, film.view, film.sex])
+
+
+def _looks(arrays: Arrays) -> Looks:
+    residuals = residual_energy(torch.from_numpy(arrays["levels"]).float() / 255)
+    return Looks(arrays["features"], residuals, np.full(len(residuals), ""))
 
 
 def _films(subject: Subject, films: list[Film], scanner: str) -> Outcome:
@@ -157,7 +190,7 @@ def _judged(
 
 
 def _against_fresh(material: Material, base: Gate, gate: Gate) -> dict[str, Any]:
-    fresh = material.scanners[SITE]["features"][~material.at_site]
+    fresh = material.scanners[SITE].features[~material.at_site]
     before, after = (
         Judged(
             one.threshold,
@@ -179,7 +212,7 @@ def learning_curve(material: Material, base: Gate) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     site = np.flatnonzero(material.at_site)
     patients = np.array([material.films[index].patient for index in site])
-    features = material.scanners[SITE]["features"]
+    features = material.scanners[SITE].features
     for draw in range(DRAWS):
         people = np.random.default_rng(draw).permutation(np.unique(patients))
         order = site[np.argsort(np.argsort(people)[np.searchsorted(np.unique(patients), patients)], kind="stable")]
@@ -189,7 +222,7 @@ def learning_curve(material: Material, base: Gate) -> list[dict[str, Any]]:
 
 def threshold_alone(material: Material, base: Gate) -> dict[str, Any]:
     """The simplest remedy, for comparison: the base's Gaussian, its threshold from all of the site's films."""
-    scores = base.gaussian.log_density(material.scanners[SITE]["features"][material.at_site])
+    scores = base.gaussian.log_density(material.scanners[SITE].features[material.at_site])
     return _against_fresh(material, base, Gate(base.gaussian, float(np.quantile(scores, TARGET))))
 
 
@@ -197,47 +230,41 @@ def poisonings(subject: Subject, material: Material, base: Gate) -> list[dict[st
     """A share of the site's films replaced by their attacked selves: what the checks see, and what the gate becomes."""
     site = np.flatnonzero(material.at_site)
     rows: list[dict[str, Any]] = []
-    for attack, poison in material.poison.items():
+    for attack, (poison, index) in material.poison.items():
         for share in POISON_SHARES[1:] if rows else POISON_SHARES:
-            count = min(round(share * len(site)), len(poison["index"]))
+            count = min(round(share * len(site)), len(index))
             draws = []
             for draw in range(DRAWS):
-                features, levels = (material.scanners[SITE][name].copy() for name in ("features", "levels"))
-                mixed = np.random.default_rng(draw).permutation(len(poison["index"]))[:count]
-                features[poison["index"][mixed]] = poison["features"][mixed]
-                levels[poison["index"][mixed]] = poison["levels"][mixed]
-                evidence = _weighed(subject, features[site], levels[site])
-                judged = _judged(material, base, site, features[site], draw)
-                draws.append(
-                    {
-                        "suspicions": [one.name for one in evidence if one.suspicious],
-                        "evidence": evidence_of(evidence),
-                        **judged,
-                    }
-                )
+                mixed = np.random.default_rng(draw).permutation(len(index))[:count]
+                looks = _replaced(material.scanners[SITE], index[mixed], poison, mixed)
+                looks = Looks(looks.features[site], looks.residuals[site], looks.scanners[site])
+                evidence = evidence_of(weigh(looks, [""] * len(site), subject.bundle))
+                draws.append({"evidence": evidence, **_judged(material, base, site, looks.features, draw)})
             rows.append(
                 {"attack": attack if count else "none", "share": count / len(site), "films": count, "draws": draws}
             )
     return rows
 
 
+def _replaced(looks: Looks, places: NDArray[np.intp], others: Looks, chosen: NDArray[np.intp]) -> Looks:
+    features, residuals = looks.features.copy(), looks.residuals.copy()
+    features[places], residuals[places] = others.features[chosen], others.residuals[chosen]
+    return Looks(features, residuals, looks.scanners)
+
+
 def harmless(subject: Subject, material: Material) -> list[dict[str, Any]]:
     """What the checks say of scanners that mean no harm, and of sites that have two of them."""
-    fresh = {name: (arrays["features"], arrays["levels"]) for name, arrays in material.scanners.items()}
-    rows = [{"films": name, "evidence": evidence_of(_weighed(subject, *looks))} for name, looks in fresh.items()]
-    fifth = np.arange(len(material.films)) % 5 == 0
+    sites = dict(material.scanners)
+    fifth = np.arange(0, len(material.films), 5)
     for most, few in ((SITE, "as it is"), ("as it is", SITE), ("as it is", "gamma .8"), ("as it is", "noise sd .005")):
-        features, levels = (
-            np.where(fifth[:, *[None] * (one.ndim - 1)], other, one)
-            for one, other in zip(fresh[most], fresh[few], strict=True)
-        )
-        rows.append({"films": f"{most}, a fifth {few}", "evidence": evidence_of(_weighed(subject, features, levels))})
-    return rows
-
-
-def _weighed(subject: Subject, features: NDArray[np.float32], levels: Images) -> list[Evidence]:
-    residuals = residual_energy(torch.from_numpy(levels).float() / 255)
-    return weigh(Looks(features, residuals), [""] * len(features), subject.bundle)
+        mixed = _replaced(material.scanners[most], fifth, material.scanners[few], fifth)
+        sites[f"{most}; a fifth {few}"] = mixed
+        told = np.where(np.isin(np.arange(len(material.films)), fifth), few, most)
+        sites[f"{most}; a fifth {few}; the table says which"] = Looks(mixed.features, mixed.residuals, told)
+    return [
+        {"films": name, "evidence": evidence_of(weigh(looks, [""] * len(looks.residuals), subject.bundle))}
+        for name, looks in sites.items()
+    ]
 
 
 def evidence_of(evidence: list[Evidence]) -> dict[str, dict[str, Any]]:
@@ -269,7 +296,7 @@ def main() -> None:
             "site_films": int(material.at_site.sum()),
             "fresh_films": int((~material.at_site).sum()),
             "attacked_films": {name: len(features) for name, features in material.attacks.items()},
-            "poison_films": {name: len(arrays["index"]) for name, arrays in material.poison.items()},
+            "poison_films": {name: len(index) for name, (_, index) in material.poison.items()},
             "poison_attempts": material.poison_attempts,
             "before": _against_fresh(material, base, base),
             "threshold_alone": threshold_alone(material, base),

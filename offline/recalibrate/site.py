@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..films import Film, FilmsError
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
@@ -39,6 +42,12 @@ class Site:
     patients_known: bool
 
     @property
+    def scanners(self) -> NDArray[np.str_]:
+        """The table's ``scanner`` of each film, shape (N,); empty where there is none."""
+        named = [[group for group in groups if group.startswith("scanner ")] for groups in self.groups]
+        return np.array([names[0] if names else "" for names in named])
+
+    @property
     def patients(self) -> int:
         """How many people."""
         return len({film.patient for film in self.films})
@@ -50,7 +59,8 @@ def read_site(folder: Path, table: Path | None, target: float) -> Site:
     Parameters
     ----------
     table : Path or None
-        CSV with the column ``file`` (path within the folder), optionally ``patient``; every other column is a group.
+        CSV with the column ``file`` (path within the folder), optionally ``patient``; every other column is a group. Films
+        of one ``scanner`` are compared among themselves when the films are checked for attacks.
     target : float
         False-rejection rate, which says how many films are needed.
 

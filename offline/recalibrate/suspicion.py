@@ -1,6 +1,6 @@
 """Do a site's films look attacked? Evidence, each with its limit; docs/recalibration.md says what it sees and what not.
 
-Another scanner shifts all films alike, so what is compared is mostly each film with the rest of its site: a minority
+Another scanner shifts all films alike, so what is compared is mostly each film with the rest of its scanner's: a minority
 that stands apart is suspicious, wherever the majority lies. Where attacked films are the majority, or their maker knows
 the gate, nothing here sees them.
 """
@@ -29,15 +29,26 @@ APART_DENSITY: Final = 8.0
 APART_RESIDUAL: Final = 5.0
 #: Share of films that may stand apart: a site has its odd film.
 MOST_APART: Final = 0.01
+LEAST_COHORT: Final = 10  # films of one scanner that are compared among themselves
 NAMED: Final = 5  # films named in a refusal
 
 
 @dataclass(frozen=True)
 class Looks:
-    """What is seen of N films: features (N, 1024), float32, and ``residual_energy`` (N,), grey levels."""
+    """What is seen of N films.
+
+    Attributes
+    ----------
+    features : ndarray, shape (N, 1024), float32
+    residuals : ndarray, shape (N,)
+        ``residual_energy``, grey levels.
+    scanners : ndarray of str, shape (N,)
+        Which scanner each film is from; all alike where nobody said.
+    """
 
     features: NDArray[np.float32]
     residuals: Array
+    scanners: NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -72,11 +83,29 @@ def residual_energy(images: Tensor) -> Array:
     return energies
 
 
-def robust_z(values: Array) -> Array:
-    """Distance from the median in units of 1.4826 median absolute deviations, shape (N,) -> (N,).
+def robust_z(values: Array, scanners: NDArray[np.str_]) -> Array:
+    """Distance from the median of the same scanner's films, in units of 1.4826 of their median absolute deviations.
 
-    Unlike mean and deviation, neither is moved by a minority, however far out it lies.
+    Unlike mean and deviation, neither is moved by a minority, however far out it lies. Scanners with few films are
+    taken together.
+
+    Parameters
+    ----------
+    values, scanners : ndarray, shape (N,)
+
+    Returns
+    -------
+    ndarray, shape (N,)
     """
+    names, scanner, counts = np.unique(scanners, return_inverse=True, return_counts=True)
+    cohort = np.where(counts[scanner] >= LEAST_COHORT, scanner, len(names))
+    distances = np.empty(len(values))
+    for one in np.unique(cohort):
+        distances[cohort == one] = _robust_z(values[cohort == one])
+    return distances
+
+
+def _robust_z(values: Array) -> Array:
     centred = values - np.median(values)
     scale = 1.4826 * float(np.median(np.abs(centred)))
     if scale == 0:  # over half of the films have the same value
@@ -98,17 +127,17 @@ def weigh(looks: Looks, names: list[str], bundle: Bundle) -> list[Evidence]:
         _counted("far from the base", densities < floor, MOST_FOREIGN, names, f"under {floor:.0f} nats"),
         _counted(
             "apart in log density",
-            robust_z(densities) < -APART_DENSITY,
+            robust_z(densities, looks.scanners) < -APART_DENSITY,
             MOST_APART,
             names,
-            f"over {APART_DENSITY:g} deviations below the site's median log density",
+            f"over {APART_DENSITY:g} deviations below its scanner's median log density",
         ),
         _counted(
             "apart in fine grain",
-            robust_z(looks.residuals) > APART_RESIDUAL,
+            robust_z(looks.residuals, looks.scanners) > APART_RESIDUAL,
             MOST_APART,
             names,
-            f"with a residual energy over {APART_RESIDUAL:g} deviations above the site's median",
+            f"with a residual energy over {APART_RESIDUAL:g} deviations above its scanner's median",
         ),
     ]
 

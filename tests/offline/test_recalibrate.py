@@ -23,9 +23,11 @@ from offline.recalibrate.command import fit_site, refusals
 from offline.recalibrate.compare import Judged, detection_rows, false_rejection, group_rows
 from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, estimate, moments_of, posterior
 from offline.recalibrate.site import read_site
-from offline.recalibrate.suspicion import residual_energy
+from offline.recalibrate.suspicion import LEAST_COHORT, residual_energy, robust_z
+from offline.recalibrate.tables import harmless, learning_curve, poisoning
 from tests.bundles import write_random_bundle
 
+ROOT = Path(__file__).resolve().parents[2]
 D = 6
 
 
@@ -242,3 +244,21 @@ def test_a_wrong_call_is_no_refusal(tmp_path: Path, capsys: pytest.CaptureFixtur
     write_films(tmp_path / "films", 5)
     assert recalibrate(tmp_path) == 1
     assert "5 films of the site are too few" in capsys.readouterr().err
+
+
+def test_a_minority_stands_apart_unless_it_is_another_scanners() -> None:
+    grain = np.concatenate([np.random.default_rng(0).normal(1.0, 0.05, 80), np.full(20, 3.0)])
+    one, two = np.full(100, "a"), np.repeat(["a", "b"], [80, 20])
+    assert (robust_z(grain, one) > 5).sum() == 20
+    assert (robust_z(grain, two) > 5).sum() == 0
+    few = np.repeat(["a", "b", "c"], [91, LEAST_COHORT - 1 - 4, 4])  # b and c are taken together
+    assert np.isfinite(robust_z(grain[few != "a"], few[few != "a"])).all()
+
+
+def test_the_documents_tables_are_the_reports() -> None:
+    scenario = json.loads((ROOT / "reports" / "recalibration" / "scenario.json").read_text())
+    document = (ROOT / "docs" / "recalibration.md").read_text()
+    for table in (learning_curve, harmless, poisoning):
+        assert table(scenario) in document
+    run = (ROOT / "reports" / "recalibration" / "site" / "recalibration.txt").read_text()
+    assert run in document
