@@ -144,6 +144,7 @@ def weigh(looks: Looks, names: list[str], bundle: Bundle) -> list[Evidence]:
 
 def _counted(name: str, failing: NDArray[np.bool_], limit: float, names: list[str], what: str) -> Evidence:
     share = float(failing.mean())
-    shown = [names[place] for place in np.flatnonzero(failing)[:NAMED]]
+    # Where nothing is refused the words go into a bundle, which is no place for names of files.
+    shown = [names[place] for place in np.flatnonzero(failing)[:NAMED]] if share > limit else []
     words = f"{int(failing.sum())} of {len(failing)} films {what} (at most {limit:.0%} may be)"
     return Evidence(name, share, limit, share > limit, words + (f": {', '.join(shown)}" if shown else ""))
