@@ -50,7 +50,8 @@ ATTACKED: Final = 60
 SIZES: Final = (20, 50, 100, 200)
 DRAWS: Final = 5
 POISON: Final = 40
-POISON_SHARES: Final = (0.0, 0.05, 0.1, 0.2)
+POISON_SHARES: Final = (0.05, 0.1, 0.2)
+POISON_DRAWS: Final = 3
 POISON_ATTACKS: Final = {"BIM 0.02": STORED["BIM 0.02"], **HARD}
 KNOWING: Final = "selective 2/255"
 #: Fifty steps within two grey levels; the goal is to invent a finding, which any film is eligible for.
@@ -207,7 +208,7 @@ def _against_fresh(material: Material, base: Gate, gate: Gate) -> dict[str, Any]
     }
 
 
-def learning_curve(material: Material, base: Gate) -> list[dict[str, Any]]:
+def learning_curve(material: Material, base: Gate, store: Store) -> list[dict[str, Any]]:
     """Site films by number, in draws of whole patients but for the last one's films."""
     rows: list[dict[str, Any]] = []
     site = np.flatnonzero(material.at_site)
@@ -216,7 +217,11 @@ def learning_curve(material: Material, base: Gate) -> list[dict[str, Any]]:
     for draw in range(DRAWS):
         people = np.random.default_rng(draw).permutation(np.unique(patients))
         order = site[np.argsort(np.argsort(people)[np.searchsorted(np.unique(patients), patients)], kind="stable")]
-        rows += [{"draw": draw, **_judged(material, base, order[:n], features[order[:n]], draw)} for n in SIZES]
+
+        def compute(order: NDArray[np.intp] = order, draw: int = draw) -> Outcome:
+            return [{"draw": draw, **_judged(material, base, order[:n], features[order[:n]], draw)} for n in SIZES], {}
+
+        rows += store.stage(f"curve-{draw}", compute)[0]
     return rows
 
 
@@ -226,24 +231,31 @@ def threshold_alone(material: Material, base: Gate) -> dict[str, Any]:
     return _against_fresh(material, base, Gate(base.gaussian, float(np.quantile(scores, TARGET))))
 
 
-def poisonings(subject: Subject, material: Material, base: Gate) -> list[dict[str, Any]]:
+def poisonings(subject: Subject, material: Material, base: Gate, store: Store) -> list[dict[str, Any]]:
     """A share of the site's films replaced by their attacked selves: what the checks see, and what the gate becomes."""
     site = np.flatnonzero(material.at_site)
-    rows: list[dict[str, Any]] = []
-    for attack, (poison, index) in material.poison.items():
-        for share in POISON_SHARES[1:] if rows else POISON_SHARES:
-            count = min(round(share * len(site)), len(index))
-            draws = []
-            for draw in range(DRAWS):
-                mixed = np.random.default_rng(draw).permutation(len(index))[:count]
-                looks = _replaced(material.scanners[SITE], index[mixed], poison, mixed)
-                looks = Looks(looks.features[site], looks.residuals[site], looks.scanners[site])
-                evidence = evidence_of(weigh(looks, [""] * len(site), subject.bundle))
-                draws.append({"evidence": evidence, **_judged(material, base, site, looks.features, draw)})
-            rows.append(
-                {"attack": attack if count else "none", "share": count / len(site), "films": count, "draws": draws}
-            )
-    return rows
+
+    def compute(attack: str, count: int) -> Outcome:
+        poison, index = material.poison[attack]
+        draws = []
+        for draw in range(POISON_DRAWS):
+            mixed = np.random.default_rng(draw).permutation(len(index))[:count]
+            looks = _replaced(material.scanners[SITE], index[mixed], poison, mixed)
+            looks = Looks(looks.features[site], looks.residuals[site], looks.scanners[site])
+            evidence = evidence_of(weigh(looks, [""] * len(site), subject.bundle))
+            draws.append({"evidence": evidence, **_judged(material, base, site, looks.features, draw)})
+        name = attack if count else "none"
+        return {"attack": name, "share": count / len(site), "films": count, "draws": draws}, {}
+
+    cells = [(KNOWING, 0)] + [
+        (attack, min(round(share * len(site)), len(index)))
+        for attack, (_, index) in material.poison.items()
+        for share in POISON_SHARES
+    ]
+    return [
+        store.stage(f"poisoning-{attack.replace('/', '-')}-{count}", partial(compute, attack, count))[0]
+        for attack, count in cells
+    ]
 
 
 def _replaced(looks: Looks, places: NDArray[np.intp], others: Looks, chosen: NDArray[np.intp]) -> Looks:
@@ -300,9 +312,9 @@ def main() -> None:
             "poison_attempts": material.poison_attempts,
             "before": _against_fresh(material, base, base),
             "threshold_alone": threshold_alone(material, base),
-            "learning_curve": learning_curve(material, base),
+            "learning_curve": learning_curve(material, base, store),
             "harmless": harmless(subject, material),
-            "poisoning": poisonings(subject, material, base),
+            "poisoning": poisonings(subject, material, base, store),
         },
     )
 
