@@ -116,12 +116,17 @@ def gather(subject: Subject, films: list[Film], store: Store) -> Material:
     for name in POISON_ATTACKS:
         stem = "poison-" + name.replace("/", "-")
         arrays = store.stage(stem, partial(_poison, subject, levels[poisoned], name))[1]
-        poison[name] = (_looks(arrays), poisoned)
+        poison[name] = (_looks(store, f"poison-{name}", arrays), poisoned)
     arrays = _selective(subject, store, "poison-selective", levels[poisoned])
-    poison[KNOWING] = (_looks(arrays), poisoned[arrays["index"]])
+    poison[KNOWING] = (_looks(store, f"poison-{KNOWING}", arrays), poisoned[arrays["index"]])
     attacks[KNOWING] = _selective(subject, store, "attacks-selective", levels[attacked[::4]])["features"]
     return Material(
-        films, at_site, {name: _looks(arrays) for name, arrays in seen.items()}, attacks, poison, len(poisoned)
+        films,
+        at_site,
+        {name: _looks(store, name, arrays) for name, arrays in seen.items()},
+        attacks,
+        poison,
+        len(poisoned),
     )
 
 
@@ -137,8 +142,11 @@ def write_site(folder: Path, films: list[Film], at_site: NDArray[np.bool_], leve
             table.writerow([film.path.name, film.patient, film.view, film.sex])
 
 
-def _looks(arrays: Arrays) -> Looks:
-    residuals = residual_energy(torch.from_numpy(arrays["levels"]).float() / 255)
+def _looks(store: Store, name: str, arrays: Arrays) -> Looks:
+    def compute() -> Outcome:
+        return {}, {"residuals": residual_energy(torch.from_numpy(arrays["levels"]).float() / 255)}
+
+    residuals = store.stage(f"residuals-{name.replace('/', '-')}", compute)[1]["residuals"]
     return Looks(arrays["features"], residuals, np.full(len(residuals), ""))
 
 
