@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,17 @@ def _share(evidence: dict[str, Any]) -> str:
     return f"{evidence['share']:.1%}" + (", suspicious" if evidence["suspicious"] else "")
 
 
+def filled(document: str, scenario: dict[str, Any]) -> str:
+    """The document with its tables anew: each stands between ``<!-- name -->`` and ``<!-- /name -->``."""
+    for table in (learning_curve, harmless, poisoning):
+        name = table.__name__
+        block = f"<!-- {name} -->\n{table(scenario)}\n<!-- /{name} -->"
+        document, found = re.subn(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, document, flags=re.DOTALL)  # noqa: B023
+        if found != 1:
+            raise ValueError(f"the document has {found} places for the table {name}")
+    return document
+
+
 if __name__ == "__main__":
-    report = json.loads(Path("reports/recalibration/scenario.json").read_text())
-    print("\n\n".join(table(report) for table in (learning_curve, harmless, poisoning)))
+    page = Path("docs/recalibration.md")
+    page.write_text(filled(page.read_text(), json.loads(Path("reports/recalibration/scenario.json").read_text())))

@@ -24,7 +24,7 @@ from offline.recalibrate.compare import Judged, detection_rows, false_rejection,
 from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, estimate, moments_of, posterior
 from offline.recalibrate.site import read_site
 from offline.recalibrate.suspicion import LEAST_COHORT, residual_energy, robust_z
-from offline.recalibrate.tables import harmless, learning_curve, poisoning
+from offline.recalibrate.tables import ATTACKS, filled
 from tests.bundles import write_random_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,10 +255,22 @@ def test_a_minority_stands_apart_unless_it_is_another_scanners() -> None:
     assert np.isfinite(robust_z(grain[few != "a"], few[few != "a"])).all()
 
 
-def test_the_documents_tables_are_the_reports() -> None:
-    scenario = json.loads((ROOT / "reports" / "recalibration" / "scenario.json").read_text())
-    document = (ROOT / "docs" / "recalibration.md").read_text()
-    for table in (learning_curve, harmless, poisoning):
-        assert table(scenario) in document
-    run = (ROOT / "reports" / "recalibration" / "site" / "recalibration.txt").read_text()
-    assert run in document
+def test_tables_come_from_the_report_into_their_places() -> None:
+    rates = {"detected": 9, "detection_rate": 0.9, "auroc": 0.95}
+    names = [*ATTACKS, "selective 2/255"]
+    gate = {"false_rejection_rate": 0.04, "detection": dict.fromkeys(names, rates), "refused_for_detection": False}
+    evidence = {"apart": {"share": 0.2, "suspicious": True}}
+    scenario = {
+        "before": {**gate, "false_rejection_rate": 0.57},
+        "threshold_alone": gate,
+        "learning_curve": [{**gate, "films": 20}, {**gate, "films": 20, "false_rejection_rate": 0.06}],
+        "harmless": [{"films": "blur", "evidence": evidence}],
+        "poison_films": {"selective 2/255": 40},
+        "poisoning": [{"attack": "BIM", "share": 0.1, "films": 20, "draws": [{**gate, "evidence": evidence}]}],
+    }
+    page = filled((ROOT / "docs" / "recalibration.md").read_text(), scenario)
+    assert "| the base's | 57.0% | 90.0% |" in page
+    assert "| 20 films | 5.0% (4.0% to 6.0%) |" in page
+    assert "| blur | 20.0%, suspicious |" in page
+    assert "| BIM | 10% (20 films) | 1 of 1 | 0 of 1 | 4.0% |" in page
+    assert filled(page, scenario) == page
