@@ -8,6 +8,9 @@ SHELL := /bin/bash
 PORT ?= 8000
 BUNDLE ?= artifacts/default
 BENCH ?= --output benchmarks/results
+# Processes that run tests. Most of their time is waiting for servers, so two on two cores are not too many; each starts
+# servers of its own, of some 400 MB.
+WORKERS ?= 2
 # The first suitable interpreter on PATH. A command that starts but is too old or too new is passed over.
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
 	"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
@@ -31,7 +34,7 @@ serve: $(STAMP) ## serve BUNDLE (artifacts/default) on PORT (8000)
 
 test: lint ## run every check and test
 	scripts/debian-packages.sh
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP) ## the long suites: a thousand requests in flat memory, twenty kills of the forwarder and the service
 	$(BIN)/pytest -m slow

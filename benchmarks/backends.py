@@ -1,7 +1,8 @@
 """Backends side by side, the model alone: speed, floor, agreement and the cost of the Gaussian, as Markdown.
 
 Wall time depends on what else the machine does: the ratios are of neighbouring runs, and CPU time, which waits for nobody,
-stands beside. What is no backend here is measured to show why: the network unfolded, bfloat16, two streams, ONNX Runtime.
+stands beside. What is no backend here is measured to show why: the network unfolded, whole batches in OpenVINO, bfloat16,
+ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -50,46 +51,20 @@ def runs(bundle: Bundle, threads: int, max_batch: int) -> dict[str, Run]:
         print(f"- {backend.description}")
         found[f"**{name}, {device}**"] = backend.outputs
     if importlib.util.find_spec("openvino"):
-        found["openvino, two streams, film by film"] = openvino_streams(network, threads)
-        found["openvino, bfloat16"] = openvino_bfloat16(network, threads)
+        found["openvino, whole batches"] = openvino_batches(network, threads, "f32")
+        found["openvino, whole batches, bfloat16"] = openvino_batches(network, threads, "bf16")
     if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
         found["onnxruntime, unfolded"] = onnx_runtime(network, threads)
     return found
 
 
-def openvino_streams(network: torch.nn.Module, threads: int) -> Run:
-    """As many requests of one film as there are threads, each on its own."""
+def openvino_batches(network: torch.nn.Module, threads: int, precision: str) -> Run:
+    """All threads on one batch. In bfloat16 it is what OpenVINO would choose by itself on a CPU that has it."""
     import openvino
 
     from app.pipeline.backends.openvino_cpu import openvino_model
 
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": threads}
-    compiled = openvino.Core().compile_model(openvino_model(FoldedNetwork(network)), "CPU", options)
-    queue = openvino.AsyncInferQueue(compiled, threads)
-
-    def run(images: Tensor) -> Outputs:
-        given: list[Outputs | None] = [None] * len(images)
-        queue.set_callback(
-            lambda request, place: given.__setitem__(
-                place, tuple(request.get_output_tensor(i).data.copy() for i in (0, 1))
-            )
-        )
-        for place, image in enumerate(images):
-            queue.start_async([image[None].numpy()], place)
-        queue.wait_all()
-        features, logits = zip(*given, strict=True)
-        return np.concatenate(features), np.concatenate(logits)
-
-    return run
-
-
-def openvino_bfloat16(network: torch.nn.Module, threads: int) -> Run:
-    """What OpenVINO would choose by itself on a CPU that has bfloat16."""
-    import openvino
-
-    from app.pipeline.backends.openvino_cpu import openvino_model
-
-    options = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     compiled = openvino.Core().compile_model(openvino_model(FoldedNetwork(network)), "CPU", options)
     request = compiled.create_infer_request()
 

@@ -41,7 +41,8 @@ def _lines(names: list[str], colours: dict[str, str], axis: Any, points: dict[st
                 label=name,
             )
     axis.grid(alpha=0.3)
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    if any(points.values()):
+        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
 def _save(figure: Any, path: Path) -> None:

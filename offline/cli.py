@@ -1,9 +1,10 @@
-"""``cxr-offline``: train, features, fit, evaluate, export, distil, demo."""
+"""``cxr-offline``: train, features, fit, evaluate, export, recalibrate, distil, demo."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -20,19 +21,27 @@ from .features import Shard
 from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, read_films
 from .fit import FitOptions, extract_shard, fit, training_rule_warning
 from .measure import measure
+from .recalibrate import RecalibrationOptions, RecalibrationRefused, read_site, recalibrate
+from .recalibrate.words import sentences as recalibration_sentences
 from .report import sentences, write_report
 from .substitute import ARCHS
 from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
 
+REFUSED = 3
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit code is 0, or 1 with the reason on standard error, or 2 for a wrong call."""
+    """Run a command; the exit code is 0, or 1 with the reason on standard error, or 2 for a wrong call.
+
+    3: a recalibration was refused, and the report says why.
+    """
     parsed = _parser().parse_args(arguments)
+    parsed.arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return int(parsed.run_command(parsed))
     except (FilmsError, PipelineError) as error:
         print(f"cxr-offline: {error}", file=sys.stderr)
-        return 1
+        return REFUSED if isinstance(error, RecalibrationRefused) else 1
 
 
 def _films(parsed: argparse.Namespace) -> list[Film]:
@@ -141,6 +150,27 @@ def _export(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _recalibrate(parsed: argparse.Namespace) -> int:
+    subject = Subject.load(parsed.bundle, choose_device(parsed.device))
+    target = parsed.target or subject.bundle.manifest.gate.target_false_rejection_rate
+    report = parsed.report or parsed.output.with_name(f"{parsed.output.name}-report")
+    options = RecalibrationOptions(
+        target=target,
+        most_detection_loss=parsed.most_detection_loss,
+        attack_films=parsed.attack_films,
+        seed=parsed.seed,
+        workers=parsed.workers,
+        command=shlex.join(["cxr-offline", *parsed.arguments]),
+    )
+    site = read_site(parsed.films, parsed.table, target)
+    if not site.patients_known:
+        print("note: no table says whose the films are; each counts as a patient of its own", file=sys.stderr)
+    manifest, content = recalibrate(subject, site, parsed.bundle, parsed.output, report, options)
+    print("\n".join(recalibration_sentences(content)))
+    print(f"{parsed.output}: {manifest.model_version}; report in {report}")
+    return 0
+
+
 def _distil(parsed: argparse.Namespace) -> int:
     options = DistilOptions(
         arch=parsed.arch,
@@ -171,6 +201,13 @@ def _demo(parsed: argparse.Namespace) -> int:
     if not as_hoped:
         print("not 200, 200, 422: about one clean film in twenty is rejected; try another --film", file=sys.stderr)
     return 0 if as_hoped else 1
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not over 0 and under 1")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -284,6 +321,42 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("export", parents=[data, run], help="write a bundle, reload it and compare")
     command.add_argument("--output", type=Path, required=True, help="the bundle's folder; replaced whole if it exists")
     command.set_defaults(run_command=_export)
+
+    command = commands.add_parser(
+        "recalibrate",
+        help="move a bundle's gate to a site's own clean films",
+        description="Fits mean, covariance and threshold to a site's clean films, shrunk toward the bundle's; the network "
+        "stays. Shows before and after on held-out films and their attacked copies, and refuses (exit code 3) when the "
+        "attacks would be caught less, or the films look attacked. See docs/recalibration.md.",
+    )
+    command.add_argument("--bundle", type=Path, default=Path("artifacts/default"), help="(default: %(default)s)")
+    command.add_argument("--films", type=Path, required=True, help="folder of the site's PNG, JPEG and DICOM files")
+    command.add_argument(
+        "--output", type=Path, required=True, help="the new bundle's folder; replaced whole if it exists"
+    )
+    command.add_argument(
+        "--table",
+        type=Path,
+        help="CSV with the column file (path in the folder), optionally patient, and others as groups: scanner, view, sex",
+    )
+    command.add_argument("--report", type=Path, help="folder of the report, also of a refusal (default: OUTPUT-report)")
+    command.add_argument("--target", type=_share, help="false-rejection rate (default: the bundle's)")
+    command.add_argument(
+        "--most-detection-loss",
+        type=float,
+        default=RecalibrationOptions.most_detection_loss,
+        help="share of the stored attacks that may be lost (default: %(default)s)",
+    )
+    command.add_argument(
+        "--attack-films",
+        type=int,
+        default=RecalibrationOptions.attack_films,
+        help="films to attack (default: %(default)s)",
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the folds by patient")
+    command.add_argument("--device", default="auto", help="auto (the GPU if there is one), cpu or cuda")
+    command.add_argument("--workers", type=int, default=defaults.workers, help="processes that decode")
+    command.set_defaults(run_command=_recalibrate)
 
     command = commands.add_parser(
         "distil", parents=[data, run], help="train a substitute from the service's answers alone, as an outsider could"

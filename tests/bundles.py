@@ -80,18 +80,22 @@ def manifest_fields(threshold: float) -> dict[str, Any]:
     }
 
 
-def always_upright() -> Orientation:
+def always_upright(floor: float = 0.0) -> Orientation:
     """It finds every film the right way up."""
     bias = np.array([1.0, *[-1.0] * (len(SENSES) - 1)])
-    return Orientation(np.zeros((len(SENSES), FEATURE_COUNT)), 10 * bias, 0.0)
+    return Orientation(np.zeros((len(SENSES), FEATURE_COUNT)), 10 * bias, floor)
 
 
-def write_random_bundle(folder: Path, threshold: float, *, seed: int = 0, gaussian: Gaussian | None = None) -> Path:
+def write_random_bundle(
+    folder: Path, threshold: float, *, seed: int = 0, gaussian: Gaussian | None = None, floor: float = 0.0
+) -> Path:
     """Write a bundle that verifies; a `gaussian` of another network gives one whose golden check must fail."""
     network = random_network(seed)
     own = simple_gaussian(network)
     features, logits = features_and_logits(network)
     golden = Golden(golden_images(), own.log_density(features), expit(logits), np.array([-2.0, -1.0]))
     texts = {"MODEL_CARD.md": b"# A random network\n"}
-    write_bundle(folder, manifest_fields(threshold), network, gaussian or own, always_upright(), golden, texts)
+    fields = manifest_fields(threshold)
+    fields["orientation"]["least_log_density"] = floor
+    write_bundle(folder, fields, network, gaussian or own, always_upright(floor), golden, texts)
     return folder

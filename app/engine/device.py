@@ -56,6 +56,7 @@ class Device:
     ) -> None:
         self._screener = screener
         self._ready = ready
+        self._most = min(settings.max_batch, screener.most_at_once or settings.max_batch)
         self._peers = peers
         self._seconds = seconds
         self._retry_seconds = settings.device_retry_seconds
@@ -99,7 +100,7 @@ class Device:
     def _run(self) -> None:
         try:
             while self._trusted or self._returned():
-                self._batch = self._ready.take()
+                self._batch = self._ready.take(self._most)
                 if not self._batch:
                     return
                 self._work(self._batch)

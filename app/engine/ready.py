@@ -40,7 +40,6 @@ class ReadyQueue:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._max_batch = settings.max_batch
         self._wait_seconds = settings.batch_wait_ms / 1000
         self._metrics = metrics
         self._items: deque[Item] = deque()
@@ -84,8 +83,8 @@ class ReadyQueue:
             self.closed.set()
             self._changed.notify_all()
 
-    def take(self) -> list[Item]:
-        """All that waits, up to the batch limit, as soon as there is any; empty once closed and empty.
+    def take(self, limit: int) -> list[Item]:
+        """All that waits, up to `limit`, as soon as there is any; empty once closed and empty.
 
         What was cancelled or came too late is dropped. With ``CXR_BATCH_WAIT_MS`` a batch that is not full waits for more
         until its first film has waited so long, unless that would cost one of them its deadline.
@@ -96,17 +95,17 @@ class ReadyQueue:
                     self._changed.wait()
                 if not self._items:
                     return []
-                self._wait_for_more()
+                self._wait_for_more(limit)
                 batch: list[Item] = []
-                while self._items and len(batch) < self._max_batch:
+                while self._items and len(batch) < limit:
                     item = self._items.popleft()
                     if self._begin(item) and not self._expired(item):
                         batch.append(item)
                 if batch:
                     return batch
 
-    def _wait_for_more(self) -> None:
-        while 0 < len(self._items) < self._max_batch and not self.closed.is_set():
+    def _wait_for_more(self, limit: int) -> None:
+        while 0 < len(self._items) < limit and not self.closed.is_set():
             until = self._items[0].queued + self._wait_seconds
             left = until - time.monotonic()
             if left <= 0 or min(item.expires for item in self._items) <= until:

@@ -157,7 +157,7 @@ def write_bundle(
             if path.is_file()
         }
         written = _versioned({**manifest, "files": files})
-        (beside / MANIFEST).write_text(json.dumps(written.model_dump(mode="json"), indent=2) + "\n")
+        (beside / MANIFEST).write_text(json.dumps(written.content(), indent=2) + "\n")
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(beside, folder)
@@ -176,7 +176,7 @@ def _versioned(fields: dict[str, Any]) -> Manifest:
 
 
 def _version_of(manifest: Manifest) -> str:
-    content = manifest.model_copy(update={"model_version": ""}).model_dump(mode="json")
+    content = manifest.model_copy(update={"model_version": ""}).content()
     return "densenet121-mgm-" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

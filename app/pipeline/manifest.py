@@ -95,6 +95,18 @@ class Provenance(_Strict):
     created: str
 
 
+class Recalibration(_Strict):
+    """How a bundle's gate was moved to a site, from which bundle; the network is that bundle's."""
+
+    base_version: str = Field(description="model_version of the bundle that it was moved from")
+    site_sha256: str = Field(description="over the contents of the site's films")
+    n: int = Field(description="site films that the Gaussian was fitted on, beside the base's")
+    pseudo_films: int = Field(description="films that the base's Gaussian counted as beside them")
+    command: str
+    seed: int
+    created: str
+
+
 class Manifest(_Strict):
     """Everything about a bundle but its arrays."""
 
@@ -108,3 +120,11 @@ class Manifest(_Strict):
     fitted_with: FittedWith
     provenance: Provenance
     measured: Rates | None
+    recalibration: Recalibration | None = None
+
+    def content(self) -> dict[str, object]:
+        """What is written and what the version is a digest of: bundles that were not recalibrated do not name it."""
+        content: dict[str, object] = self.model_dump(mode="json")
+        if self.recalibration is None:
+            del content["recalibration"]
+        return content

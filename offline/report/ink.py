@@ -89,15 +89,19 @@ def render(draw: Draw) -> tuple[bytes, bytes] | None:
     """PNG in the light and the dark theme; None where there is nothing to draw."""
     images = []
     for theme in THEMES:
-        with mpl.rc_context(cast(Any, _settings(theme))):
+        with mpl.rc_context(cast(Any, settings(theme))):
             figure = draw(theme)
             if figure is None:
                 return None
-            # Without the version in its metadata, the same numbers give the same bytes.
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-            images.append(buffer.getvalue())
+            images.append(png(figure))
     return images[0], images[1]
+
+
+def png(figure: Figure) -> bytes:
+    """The same numbers give the same bytes: the library's version stays out of the metadata."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def canvas(width: float = 8.4, height: float = 3.8) -> Figure:
@@ -147,7 +151,8 @@ def label_ends(axes: Axes, ends: list[tuple[float, float, str, str]], gap: float
         )
 
 
-def _settings(theme: Theme) -> dict[str, Any]:
+def settings(theme: Theme) -> dict[str, Any]:
+    """Matplotlib's settings of a theme."""
     return {
         "figure.facecolor": theme.paper,
         "axes.facecolor": theme.paper,

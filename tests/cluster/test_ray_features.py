@@ -49,22 +49,22 @@ def run_folder(folder: Path) -> Path:
 
 def features(run: Path, films: Path, *arguments: str, on_ray: bool = False) -> subprocess.CompletedProcess[str]:
     """Run ``cxr-offline features`` to its end, if wanted with a cluster of its own, which ends with it."""
-    own = tempfile.mkdtemp(prefix="ray")  # short: paths of sockets beneath it have at most 107 bytes
-    begin = (
-        f"import ray; ray.init(num_cpus=2, num_gpus=0, object_store_memory=100 * 2**20, include_dashboard=False, "
-        f"_temp_dir={own!r});"
-    )
-    command = f"import sys; from offline.cli import main; {begin if on_ray else ''} sys.exit(main(sys.argv[1:]))"
-    given = ["features", "--run", str(run), "--data", str(films), "--device", "cpu", "--workers", "0", *arguments]
-    return subprocess.run(
-        [sys.executable, "-c", command, *given],
-        cwd=ROOT,
-        env=ray_environment(),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as own:  # short: sockets lie beneath it
+        begin = (
+            f"import ray; ray.init(num_cpus=2, num_gpus=0, object_store_memory=100 * 2**20, include_dashboard=False, "
+            f"_temp_dir={own!r});"
+        )
+        command = f"import sys; from offline.cli import main; {begin if on_ray else ''} sys.exit(main(sys.argv[1:]))"
+        given = ["features", "--run", str(run), "--data", str(films), "--device", "cpu", "--workers", "0", *arguments]
+        return subprocess.run(
+            [sys.executable, "-c", command, *given],
+            cwd=ROOT,
+            env=ray_environment(),
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
 
 
 def test_one_process_and_three_shards_on_ray_agree(films: Path, tmp_path: Path) -> None:

@@ -24,9 +24,12 @@ def test_films_that_wait_form_one_batch() -> None:
     asyncio.run(scenario())
 
 
-def test_a_batch_is_no_larger_than_its_limit() -> None:
+@pytest.mark.parametrize(
+    ("most_at_once", "max_batch"), [(None, 2), (2, 8), (8, 2)], ids=["setting", "device", "the smaller"]
+)
+def test_a_batch_is_no_larger_than_its_limit(most_at_once: int | None, max_batch: int) -> None:
     async def scenario() -> None:
-        async with running(ToldScreener(), max_batch=2) as bench:
+        async with running(ToldScreener(most_at_once=most_at_once), max_batch=max_batch) as bench:
             tasks = [await bench.hold(), *(bench.submit(mark) for mark in (20, 30, 40))]
             await bench.queued()
             bench.release()

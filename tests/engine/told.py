@@ -36,9 +36,14 @@ class ToldScreener:
     """Keeps the batches that it was given; waits while `gate` is down; `rule` may raise."""
 
     def __init__(
-        self, rule: Rule = lambda marks: None, not_finite: frozenset[int] = frozenset(), device: str = "told"
+        self,
+        rule: Rule = lambda marks: None,
+        not_finite: frozenset[int] = frozenset(),
+        device: str = "told",
+        most_at_once: int | None = None,
     ) -> None:
         self.device = device
+        self.most_at_once = most_at_once
         self.rule = rule
         self.not_finite = not_finite
         self.batches: list[list[int]] = []

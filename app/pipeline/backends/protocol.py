@@ -22,6 +22,9 @@ class Backend(Protocol):
     device : torch.device
     description : str
         Library, version, precision and hardware, for people.
+    most_at_once : int or None
+        Batches of more films are no faster a film; None where they are. What waits for a smaller batch is answered sooner,
+        and while it is computed the next films are decoded.
     network : ChestNetwork
         The network as torch has it, on `device`: for heatmaps and gradients.
     """
@@ -32,6 +35,8 @@ class Backend(Protocol):
     def device(self) -> torch.device: ...
     @property
     def description(self) -> str: ...
+    @property
+    def most_at_once(self) -> int | None: ...
     @property
     def network(self) -> ChestNetwork: ...
 

@@ -24,6 +24,7 @@ class TorchCpu:
 
     name: Final = "torch"
     device: Final = torch.device("cpu")
+    most_at_once: Final = None
 
     def __init__(self, network: ChestNetwork) -> None:
         self.network = network

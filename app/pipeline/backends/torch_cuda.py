@@ -36,6 +36,7 @@ class TorchCuda:
     """
 
     name: Final = "torch"
+    most_at_once: Final = None
 
     def __init__(self, network: ChestNetwork, device: torch.device, max_batch: int) -> None:
         self.device = device

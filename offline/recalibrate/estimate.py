@@ -1,0 +1,124 @@
+"""The site's Gaussian: its films' moments, merged with the base's, which count as so many films."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.pipeline.gaussian import Gaussian
+
+from ..films import FilmsError
+from ..moments import Moments
+
+Array = NDArray[np.float64]
+
+#: How many films the base may count as. The likelihood is flat about its best, so that a finer grid finds no more.
+PSEUDO_FILMS: Final = (8, 32, 128, 512, 2048, 8192)
+FOLDS: Final = 5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The site's Gaussian, and how it came about.
+
+    Attributes
+    ----------
+    gaussian : Gaussian
+        Of all of the site's films.
+    folds : tuple of Gaussian, length FOLDS
+        Of all films but those of one fold; a film is judged by the one that has not seen its patient.
+    fold_of : ndarray, shape (n,), int
+    pseudo_films : int
+        What the base counts as.
+    candidates : dict
+        Weight that was tried -> mean log density (nats) of films left out.
+    """
+
+    gaussian: Gaussian
+    folds: tuple[Gaussian, ...]
+    fold_of: NDArray[np.intp]
+    pseudo_films: int
+    candidates: dict[int, float]
+
+    def held_out(self, features: NDArray[np.floating], films: NDArray[np.intp]) -> Array:
+        """Log densities in nats of some films or of their attacked copies, each under its fold's Gaussian.
+
+        Parameters
+        ----------
+        features : ndarray, shape (M, d)
+        films : ndarray, shape (M,), int
+            Which of the n films each is.
+        """
+        densities = np.empty(len(features))
+        for fold, gaussian in enumerate(self.folds):
+            mine = self.fold_of[films] == fold
+            if mine.any():
+                densities[mine] = gaussian.log_density(features[mine])
+        return densities
+
+
+def posterior(base: Moments, site: Moments, pseudo_films: int) -> Gaussian:
+    """Posterior mean of a Gaussian whose conjugate prior has the base's mean and covariance, worth k films.
+
+    With a normal-inverse-Wishart prior of kappa_0 = k and nu_0 = k + d + 1, centred on (mu_0, S_0), and n films of
+    mean y and scatter A (Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.6):
+
+        E[mu]    = (k mu_0 + n y) / (k + n)
+        E[Sigma] = (k S_0 + A + k n / (k + n) (y - mu_0)(y - mu_0)^T) / (k + n)
+
+    which are the merged moments of n site films and k films with the base's own. S_0 holds the base's lambda, so the
+    result is positive definite however few the films are.
+
+    Parameters
+    ----------
+    base, site : Moments, of d features
+    pseudo_films : int
+        k, at least 1: the weight of the base, whatever its own n.
+    """
+    merged = Moments(pseudo_films, base.mean, pseudo_films * base.covariance).merge(site)
+    factor = np.linalg.cholesky(merged.covariance)
+    return Gaussian(merged.mean, factor.astype(np.float64, copy=False))
+
+
+def moments_of(gaussian: Gaussian) -> Moments:
+    """The Gaussian as moments of one film: its mean, and its covariance as scatter."""
+    return Moments(1, gaussian.mean, gaussian.cholesky_factor @ gaussian.cholesky_factor.T)
+
+
+def estimate(base: Gaussian, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> Estimate:
+    """The posterior with the k under which films left out of it are likeliest, in folds by patient.
+
+    Parameters
+    ----------
+    features : ndarray, shape (n, d)
+    patients : ndarray, shape (n,)
+    seed : int
+        Of the folds.
+
+    Raises
+    ------
+    FilmsError
+        Fewer patients than folds.
+    """
+    people, person = np.unique(patients, return_inverse=True)
+    if len(people) < FOLDS:
+        raise FilmsError(f"the site's films are of {len(people)} patients; at least {FOLDS} are needed")
+    fold_of = (np.random.default_rng(seed).permutation(len(people)) % FOLDS)[person]
+    prior = moments_of(base)
+    parts = [Moments.of(features[fold_of == fold]) for fold in range(FOLDS)]
+    others = [reduce(Moments.merge, parts[:fold] + parts[fold + 1 :]) for fold in range(FOLDS)]
+    candidates = {
+        k: sum(
+            float(posterior(prior, rest, k).log_density(features[fold_of == fold]).sum())
+            for fold, rest in enumerate(others)
+        )
+        / len(features)
+        for k in PSEUDO_FILMS
+    }
+    best = max(candidates, key=lambda k: candidates[k])
+    folds = tuple(posterior(prior, rest, best) for rest in others)
+    return Estimate(posterior(prior, reduce(Moments.merge, parts), best), folds, fold_of, best, candidates)
