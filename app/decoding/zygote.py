@@ -1,7 +1,7 @@
 """The process that decoding processes are forked from, one a film.
 
-It has the decoders in memory, and neither threads nor sockets nor anything of a patient, so that a fork takes a
-millisecond or two and begins clean. It ends with the service, however that ends, and takes its children with it.
+It has the decoders in memory, and neither threads nor sockets nor anything of a patient, so that a fork is quick and begins
+clean. It ends with the service, however that ends, and takes its children with it.
 
     request over the control socket                answer
     "fork", with a socket                          process id; the child decodes the film that comes over the socket
