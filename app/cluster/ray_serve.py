@@ -78,6 +78,10 @@ def build(arguments: dict[str, str]) -> serve.Application:
     if arguments:
         raise SettingsError(f"args {', '.join(arguments)}: settings are CXR_ variables of runtime_env")
     settings = Settings.from_environment()
+    if settings.bundles:
+        raise SettingsError(
+            "CXR_BUNDLES: /v1/versions would change one replica of many; change CXR_BUNDLE and deploy again (docs/versions.md)"
+        )
     deployment = serve.deployment(
         serve.ingress(_application)(Gate),
         name="gate",

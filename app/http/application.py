@@ -20,13 +20,14 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
-from app.engine import Engine, NotReady, Overloaded, Place
+from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
 from app.settings import Settings
+from app.versions import Catalogue, ChoiceFile, Versions, load
 
 from .accept import DICOM, accepts, takes_json, wants_dicom
 from .body import MULTIPART, RAW_TYPES, read_film
@@ -34,11 +35,12 @@ from .decisions import Decisions
 from .disconnect import CancelOnDisconnect
 from .linger import Linger
 from .middleware import Observe
-from .problems import MEDIA_TYPE, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
+from .problems import MEDIA_TYPE, OPERATORS_PROBLEMS, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .reports import Reports
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
 from .store_response import MEDIA_TYPE as DICOM_JSON
 from .stow import Store
+from .versions import add_version_routes
 
 log = logging.getLogger("cxr_gate")
 
@@ -73,36 +75,60 @@ _STUDY = {"name": "study", "in": "path", "required": True, "schema": {"type": "s
 _STORE_OF_STUDY = {**_STORE, "openapi_extra": {**_RELATED, "parameters": [_STUDY]}}
 
 
-def create_application(screeners: Sequence[Screener], settings: Settings) -> FastAPI:
+def create_application(screeners: Sequence[Screener], settings: Settings, previous: Version | None = None) -> FastAPI:
     """Build the service around one screener a device, all of one bundle; the golden check runs when it starts.
+
+    Parameters
+    ----------
+    screeners : sequence of Screener
+        Of the version that is active at first.
+    settings : Settings
+    previous : Version or None
+        What was active before it, on the same devices, to go back to.
 
     Raises
     ------
     BundleError
         (At start) the golden outputs were not reproduced.
     SettingsError
-        The record cannot be opened, or the folder where reports wait cannot be written to.
+        The record cannot be opened, the folder where reports wait cannot be written to, or that of the bundles is not there.
     """
     metrics = Metrics()
-    engine = Engine(screeners, settings, metrics)
-    manifest = screeners[0].bundle.manifest
-    backends = [screener.backend for screener in screeners]
-    reports = Reports(manifest, settings, metrics)
+    engine = Engine(Version(tuple(screeners)), settings, metrics)
+
+    def describe(version: Version) -> None:
+        metrics.describe(version.bundle, version.backends, settings.max_waiting)
+
+    versions = Versions(
+        engine,
+        previous,
+        Catalogue(settings),
+        ChoiceFile(settings.versions_file),
+        load=lambda folder: load(folder, settings),
+        announce=describe,
+        metrics=metrics,
+    )
+    reports = Reports(settings, metrics)
     record = open_record(settings.record_url, settings.record_key_file)
     writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     repeats = Repeats(record, optional=settings.record_optional)
-    decisions = Decisions(screeners[0].bundle, record.key, writer, repeats)
-    store = Store(engine, decisions, metrics, settings, screeners[0].bundle, reports)
+    decisions = Decisions(record.key, writer, repeats)
+    store = Store(engine, decisions, metrics, settings, reports)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(writer.start)
         await run_in_threadpool(engine.start)
         reports.start()
-        metrics.describe(screeners[0].bundle, backends, settings.max_waiting)
+        if previous:
+            metrics.introduce(previous.bundle)
+        describe(engine.active)
         log.info(
             "ready",
-            extra={"model_version": manifest.model_version, "backends": [backend.description for backend in backends]},
+            extra={
+                "model_version": engine.active.name,
+                "backends": [backend.description for backend in engine.active.backends],
+            },
         )
         yield
         await run_in_threadpool(engine.stop)
@@ -121,7 +147,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
     application.add_middleware(Observe, metrics=metrics)
     application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
-    _handle_errors(application, metrics, manifest.model_version)
+    _handle_errors(application, metrics, engine)
 
     @application.post(
         "/v1/score",
@@ -153,7 +179,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
 
         screened = await engine.screen(read)
         verdict, kind = screened.verdict, screened.image.source_kind
-        metrics.count_judged(verdict, screeners[0].bundle, kind)
+        metrics.count_judged(verdict, screened.version.bundle, kind)
         await decisions.keep(request, film, screened)
         report = await reports.of(film, screened, wanted=wants_dicom(accept))
         if report is not None:
@@ -162,7 +188,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
         body = Accepted(
             request_id=request.state.request_id,
-            model_version=manifest.model_version,
+            model_version=screened.version.name,
             probabilities={name: float(value) for name, value in zip(LABELS, verdict.probabilities, strict=True)},
             source_kind=kind,
             notes=list(screened.image.notes),
@@ -214,7 +240,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
             return film
 
         screened = await engine.screen(read, LABELS.index(finding))
-        metrics.count_judged(screened.verdict, screeners[0].bundle, screened.image.source_kind)
+        metrics.count_judged(screened.verdict, screened.version.bundle, screened.image.source_kind)
         await decisions.keep(request, film, screened)
         if screened.heatmap is None:
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
@@ -239,8 +265,11 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
     @application.get("/v1/model")
     async def model() -> ModelDescription:
         """What is served, its accuracy on held-out films, and the limits."""
+        version = engine.active
+        manifest, backends = version.manifest, version.backends
         return ModelDescription(
-            model_version=manifest.model_version,
+            model_version=version.name,
+            shadow=shadow.version.name if (shadow := engine.shadow) else None,
             labels=list(LABELS),
             findings=list(manifest.findings),
             gate=PublicGate.of(manifest.gate),
@@ -278,8 +307,13 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
             raise HttpError("not-found", "no such problem type")
         return HTMLResponse(_problem_page(slug))
 
+    add_version_routes(application, versions, _require_operator)
     _serve_documentation(application)
     return application
+
+
+def _require_operator(request: Request) -> str:
+    raise HttpError("not-found", "there are no operators yet")
 
 
 def _serve_documentation(application: FastAPI) -> None:
@@ -297,11 +331,11 @@ def _serve_documentation(application: FastAPI) -> None:
         )
 
 
-def _handle_errors(application: FastAPI, metrics: Metrics, model_version: str) -> None:
+def _handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> None:
     def count(request: Request, slug: str) -> None:
         # Unknown where the fault was found before the film's bytes were.
         kind = getattr(request.state, "source_kind", UNKNOWN_KIND)
-        metrics.count_not_judged(slug, model_version, kind)
+        metrics.count_not_judged(slug, engine.active.name, kind)
 
     async def known(request: Request, error: Exception) -> Response:
         count(request, SLUG_OF[type(error)])
@@ -353,8 +387,8 @@ def _explain_responses() -> dict[int | str, dict[str, Any]]:
 
 def _described_statuses() -> dict[int | str, str]:
     described: dict[int | str, str] = {}
-    for problem in PROBLEMS.values():
-        if problem.status not in {404, 405}:
+    for slug, problem in PROBLEMS.items():
+        if problem.status not in {404, 405} and slug not in OPERATORS_PROBLEMS:
             described[problem.status] = "; ".join(filter(None, [described.get(problem.status), problem.title]))
     return described
 

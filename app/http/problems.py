@@ -14,6 +14,7 @@ from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
 from app.records import RecordUnavailable
 from app.results import UnreportableSource
+from app.versions import UnknownVersion, VersionConflict, VersionRefused
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: Of faults whose end nobody can estimate; Overloaded brings its own.
@@ -125,8 +126,23 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "Retry; if it stays, tell the operator that the database of CXR_RECORD_URL does not answer.",
         True,
     ),
+    "version-conflict": Problem(
+        409,
+        "version conflict",
+        "The version is not in a state from which it can go where it was asked to.",
+        "GET /v1/versions shows the state. A version comes in by way of the shadow; only what is loaded and proven is promoted.",
+    ),
+    "version-refused": Problem(
+        503,
+        "version refused",
+        "The bundle does not verify or prove itself here, or the choice could not be written down. What was active stays so.",
+        "Mend what the detail names (most often: copy the bundle's whole folder again), then ask again.",
+    ),
     "deadline-passed": Problem(504, "deadline passed", "No verdict in time.", "Retry when there is less load."),
 }
+
+#: Of operators' routes alone.
+OPERATORS_PROBLEMS: Final = frozenset({"version-conflict", "version-refused"})
 
 #: The one table from the code's errors to problems.
 SLUG_OF: Final[dict[type[Exception], str]] = {
@@ -142,6 +158,9 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     InferenceFailed: "inference-failed",
     DeadlinePassed: "deadline-passed",
     RecordUnavailable: "record-unavailable",
+    UnknownVersion: "not-found",
+    VersionConflict: "version-conflict",
+    VersionRefused: "version-refused",
 }
 
 

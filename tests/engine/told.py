@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from app.engine import Engine, Place, Screened
+from app.engine import Engine, Place, Screened, Version
 from app.metrics import Metrics
 from app.pipeline import Screener, Verdict
 from app.pipeline.errors import BundleError, NumericalError
@@ -86,7 +86,7 @@ class Bench:
         self.screener = screeners[0]
         self.metrics = Metrics()
         chosen = Settings(**{"decode_threads": 1, "deadline_seconds": SECONDS, "drain_seconds": 5, **settings})
-        self.engine = Engine([cast(Screener, screener) for screener in screeners], chosen, self.metrics)
+        self.engine = Engine(Version(tuple(cast(Screener, screener) for screener in screeners)), chosen, self.metrics)
         self.submitted = 0
 
     def submit(self, mark: int) -> asyncio.Task[Screened]:
