@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from dataclasses import replace
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.http.access import is_loopback
 from app.http.application import create_application
 from app.logs import configure_logging
 from app.pipeline import LABELS, Verdict, decode, to_tensor
@@ -17,6 +19,8 @@ from app.pipeline.errors import PipelineError
 from app.records import EMPTY, Head, RecordUnavailable, open_for_reading
 from app.settings import Settings, SettingsError
 from app.versions import load_chosen, proven_screeners
+
+log = logging.getLogger("cxr_gate")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -47,6 +51,11 @@ def make_application(settings: Settings) -> FastAPI:
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     configure_logging()
+    if not settings.keys_file and not is_loopback(parsed.host):
+        log.warning(
+            "ANYBODY WHO REACHES THIS SERVICE MAY USE IT: it listens on more than this machine, and has no keys. Set "
+            "CXR_KEYS_FILE and make keys (cxr-gate new-key), or see to it that a proxy in front authenticates"
+        )
     uvicorn.run(
         make_application(settings),
         host=parsed.host,

@@ -58,6 +58,9 @@ class Settings:
     record_key_file: Path = Path("state/record.key")
     record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
     record_optional: bool = False  # true: what cannot be written down is answered all the same
+    keys_file: str = (
+        ""  # of callers and the hashes of their keys; empty: anybody may score, and nobody review or operate
+    )
     accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
     results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
     results_user: str = ""

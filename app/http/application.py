@@ -20,16 +20,18 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
+from app.access import Callers, KeysFileError
 from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
 from .accept import DICOM, accepts, takes_json, wants_dicom
+from .access import KEY, Access
 from .body import MULTIPART, RAW_TYPES, read_film
 from .decisions import Decisions
 from .disconnect import CancelOnDisconnect
@@ -51,6 +53,10 @@ _FORM = {
 }
 
 
+_ACCESS: dict[int | str, dict[str, Any]] = {
+    401: {**_PROBLEM, "description": "unauthenticated"},
+    403: {**_PROBLEM, "description": "forbidden"},
+}
 _DICOM_JSON = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
 _RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}
 _STORE: dict[str, Any] = {
@@ -63,6 +69,7 @@ _STORE: dict[str, Any] = {
         406: {**_PROBLEM, "description": "not acceptable"},
         413: {**_PROBLEM, "description": "too many instances or bytes"},
         415: {**_PROBLEM, "description": "not multipart/related of application/dicom"},
+        **_ACCESS,
         503: {
             **_PROBLEM,
             "description": "overloaded; not ready (or, as DICOM JSON, every instance met a passing fault)",
@@ -70,6 +77,7 @@ _STORE: dict[str, Any] = {
         504: {**_PROBLEM, "description": "an instance did not arrive within the deadline"},
     },
     "openapi_extra": _RELATED,
+    "dependencies": [KEY],
 }
 _STUDY = {"name": "study", "in": "path", "required": True, "schema": {"type": "string"}}
 _STORE_OF_STUDY = {**_STORE, "openapi_extra": {**_RELATED, "parameters": [_STUDY]}}
@@ -91,8 +99,10 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     BundleError
         (At start) the golden outputs were not reproduced.
     SettingsError
-        The record cannot be opened, the folder where reports wait cannot be written to, or that of the bundles is not there.
+        The record cannot be opened, the folder where reports wait cannot be written to, that of the bundles is not there,
+        or the file of callers is none.
     """
+    access = Access(_callers(settings))
     metrics = Metrics()
     engine = Engine(Version(tuple(screeners)), settings, metrics)
 
@@ -144,6 +154,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         redoc_url=None,
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
+    application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
     application.add_middleware(Observe, metrics=metrics)
     application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
@@ -151,6 +162,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
     @application.post(
         "/v1/score",
+        dependencies=[KEY],
         response_model=Accepted,
         responses=_score_responses(),
         openapi_extra={
@@ -162,6 +174,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
         A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts.
         """
+        access.require(request, "score")
         accept = ",".join(request.headers.getlist("accept"))
         film = b""
 
@@ -197,6 +210,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
     @application.post(
         "/v1/explain",
+        dependencies=[KEY],
         response_class=Response,
         responses=_explain_responses(),
         openapi_extra={
@@ -217,6 +231,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         A PNG to lay over the film, transparent where nothing speaks for the finding; or, for a caller that accepts
         application/dicom, a Secondary Capture of both in the film's study.
         """
+        access.require(request, "score")
         # Not a declared parameter: FastAPI would document 422 for it, and here that means one thing only.
         finding = request.query_params.get("finding", "")
         if finding not in LABELS:
@@ -254,12 +269,14 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     @application.post("/dicomweb/studies", **_STORE)
     async def store_instances(request: Request) -> Response:
         """STOW-RS: judge each instance; the answer has one item an instance."""
+        access.require(request, "score")
         return await store(request)
 
     # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
     @application.post("/dicomweb/studies/{study}", **_STORE_OF_STUDY)
     async def store_instances_of_study(request: Request) -> Response:
         """STOW-RS for one study: instances of another fail."""
+        access.require(request, "score")
         return await store(request, request.path_params["study"])
 
     @application.get("/v1/model")
@@ -295,9 +312,10 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             raise NotReady("the service is starting or stopping, or no device is in service")
         return Status(status="ready")
 
-    @application.get("/metrics", response_class=Response)
-    async def prometheus() -> Response:
+    @application.get("/metrics", response_class=Response, dependencies=[KEY], responses=_ACCESS)
+    async def prometheus(request: Request) -> Response:
         """Metrics for Prometheus. Operators only: differences of sums reveal scores."""
+        access.require(request, "metrics", "operate")
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @application.get("/problems/{slug}", response_class=HTMLResponse, include_in_schema=False)
@@ -307,13 +325,16 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             raise HttpError("not-found", "no such problem type")
         return HTMLResponse(_problem_page(slug))
 
-    add_version_routes(application, versions, _require_operator)
+    add_version_routes(application, versions, access)
     _serve_documentation(application)
     return application
 
 
-def _require_operator(request: Request) -> str:
-    raise HttpError("not-found", "there are no operators yet")
+def _callers(settings: Settings) -> Callers | None:
+    try:
+        return Callers(Path(settings.keys_file)) if settings.keys_file else None
+    except KeysFileError as error:
+        raise SettingsError(f"CXR_KEYS_FILE: {error}") from error
 
 
 def _serve_documentation(application: FastAPI) -> None:
@@ -345,7 +366,7 @@ def _handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> No
     async def of_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, HttpError)
         count(request, error.slug)
-        return problem_response(request, error.slug, str(error))
+        return problem_response(request, error.slug, str(error), error.headers)
 
     async def of_starlette(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -14,9 +14,6 @@ from app.pipeline import DecodedImage, Verdict
 from app.pipeline.identity import read_identity
 from app.records import Decision, Recalled, RecordKey, Repeats, Subject, Writer
 
-#: The caller's name, until callers have keys that name them.
-ANONYMOUS = "anonymous"
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -30,7 +27,7 @@ class Asked:
     @classmethod
     def by(cls, request: Request, arrived: float) -> Asked:
         """What a request says; the route is its template, never the path itself."""
-        return cls(request.state.request_id, ANONYMOUS, request.scope["route"].path, arrived)
+        return cls(request.state.request_id, request.state.caller, request.scope["route"].path, arrived)
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,12 @@ REJECTED_DETAIL: Final = (
 
 
 class HttpError(Exception):
-    """A fault of the request itself; ``slug`` names its problem."""
+    """A fault of the request itself; ``slug`` names its problem, ``headers`` go with the answer."""
 
-    def __init__(self, slug: str, detail: str) -> None:
+    def __init__(self, slug: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.slug = slug
+        self.headers = headers
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,18 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "unreportable source",
         "A DICOM result was asked for, and the film's header lacks or spoils what a report in its study must hold.",
         "Correct the tag that the detail names, or ask for application/json, which needs none of it.",
+    ),
+    "unauthenticated": Problem(
+        401,
+        "unauthenticated",
+        "The service asks for a key, and the request has none, or one that is unknown, revoked or expired.",
+        "Send one header 'Authorization: Bearer KEY'. Keys are made by the service's operator: cxr-gate new-key.",
+    ),
+    "forbidden": Problem(
+        403,
+        "forbidden",
+        "The key is not good for what was asked; or the service has no keys, and this is only for callers with one.",
+        "Ask the service's operator for a key with the scope that the detail names (cxr-gate new-key --scope).",
     ),
     "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
     "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from app.engine import Comparison
 from app.versions import Versions
 
+from .access import KEY, Access
 from .problems import MEDIA_TYPE
 from .schemas import ProblemBody
 
@@ -81,19 +82,21 @@ _NAME = {"name": "model_version", "in": "path", "required": True, "schema": {"ty
 
 def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
     meanings = {
-        403: "not an operator's key",
+        401: "unauthenticated",
+        403: "forbidden",
         404: "no such version",
         409: "not in a state for this",
         503: "the bundle does not verify or prove itself, or the choice could not be written",
     }
     return {
-        "responses": {status: {**_PROBLEM, "description": meanings[status]} for status in (403, *statuses)},
+        "responses": {status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, *statuses)},
+        "dependencies": [KEY],
         "openapi_extra": {"parameters": [_NAME]} if named else None,
     }
 
 
-def add_version_routes(application: FastAPI, versions: Versions, require_operator: Callable[[Request], str]) -> None:
-    """Add the routes; `require_operator` gives the caller's name, or raises."""
+def add_version_routes(application: FastAPI, versions: Versions, access: Access) -> None:
+    """Add the routes, each for callers with the scope operate."""
 
     def state() -> VersionsState:
         listed = [
@@ -111,7 +114,7 @@ def add_version_routes(application: FastAPI, versions: Versions, require_operato
 
     async def after(request: Request, action: Callable[[str], None] | None = None) -> VersionsState:
         """Files are read and networks loaded in a thread; the event loop goes on serving."""
-        caller = require_operator(request)
+        caller = access.require(request, "operate")
         if action:
             await run_in_threadpool(action, caller)
         return await run_in_threadpool(state)
