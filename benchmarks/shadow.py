@@ -42,6 +42,16 @@ def twin(bundle: Path, folder: Path) -> str:
     return write_bundle(folder, content, *parts, {"MODEL_CARD.md": b"# A twin\n"}).model_version
 
 
+#: Films a second, and seconds of each.
+Turn = tuple[float, list[float]]
+#: Of a turn: films a second, median and 99th percentile in milliseconds.
+FIGURES: tuple[Callable[[Turn], float], ...] = (
+    lambda turn: turn[0],
+    lambda turn: 1000 * float(np.median(turn[1])),
+    lambda turn: 1000 * float(np.percentile(turn[1], 99)),
+)
+
+
 class Caller:
     """Posts films with a key that may score."""
 
@@ -59,7 +69,7 @@ class Caller:
         if status not in (200, 422):
             raise SystemExit(f"the answer was {status}")
 
-    async def at_random(self, requests: int, rate: float, seed: int) -> tuple[float, list[float]]:
+    async def at_random(self, requests: int, rate: float, seed: int) -> Turn:
         """Films a second, and each one's seconds from when it was due, where `rate` a second come at random."""
         due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, requests))
         idle: list[Connection] = []
@@ -78,7 +88,7 @@ class Caller:
             connection.close()
         return requests / took, seconds
 
-    async def in_turn(self, requests: int, clients: int) -> tuple[float, list[float]]:
+    async def in_turn(self, requests: int, clients: int) -> Turn:
         """The same in a closed loop."""
         left = iter(range(requests))
         seconds = []
@@ -125,11 +135,11 @@ def measure(caller: Caller, operator: Operator, parsed: argparse.Namespace) -> N
     closed, _ = asyncio.run(caller.in_turn(32, parsed.clients))  # warm-up, and what the service can do
     closed, _ = asyncio.run(caller.in_turn(parsed.requests, parsed.clients))
     rate = parsed.share * closed
-    loads: dict[str, Callable[[int], tuple[float, list[float]]]] = {
+    loads: dict[str, Callable[[int], Turn]] = {
         f"{rate:.1f} films/s at random": lambda turn: asyncio.run(caller.at_random(parsed.requests, rate, turn)),
         f"closed loop of {parsed.clients}": lambda _: asyncio.run(caller.in_turn(parsed.requests, parsed.clients)),
     }
-    taken: dict[tuple[str, bool], list[tuple[float, list[float]]]] = {}
+    taken: dict[tuple[str, bool], list[Turn]] = {}
     compared = {load: [0, 0, 0] for load in loads}
     for turn in range(parsed.rounds):
         for load, run in loads.items():
@@ -138,27 +148,25 @@ def measure(caller: Caller, operator: Operator, parsed: argparse.Namespace) -> N
                 taken.setdefault((load, shadow), []).append(run(turn))
                 if shadow:
                     compared[load] = [a + b for a, b in zip(compared[load], operator.compared(), strict=True)]
-    print(f"{parsed.rounds} rounds of {parsed.requests} films; films/s, and milliseconds of all rounds together\n")
     print(
-        "| load | shadow | films/s | median | p99 | of that without: films/s | median | p99 |\n|---|---|---|---|---|---|---|---|"
+        f"{parsed.rounds} rounds of {parsed.requests} films; films a second and milliseconds, medians of the rounds\n"
     )
+    print("| load | shadow | films/s | median | p99 | films/s of that without | median | p99 |\n|" + "---|" * 8)
     for load in loads:
+        without = taken[load, False]
         for shadow in (False, True):
-            rates, times = zip(*taken[load, shadow], strict=True)
-            median, p99 = (1000 * np.percentile(np.concatenate(times), q) for q in (50, 99))
-            rates_without, times_without = zip(*taken[load, False], strict=True)
+            turns = taken[load, shadow]
+            measured = [statistics.median(figure(turn) for turn in turns) for figure in FIGURES]
             ratios = [
-                statistics.median(np.divide(rates, rates_without)),
-                *(
-                    statistics.median(
-                        np.percentile(a, q) / np.percentile(b, q) for a, b in zip(times, times_without, strict=True)
-                    )
-                    for q in (50, 99)
-                ),
+                statistics.median(figure(turn) / figure(other) for turn, other in zip(turns, without, strict=True))
+                for figure in FIGURES
             ]
-            told = " | ".join(f"{ratio:.2f}" for ratio in ratios)
-            named = "yes" if shadow else "no"
-            print(f"| {load} | {named} | {statistics.median(rates):.1f} | {median:.0f} | {p99:.0f} | {told} |")
+            cells = [
+                f"{measured[0]:.1f}",
+                *(f"{each:.0f}" for each in measured[1:]),
+                *(f"{each:.2f}" for each in ratios),
+            ]
+            print(f"| {load} | {'yes' if shadow else 'no'} | {' | '.join(cells)} |")
     for load, (same, judged, dropped) in compared.items():
         print(
             f"\n{load}: the shadow judged {judged} films within the turns, {same} of them as the active version did; "
