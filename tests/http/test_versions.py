@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
 import sqlite3
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -29,6 +31,7 @@ from app.pipeline.bundle import read_manifest
 from tests.bundles import ACCEPT_EVERYTHING, random_network, simple_gaussian, write_random_bundle
 from tests.http.served import (
     ANSWER_SECONDS,
+    ROOT,
     Served,
     assert_problem,
     png,
@@ -91,6 +94,7 @@ class Operated:
 
     def __init__(self, service: Served, key: str, score_key: str) -> None:
         self.service = service
+        self.key = key
         self.operator = httpx.Client(
             base_url=service.client.base_url, timeout=ANSWER_SECONDS, headers={"Authorization": f"Bearer {key}"}
         )
@@ -339,6 +343,21 @@ def test_what_operators_did_is_logged_with_their_names(operated: Operated, bundl
         ("a version was promoted", second),
         (f"rolled back from {second}", bundles.names[0]),
     ]
+
+
+def test_the_steps_of_the_document(operated: Operated, bundles: Bundles) -> None:
+    """docs/versions.md: its commands, one after the other."""
+    first, second = bundles.names
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "versions.md").read_text(), re.DOTALL)
+    named = {"URL": str(operated.service.client.base_url).rstrip("/"), "KEY": operated.key, "NEW": second}
+    told = []
+    for block in blocks:
+        done = subprocess.run(
+            ["bash", "-euc", block], env={**os.environ, **named}, capture_output=True, text=True, timeout=60, check=True
+        )
+        told.append(roles(json.loads(done.stdout)))
+    shadowed, promoted = {"active": first, "shadow": second}, {"active": second, "previous": first}
+    assert told == [{"active": first}, shadowed, shadowed, promoted, {"active": first}]
 
 
 # Over the end of the process.
