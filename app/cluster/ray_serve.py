@@ -91,6 +91,11 @@ def build(arguments: dict[str, str]) -> serve.Application:
     if arguments:
         raise SettingsError(f"args {', '.join(arguments)}: settings are CXR_ variables of runtime_env")
     settings = Settings.from_environment()
+    if settings.quarantine_folder:
+        raise SettingsError(
+            "CXR_QUARANTINE_FOLDER is not for Ray: each replica would keep films of its own, and a reviewer reach any of them. "
+            "Run cxr-gate serve (docs/quarantine.md)"
+        )
     deployment = serve.deployment(
         serve.ingress(_application)(Gate),
         name="gate",

@@ -145,14 +145,19 @@ class Device:
         return True
 
     def _answer(self, item: Item, verdict: Verdict) -> None:
-        """Give a verdict, with the heatmap that was asked for; behind the gate there is none."""
-        if item.explain is not None and verdict.accepted:
-            try:
+        """Give a verdict, with the heatmap that was asked for; behind the gate there is none, and of a released film more."""
+        try:
+            if item.explain is not None and verdict.accepted:
                 item.heatmap = self._screener.explain(item.tensor, item.explain)
-            except Exception as error:
-                log.error("explaining failed", extra={"error": type(error).__name__, "device": self._name})
-                item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
-                return
+            if item.released and not verdict.accepted:
+                item.probabilities = self._screener.set_gate_aside(item.tensor)
+        except Exception as error:
+            log.error(
+                "what was asked for beside the verdict failed",
+                extra={"error": type(error).__name__, "device": self._name},
+            )
+            item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
+            return
         item.result.set_result(verdict)
 
     def _may_stay(self, item: Item) -> bool:

@@ -25,6 +25,7 @@ from app.engine import Engine, NotReady, Overloaded, Place
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
+from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
 from app.settings import Settings, SettingsError
@@ -37,6 +38,7 @@ from .disconnect import CancelOnDisconnect
 from .linger import Linger
 from .middleware import Observe
 from .problems import MEDIA_TYPE, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
+from .quarantine import add_quarantine_routes
 from .reports import Reports
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
 from .store_response import MEDIA_TYPE as DICOM_JSON
@@ -89,7 +91,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
     BundleError
         (At start) the golden outputs were not reproduced.
     SettingsError
-        The record cannot be opened, the folder where reports wait cannot be written to, or the file of callers is none.
+        The record cannot be opened, the folder where reports wait cannot be written to, the file of callers is none,
+        or the quarantine cannot be as it is set.
     """
     access = Access(_callers(settings))
     metrics = Metrics()
@@ -100,7 +103,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
     record = open_record(settings.record_url, settings.record_key_file)
     writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     repeats = Repeats(record, optional=settings.record_optional)
-    decisions = Decisions(screeners[0].bundle, record.key, writer, repeats)
+    quarantine = open_quarantine(settings, record, writer, metrics)
+    decisions = Decisions(screeners[0].bundle, record.key, writer, repeats, quarantine)
     store = Store(engine, decisions, metrics, settings, screeners[0].bundle, reports)
 
     @asynccontextmanager
@@ -108,6 +112,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         await run_in_threadpool(writer.start)
         await run_in_threadpool(engine.start)
         reports.start()
+        if quarantine:
+            quarantine.start()
         metrics.describe(screeners[0].bundle, backends, settings.max_waiting)
         log.info(
             "ready",
@@ -116,6 +122,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         yield
         await run_in_threadpool(engine.stop)
         await run_in_threadpool(reports.stop)
+        if quarantine:
+            await quarantine.stop()
         await run_in_threadpool(writer.stop)
         record.close()
 
@@ -252,6 +260,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         access.require(request, "score")
         return await store(request, request.path_params["study"])
 
+    add_quarantine_routes(application, access, quarantine, engine, manifest.model_version)
+
     @application.get("/v1/model")
     async def model() -> ModelDescription:
         """What is served, its accuracy on held-out films, and the limits."""
@@ -378,7 +388,7 @@ def _explain_responses() -> dict[int | str, dict[str, Any]]:
 def _described_statuses() -> dict[int | str, str]:
     described: dict[int | str, str] = {}
     for problem in PROBLEMS.values():
-        if problem.status not in {404, 405}:
+        if problem.status not in {404, 405, 409, 410}:
             described[problem.status] = "; ".join(filter(None, [described.get(problem.status), problem.title]))
     return described
 

@@ -9,7 +9,7 @@ is changed, removed or put in is found by ``cxr-gate verify-record`` (docs/recor
 from .chain import EMPTY, Head, Verification
 from .films import FilmState, KeptFilm
 from .key import RecordKey
-from .open import open_for_reading, open_record
+from .open import is_in_memory, open_for_reading, open_record
 from .record import Decision, FilmEvent, Recalled, Record, RecordUnavailable, Subject
 from .repeats import Repeats
 from .writer import Writer
@@ -29,6 +29,7 @@ __all__ = [
     "Subject",
     "Verification",
     "Writer",
+    "is_in_memory",
     "open_for_reading",
     "open_record",
 ]

@@ -200,8 +200,9 @@ class Record:
                     continue
                 known = _earliest(connection, item.subject, self.key) if item.earliest_holds else None
                 verdict = item.verdict if known is None else known[1]
-                head = _append(connection, head, self.key, _values(item, known))
-                answers.append(Recalled(verdict, known is not None, head.id, item.film))
+                film = None if verdict.accepted else item.film
+                head = _append(connection, head, self.key, {**_values(item, known), "film": film})
+                answers.append(Recalled(verdict, known is not None, head.id, film))
             return answers, head
 
     def remove_older(self, days: int) -> int:
@@ -331,7 +332,6 @@ def _values(decision: Decision, known: tuple[int, Verdict] | None) -> dict[str, 
         "route": decision.route,
         "seconds": decision.seconds,
         "repeat_of": None if known is None else known[0],
-        "film": decision.film,
     }
 
 
