@@ -72,9 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser(
         "export-quarantine",
         help="write kept films out in clear, for cxr-offline recalibrate",
-        description="Write the films of the quarantine that were released (or are in another state) to an empty folder, decrypted, "
-        "as they were posted. They are patient data: the folder is for cxr-offline recalibrate --films, and should be deleted after "
-        "that. Who did so is in the record. Reads CXR_QUARANTINE_FOLDER, its key and the record as the service does, which may run.",
+        description="Write the films of the quarantine that were released (or are in another state) to an empty folder, "
+        "decrypted, as they were posted. They are patient data: the folder is for cxr-offline recalibrate --films, and should be "
+        "deleted after that. Who did so is in the record. Reads CXR_QUARANTINE_FOLDER, its key and the record as the service "
+        "does, which may run.",
     )
     export.add_argument(
         "--state", default="released", choices=("released", "confirmed", "pending"), help="(default: released)"
