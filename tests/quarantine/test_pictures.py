@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from torch import Tensor
 
@@ -40,6 +41,7 @@ def test_a_flat_film_has_no_residual_and_a_point_stands_out() -> None:
     assert set(np.unique(others)) <= {127, 128}
 
 
+@pytest.mark.slow
 def test_a_strong_attack_shows_and_a_faint_one_hides_among_clean_films(shared_data: Path) -> None:
     """What docs/quarantine.md says of the residual."""
     network = LogitsOnly(read_bundle(ROOT / "artifacts" / "default").network)
