@@ -215,11 +215,13 @@ async def _reason(request: Request) -> str:
         body += chunk
     try:
         reason = " ".join(Reason.model_validate_json(bytes(body)).reason.split())
-        return Reason(reason=reason).reason
-    except ValidationError as error:
-        raise HttpError(
-            "malformed-request", 'the body must be {"reason": "..."} in JSON, with a reason of 3 to 500 characters'
-        ) from error
+        if reason.isprintable():
+            return Reason(reason=reason).reason
+    except ValidationError:
+        pass  # its text repeats the body
+    raise HttpError(
+        "malformed-request", 'the body must be {"reason": "..."} in JSON, with a reason of 3 to 500 characters'
+    )
 
 
 def _accepted(request: Request, media_type: str) -> bool:

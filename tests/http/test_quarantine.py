@@ -125,6 +125,8 @@ def test_a_decision_holds(kept: Keeping, site: Site) -> None:
         b'{"reason": "%s"}' % (b"x" * 501),
         b'{"reason": "good enough", "by": "dr.c"}',
         b"\xff\xfe",
+        b'{"reason": "a \\u0000 byte"}',
+        b'{"reason": "half \\ud800 of one"}',
     ],
 )
 def test_a_decision_needs_a_reason(kept: Keeping, site: Site, body: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -148,8 +149,10 @@ def test_killed_at_random_moments_nothing_that_was_answered_is_lost(
 ) -> None:
     site, chance = Site.make(tmp_path), random.Random(seed)
     traffics: list[Traffic] = []
+    orphans = 0
     for _ in range(25):
         with keeping(site, choosing_bundle, **LIMITS) as kept:
+            orphans += int(re.findall(r'"orphans_removed": (\d+)', site.log.read_text())[0])
             agree(site, traffics)
             traffic = Traffic(kept)
             assert traffic.begun.wait(60)
@@ -167,5 +170,5 @@ def test_killed_at_random_moments_nothing_that_was_answered_is_lost(
         name: sum(len(getattr(each, name)) for each in traffics)
         for name in ("recorded", "rejected", "decided", "given")
     }
-    print(counts, {kind: len(site.entries("kind = ?", kind)) for kind in kinds})
+    print(counts, f"{orphans} orphans", {kind: len(site.entries("kind = ?", kind)) for kind in kinds})
     assert min(counts.values()) > 25
