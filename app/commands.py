@@ -1,21 +1,29 @@
-"""What the commands do that load torch: serve, score, check-bundle, verify-record."""
+"""What the commands do that load torch: serve, score, check-bundle, verify-record, export-quarantine."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.http.access import is_loopback
 from app.http.application import create_application
 from app.logs import configure_logging
-from app.pipeline import LABELS, Screener, Verdict, choose_backends, decode, read_bundle, to_tensor
+from app.pipeline import LABELS, Verdict, decode, to_tensor
 from app.pipeline.errors import PipelineError
-from app.records import EMPTY, Head, RecordUnavailable, open_for_reading
+from app.quarantine import Vault, keys_of
+from app.quarantine.export import export_films
+from app.records import EMPTY, Head, RecordUnavailable, open_for_reading, open_record
 from app.settings import Settings, SettingsError
+from app.versions import load_chosen, proven_screeners
+
+log = logging.getLogger("cxr_gate")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -25,7 +33,13 @@ def run(parsed: argparse.Namespace) -> int:
         options = {**same, "url": "record_url", "key_file": "record_key_file"}
         given = {field: getattr(parsed, option, None) for option, field in options.items()}
         settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
-        commands = {"serve": _serve, "score": _score, "check-bundle": _check_bundle, "verify-record": _verify_record}
+        commands = {
+            "serve": _serve,
+            "score": _score,
+            "check-bundle": _check_bundle,
+            "verify-record": _verify_record,
+            "export-quarantine": _export_quarantine,
+        }
         command = commands[parsed.command]
         return command(parsed, settings)
     except (PipelineError, SettingsError, RecordUnavailable) as error:
@@ -33,43 +47,24 @@ def run(parsed: argparse.Namespace) -> int:
         return 1
 
 
-def screeners(settings: Settings) -> list[Screener]:
-    """The bundle on each of its devices, proven there.
-
-    Raises
-    ------
-    PipelineError
-        The bundle does not verify, a device or backend is not there, or one does not reproduce the golden outputs.
-    """
-    bundle = read_bundle(settings.bundle)
-    backends = choose_backends(
-        bundle.network,
-        settings.backend,
-        settings.device,
-        max_batch=settings.max_batch,
-        threads=settings.inference_threads,
-    )
-    loaded = [Screener(bundle, backend) for backend in backends]
-    for screener in loaded:
-        screener.require_golden()
-    return loaded
-
-
 def make_application(settings: Settings) -> FastAPI:
-    """The service as the settings say, its bundle proven on each of its devices and warmed up.
+    """The service as the settings say, its active version proven on each of its devices and warmed up.
 
     Raises
     ------
     PipelineError, SettingsError
     """
-    loaded = screeners(settings)
-    for screener in loaded:
-        screener.warm_up(settings.max_batch)
-    return create_application(loaded, settings)
+    active, previous = load_chosen(settings)
+    return create_application(active.screeners, settings, previous)
 
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     configure_logging()
+    if not settings.keys_file and not is_loopback(parsed.host):
+        log.warning(
+            "ANYBODY WHO REACHES THIS SERVICE MAY USE IT: it listens on more than this machine, and has no keys. Set "
+            "CXR_KEYS_FILE and make keys (cxr-gate new-key), or see to it that a proxy in front authenticates"
+        )
     uvicorn.run(
         make_application(settings),
         host=parsed.host,
@@ -83,7 +78,7 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _score(parsed: argparse.Namespace, settings: Settings) -> int:
-    screener = screeners(settings)[0]
+    screener = proven_screeners(settings.bundle, settings)[0]
     failed = False
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
@@ -107,7 +102,7 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
-    for screener in screeners(settings):
+    for screener in proven_screeners(settings.bundle, settings):
         version = screener.bundle.manifest.model_version
         print(
             f"{settings.bundle}: {version} verifies, and reproduces its golden outputs on {screener.backend.description}"
@@ -137,3 +132,23 @@ def _verify_record(parsed: argparse.Namespace, settings: Settings) -> int:
     print(f"{verified.count} entries{kept}: the record verifies{gone}")
     print(f"head {verified.head or EMPTY}")
     return 0
+
+
+def _export_quarantine(parsed: argparse.Namespace, settings: Settings) -> int:
+    folder = Path(settings.quarantine_folder)
+    if not settings.quarantine_folder or not folder.is_dir():
+        raise SettingsError("CXR_QUARANTINE_FOLDER does not name the folder of a quarantine")
+    open_for_reading(
+        settings.record_url, settings.record_key_file
+    ).close()  # the record must be there: a new one knows no film
+    record = open_record(settings.record_url, settings.record_key_file)
+    try:
+        written, faults = export_films(record, Vault(folder, keys_of(settings)), parsed.state, parsed.out)
+    except OSError as error:
+        raise SettingsError(f"--out {parsed.out}: {error.strerror}") from error
+    finally:
+        record.close()
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{written} {parsed.state} films written to {parsed.out}")
+    return 1 if faults else 0

@@ -12,8 +12,10 @@ from starlette.responses import JSONResponse
 from app.decoding.nursery import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
+from app.quarantine import FilmUnreadable, QuarantineUnavailable
 from app.records import RecordUnavailable
 from app.results import UnreportableSource
+from app.versions import UnknownVersion, VersionConflict, VersionRefused
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: Of faults whose end nobody can estimate; Overloaded brings its own.
@@ -28,11 +30,12 @@ REJECTED_DETAIL: Final = (
 
 
 class HttpError(Exception):
-    """A fault of the request itself; ``slug`` names its problem."""
+    """A fault of the request itself; ``slug`` names its problem, ``headers`` go with the answer."""
 
-    def __init__(self, slug: str, detail: str) -> None:
+    def __init__(self, slug: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.slug = slug
+        self.headers = headers
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "rejected as adversarial",
         "The image's features are unlike those of clean chest films, so no probabilities are given. It may have been "
         "tampered with; a rare or damaged film, and about one clean film in twenty, is rejected too.",
-        "Do not retry: the same image gets the same answer. Let a person look at the film, and read it without this service.",
+        "Do not retry: the same image gets the same answer. Let a person look at the film, and read it without this service. "
+        "Where the site keeps rejected films, its reviewer can release this one, and /v1/results/{request_id} then gives its "
+        "probabilities.",
     ),
     "malformed-request": Problem(
         400, "malformed request", "The request could not be understood.", "Correct it as the detail says."
@@ -72,6 +77,18 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "A DICOM result was asked for, and the film's header lacks or spoils what a report in its study must hold.",
         "Correct the tag that the detail names, or ask for application/json, which needs none of it.",
     ),
+    "unauthenticated": Problem(
+        401,
+        "unauthenticated",
+        "The service asks for a key, and the request has none, or one that is unknown, revoked or expired.",
+        "Send one header 'Authorization: Bearer KEY'. Keys are made by the service's operator: cxr-gate new-key.",
+    ),
+    "forbidden": Problem(
+        403,
+        "forbidden",
+        "The key is not good for what was asked; or the service has no keys, and this is only for callers with one.",
+        "Ask the service's operator for a key with the scope that the detail names (cxr-gate new-key --scope).",
+    ),
     "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
     "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),
     "not-acceptable": Problem(
@@ -79,6 +96,24 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "not acceptable",
         "The answer exists in no media type that Accept names.",
         "Name the type that the detail says, or leave Accept out.",
+    ),
+    "awaiting-review": Problem(
+        409,
+        "awaiting review",
+        "The gate rejected the film, and nobody has decided on it yet.",
+        "Ask the site's reviewer to look at it, and ask again after that.",
+    ),
+    "already-decided": Problem(
+        409,
+        "already decided",
+        "Another reviewer decided otherwise on the film before.",
+        "Decisions are not taken back. Speak with that reviewer; a film that was released wrongly is the site's incident.",
+    ),
+    "confirmed-as-bad": Problem(
+        410,
+        "confirmed as bad",
+        "A reviewer has looked at the film, and says that it must not be read by the network.",
+        "Do not ask again. Read the film without this service, and find out where it came from.",
     ),
     "body-too-large": Problem(413, "body too large", "The body is over the byte limit.", "Send a smaller file."),
     "image-too-large": Problem(
@@ -93,6 +128,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "internal-error": Problem(
         500, "internal error", "A fault of the service, which is logged under the request_id.", "Report the request_id."
+    ),
+    "film-unreadable": Problem(
+        500,
+        "film unreadable",
+        "The kept film cannot be had again: its file was changed or is gone, or its key is lost.",
+        "Tell the operator of the service, whose log has the reason under the request_id.",
     ),
     "overloaded": Problem(
         503,
@@ -125,8 +166,30 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "Retry; if it stays, tell the operator that the database of CXR_RECORD_URL does not answer.",
         True,
     ),
+    "version-conflict": Problem(
+        409,
+        "version conflict",
+        "The version is not in a state from which it can go where it was asked to.",
+        "GET /v1/versions shows the state. A version comes in by way of the shadow; only what is loaded and proven is promoted.",
+    ),
+    "version-refused": Problem(
+        503,
+        "version refused",
+        "The bundle does not verify or prove itself here, or the choice could not be written down. What was active stays so.",
+        "Mend what the detail names (most often: copy the bundle's whole folder again), then ask again.",
+    ),
+    "quarantine-unavailable": Problem(
+        503,
+        "quarantine unavailable",
+        "A film could not be kept for review, and its decision is not given without that.",
+        "Retry; if it stays, tell the operator that the folder of CXR_QUARANTINE_FOLDER cannot be written to.",
+        True,
+    ),
     "deadline-passed": Problem(504, "deadline passed", "No verdict in time.", "Retry when there is less load."),
 }
+
+#: Of operators' routes alone.
+OPERATORS_PROBLEMS: Final = frozenset({"version-conflict", "version-refused"})
 
 #: The one table from the code's errors to problems.
 SLUG_OF: Final[dict[type[Exception], str]] = {
@@ -142,6 +205,11 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     InferenceFailed: "inference-failed",
     DeadlinePassed: "deadline-passed",
     RecordUnavailable: "record-unavailable",
+    UnknownVersion: "not-found",
+    VersionConflict: "version-conflict",
+    VersionRefused: "version-refused",
+    QuarantineUnavailable: "quarantine-unavailable",
+    FilmUnreadable: "film-unreadable",
 }
 
 

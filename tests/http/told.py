@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -82,7 +83,18 @@ class Told:
 def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator[Told]:
     """Serve on a free port until the block ends."""
     screener = ToldScreener(bundle, seconds_a_film)
-    application = create_application([screener], Settings(record_url="sqlite://", **settings))
+    with running(create_application([screener], Settings(record_url="sqlite://", **settings))) as port:
+        service = Told(screener, port)
+        try:
+            yield service
+        finally:
+            screener.gate.set()
+            service.client.close()
+
+
+@contextmanager
+def running(application: FastAPI) -> Iterator[int]:
+    """Serve an application in a thread of this process until the block ends; gives the port."""
     server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -91,12 +103,9 @@ def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator
         assert thread.is_alive()
         assert time.monotonic() < end, "the service did not start"
         time.sleep(0.01)
-    service = Told(screener, server.servers[0].sockets[0].getsockname()[1])
     try:
-        yield service
+        yield server.servers[0].sockets[0].getsockname()[1]
     finally:
-        screener.gate.set()
-        service.client.close()
         server.should_exit = True
         thread.join(SECONDS)
         assert not thread.is_alive()

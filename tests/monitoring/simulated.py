@@ -96,6 +96,15 @@ class Service:
             metrics.ready.set(1)
         return self
 
+    def shadow(self, bundle: Bundle) -> Service:
+        """Load a bundle beside the one that is served."""
+        return self.set(lambda metrics: metrics.introduce(bundle))
+
+    def promote(self, bundle: Bundle) -> Service:
+        """Serve another bundle from now on, without a restart."""
+        self.bundles = [bundle] * self.replicas
+        return self.set(lambda metrics: metrics.describe(bundle, [BACKEND], 64))
+
     def run(self, minutes: int, films: Mapping[Event, float]) -> Service:
         """Let minutes pass, with so many of each event a minute (fractions add up), in turn over the replicas."""
         owed = dict.fromkeys(films, 0.0)

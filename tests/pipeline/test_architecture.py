@@ -53,6 +53,18 @@ def test_offline_imports_only_the_pipeline_of_app(path: Path) -> None:
     assert not [name for name in imports(path) if within(name, "app") and name != "app" and not within(name, *allowed)]
 
 
+#: Who may name what sets the gate aside, and what leads there: one straight line from a release in the record.
+DOOR = {
+    "set_gate_aside": {"app/pipeline/verdict.py", "app/pipeline/screener.py", "app/engine/device.py"},
+    "screen_released": {"app/engine/engine.py", "app/http/quarantine.py"},
+}
+
+
+@pytest.mark.parametrize("name", DOOR)
+def test_there_is_one_door_past_the_gate(name: str) -> None:
+    assert {identify(path) for path in sources("app") if name in path.read_text()} == DOOR[name]
+
+
 CODE = list(sources("app", "offline", "benchmarks", "scripts", "deploy", "artifacts", "tests"))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.pipeline.errors import NumericalError, UnsuitableImage
-from app.pipeline.verdict import judge
+from app.pipeline.verdict import judge, set_gate_aside
 
 LOGITS = np.linspace(-200, 200, 14).astype(np.float32)
 
@@ -53,3 +53,11 @@ def test_a_turned_film_is_unsuitable_whatever_the_gate_says(log_density: float) 
 def test_what_is_not_finite_is_not_called_turned() -> None:
     with pytest.raises(NumericalError):
         judge(np.nan, LOGITS, -10.0, "upside down")
+
+
+def test_with_the_gate_set_aside_the_probabilities_are_those_of_an_accepted_image() -> None:
+    accepted = judge(0.0, LOGITS, -1.0).probabilities
+    assert judge(-2.0, LOGITS, -1.0).probabilities is None
+    np.testing.assert_array_equal(set_gate_aside(LOGITS), accepted)
+    with pytest.raises(NumericalError):
+        set_gate_aside(np.array([0.0, np.inf]))
