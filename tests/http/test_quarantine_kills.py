@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -172,3 +173,27 @@ def test_killed_at_random_moments_nothing_that_was_answered_is_lost(
     }
     print(counts, f"{orphans} orphans", {kind: len(site.entries("kind = ?", kind)) for kind in kinds})
     assert min(counts.values()) > 25
+
+
+@pytest.mark.slow
+def test_killed_between_the_film_and_its_entry_there_is_neither(choosing_bundle: Path, tmp_path: Path) -> None:
+    """The moment that chance rarely finds: the record is held, so the film is on the disk and its entry waits."""
+    site = Site.make(tmp_path)
+    with keeping(site, choosing_bundle) as kept, ThreadPoolExecutor(len(SEEDS)) as pool:
+        holder = sqlite3.connect(site.folder / "record.sqlite", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        answers = [pool.submit(kept.score, png(seed)) for seed in SEEDS]
+        end = time.monotonic() + 4  # the record gives up after five seconds
+        while len(site.files()) < len(SEEDS) // 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert kept.service is not None
+        kept.service.process.kill()
+        kept.service.process.wait(timeout=10)
+        holder.close()
+        assert all(isinstance(answer.exception(), httpx.TransportError) for answer in answers)
+    assert len(site.files()) == len(SEEDS) // 2
+    with keeping(site, choosing_bundle) as kept:
+        assert f'"orphans_removed": {len(SEEDS) // 2}' in site.log.read_text()
+        agree(site, [])
+        assert (kept.listed(), site.entries()) == ([], [])
