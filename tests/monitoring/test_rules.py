@@ -100,6 +100,12 @@ def test_noisy_scanner(tmp_path: Path) -> None:
     expect_alerts(tmp_path, service, "CxrScoreDrift", at=120 + 12)
 
 
+@pytest.mark.parametrize("minutes", [40, 180])
+def test_a_noisy_scanner_that_came_and_went(tmp_path: Path, minutes: int) -> None:
+    """Its films stay in the windows of six hours; what is left of them there is no new trouble."""
+    expect_alerts(tmp_path, Service().run(120, BUSY).run(minutes, {NOISY: 4}).run(380, BUSY), "CxrScoreDrift")
+
+
 def test_one_noisy_scanner_of_four(tmp_path: Path) -> None:
     """Too little to say that the whole spread has changed, with 139 calibration films; enough to say that more is rejected."""
     service = Service().run(120, BUSY).run(120, {clean(): 3, NOISY: 1})
