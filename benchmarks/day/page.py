@@ -1,0 +1,143 @@
+"""Results -> ``docs/day.md`` and its picture: no number in them is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+REPORT: Final = Path("reports/day/day.json")
+PICTURE: Final = Path("reports/day/day.png")
+PAGE: Final = Path("docs/day.md")
+COLOURS: Final = {"rejected": "#b2182b", "extreme": "#762a83", "not judged": "#2166ac"}
+SAID: Final = {
+    "rejected": "rejected, of those judged",
+    "extreme": "extreme (over 1000 nats below the threshold)",
+    "not judged": "not judged, of those sent",
+}
+
+
+def write(result: dict[str, Any]) -> None:
+    """Write report, picture and page."""
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    REPORT.write_text(json.dumps(result, indent=1) + "\n")
+    draw(result, PICTURE)
+    PAGE.write_text(page(result))
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Shares over 15 minutes above, the alerts as bands below, phases as columns of both."""
+    alerts = list(dict.fromkeys(span["alert"] for span in result["firing"]))
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(13, 7), sharex=True, height_ratios=[3, 0.5 + 0.35 * len(alerts)], layout="constrained"
+    )
+    for name, points in result["curves"].items():
+        hours, shares = zip(*points, strict=True) if points else ((), ())
+        above.plot(hours, shares, color=COLOURS[name], label=SAID[name], linewidth=1.4)
+    above.set(ylabel="share of films, over 15 minutes", ylim=(0, None))
+    above.legend(loc="upper right", fontsize=8)
+    for row, alert in enumerate(alerts):
+        spans = [(span["from"], span["to"] - span["from"]) for span in result["firing"] if span["alert"] == alert]
+        below.broken_barh(spans, (row - 0.35, 0.7), color="#d6604d")
+    below.set(yticks=range(len(alerts)), yticklabels=alerts, xlabel="hour of the day", ylim=(len(alerts) - 0.4, -0.6))
+    for number, phase in enumerate(result["phases"]):
+        middle = (phase["from"] + phase["to"]) / 2
+        above.text(middle, 1.02, phase["name"], transform=above.get_xaxis_transform(), rotation=35, fontsize=8)
+        for axis in (above, below):
+            axis.axvspan(phase["from"], phase["to"], color="black", alpha=0.05 if number % 2 else 0, linewidth=0)
+    below.set_xlim(0, result["phases"][-1]["to"])
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def page(result: dict[str, Any]) -> str:
+    """The page, from the report alone."""
+    phases = result["phases"]
+    right = sum(phase["right"] for phase in phases)
+    films = sum(sum(answers.values()) for phase in phases for answers in phase["films"].values())
+    lines = [
+        "# A day, measured",
+        "",
+        "<!-- Written by `make day` from reports/day/day.json. -->",
+        "",
+        f"The service with its default bundle ({result['bundle']}), Prometheus and Alertmanager with the configuration "
+        f"of `deploy/`, and real films, on one machine ({result['cores']} cores; {result['seconds'] / 60:.0f} minutes in all). "
+        f"Every duration of the rules is divided by {result['factor']}, and nothing else of them is changed: a second is a "
+        "minute of the day, and a window of 15 minutes holds as many films as at a hospital that sends some four in a minute. "
+        f"{films} films were posted, at times drawn at random; `benchmarks/day/films.py` says which.",
+        "",
+        f"**In {right} of {len(phases)} phases the right alerts began, and no others.**",
+        "",
+        "![shares of films and alerts over the day](../reports/day/day.png)",
+        "",
+        "| phase | hours | films and answers | must begin | began, minutes into the phase | ended, minutes after the phase | |",
+        "|---|---|---|---|---|---|---|",
+        *[_row(phase) for phase in phases],
+        "",
+        *_told(result),
+        *_recalibration(result),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(phase: dict[str, Any]) -> str:
+    answers = "; ".join(
+        f"{kind}: " + ", ".join(f"{count} {answer}" for answer, count in sorted(found.items()))
+        for kind, found in phase["films"].items()
+    )
+    fired = phase["fired"]
+    cells = [
+        phase["name"],
+        f"{phase['from']:.1f} to {phase['to']:.1f}",
+        answers,
+        ", ".join(phase["expected"]) or "none",
+        ", ".join(f"{one['alert']} {one['minutes_after_begin']:.0f}" for one in fired) or "none",
+        ", ".join(f"{one['alert']} {one['minutes_after_end']:.0f}" for one in fired),
+        "right" if phase["right"] else "**wrong**",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _told(result: dict[str, Any]) -> list[str]:
+    first: dict[str, dict[str, float]] = {}
+    for message in result["told"]:
+        if message["status"] == "firing":
+            first.setdefault(message["alert"], {}).setdefault(message["receiver"], message["hour"])
+    told = "; ".join(
+        f"{alert} to {', '.join(f'{receiver} at {hour:.2f} h' for receiver, hour in receivers.items())}"
+        for alert, receivers in first.items()
+    )
+    return ["## Who was told", "", f"First messages of Alertmanager, by its routes: {told}.", ""]
+
+
+def _recalibration(result: dict[str, Any]) -> list[str]:
+    if not (done := result.get("recalibration")):
+        return []
+    lines = [
+        "## The new scanner's site, recalibrated",
+        "",
+        *done["words"],
+        "",
+        "Each film was then posted to both bundles, first to the promoted one and, after a roll-back, to the base. Fresh "
+        "films are of patients of whom no film went into the recalibration; the stored attacks were made on fresh films "
+        "(epsilon .02).",
+        "",
+        "| films | | base rejects | new bundle rejects |",
+        "|---|---|---|---|",
+    ]
+    for row in done["judged"]:
+        cells = [
+            f"{row[which]['rejected'] / row['films']:.1%} ({row[which]['rejected']})"
+            for which in ("base", "recalibrated")
+        ]
+        lines.append(f"| {row['name']} | {row['films']} | {' | '.join(cells)} |")
+    return [*lines, "", *done["verdicts"], ""]
+
+
+if __name__ == "__main__":
+    write(json.loads(REPORT.read_text()))
