@@ -15,7 +15,7 @@ from benchmarks.day import compress, page, plan
 from benchmarks.day.watching import attributed
 from tests.http.served import ROOT
 
-DURATION = re.compile(r"(?<![\w-])(\d+)(ms|s|m|h|d)\b")  # in a name, as cxr-films-15m, it is none
+DURATION = re.compile(r"(?<![\w:-])(\d+)(ms|s|m|h|d)\b")  # in a name, as cxr-films-15m, it is none
 
 
 def milliseconds(duration: str) -> int:
