@@ -13,7 +13,7 @@ from offline.attacks import AttackOptions, as_posted, attack
 from offline.films import read_films
 from offline.loading import load_film
 
-from .simulated import BUNDLE
+from .simulated import BACKEND, BUNDLE
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ EXTREME = -1000.0  # as in deploy/prometheus/recording.yml
 
 @pytest.fixture(scope="module")
 def screener() -> Screener:
-    return Screener(BUNDLE, torch.device("cpu"))
+    return Screener(BUNDLE, BACKEND)
 
 
 @pytest.fixture(scope="module")
