@@ -1,4 +1,4 @@
-"""``cxr-gate``: serve, score files, check a bundle, verify the record, forward from Orthanc."""
+"""``cxr-gate``: serve, score files, check a bundle, verify the record, make keys, forward from Orthanc."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from app import __version__
+from app.access import command as access
 from app.forward import command as forward
 
 
@@ -16,7 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     if parsed.command == "forward":
         return forward.run(parsed)
-    from app import commands  # torch, which these need and forward does not, takes seconds and much memory
+    if parsed.command in access.COMMANDS:
+        return access.run(parsed)
+    from app import commands  # torch, which these need and those do not, takes seconds and much memory
 
     return commands.run(parsed)
 
@@ -30,6 +33,8 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_DECODE_PROCESSES, CXR_DECODE_MEMORY_MB, CXR_DECODE_SECONDS, "
         "CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
         "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, "
+        "CXR_BUNDLES, CXR_VERSIONS_FILE, CXR_SHADOW_WAITING (several versions side by side: docs/versions.md), "
+        "CXR_KEYS_FILE (callers and their keys: cxr-gate new-key --help), "
         "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
         "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added); to store a report of each DICOM "
         "film to a DICOMweb server, CXR_RESULTS_URL, CXR_RESULTS_USER, CXR_RESULTS_PASSWORD, CXR_RESULTS_FOLDER.",
@@ -64,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NUMBER:SEAL",
         help="a head that was printed or logged before: shows that no newer entries were cut off before it",
     )
+    access.add_commands(commands, os.environ)
     forward.add_command(commands, os.environ)
     return parser
 

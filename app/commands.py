@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from dataclasses import replace
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.http.access import is_loopback
 from app.http.application import create_application
 from app.logs import configure_logging
-from app.pipeline import LABELS, Screener, Verdict, choose_backends, decode, read_bundle, to_tensor
+from app.pipeline import LABELS, Verdict, decode, to_tensor
 from app.pipeline.errors import PipelineError
 from app.records import EMPTY, Head, RecordUnavailable, open_for_reading
 from app.settings import Settings, SettingsError
+from app.versions import load_chosen, proven_screeners
+
+log = logging.getLogger("cxr_gate")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -33,43 +38,24 @@ def run(parsed: argparse.Namespace) -> int:
         return 1
 
 
-def screeners(settings: Settings) -> list[Screener]:
-    """The bundle on each of its devices, proven there.
-
-    Raises
-    ------
-    PipelineError
-        The bundle does not verify, a device or backend is not there, or one does not reproduce the golden outputs.
-    """
-    bundle = read_bundle(settings.bundle)
-    backends = choose_backends(
-        bundle.network,
-        settings.backend,
-        settings.device,
-        max_batch=settings.max_batch,
-        threads=settings.inference_threads,
-    )
-    loaded = [Screener(bundle, backend) for backend in backends]
-    for screener in loaded:
-        screener.require_golden()
-    return loaded
-
-
 def make_application(settings: Settings) -> FastAPI:
-    """The service as the settings say, its bundle proven on each of its devices and warmed up.
+    """The service as the settings say, its active version proven on each of its devices and warmed up.
 
     Raises
     ------
     PipelineError, SettingsError
     """
-    loaded = screeners(settings)
-    for screener in loaded:
-        screener.warm_up(settings.max_batch)
-    return create_application(loaded, settings)
+    active, previous = load_chosen(settings)
+    return create_application(active.screeners, settings, previous)
 
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     configure_logging()
+    if not settings.keys_file and not is_loopback(parsed.host):
+        log.warning(
+            "ANYBODY WHO REACHES THIS SERVICE MAY USE IT: it listens on more than this machine, and has no keys. Set "
+            "CXR_KEYS_FILE and make keys (cxr-gate new-key), or see to it that a proxy in front authenticates"
+        )
     uvicorn.run(
         make_application(settings),
         host=parsed.host,
@@ -83,7 +69,7 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _score(parsed: argparse.Namespace, settings: Settings) -> int:
-    screener = screeners(settings)[0]
+    screener = proven_screeners(settings.bundle, settings)[0]
     failed = False
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
@@ -107,7 +93,7 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
-    for screener in screeners(settings):
+    for screener in proven_screeners(settings.bundle, settings):
         version = screener.bundle.manifest.model_version
         print(
             f"{settings.bundle}: {version} verifies, and reproduces its golden outputs on {screener.backend.description}"

@@ -19,6 +19,8 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 _MARGINS: Final = (-10000, -3000, -1000, -500, -200, -100, -50, -20, 0, 20, 50, 100, 200, 300, 500, 1000)
 #: Deciles, which hold a tenth of the clean films each, and the tail in which the threshold lies.
 _PERCENTILES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+#: Of probabilities.
+_DIFFERENCES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
 #: What a sender may do wrong, so that its film is not judged: each is a problem under ``/problems/``.
 SENDER_FAULTS: Final = (
     "malformed-request",
@@ -70,7 +72,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "cxr_stage_seconds",
-            "Time in each stage: decode, preprocess and queue of a film, inference of a batch.",
+            "Time in each stage: decode, preprocess and queue of a film, inference of a batch, shadow of a film once more.",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -109,7 +111,8 @@ class Metrics:
         )
         self.queue_films = Gauge(
             "cxr_queue_films",
-            "Films that wait to be decoded in a thread or a process (decode-thread, decode-process), and for a device (device).",
+            "Films that wait to be decoded in a thread or a process (decode-thread, decode-process), for a device (device), and "
+            "for the version in shadow (shadow).",
             ["queue"],
             registry=self.registry,
         )
@@ -177,6 +180,28 @@ class Metrics:
         self.record_head = Gauge(
             "cxr_record_head", "Number of the newest entry that this process wrote.", registry=self.registry
         )
+        self.shadow_decisions = Counter(
+            "cxr_shadow_decisions",
+            "Films that the version in shadow judged after the active one, by what each decided.",
+            ["shadow_version", "active", "shadow"],
+            registry=self.registry,
+        )
+        self.shadow_difference = Histogram(
+            "cxr_shadow_probability_difference",
+            "The largest absolute difference of a probability, of films that both versions accepted.",
+            ["shadow_version"],
+            buckets=_DIFFERENCES,
+            registry=self.registry,
+        )
+        self.shadow_dropped = Counter(
+            "cxr_shadow_dropped",
+            "Films that the shadow did not judge, because too many waited for it.",
+            ["shadow_version"],
+            registry=self.registry,
+        )
+        self.shadow_errors = Counter(
+            "cxr_shadow_errors", "Films that the shadow failed on.", ["shadow_version"], registry=self.registry
+        )
         self.build = Info("cxr_build", "Versions.", registry=self.registry)
 
     def count_judged(self, verdict: Verdict, bundle: Bundle, source_kind: SourceKind) -> None:
@@ -193,15 +218,23 @@ class Metrics:
             if probability >= finding.operating_point:
                 self.positive_findings.labels(finding.name, version).inc()
 
+    def introduce_shadow(self, version: str) -> None:
+        """Begin a shadow's counters at 0."""
+        for active in ("accepted", "rejected"):
+            for shadow in ("accepted", "rejected", "not_judged"):
+                self.shadow_decisions.labels(version, active, shadow)
+        self.shadow_difference.labels(version)
+        self.shadow_dropped.labels(version)
+        self.shadow_errors.labels(version)
+
     def count_not_judged(self, slug: str, model_version: str, source_kind: str) -> None:
         """Count a film that was refused by its sender's fault; other problems are in the answers by status alone."""
         if slug in SENDER_FAULTS:
             self.decisions.labels("not_judged", slug, model_version, source_kind).inc()
 
     def describe(self, bundle: Bundle, backends: Sequence[Backend], max_waiting: int) -> None:
-        """Say what is served, once it is; and begin its counters at 0, or their first increments would be lost."""
-        manifest = bundle.manifest
-        version, gate = manifest.model_version, manifest.gate
+        """Say what is served, once it is."""
+        version = bundle.manifest.model_version
         self.build.info(
             {
                 "version": __version__,
@@ -213,11 +246,17 @@ class Metrics:
             }
         )
         self.waiting_limit.set(max_waiting)
+        self.bundle_loaded.labels(version).set(time.time())
+        self.introduce(bundle)
+
+    def introduce(self, bundle: Bundle) -> None:
+        """Begin a bundle's counters at 0 before it is served, or their first increments would be lost; say what it expects."""
+        manifest = bundle.manifest
+        version, gate = manifest.model_version, manifest.gate
         self.false_rejection_target.labels(version).set(gate.target_false_rejection_rate)
         self.false_rejection_lower.labels(version).set(gate.calibration_lower_bound)
         self.false_rejection_upper.labels(version).set(gate.calibration_bound)
         self.calibration_films.labels(version).set(gate.calibration_n)
-        self.bundle_loaded.labels(version).set(time.time())
         self.log_density_margin.labels(version)
         self.clean_percentile.labels(version)
         for finding in manifest.findings:

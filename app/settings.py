@@ -28,6 +28,11 @@ class Settings:
     """Each field is set by ``CXR_`` and its name in capitals (``CXR_MAX_BODY_BYTES``)."""
 
     bundle: Path = Path("artifacts/default")
+    bundles: str = (
+        ""  # folder whose subfolders are bundles, to bring in beside that one; empty: there is that one alone
+    )
+    versions_file: Path = Path("state/active.json")  # which of them was made active
+    shadow_waiting: int = 64  # films that may wait for a version in shadow; more are not compared
     backend: str = "auto"  # torch or openvino; auto: torch on GPUs, and on the CPU openvino where it is installed
     device: str = "auto"  # cpu, or GPUs (cuda:0,cuda:1); auto: every GPU, or the CPU where there is none
     inference_threads: int = 0  # of the CPU; 0: every core that the process may use, or OMP_NUM_THREADS
@@ -53,6 +58,9 @@ class Settings:
     record_key_file: Path = Path("state/record.key")
     record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
     record_optional: bool = False  # true: what cannot be written down is answered all the same
+    keys_file: str = (
+        ""  # of callers and the hashes of their keys; empty: anybody may score, and nobody review or operate
+    )
     accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
     results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
     results_user: str = ""

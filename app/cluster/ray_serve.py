@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 import httpx
 import ray
 from fastapi import FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ray import serve
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -34,14 +36,25 @@ class Replica:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/metrics":
-            await Response(await _all_metrics(), media_type=CONTENT_TYPE_LATEST)(scope, receive, send)
+            await (await self._metrics(Headers(scope=scope)))(scope, receive, send)
         else:
             await self._own(scope, receive, send)
 
-    async def get(self, path: str) -> httpx.Response:
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """What this replica answers itself, without a socket."""
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self._own), base_url="http://replica") as client:
-            return await client.get(path)
+            return await client.get(path, headers=headers)
+
+    async def _metrics(self, headers: Headers) -> Response:
+        """Of all replicas, for whom this one gives its own."""
+        own = await self.get("/metrics", {name: value for name, value in headers.items() if name == "authorization"})
+        if own.status_code != 200:
+            return Response(own.content, own.status_code, own.headers)
+        return Response(await _all_metrics(), media_type=CONTENT_TYPE_LATEST)
+
+    def own_metrics(self) -> str:
+        """The page of this replica alone; who may see it was asked where the request came in."""
+        return generate_latest(self._own.state.metrics.registry).decode()
 
 
 class Gate:
@@ -62,7 +75,7 @@ class Gate:
 
     async def own_metrics(self) -> tuple[str, str]:
         """The name and the metrics of this replica."""
-        return serve.get_replica_context().replica_tag, (await self.app.get("/metrics")).text
+        return serve.get_replica_context().replica_tag, self.app.own_metrics()
 
 
 def build(arguments: dict[str, str]) -> serve.Application:
@@ -78,6 +91,10 @@ def build(arguments: dict[str, str]) -> serve.Application:
     if arguments:
         raise SettingsError(f"args {', '.join(arguments)}: settings are CXR_ variables of runtime_env")
     settings = Settings.from_environment()
+    if settings.bundles:
+        raise SettingsError(
+            "CXR_BUNDLES: /v1/versions would change one replica of many; change CXR_BUNDLE and deploy again (docs/versions.md)"
+        )
     deployment = serve.deployment(
         serve.ingress(_application)(Gate),
         name="gate",

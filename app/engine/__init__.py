@@ -1,13 +1,16 @@
-"""Between the HTTP surface and the pipeline: admission, decoding in threads, batches on one device.
+"""Between the HTTP surface and the pipeline: admission, decoding in threads, batches on the devices.
 
-screen -> admitted? -> read the body -> decode (threads) -> ready queue -> one device thread takes all that waits -> future
+screen -> admitted? -> read the body -> decode (threads) -> ready queue -> a device's thread takes all that waits -> future
 """
 
 from .admission import Place
 from .engine import Engine, Screened
 from .errors import DeadlinePassed, EngineError, InferenceFailed, NotReady, Overloaded
+from .shadow import Comparison, Shadow
+from .version import Version
 
 __all__ = [
+    "Comparison",
     "DeadlinePassed",
     "Engine",
     "EngineError",
@@ -16,4 +19,6 @@ __all__ = [
     "Overloaded",
     "Place",
     "Screened",
+    "Shadow",
+    "Version",
 ]

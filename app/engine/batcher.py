@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 from app.metrics import Metrics
-from app.pipeline import Screener, Verdict
+from app.pipeline import Verdict
 from app.settings import Settings
 
 from .device import Device
 from .errors import NotReady
 from .rate import Rate
 from .ready import Item, ReadyQueue
+from .shadow import Shadow
+from .version import Version
 
 
 class Batcher:
-    """One thread a device, over one shared queue."""
+    """One thread a device, over one shared queue of films, whichever version they are for.
 
-    def __init__(self, screeners: Sequence[Screener], settings: Settings, metrics: Metrics) -> None:
+    Attributes
+    ----------
+    active : Version
+        By which the devices prove themselves.
+    """
+
+    def __init__(self, active: Version, settings: Settings, metrics: Metrics) -> None:
+        self.active = active
         self._drain_seconds = settings.drain_seconds
         self._ready = ReadyQueue(settings, metrics)
         self._seconds = Rate(settings.deadline_seconds)
         self._devices: list[Device] = []
-        for screener in screeners:
-            device = Device(screener, self._ready, self._devices, self._seconds, settings, metrics)
+        for number in range(len(active.screeners)):
+            device = Device(number, lambda: self.active, self._ready, self._devices, self._seconds, settings, metrics)
             self._devices.append(device)
         metrics.devices_in_service.set_function(lambda: self.in_service)
 
@@ -48,6 +56,15 @@ class Batcher:
         end = time.monotonic() + self._drain_seconds
         for device in self._devices:
             device.join(max(0.0, end - time.monotonic()))
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """The version in shadow."""
+        return self._ready.shadow
+
+    @shadow.setter
+    def shadow(self, shadow: Shadow | None) -> None:
+        self._ready.shadow = shadow
 
     @property
     def in_service(self) -> int:

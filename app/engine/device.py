@@ -10,18 +10,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import torch
 
 from app.metrics import Metrics
-from app.pipeline import Screener, Verdict
+from app.pipeline import Verdict
 from app.settings import Settings
 
 from .errors import InferenceFailed, NotReady
 from .rate import Rate
 from .ready import Item, ReadyQueue
+from .shadow import ShadowFilm
+from .version import Version
 
 log = logging.getLogger("cxr_gate")
 
@@ -32,11 +34,14 @@ STUCK_SECONDS: Final = 60.0
 
 
 class Device:
-    """A screener in a thread of its own.
+    """A thread of its own, in which every version's screener of one device runs.
 
     Parameters
     ----------
-    screener : Screener
+    number : int
+        Its place in the order of devices.
+    active : callable
+        Gives the version by which the device proves itself.
     ready : ReadyQueue
         Shared with the other devices.
     peers : sequence of Device
@@ -47,15 +52,18 @@ class Device:
 
     def __init__(
         self,
-        screener: Screener,
+        number: int,
+        active: Callable[[], Version],
         ready: ReadyQueue,
         peers: Sequence[Device],
         seconds: Rate,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
-        self._screener = screener
+        self._number = number
+        self._active = active
         self._ready = ready
+        screener = active().screeners[number]
         self._most = min(settings.max_batch, screener.most_at_once or settings.max_batch)
         self._peers = peers
         self._seconds = seconds
@@ -65,17 +73,17 @@ class Device:
         self._trusted = True
         self._failures = 0
         self._batch: list[Item] = []
-        self._began = 0.0
+        self._began: float | None = None  # what it has in hand, a shadow's film too
         self._thread = threading.Thread(target=self._run, name=f"device {self._name}", daemon=True)
 
     def prove(self) -> None:
-        """Reproduce the golden outputs.
+        """Reproduce the golden outputs of the active version.
 
         Raises
         ------
         BundleError
         """
-        self._screener.require_golden()
+        self._active().screeners[self._number].require_golden()
 
     def start(self) -> None:
         """Begin to take batches."""
@@ -89,35 +97,41 @@ class Device:
     @property
     def in_service(self) -> bool:
         """Whether it takes batches and gives them back."""
-        stuck = bool(self._batch) and time.monotonic() - self._began > STUCK_SECONDS
+        began = self._began
+        stuck = began is not None and time.monotonic() - began > STUCK_SECONDS
         return self._trusted and self._thread.is_alive() and not stuck
 
     @property
     def judging(self) -> int:
-        """The films that it has in hand."""
+        """The films that it has in hand, and that somebody waits for."""
         return len(self._batch)
 
     def _run(self) -> None:
         try:
             while self._trusted or self._returned():
-                self._batch = self._ready.take(self._most)
-                if not self._batch:
+                taken = self._ready.take(self._most)
+                if not taken:
                     return
-                self._work(self._batch)
-                self._batch = []
+                self._began = time.monotonic()
+                if isinstance(taken, ShadowFilm):
+                    taken.shadow.judge(taken, self._number)
+                else:
+                    self._batch = taken
+                    self._work(taken, self._began)
+                    self._batch = []
+                self._began = None
         except BaseException as error:  # the thread ends, but nobody's answer with it
             log.critical("the thread of a device died", exc_info=error, extra={"device": self._name})
             self._leave([item for item in self._batch if not item.result.done()])
 
-    def _work(self, batch: list[Item]) -> None:
-        self._began = time.monotonic()
+    def _work(self, batch: list[Item], began: float) -> None:
         self._metrics.batch_size.observe(len(batch))
         for item in batch:
-            self._metrics.wait_seconds.observe(self._began - item.admitted)
-            self._metrics.stage_seconds.labels("queue").observe(self._began - item.queued)
+            self._metrics.wait_seconds.observe(began - item.admitted)
+            self._metrics.stage_seconds.labels("queue").observe(began - item.queued)
         with self._metrics.stage_seconds.labels("inference").time():
             self._judge(batch)
-        self._seconds.add((time.monotonic() - self._began) / len(batch))
+        self._seconds.add((time.monotonic() - began) / len(batch))
 
     def _judge(self, batch: list[Item]) -> None:
         if self._answered(batch):
@@ -129,9 +143,9 @@ class Device:
                 return
 
     def _answered(self, batch: list[Item]) -> bool:
-        """Run the films; whether that worked."""
+        """Run the films, all of one version; whether that worked."""
         try:
-            results = self._screener.screen(torch.cat([item.tensor for item in batch]))
+            results = batch[0].version.screeners[self._number].screen(torch.cat([item.tensor for item in batch]))
             judged = list(zip(batch, results, strict=True))
         except Exception as error:  # a device may fail in any way; its thread must live on
             log.error("inference failed", extra={"error": type(error).__name__, "device": self._name})
@@ -148,12 +162,13 @@ class Device:
         """Give a verdict, with the heatmap that was asked for; behind the gate there is none."""
         if item.explain is not None and verdict.accepted:
             try:
-                item.heatmap = self._screener.explain(item.tensor, item.explain)
+                item.heatmap = item.version.screeners[self._number].explain(item.tensor, item.explain)
             except Exception as error:
                 log.error("explaining failed", extra={"error": type(error).__name__, "device": self._name})
                 item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
                 return
         item.result.set_result(verdict)
+        self._ready.offer(item, verdict)
 
     def _may_stay(self, item: Item) -> bool:
         """After a film failed alone: whether it is the film's fault, which then has its error."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from app.decoding.decoders import Decoders
 from app.metrics import Metrics
-from app.pipeline import DecodedImage, Screener, Verdict
+from app.pipeline import DecodedImage, Verdict
 from app.settings import Settings
 
 from .admission import Admission, Place
@@ -22,26 +22,32 @@ from .batcher import Batcher
 from .errors import DeadlinePassed, NotReady
 from .rate import Rate
 from .ready import Item
+from .shadow import Shadow
+from .version import Version
 
 
 @dataclass(frozen=True)
 class Screened:
-    """A verdict and the film that it was given on; ``heatmap`` is that of the finding asked for, if it was accepted."""
+    """A verdict, the film that it was given on, and who gave it.
 
+    ``heatmap`` is that of the finding asked for, if the film was accepted.
+    """
+
+    version: Version
     image: DecodedImage
     verdict: Verdict
     heatmap: NDArray[np.float32] | None = None
 
 
 class Engine:
-    """Runs one ``Screener`` a device for many requests at once; ``start`` before use, ``stop`` after."""
+    """Judges films for many requests at once, by the active version; ``start`` before use, ``stop`` after."""
 
-    def __init__(self, screeners: Sequence[Screener], settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, active: Version, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
         self._decode_seconds = Rate(settings.deadline_seconds)
         self._decoders = Decoders(settings, metrics, self._decode_seconds.add)
-        self._batcher = Batcher(screeners, settings, metrics)
+        self._batcher = Batcher(active, settings, metrics)
         self._admission = Admission(settings, metrics, self._seconds_of)
         self._accepting = False
         metrics.ready.set_function(lambda: self.ready)
@@ -70,6 +76,37 @@ class Engine:
     def ready(self) -> bool:
         """Whether work is accepted and a device is in service."""
         return self._accepting and self._batcher.in_service > 0
+
+    @property
+    def active(self) -> Version:
+        """The version that judges whatever comes next."""
+        return self._batcher.active
+
+    def activate(self, version: Version) -> None:
+        """Let another version judge from now on; films that wait already stay with theirs. The shadow ends.
+
+        It must be proven on every device. May be called from any thread.
+        """
+        self.end_shadow(f"{version.name} became active")
+        self._batcher.active = version
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """The version that judges again what the active one has judged."""
+        return self._batcher.shadow
+
+    def begin_shadow(self, version: Version) -> Shadow:
+        """Let a version judge in shadow, proven on every device, in the place of another one."""
+        self.end_shadow(f"{version.name} took its place")
+        shadow = Shadow(version, self.active, self._settings.shadow_waiting, self._metrics)
+        self._batcher.shadow = shadow
+        return shadow
+
+    def end_shadow(self, reason: str) -> None:
+        """Take the shadow out, if there is one; the reason is for operators."""
+        if shadow := self._batcher.shadow:
+            shadow.end(reason)
+            self._batcher.shadow = None
 
     def admit(self) -> None:
         """Refuse before the body is read if nothing more can wait.
@@ -128,14 +165,14 @@ class Engine:
         """
         return await self._decoders.decode(data)
 
-    async def judge(self, tensor: Tensor, expires: float) -> Verdict:
-        """Judge a film in the next batch, unless its turn comes after `expires`.
+    async def judge(self, version: Version, tensor: Tensor, expires: float) -> Verdict:
+        """Judge a film in the next batch of `version`, unless its turn comes after `expires`.
 
         Raises
         ------
         UnsuitableImage, NumericalError, InferenceFailed, DeadlinePassed, NotReady
         """
-        return await self._batcher.judge(self._item(tensor, expires))
+        return await self._batcher.judge(self._item(version, tensor, expires))
 
     async def screen(self, read: Callable[[Place], Awaitable[bytes]], explain: int | None = None) -> Screened:
         """Admit a request, then read, decode and judge its film, all within one deadline.
@@ -158,11 +195,11 @@ class Engine:
         with self.place() as place:
             async with self.deadline() as expires:
                 image, tensor = await self.decode(await read(place))
-                item = self._item(tensor, expires, explain)
-                return Screened(image, await self._batcher.judge(item), item.heatmap)
+                item = self._item(self.active, tensor, expires, explain)
+                return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
 
-    def _item(self, tensor: Tensor, expires: float, explain: int | None = None) -> Item:
-        return Item(tensor, expires - self._settings.deadline_seconds, expires, explain)
+    def _item(self, version: Version, tensor: Tensor, expires: float, explain: int | None = None) -> Item:
+        return Item(version, tensor, expires - self._settings.deadline_seconds, expires, explain)
 
     def _seconds_of(self, waiting: int) -> float:
         """Estimated seconds until so many requests are done."""

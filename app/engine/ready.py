@@ -18,12 +18,15 @@ from app.pipeline import Verdict
 from app.settings import Settings
 
 from .errors import DeadlinePassed
+from .shadow import Shadow, ShadowFilm
+from .version import Version
 
 
 @dataclass(eq=False)
 class Item:
     """A film that waits for a device; the times are of ``time.monotonic()``."""
 
+    version: Version
     tensor: Tensor
     admitted: float
     expires: float
@@ -37,6 +40,7 @@ class ReadyQueue:
     """First come, first served, by as many devices as there are.
 
     It holds no more items than there are places (``CXR_MAX_WAITING``), because whoever leaves takes his item with him.
+    The films of a version in shadow are not among them: they are taken when there is no item.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -44,11 +48,33 @@ class ReadyQueue:
         self._metrics = metrics
         self._items: deque[Item] = deque()
         self._changed = threading.Condition()
+        self._shadow: Shadow | None = None
         self.closed = threading.Event()
         metrics.queue_films.labels("device").set_function(lambda: len(self._items))
+        metrics.queue_films.labels("shadow").set_function(lambda: self._shadow.waiting if self._shadow else 0)
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """The version in shadow, until it ends."""
+        with self._changed:
+            if self._shadow and self._shadow.comparison.ended:
+                self._shadow = None  # and nothing holds the version in memory any longer
+            return self._shadow
+
+    @shadow.setter
+    def shadow(self, shadow: Shadow | None) -> None:
+        with self._changed:
+            self._shadow = shadow
+
+    def offer(self, item: Item, verdict: Verdict) -> None:
+        """Let the shadow judge what was judged, when there is time."""
+        if shadow := self.shadow:
+            with self._changed:
+                shadow.offer(item.version, item.tensor, verdict)
+                self._changed.notify_all()
 
     def put(self, item: Item) -> None:
         """Add a film at the end."""
@@ -83,21 +109,27 @@ class ReadyQueue:
             self.closed.set()
             self._changed.notify_all()
 
-    def take(self, limit: int) -> list[Item]:
-        """All that waits, up to `limit`, as soon as there is any; empty once closed and empty.
+    def take(self, limit: int) -> list[Item] | ShadowFilm:
+        """All that waits for one version, up to `limit`, as soon as there is any; empty once closed and empty.
 
-        What was cancelled or came too late is dropped. With ``CXR_BATCH_WAIT_MS`` a batch that is not full waits for more
-        until its first film has waited so long, unless that would cost one of them its deadline.
+        While nothing waits, a film for the shadow. What was cancelled or came too late is dropped.
+
+        With ``CXR_BATCH_WAIT_MS`` a batch that is not full waits for more until its first film has waited so long, unless
+        that would cost one of them its deadline.
         """
         with self._changed:
             while True:
                 while not self._items and not self.closed.is_set():
+                    if self._shadow and (film := self._shadow.next()):
+                        return film
                     self._changed.wait()
                 if not self._items:
                     return []
                 self._wait_for_more(limit)
                 batch: list[Item] = []
                 while self._items and len(batch) < limit:
+                    if batch and self._items[0].version is not batch[0].version:
+                        break
                     item = self._items.popleft()
                     if self._begin(item) and not self._expired(item):
                         batch.append(item)

@@ -44,7 +44,7 @@ EPILOG = f"""\
 Each option can be set in the environment too, by {PREFIX} and its name in capitals ({PREFIX}ORTHANC_URL).
 Secrets are set there alone:
   {PREFIX}ORTHANC_PASSWORD   password of --orthanc-user
-  {PREFIX}SERVICE_TOKEN      sent to the service as "Authorization: Bearer"
+  {PREFIX}SERVICE_TOKEN      key for the service, with the scope score (cxr-gate new-key --help)
 
 SIGTERM or SIGINT finishes the films in hand, then ends with 0. The exit code is 1 where a person is needed: wrong
 credentials or addresses, or a state file of another Orthanc. Everything else is tried again, for ever.

@@ -60,7 +60,7 @@ class Service:
             return Refusal(status, _reason(response), _request_id(response))
         if status in {401, 403}:
             raise Misconfigured(
-                f"the service answered {status}: set CXR_FORWARD_SERVICE_TOKEN to a token that may score"
+                f"the service answered {status}: set CXR_FORWARD_SERVICE_TOKEN to a key with the scope score (cxr-gate new-key)"
             )
         if status >= 500:
             raise Fault(f"the service answered {status} (request_id {_request_id(response)})")

@@ -20,25 +20,29 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
-from app.engine import Engine, NotReady, Overloaded, Place
+from app.access import Callers, KeysFileError
+from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
-from app.settings import Settings
+from app.settings import Settings, SettingsError
+from app.versions import Catalogue, ChoiceFile, Versions, load
 
 from .accept import DICOM, accepts, takes_json, wants_dicom
+from .access import KEY, Access
 from .body import MULTIPART, RAW_TYPES, read_film
 from .decisions import Decisions
 from .disconnect import CancelOnDisconnect
 from .linger import Linger
 from .middleware import Observe
-from .problems import MEDIA_TYPE, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
+from .problems import MEDIA_TYPE, OPERATORS_PROBLEMS, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .reports import Reports
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
 from .store_response import MEDIA_TYPE as DICOM_JSON
 from .stow import Store
+from .versions import add_version_routes
 
 log = logging.getLogger("cxr_gate")
 
@@ -49,6 +53,10 @@ _FORM = {
 }
 
 
+_ACCESS: dict[int | str, dict[str, Any]] = {
+    401: {**_PROBLEM, "description": "unauthenticated"},
+    403: {**_PROBLEM, "description": "forbidden"},
+}
 _DICOM_JSON = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
 _RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}
 _STORE: dict[str, Any] = {
@@ -61,6 +69,7 @@ _STORE: dict[str, Any] = {
         406: {**_PROBLEM, "description": "not acceptable"},
         413: {**_PROBLEM, "description": "too many instances or bytes"},
         415: {**_PROBLEM, "description": "not multipart/related of application/dicom"},
+        **_ACCESS,
         503: {
             **_PROBLEM,
             "description": "overloaded; not ready (or, as DICOM JSON, every instance met a passing fault)",
@@ -68,41 +77,68 @@ _STORE: dict[str, Any] = {
         504: {**_PROBLEM, "description": "an instance did not arrive within the deadline"},
     },
     "openapi_extra": _RELATED,
+    "dependencies": [KEY],
 }
 _STUDY = {"name": "study", "in": "path", "required": True, "schema": {"type": "string"}}
 _STORE_OF_STUDY = {**_STORE, "openapi_extra": {**_RELATED, "parameters": [_STUDY]}}
 
 
-def create_application(screeners: Sequence[Screener], settings: Settings) -> FastAPI:
+def create_application(screeners: Sequence[Screener], settings: Settings, previous: Version | None = None) -> FastAPI:
     """Build the service around one screener a device, all of one bundle; the golden check runs when it starts.
+
+    Parameters
+    ----------
+    screeners : sequence of Screener
+        Of the version that is active at first.
+    settings : Settings
+    previous : Version or None
+        What was active before it, on the same devices, to go back to.
 
     Raises
     ------
     BundleError
         (At start) the golden outputs were not reproduced.
     SettingsError
-        The record cannot be opened, or the folder where reports wait cannot be written to.
+        The record cannot be opened, the folder where reports wait cannot be written to, that of the bundles is not there,
+        or the file of callers is none.
     """
+    access = Access(_callers(settings))
     metrics = Metrics()
-    engine = Engine(screeners, settings, metrics)
-    manifest = screeners[0].bundle.manifest
-    backends = [screener.backend for screener in screeners]
-    reports = Reports(manifest, settings, metrics)
+    engine = Engine(Version(tuple(screeners)), settings, metrics)
+
+    def describe(version: Version) -> None:
+        metrics.describe(version.bundle, version.backends, settings.max_waiting)
+
+    versions = Versions(
+        engine,
+        previous,
+        Catalogue(settings),
+        ChoiceFile(settings.versions_file),
+        load=lambda folder: load(folder, settings),
+        announce=describe,
+        metrics=metrics,
+    )
+    reports = Reports(settings, metrics)
     record = open_record(settings.record_url, settings.record_key_file)
     writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     repeats = Repeats(record, optional=settings.record_optional)
-    decisions = Decisions(screeners[0].bundle, record.key, writer, repeats)
-    store = Store(engine, decisions, metrics, settings, screeners[0].bundle, reports)
+    decisions = Decisions(record.key, writer, repeats)
+    store = Store(engine, decisions, metrics, settings, reports)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(writer.start)
         await run_in_threadpool(engine.start)
         reports.start()
-        metrics.describe(screeners[0].bundle, backends, settings.max_waiting)
+        if previous:
+            metrics.introduce(previous.bundle)
+        describe(engine.active)
         log.info(
             "ready",
-            extra={"model_version": manifest.model_version, "backends": [backend.description for backend in backends]},
+            extra={
+                "model_version": engine.active.name,
+                "backends": [backend.description for backend in engine.active.backends],
+            },
         )
         yield
         await run_in_threadpool(engine.stop)
@@ -118,13 +154,15 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         redoc_url=None,
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
+    application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
     application.add_middleware(Observe, metrics=metrics)
     application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
-    _handle_errors(application, metrics, manifest.model_version)
+    _handle_errors(application, metrics, engine)
 
     @application.post(
         "/v1/score",
+        dependencies=[KEY],
         response_model=Accepted,
         responses=_score_responses(),
         openapi_extra={
@@ -136,6 +174,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
 
         A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts.
         """
+        access.require(request, "score")
         accept = ",".join(request.headers.getlist("accept"))
         film = b""
 
@@ -153,7 +192,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
 
         screened = await engine.screen(read)
         verdict, kind = screened.verdict, screened.image.source_kind
-        metrics.count_judged(verdict, screeners[0].bundle, kind)
+        metrics.count_judged(verdict, screened.version.bundle, kind)
         await decisions.keep(request, film, screened)
         report = await reports.of(film, screened, wanted=wants_dicom(accept))
         if report is not None:
@@ -162,7 +201,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
         body = Accepted(
             request_id=request.state.request_id,
-            model_version=manifest.model_version,
+            model_version=screened.version.name,
             probabilities={name: float(value) for name, value in zip(LABELS, verdict.probabilities, strict=True)},
             source_kind=kind,
             notes=list(screened.image.notes),
@@ -171,6 +210,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
 
     @application.post(
         "/v1/explain",
+        dependencies=[KEY],
         response_class=Response,
         responses=_explain_responses(),
         openapi_extra={
@@ -191,6 +231,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
         A PNG to lay over the film, transparent where nothing speaks for the finding; or, for a caller that accepts
         application/dicom, a Secondary Capture of both in the film's study.
         """
+        access.require(request, "score")
         # Not a declared parameter: FastAPI would document 422 for it, and here that means one thing only.
         finding = request.query_params.get("finding", "")
         if finding not in LABELS:
@@ -214,7 +255,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
             return film
 
         screened = await engine.screen(read, LABELS.index(finding))
-        metrics.count_judged(screened.verdict, screeners[0].bundle, screened.image.source_kind)
+        metrics.count_judged(screened.verdict, screened.version.bundle, screened.image.source_kind)
         await decisions.keep(request, film, screened)
         if screened.heatmap is None:
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
@@ -228,19 +269,24 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
     @application.post("/dicomweb/studies", **_STORE)
     async def store_instances(request: Request) -> Response:
         """STOW-RS: judge each instance; the answer has one item an instance."""
+        access.require(request, "score")
         return await store(request)
 
     # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
     @application.post("/dicomweb/studies/{study}", **_STORE_OF_STUDY)
     async def store_instances_of_study(request: Request) -> Response:
         """STOW-RS for one study: instances of another fail."""
+        access.require(request, "score")
         return await store(request, request.path_params["study"])
 
     @application.get("/v1/model")
     async def model() -> ModelDescription:
         """What is served, its accuracy on held-out films, and the limits."""
+        version = engine.active
+        manifest, backends = version.manifest, version.backends
         return ModelDescription(
-            model_version=manifest.model_version,
+            model_version=version.name,
+            shadow=shadow.version.name if (shadow := engine.shadow) else None,
             labels=list(LABELS),
             findings=list(manifest.findings),
             gate=PublicGate.of(manifest.gate),
@@ -266,9 +312,10 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
             raise NotReady("the service is starting or stopping, or no device is in service")
         return Status(status="ready")
 
-    @application.get("/metrics", response_class=Response)
-    async def prometheus() -> Response:
+    @application.get("/metrics", response_class=Response, dependencies=[KEY], responses=_ACCESS)
+    async def prometheus(request: Request) -> Response:
         """Metrics for Prometheus. Operators only: differences of sums reveal scores."""
+        access.require(request, "metrics", "operate")
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @application.get("/problems/{slug}", response_class=HTMLResponse, include_in_schema=False)
@@ -278,8 +325,16 @@ def create_application(screeners: Sequence[Screener], settings: Settings) -> Fas
             raise HttpError("not-found", "no such problem type")
         return HTMLResponse(_problem_page(slug))
 
+    add_version_routes(application, versions, access)
     _serve_documentation(application)
     return application
+
+
+def _callers(settings: Settings) -> Callers | None:
+    try:
+        return Callers(Path(settings.keys_file)) if settings.keys_file else None
+    except KeysFileError as error:
+        raise SettingsError(f"CXR_KEYS_FILE: {error}") from error
 
 
 def _serve_documentation(application: FastAPI) -> None:
@@ -297,11 +352,11 @@ def _serve_documentation(application: FastAPI) -> None:
         )
 
 
-def _handle_errors(application: FastAPI, metrics: Metrics, model_version: str) -> None:
+def _handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> None:
     def count(request: Request, slug: str) -> None:
         # Unknown where the fault was found before the film's bytes were.
         kind = getattr(request.state, "source_kind", UNKNOWN_KIND)
-        metrics.count_not_judged(slug, model_version, kind)
+        metrics.count_not_judged(slug, engine.active.name, kind)
 
     async def known(request: Request, error: Exception) -> Response:
         count(request, SLUG_OF[type(error)])
@@ -311,7 +366,7 @@ def _handle_errors(application: FastAPI, metrics: Metrics, model_version: str) -
     async def of_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, HttpError)
         count(request, error.slug)
-        return problem_response(request, error.slug, str(error))
+        return problem_response(request, error.slug, str(error), error.headers)
 
     async def of_starlette(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -353,8 +408,8 @@ def _explain_responses() -> dict[int | str, dict[str, Any]]:
 
 def _described_statuses() -> dict[int | str, str]:
     described: dict[int | str, str] = {}
-    for problem in PROBLEMS.values():
-        if problem.status not in {404, 405}:
+    for slug, problem in PROBLEMS.items():
+        if problem.status not in {404, 405} and slug not in OPERATORS_PROBLEMS:
             described[problem.status] = "; ".join(filter(None, [described.get(problem.status), problem.title]))
     return described
 

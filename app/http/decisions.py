@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from app.engine import Screened
-from app.pipeline import Bundle, DecodedImage, Verdict
+from app.engine import Screened, Version
+from app.pipeline import DecodedImage, Verdict
 from app.pipeline.identity import read_identity
 from app.records import Decision, Recalled, RecordKey, Repeats, Subject, Writer
-
-#: The caller's name, until callers have keys that name them.
-ANONYMOUS = "anonymous"
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,13 @@ class Asked:
     @classmethod
     def by(cls, request: Request, arrived: float) -> Asked:
         """What a request says; the route is its template, never the path itself."""
-        return cls(request.state.request_id, ANONYMOUS, request.scope["route"].path, arrived)
+        return cls(request.state.request_id, request.state.caller, request.scope["route"].path, arrived)
 
 
 @dataclass(frozen=True)
 class Decisions:
     """Writes the decisions of one application."""
 
-    bundle: Bundle
     key: RecordKey
     writer: Writer
     repeats: Repeats
@@ -50,46 +46,59 @@ class Decisions:
         RecordUnavailable
             Nothing may be answered.
         """
-        subject = await run_in_threadpool(self._subject, film, screened.image)
+        subject = await run_in_threadpool(self._subject, film, screened)
         asked = Asked.by(request, request.state.arrived)
-        await self.writer.keep(self._decision(subject, screened.image, screened.verdict, asked))
+        await self.writer.keep(_decision(screened.version, subject, screened.image, screened.verdict, asked))
 
     async def recall(
-        self, instance_uid: str, image: DecodedImage, asked: Asked, judge: Callable[[], Awaitable[Verdict]]
+        self,
+        version: Version,
+        instance_uid: str,
+        image: DecodedImage,
+        asked: Asked,
+        judge: Callable[[], Awaitable[Verdict]],
     ) -> Recalled:
-        """The verdict on an instance: that of the record if it has one, else what `judge` gives. Either is written down.
+        """A version's verdict on an instance: that of the record if it has one, else what `judge` gives. Either is written down.
 
         Raises
         ------
         RecordUnavailable
             And whatever `judge` raises.
         """
-        subject = await run_in_threadpool(self._subject_of, instance_uid, image)
+        subject = await run_in_threadpool(self._subject_of, version, instance_uid, image)
 
         async def keep(verdict: Verdict) -> Recalled:
-            return await self.writer.keep(self._decision(subject, image, verdict, asked, earliest_holds=True))
+            return await self.writer.keep(_decision(version, subject, image, verdict, asked, earliest_holds=True))
 
         return await self.repeats.verdict(subject, judge, keep)
 
-    def _subject(self, film: bytes, image: DecodedImage) -> Subject:
+    def _subject(self, film: bytes, screened: Screened) -> Subject:
+        image = screened.image
         identity = read_identity(film) if image.source_kind == "dicom" else None
-        return self._subject_of(identity.sop_instance_uid if identity else None, image)
+        return self._subject_of(screened.version, identity.sop_instance_uid if identity else None, image)
 
-    def _subject_of(self, instance_uid: str | None, image: DecodedImage) -> Subject:
+    def _subject_of(self, version: Version, instance_uid: str | None, image: DecodedImage) -> Subject:
         instance_hash = None if instance_uid is None else self.key.of_uid(instance_uid)
-        return Subject(instance_hash, self.key.of_pixels(image.pixels), self.bundle.manifest.model_version)
+        return Subject(instance_hash, self.key.of_pixels(image.pixels), version.name)
 
-    def _decision(
-        self, subject: Subject, image: DecodedImage, verdict: Verdict, asked: Asked, *, earliest_holds: bool = False
-    ) -> Decision:
-        return Decision(
-            subject=subject,
-            verdict=verdict,
-            percentile=100 * self.bundle.golden.clean_percentile(verdict.log_density),
-            request_id=asked.request_id,
-            caller=asked.caller,
-            route=asked.route,
-            source_kind=image.source_kind,
-            seconds=time.perf_counter() - asked.arrived,
-            earliest_holds=earliest_holds,
-        )
+
+def _decision(
+    version: Version,
+    subject: Subject,
+    image: DecodedImage,
+    verdict: Verdict,
+    asked: Asked,
+    *,
+    earliest_holds: bool = False,
+) -> Decision:
+    return Decision(
+        subject=subject,
+        verdict=verdict,
+        percentile=100 * version.bundle.golden.clean_percentile(verdict.log_density),
+        request_id=asked.request_id,
+        caller=asked.caller,
+        route=asked.route,
+        source_kind=image.source_kind,
+        seconds=time.perf_counter() - asked.arrived,
+        earliest_holds=earliest_holds,
+    )

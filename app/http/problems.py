@@ -14,6 +14,7 @@ from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
 from app.records import RecordUnavailable
 from app.results import UnreportableSource
+from app.versions import UnknownVersion, VersionConflict, VersionRefused
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: Of faults whose end nobody can estimate; Overloaded brings its own.
@@ -28,11 +29,12 @@ REJECTED_DETAIL: Final = (
 
 
 class HttpError(Exception):
-    """A fault of the request itself; ``slug`` names its problem."""
+    """A fault of the request itself; ``slug`` names its problem, ``headers`` go with the answer."""
 
-    def __init__(self, slug: str, detail: str) -> None:
+    def __init__(self, slug: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.slug = slug
+        self.headers = headers
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,18 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "unreportable source",
         "A DICOM result was asked for, and the film's header lacks or spoils what a report in its study must hold.",
         "Correct the tag that the detail names, or ask for application/json, which needs none of it.",
+    ),
+    "unauthenticated": Problem(
+        401,
+        "unauthenticated",
+        "The service asks for a key, and the request has none, or one that is unknown, revoked or expired.",
+        "Send one header 'Authorization: Bearer KEY'. Keys are made by the service's operator: cxr-gate new-key.",
+    ),
+    "forbidden": Problem(
+        403,
+        "forbidden",
+        "The key is not good for what was asked; or the service has no keys, and this is only for callers with one.",
+        "Ask the service's operator for a key with the scope that the detail names (cxr-gate new-key --scope).",
     ),
     "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
     "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),
@@ -125,8 +139,23 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "Retry; if it stays, tell the operator that the database of CXR_RECORD_URL does not answer.",
         True,
     ),
+    "version-conflict": Problem(
+        409,
+        "version conflict",
+        "The version is not in a state from which it can go where it was asked to.",
+        "GET /v1/versions shows the state. A version comes in by way of the shadow; only what is loaded and proven is promoted.",
+    ),
+    "version-refused": Problem(
+        503,
+        "version refused",
+        "The bundle does not verify or prove itself here, or the choice could not be written down. What was active stays so.",
+        "Mend what the detail names (most often: copy the bundle's whole folder again), then ask again.",
+    ),
     "deadline-passed": Problem(504, "deadline passed", "No verdict in time.", "Retry when there is less load."),
 }
+
+#: Of operators' routes alone.
+OPERATORS_PROBLEMS: Final = frozenset({"version-conflict", "version-refused"})
 
 #: The one table from the code's errors to problems.
 SLUG_OF: Final[dict[type[Exception], str]] = {
@@ -142,6 +171,9 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     InferenceFailed: "inference-failed",
     DeadlinePassed: "deadline-passed",
     RecordUnavailable: "record-unavailable",
+    UnknownVersion: "not-found",
+    VersionConflict: "version-conflict",
+    VersionRefused: "version-refused",
 }
 
 

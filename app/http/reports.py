@@ -8,7 +8,6 @@ from starlette.concurrency import run_in_threadpool
 
 from app.engine import NotReady, Screened
 from app.metrics import Metrics
-from app.pipeline.manifest import Manifest
 from app.results import (
     Delivery,
     DicomwebServer,
@@ -32,8 +31,7 @@ class Reports:
         The folder where reports wait cannot be written to.
     """
 
-    def __init__(self, manifest: Manifest, settings: Settings, metrics: Metrics) -> None:
-        self._manifest = manifest
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
         self._delivery = _delivery(settings, metrics) if settings.results_url else None
 
@@ -75,7 +73,7 @@ class Reports:
             screened.heatmap,
             finding,
             pixels_digest=pixels_digest(screened.image.pixels),
-            model_version=self._manifest.model_version,
+            model_version=screened.version.name,
             made=datetime.now(UTC),
         )
         return to_part10(capture)
@@ -92,7 +90,7 @@ class Reports:
             source,
             screened.verdict,
             pixels_digest=pixels_digest(screened.image.pixels),
-            manifest=self._manifest,
+            manifest=screened.version.manifest,
             made=datetime.now(UTC),
         )
         written = to_part10(report)

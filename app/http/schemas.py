@@ -59,6 +59,7 @@ class ModelDescription(BaseModel):
     """What is served, and how good it was on held-out films."""
 
     model_version: str
+    shadow: str | None = Field(description="version that judges the same films without an answer, to be compared")
     labels: list[str]
     findings: list[Finding]
     gate: PublicGate

@@ -71,12 +71,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one part; `number` counts the parts from 1."""
+    """What became of one part; `number` counts the parts from 1, and `model_version` is of what judged it."""
 
     number: int
     identity: Identity | None
     result: Recalled | Failure
     notes: tuple[str, ...] = ()
+    model_version: str | None = None
 
     @property
     def failure(self) -> Failure | None:
@@ -103,7 +104,7 @@ def status_of(outcomes: Sequence[Outcome]) -> int:
     return 503 if all(failure.reason == OUT_OF_RESOURCES for failure in failures) else 409
 
 
-def response_body(outcomes: Sequence[Outcome], model_version: str, request_id: str) -> Json:
+def response_body(outcomes: Sequence[Outcome], request_id: str) -> Json:
     """The response module; sequences hold their instances in the order in which they came."""
     body = {
         "00081190": _element("UR"),
@@ -111,7 +112,7 @@ def response_body(outcomes: Sequence[Outcome], model_version: str, request_id: s
     }  # (0008,1190): none can be retrieved
     sequences: dict[str, list[Json]] = {"00081198": [], "00081199": [], "0008119A": []}
     for outcome in outcomes:
-        item = {**_reference(outcome.identity), **_reason(outcome.failure), **_told(outcome, model_version)}
+        item = {**_reference(outcome.identity), **_reason(outcome.failure), **_told(outcome)}
         if not outcome.failure:
             sequences["00081199"].append({**item, "00081190": _element("UR")})
         else:
@@ -120,12 +121,12 @@ def response_body(outcomes: Sequence[Outcome], model_version: str, request_id: s
     return dict(sorted(body.items()))
 
 
-def _told(outcome: Outcome, model_version: str) -> Json:
+def _told(outcome: Outcome) -> Json:
     told = {"x09": _element("UL", outcome.number), "x01": _element("CS", "NONE")}
     if isinstance(outcome.result, Recalled):
         verdict = outcome.result.verdict
         told["x01"] = _element("CS", "ACCEPTED" if verdict.accepted else "REJECTED")
-        told["x02"] = _element("LO", model_version)
+        told["x02"] = _element("LO", outcome.model_version)
         told["x05"] = _element("UC", *outcome.notes)
         told["x06"] = _element("CS", "RECORD" if outcome.result.from_record else "SCORED")
         if verdict.probabilities is not None:

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.engine import DeadlinePassed, Engine, Place, Screened
 from app.metrics import UNKNOWN_KIND, Metrics
-from app.pipeline import Bundle, Verdict
+from app.pipeline import Verdict
 from app.pipeline.errors import UnsuitableImage
 from app.pipeline.identity import Identity, is_uid, read_identity
 from app.settings import Settings
@@ -63,7 +63,6 @@ class Store:
     decisions: Decisions
     metrics: Metrics
     settings: Settings
-    bundle: Bundle
     reports: Reports
 
     async def __call__(self, request: Request, study: str | None = None) -> Response:
@@ -96,7 +95,7 @@ class Store:
             self._count(outcome)
         status = status_of(outcomes)
         return JSONResponse(
-            response_body(outcomes, self.bundle.manifest.model_version, request.state.request_id),
+            response_body(outcomes, request.state.request_id),
             status_code=status,
             media_type=MEDIA_TYPE,
             headers={"Retry-After": str(self.engine.retry_after)} if status == 503 else None,
@@ -193,22 +192,23 @@ class Store:
     async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked) -> Outcome:
         async with self.engine.deadline() as expires:
             image, tensor = await self.engine.decode(part.body)
+            version = self.engine.active  # each instance by the version that is active at its turn
 
             async def judge() -> Verdict:
-                verdict = await self.engine.judge(tensor, expires)
-                self.metrics.count_judged(verdict, self.bundle, image.source_kind)
+                verdict = await self.engine.judge(version, tensor, expires)
+                self.metrics.count_judged(verdict, version.bundle, image.source_kind)
                 return verdict
 
-            recalled = await self.decisions.recall(identity.sop_instance_uid, image, asked, judge)
+            recalled = await self.decisions.recall(version, identity.sop_instance_uid, image, asked, judge)
             # A repeat too: if its report was delivered before, the server has it.
-            await self.reports.of(part.body, Screened(image, recalled.verdict), wanted=False)
-            return Outcome(number, identity, recalled, image.notes)
+            await self.reports.of(part.body, Screened(version, image, recalled.verdict), wanted=False)
+            return Outcome(number, identity, recalled, image.notes, version.name)
 
     def _count(self, outcome: Outcome) -> None:
         self.metrics.stored_instances.labels(outcome.answer).inc()
         if isinstance(outcome.result, Failure):
             kind = "dicom" if outcome.identity else UNKNOWN_KIND
-            self.metrics.count_not_judged(outcome.result.slug, self.bundle.manifest.model_version, kind)
+            self.metrics.count_not_judged(outcome.result.slug, self.engine.active.name, kind)
 
     def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> Failure:
         if isinstance(error, UnsuitableImage) and identity and identity.sop_class_uid not in SCORED_CLASSES:

@@ -90,7 +90,7 @@ def read_bundle(folder: Path) -> Bundle:
     BundleError
         Something is missing, altered, of another format, or paired with another network; says which and why.
     """
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     for name in REQUIRED:
         if name not in manifest.files:
             raise BundleError(f"{MANIFEST} does not list {name}; export the bundle again")
@@ -180,7 +180,13 @@ def _version_of(manifest: Manifest) -> str:
     return "densenet121-mgm-" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest, and check it against its own version; the other files are not looked at.
+
+    Raises
+    ------
+    BundleError
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"{folder} holds no {MANIFEST}; name a folder written by 'cxr-offline export'")

@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from app.engine import Engine, Place, Screened
+from app.engine import Engine, Place, Screened, Version
 from app.metrics import Metrics
 from app.pipeline import Screener, Verdict
 from app.pipeline.errors import BundleError, NumericalError
@@ -78,6 +79,21 @@ def given(data: bytes) -> Callable[[Place], Awaitable[bytes]]:
     return read
 
 
+@dataclass(frozen=True, eq=False)
+class ToldVersion(Version):
+    """A version without a bundle."""
+
+    called: str = "told"
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+
+def version(called: str, *screeners: ToldScreener) -> Version:
+    return ToldVersion(tuple(cast(Screener, screener) for screener in screeners), called)
+
+
 class Bench:
     """An engine whose first device is held by film 10 until `release`."""
 
@@ -86,7 +102,7 @@ class Bench:
         self.screener = screeners[0]
         self.metrics = Metrics()
         chosen = Settings(**{"decode_threads": 1, "deadline_seconds": SECONDS, "drain_seconds": 5, **settings})
-        self.engine = Engine([cast(Screener, screener) for screener in screeners], chosen, self.metrics)
+        self.engine = Engine(version("told", *screeners), chosen, self.metrics)
         self.submitted = 0
 
     def submit(self, mark: int) -> asyncio.Task[Screened]:

@@ -94,14 +94,14 @@ class Served:
 
 
 @contextmanager
-def serve(bundle: Path, log: Path, **settings: str) -> Iterator[Served]:
+def serve(bundle: Path, log: Path, *options: str, **settings: str) -> Iterator[Served]:
     """Serve a bundle on a free port until the block ends; `settings` are environment variables."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command("serve", "--bundle", str(bundle), "--port", str(port), "--device", "cpu"),
+            command("serve", "--bundle", str(bundle), "--port", str(port), "--device", "cpu", *options),
             cwd=ROOT,
             env=clean_environment(settings),
             stdout=sink,

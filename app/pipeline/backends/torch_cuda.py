@@ -81,7 +81,8 @@ class _Graph:
                 for _ in range(WARM_UP_RUNS):
                     network(self._images)
             self._stream.synchronize()
-            with torch.cuda.graph(self._graph, stream=self._stream):
+            # Another version may be serving on this GPU meanwhile; its work must not end the capture, nor the capture it.
+            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._outputs = network(self._images)
         self._host_outputs = tuple(torch.empty(output.shape, pin_memory=True) for output in self._outputs)
 

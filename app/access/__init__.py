@@ -1,0 +1,11 @@
+"""Who may call, and what for: a file of callers, each with a name, scopes and the hash of a key.
+
+    Authorization: Bearer KEY -> Callers.find -> Caller -> the scopes that a route needs (app/http/access.py)
+
+``cxr-gate new-key`` and ``revoke-key`` write the file, and a running service reads it again when it changes (docs/access.md).
+"""
+
+from .callers import Callers
+from .file import Caller, KeysFileError, Scope, add_key, read_callers, revoke_keys
+
+__all__ = ["Caller", "Callers", "KeysFileError", "Scope", "add_key", "read_callers", "revoke_keys"]

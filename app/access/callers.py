@@ -1,0 +1,64 @@
+"""The callers of a running service, which follow their file."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from pathlib import Path
+
+from .file import Caller, KeysFileError, hash_of, read_callers
+
+log = logging.getLogger("cxr_gate")
+
+_State = tuple[int, int, int, int]
+
+
+class Callers:
+    """Finds who has a key; reads the file again when it changes. Used in one thread.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    KeysFileError
+        The file cannot be used. Later, while one that could be used was read before, that is an error in the log, and the
+        last good one holds: a slip of an editor must not shut out a hospital.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state = self._look()
+        self._callers = read_callers(path)
+
+    def find(self, key: str) -> Caller | None:
+        """Whose key this is, unless it has expired."""
+        self._follow()
+        digest = hash_of(key)
+        found = None
+        # All of them, each in constant time: how long it takes tells nothing of what is in the file.
+        for caller in self._callers:
+            if hmac.compare_digest(caller.key_sha256, digest):
+                found = caller
+        return None if found is None or found.expired() else found
+
+    def _follow(self) -> None:
+        state = self._look()
+        if state == self._state:
+            return
+        # Taken before the reading: what is written meanwhile is another state, and is read the next time.
+        self._state = state
+        try:
+            self._callers = read_callers(self._path)
+        except KeysFileError as error:
+            log.error("the file of callers is broken, and the last good one holds", extra={"error": str(error)})
+        else:
+            log.info("the file of callers was read", extra={"keys": len(self._callers)})
+
+    def _look(self) -> _State | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,0 +1,22 @@
+"""Several bundles side by side: which there are, which one judges, which one is tried in its shadow.
+
+folder of bundles -> load, prove -> shadow -> promote -> active -> (the next one promoted) previous -> roll back
+"""
+
+from .catalogue import Catalogue
+from .choice import ChoiceFile
+from .errors import UnknownVersion, VersionConflict, VersionRefused
+from .loading import load, load_chosen, proven_screeners
+from .versions import Versions
+
+__all__ = [
+    "Catalogue",
+    "ChoiceFile",
+    "UnknownVersion",
+    "VersionConflict",
+    "VersionRefused",
+    "Versions",
+    "load",
+    "load_chosen",
+    "proven_screeners",
+]

@@ -1,0 +1,94 @@
+"""The bundles that are there: in the folder of ``CXR_BUNDLES``, and the one of ``CXR_BUNDLE``."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.pipeline.bundle import read_bundle, read_manifest
+from app.pipeline.errors import BundleError
+from app.settings import Settings, SettingsError
+
+_Mark = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A folder that holds a bundle, or something that should be one.
+
+    Attributes
+    ----------
+    folder : Path
+    model_version : str or None
+        None where the manifest cannot be read or was changed.
+    reason : str or None
+        Why it does not verify; None where it does. Whether it reproduces its golden outputs shows when it is loaded.
+    """
+
+    folder: Path
+    model_version: str | None
+    reason: str | None
+
+
+class Catalogue:
+    """Finds bundles by their version alone: no name that a request gives becomes a path. For several threads.
+
+    Raises
+    ------
+    SettingsError
+        There is no such folder.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._own = settings.bundle
+        self._folder = Path(settings.bundles) if settings.bundles else None
+        if self._folder and not self._folder.is_dir():
+            raise SettingsError(f"CXR_BUNDLES={settings.bundles!r} is no folder; name one whose subfolders are bundles")
+        self._checked: dict[Path, tuple[_Mark, Entry]] = {}
+        self._alone = threading.Lock()
+
+    def entries(self) -> list[Entry]:
+        """All of them, verified; a bundle whose files have not changed since is not read again."""
+        with self._alone:
+            return [self._entry(folder) for folder in self._folders()]
+
+    def find(self, model_version: str) -> Path | None:
+        """The folder whose manifest gives this version; its other files are not looked at."""
+        return next((folder for folder in self._folders() if _version_in(folder) == model_version), None)
+
+    def _folders(self) -> list[Path]:
+        """By name; ``write_bundle`` and copying tools write beside, in folders whose names begin with a dot."""
+        inside = sorted(self._folder.iterdir()) if self._folder else []
+        folders = [folder for folder in inside if folder.is_dir() and not folder.name.startswith(".")]
+        if self._own.resolve() not in {folder.resolve() for folder in folders}:
+            folders.append(self._own)
+        return folders
+
+    def _entry(self, folder: Path) -> Entry:
+        mark = _mark(folder)
+        known = self._checked.get(folder)
+        if known and known[0] == mark:
+            return known[1]
+        try:
+            entry = Entry(folder, read_bundle(folder).manifest.model_version, None)
+        except (BundleError, OSError) as error:
+            entry = Entry(folder, _version_in(folder), str(error))
+        self._checked[folder] = (mark, entry)
+        return entry
+
+
+def _version_in(folder: Path) -> str | None:
+    try:
+        return read_manifest(folder).model_version
+    except (BundleError, OSError):
+        return None
+
+
+def _mark(folder: Path) -> _Mark:
+    """Changes whenever a file is written, or another one put in its place."""
+    files = []
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        files.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(files)

@@ -1,0 +1,93 @@
+"""A folder -> a version, proven on every device."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from app.engine import Version
+from app.pipeline import Screener, choose_backends, read_bundle
+from app.pipeline.errors import PipelineError
+from app.settings import Settings, SettingsError
+
+from .catalogue import Catalogue
+from .choice import ChoiceFile
+
+log = logging.getLogger("cxr_gate")
+
+
+def proven_screeners(folder: Path, settings: Settings) -> list[Screener]:
+    """The bundle on each of the devices, proven there.
+
+    Raises
+    ------
+    PipelineError
+        The bundle does not verify, a device or backend is not there, or one does not reproduce the golden outputs.
+    """
+    bundle = read_bundle(folder)
+    backends = choose_backends(
+        bundle.network,
+        settings.backend,
+        settings.device,
+        max_batch=settings.max_batch,
+        threads=settings.inference_threads,
+    )
+    screeners = [Screener(bundle, backend) for backend in backends]
+    for screener in screeners:
+        screener.require_golden()
+    return screeners
+
+
+def load(folder: Path, settings: Settings) -> Version:
+    """The bundle, proven on each of the devices and warmed up there.
+
+    Raises
+    ------
+    PipelineError
+        As ``proven_screeners``.
+    """
+    screeners = proven_screeners(folder, settings)
+    for screener in screeners:
+        screener.warm_up(settings.max_batch)
+    return Version(tuple(screeners))
+
+
+def load_chosen(settings: Settings) -> tuple[Version, Version | None]:
+    """The version that was made active, else that of ``CXR_BUNDLE``; and the previous one, if it can be had.
+
+    An active version that cannot be had any more ends the start. Another one would give the same films other answers without
+    anybody's doing, and the one of ``CXR_BUNDLE`` may be just what was replaced for its faults.
+
+    Raises
+    ------
+    PipelineError, SettingsError
+    """
+    choice = ChoiceFile(settings.versions_file).read() if settings.bundles else None
+    if choice is None:
+        return load(settings.bundle, settings), None
+    catalogue = Catalogue(settings)
+    try:
+        active = _load_named(choice.active, catalogue, settings)
+    except (PipelineError, SettingsError) as error:
+        raise SettingsError(
+            f"{choice.active}, which was made active ({settings.versions_file}), cannot be served: {error}. Put its folder "
+            "back as it was, or move that file away to start with CXR_BUNDLE"
+        ) from error
+    log.info("the active version is the one chosen", extra={"model_version": active.name})
+    if choice.previous is None:
+        return active, None
+    try:
+        return active, _load_named(choice.previous, catalogue, settings)
+    except (PipelineError, SettingsError) as error:
+        log.error(
+            "there is no way back: the previous version cannot be had any more",
+            extra={"model_version": choice.previous, "reason": str(error)},
+        )
+        return active, None
+
+
+def _load_named(model_version: str, catalogue: Catalogue, settings: Settings) -> Version:
+    folder = catalogue.find(model_version)
+    if folder is None:
+        raise SettingsError("no folder of CXR_BUNDLES holds its manifest, nor does CXR_BUNDLE")
+    return load(folder, settings)

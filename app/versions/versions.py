@@ -1,0 +1,220 @@
+"""The versions of one service, and what may be done with them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from app.engine import Comparison, Engine, Version
+from app.metrics import Metrics
+
+from .catalogue import Catalogue
+from .choice import Choice, ChoiceFile
+from .errors import UnknownVersion, VersionConflict, VersionRefused
+
+log = logging.getLogger("cxr_gate")
+
+Role = Literal["active", "shadow", "previous", "idle"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A bundle and its role; without a folder where it is loaded and no longer there to be loaded again."""
+
+    model_version: str | None
+    folder: str | None
+    reason: str | None
+    role: Role
+
+
+class Versions:
+    """Loads, compares, promotes and takes back; every method may be called from any thread, and none in the event loop's.
+
+    Only loading takes long, and is waited for by nothing else: to roll back is possible meanwhile.
+
+    Parameters
+    ----------
+    engine : Engine
+    previous : Version or None
+        What was active before the engine's version.
+    load : callable
+        Folder -> Version, proven on the engine's devices.
+    announce : callable
+        Told of each version that becomes active.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        previous: Version | None,
+        catalogue: Catalogue,
+        choice: ChoiceFile,
+        load: Callable[[Path], Version],
+        announce: Callable[[Version], None],
+        metrics: Metrics,
+    ) -> None:
+        self._engine = engine
+        self._previous = previous
+        self._catalogue = catalogue
+        self._choice = choice
+        self._load = load
+        self._announce = announce
+        self._metrics = metrics
+        self._comparison: Comparison | None = None
+        self._loading = threading.Lock()
+        self._changing = threading.Lock()
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Of the shadow, or of the last one that there was."""
+        return self._comparison
+
+    def listed(self) -> list[Listed]:
+        """Every bundle that is there or loaded."""
+        entries = self._catalogue.entries()
+        with self._changing:
+            roles = self._roles()
+        there = [
+            Listed(entry.model_version, entry.folder.name, entry.reason, roles.get(entry.model_version or "", "idle"))
+            for entry in entries
+        ]
+        gone = roles.keys() - {entry.model_version for entry in entries}
+        reason = "its folder is gone or changed: it cannot be loaded again"
+        return [*there, *(Listed(name, None, reason, roles[name]) for name in sorted(gone))]
+
+    def shadow(self, name: str, caller: str) -> None:
+        """Load a version, prove it, and let it run in shadow. Asked for again, it goes on.
+
+        Raises
+        ------
+        UnknownVersion
+        VersionConflict
+            It is active or previous, another one is in shadow, or one is being loaded.
+        VersionRefused
+            It does not verify, or does not prove itself here.
+        """
+        if not self._loading.acquire(blocking=False):
+            raise VersionConflict("another version is being loaded; try again when that is done")
+        try:
+            if self._runs_in_shadow(name):
+                return
+            folder = self._catalogue.find(name)
+            if folder is None:
+                raise UnknownVersion("no bundle of this version is in the folder of CXR_BUNDLES")
+            version = self._loaded(name, folder)
+            with self._changing:
+                self._require_idle(name)  # a promotion or a way back may have come between
+                self._metrics.introduce(version.bundle)
+                self._metrics.introduce_shadow(name)
+                self._comparison = self._engine.begin_shadow(version).comparison
+                self._note("a version runs in shadow", name, caller)
+        finally:
+            self._loading.release()
+
+    def promote(self, name: str, caller: str) -> None:
+        """Make the shadow or the previous version active, durably and at once. Asked for again, it stays.
+
+        Raises
+        ------
+        UnknownVersion, VersionConflict
+        VersionRefused
+            The choice could not be written down; nothing was changed.
+        """
+        with self._changing:
+            if name == self._engine.active.name:
+                return
+            shadow = self._engine.shadow
+            if shadow and shadow.version.name == name:
+                chosen = shadow.version
+            elif self._previous and self._previous.name == name:
+                chosen = self._previous
+            elif self._catalogue.find(name) is None:
+                raise UnknownVersion("no bundle of this version is in the folder of CXR_BUNDLES")
+            else:
+                raise VersionConflict(
+                    "the version is not loaded and proven; let it run in shadow first (POST /v1/versions/.../shadow)"
+                )
+            self._activate(chosen, self._engine.active)
+            self._note("a version was promoted", name, caller)
+
+    def roll_back(self, caller: str) -> None:
+        """Make the previous version active, durably and at once. What was active is let go, so to ask twice does no harm.
+
+        Raises
+        ------
+        VersionConflict
+            There is no previous version.
+        VersionRefused
+            The choice could not be written down; nothing was changed.
+        """
+        with self._changing:
+            if self._previous is None:
+                raise VersionConflict(
+                    f"there is no previous version to go back to; {self._engine.active.name} is active, and others are "
+                    "brought in by way of the shadow"
+                )
+            left = self._engine.active.name
+            self._activate(self._previous, None)
+            self._note(f"rolled back from {left}", self._engine.active.name, caller)
+
+    def end_shadow(self, caller: str) -> None:
+        """Take the shadow out; if there is none, that is as asked for."""
+        with self._changing:
+            if shadow := self._engine.shadow:
+                self._engine.end_shadow("an operator took it out")
+                self._note("the shadow was taken out", shadow.version.name, caller)
+
+    def _runs_in_shadow(self, name: str) -> bool:
+        with self._changing:
+            if (shadow := self._engine.shadow) and shadow.version.name == name:
+                return True
+            self._require_idle(name)
+            return False
+
+    def _require_idle(self, name: str) -> None:
+        role = self._roles().get(name)
+        if role == "active":
+            raise VersionConflict("the version is active; what judges cannot be its own shadow")
+        if role == "previous":
+            raise VersionConflict("the version is the previous one, loaded and proven: promote it, or roll back")
+        if shadow := self._engine.shadow:
+            raise VersionConflict(
+                f"{shadow.version.name} is in shadow; promote it, or DELETE /v1/versions/shadow first"
+            )
+
+    def _roles(self) -> dict[str, Role]:
+        roles: dict[str, Role] = {self._engine.active.name: "active"}
+        if self._previous:
+            roles[self._previous.name] = "previous"
+        if shadow := self._engine.shadow:
+            roles[shadow.version.name] = "shadow"
+        return roles
+
+    def _loaded(self, name: str, folder: Path) -> Version:
+        try:
+            version = self._load(folder)
+        except Exception as error:  # of the bundle, the backend, or the device's memory; whatever it was, it is refused
+            log.error("a version was refused", exc_info=error, extra={"model_version": name})
+            raise VersionRefused(f"the bundle cannot be served here: {error or type(error).__name__}") from error
+        if version.name != name:
+            raise VersionRefused("its folder was changed while it was read; ask again")
+        return version
+
+    def _activate(self, version: Version, previous: Version | None) -> None:
+        """On the disk first: what was answered as done must be so after a crash."""
+        try:
+            self._choice.write(Choice(version.name, previous.name if previous else None))
+        except OSError as error:
+            raise VersionRefused(
+                f"the choice cannot be written to CXR_VERSIONS_FILE ({error.strerror}); nothing was changed"
+            ) from error
+        self._engine.activate(version)
+        self._previous = previous
+        self._announce(version)
+
+    def _note(self, message: str, name: str, caller: str) -> None:
+        log.warning(message, extra={"model_version": name, "caller": caller})
