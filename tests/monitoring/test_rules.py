@@ -225,7 +225,7 @@ def test_bundle_changed(tmp_path: Path) -> None:
     ids=["drift", "stuck"],
 )
 def test_what_a_bundle_was_blamed_for_ends_with_it(tmp_path: Path, films: Mapping[Event, float], alert: str) -> None:
-    service = Service().run(180, films).start(OTHER).run(30, BUSY)
+    service = Service().run(180, films).promote(OTHER).run(30, BUSY)
     expect_alerts(tmp_path, service, alert, "CxrBundleChanged", end=("CxrBundleChanged",))
 
 
