@@ -1,4 +1,4 @@
-"""Live through the day, and write reports/day and docs/day.md.
+"""Live through the day, and write its report and page.
 
 python -m benchmarks.day --prepare    the attacked films, once (five minutes on two cores)
 python -m benchmarks.day              the day: half an hour
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.pipeline.bundle import Bundle, read_bundle
-from benchmarks.day import films, machines, page, plan, watching
+from benchmarks.day import films, machines, night, page, plan, watching
 from benchmarks.day.traffic import Traffic
 from offline.evaluation.store import Store
 
@@ -38,12 +38,19 @@ async def _quiet(prometheus: int) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _live(traffic: Traffic, prometheus: int, bundle: Path, folder: Path) -> dict[str, Any]:
+async def _live(hospital: machines.Hospital, traffic: Traffic, prometheus: int, output: Path) -> dict[str, Any]:
     await _quiet(prometheus)
     traffic.began = time.time()
     for phase in plan.DAY:
         await traffic.run(phase)
-    return {}
+    recalibration = await night.pass_night(hospital, traffic, output / "recalibration")
+    spans, curves = watching.seen(prometheus, traffic, EVALUATION)
+    return {
+        "phases": watching.attributed(traffic.phases, spans),
+        "firing": spans,
+        "curves": curves,
+        "recalibration": recalibration | await night.compare(hospital, traffic),
+    }
 
 
 def main() -> None:
@@ -52,6 +59,8 @@ def main() -> None:
     shared = Path(os.environ.get("CXR_SHARED_DATA") or "../shared/data")
     parser.add_argument("--bundle", type=Path, default=Path("artifacts/default"))
     parser.add_argument("--data", type=Path, default=shared / "chest_xrays")
+    parser.add_argument("--output", type=Path, default=Path("reports/day"), help="folder of the report")
+    parser.add_argument("--page", type=Path, default=Path("docs/day.md"))
     parser.add_argument("--prepare", action="store_true", help="make the attacked films, and stop")
     parsed = parser.parse_args()
     bundle = read_bundle(parsed.bundle)
@@ -63,33 +72,26 @@ def main() -> None:
     folder.mkdir(parents=True)
     began = time.monotonic()
     told = machines.Told()
-    settings = {
-        "CXR_RECORD_URL": f"sqlite:///{folder.resolve()}/record.sqlite",
-        "CXR_RECORD_KEY_FILE": f"{folder.resolve()}/record.key",
-    }
     with (
         told.listening(),
-        machines.service(folder, parsed.bundle, settings) as port,
+        machines.Hospital(folder, parsed.bundle).open() as hospital,
         machines.alertmanager(folder, plan.FACTOR, told.port) as alerts,
-        machines.prometheus(folder, plan.FACTOR, port, alerts, "") as prometheus,
+        machines.prometheus(folder, plan.FACTOR, hospital.port, alerts, hospital.keys["prometheus"]) as prometheus,
     ):
-        traffic = Traffic(f"http://127.0.0.1:{port}", "", pools, plan.FACTOR)
-        recalibration = asyncio.run(_live(traffic, prometheus, parsed.bundle, folder))
-        last = traffic.began + traffic.phases[-1]["to"] * 3600 / plan.FACTOR
-        spans = watching.firing(prometheus, traffic.began, last, EVALUATION, traffic.hours)
-        curves = watching.curves(prometheus, traffic.began, last, traffic.hours)
+        traffic = Traffic(hospital.url, hospital.keys["pacs"], pools, plan.FACTOR)
+        lived = asyncio.run(_live(hospital, traffic, prometheus, parsed.output))
     page.write(
         {
             "bundle": bundle.manifest.model_version,
             "factor": plan.FACTOR,
             "cores": os.cpu_count(),
             "seconds": time.monotonic() - began,
-            "phases": watching.attributed(traffic.phases, spans),
-            "firing": spans,
+            **lived,
             "told": [{"hour": round(traffic.hours(one.pop("time")), 3), **one} for one in told.messages],
-            "curves": curves,
-            "recalibration": recalibration,
-        }
+            "record": hospital.run("verify-record"),
+        },
+        parsed.output,
+        parsed.page,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -144,10 +146,68 @@ def prometheus(folder: Path, factor: int, service: int, alerts: int, key: str) -
         yield port
 
 
-@contextlib.contextmanager
-def service(folder: Path, bundle: Path, settings: dict[str, str]) -> Iterator[int]:
-    """The service; gives its port."""
-    port = free_port()
-    command = [*COMMAND, "serve", "--bundle", str(bundle), "--port", str(port), "--device", "cpu"]
-    with running(command, f"http://127.0.0.1:{port}/readyz", folder / "service.log", settings):
-        yield port
+@dataclass
+class Hospital:
+    """The service with its callers' keys, its record and its quarantine, all in a folder of the day.
+
+    Attributes
+    ----------
+    folder : Path
+    bundle : Path
+        That is served at first; others are brought in from ``bundles``.
+    """
+
+    folder: Path
+    bundle: Path
+    port: int = 0
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.resolve()
+        self.bundles = self.folder / "bundles"
+        self.bundles.mkdir()
+        (self.folder / "quarantine.key").write_bytes(base64.b64encode(secrets.token_bytes(32)) + b"\n")
+        self.settings = {
+            "CXR_RECORD_URL": f"sqlite:///{self.folder}/record.sqlite",
+            "CXR_RECORD_KEY_FILE": f"{self.folder}/record.key",
+            "CXR_KEYS_FILE": f"{self.folder}/callers.json",
+            "CXR_QUARANTINE_FOLDER": f"{self.folder}/quarantine",
+            "CXR_QUARANTINE_KEY_FILE": f"{self.folder}/quarantine.key",
+            "CXR_BUNDLES": str(self.bundles),
+            "CXR_VERSIONS_FILE": f"{self.folder}/active.json",
+        }
+        for name, scope in {
+            "pacs": "score",
+            "prometheus": "metrics",
+            "reviewer": "review",
+            "operator": "operate",
+        }.items():
+            self.keys[name] = self.run("new-key", "--name", name, "--scope", scope)
+
+    def run(self, *arguments: str) -> str:
+        """Run ``cxr-gate`` to its end; what it printed.
+
+        Raises
+        ------
+        CalledProcessError
+        """
+        command = [*COMMAND, *arguments]
+        done = subprocess.run(command, env=environment(self.settings), stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout.strip()
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Hospital]:
+        """Serve until the block ends."""
+        self.port = free_port()
+        command = [*COMMAND, "serve", "--bundle", str(self.bundle), "--port", str(self.port), "--device", "cpu"]
+        with running(command, f"{self.url}/readyz", self.folder / "service.log", self.settings):
+            yield self
+
+    @property
+    def url(self) -> str:
+        """Of the service."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def caller(self, name: str) -> httpx.Client:
+        """A client with a caller's key."""
+        return httpx.Client(base_url=self.url, timeout=120, headers={"Authorization": f"Bearer {self.keys[name]}"})

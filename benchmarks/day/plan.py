@@ -38,7 +38,7 @@ DAY: Final = (
     Phase("the old scanner again", 6.5, {"clean": 4}),
     Phase("attack burst", 1, {"clean": 4, "attacked": 1}, frozenset({"CxrAttackBurst"})),
     Phase("after the attack", 1.5, {"clean": 4}),
-    Phase("broken sender", 1, {"clean": 4, "broken": 0.8}, frozenset({"CxrBrokenSender"})),
+    Phase("broken sender", 1, {"clean": 4, "broken": 1.2}, frozenset({"CxrBrokenSender"})),
     Phase("mended", 1, {"clean": 4}),
     Phase("misrouted films", 1, {"clean": 4, "misrouted": 1}, frozenset({"CxrUnsuitableFilms"})),
     Phase("evening", 3, {"clean": 4}),

@@ -77,7 +77,6 @@ class Traffic:
         arrivals = sorted(
             (start + hour, kind) for kind, rate in phase.films.items() for hour in self._poisson(60 * rate, phase.hours)
         )
-        answered = 0
         title = f"{phase.name}, from {start:04.1f} h"
         async with self._client() as client, asyncio.TaskGroup() as posts:
             with tqdm(total=len(arrivals), desc=title, unit="film", disable=None) as progress:
@@ -89,8 +88,9 @@ class Traffic:
             await self._reached(start + phase.hours, until)
         here = [sent for sent in self.sent if sent.phase == phase.name]
         answered = {kind: dict(Counter(s.answer for s in here if s.kind == kind)) for kind in phase.films}
-        row = {"name": phase.name, "from": start, "to": self.hours(), "expected": sorted(phase.expected)}
-        self.phases.append(row | {"films": answered})
+        row = {"name": phase.name, "from": round(start, 3), "to": round(self.hours(), 3)}
+        versions = sorted({sent.model_version for sent in here if sent.model_version})
+        self.phases.append(row | {"expected": sorted(phase.expected), "films": answered, "versions": versions})
 
     async def _reached(self, hour: float, until: asyncio.Event | None) -> bool:
         """Wait for an hour of the day; False if the event came first."""

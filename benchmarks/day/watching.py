@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from typing import Any, Final
 
 import httpx
+
+from benchmarks.day.traffic import Traffic
 
 #: Points of the plot, by name: expressions on the deployed recording rules.
 CURVES: Final = {
@@ -17,42 +19,41 @@ CURVE_STEP: Final = 5.0  # real seconds: five minutes of the day
 SHORTEST_GAP: Final = 3.0  # real seconds; an alert that comes again sooner went on
 MOST_POINTS: Final = 10_000  # of Prometheus's limit of 11,000 a series
 
-#: Unix time -> hours of the day.
-Hours = Callable[[float], float]
 
-
-def firing(port: int, began: float, ended: float, step: float, hours: Hours) -> list[dict[str, Any]]:
-    """Every span in which an alert fired, in order: ``alert``, ``from`` and ``to`` in hours of the day.
+def seen(port: int, traffic: Traffic, step: float) -> tuple[list[dict[str, Any]], dict[str, list[list[float]]]]:
+    """Spans in which alerts fired, and the curves, from the day's begin to now.
 
     Parameters
     ----------
-    began, ended : float
-        Unix time.
     step : float
         Seconds between the evaluations of the rules.
+
+    Returns
+    -------
+    list of dict
+        ``alert``, ``from`` and ``to`` in hours of the day, in order.
+    dict
+        Name -> pairs of an hour of the day and a share.
     """
     spans = []
-    for series in _range(port, 'max by (alertname) (ALERTS{alertstate="firing"})', began, ended, step):
+    for series in _range(port, 'max by (alertname) (ALERTS{alertstate="firing"})', traffic.began, step):
         moments = [moment for moment, _ in series["values"]]
         first = last = moments[0]
         for moment in [*moments[1:], float("inf")]:
             if moment - last > SHORTEST_GAP:
-                spans.append({"alert": series["metric"]["alertname"], "from": hours(first), "to": hours(last)})
+                hours = {"from": round(traffic.hours(first), 3), "to": round(traffic.hours(last), 3)}
+                spans.append({"alert": series["metric"]["alertname"], **hours})
                 first = moment
             last = moment
-    return sorted(spans, key=lambda span: span["from"])
-
-
-def curves(port: int, began: float, ended: float, hours: Hours) -> dict[str, list[list[float]]]:
-    """Name -> pairs of an hour of the day and a share."""
-    return {
+    curves = {
         name: [
-            [round(hours(moment), 3), round(float(value), 4)]
-            for series in _range(port, expression, began, ended, CURVE_STEP)
+            [round(traffic.hours(moment), 3), round(float(value), 4)]
+            for series in _range(port, expression, traffic.began, CURVE_STEP)
             for moment, value in series["values"]
         ]
         for name, expression in CURVES.items()
     }
+    return sorted(spans, key=lambda span: span["from"]), curves
 
 
 def attributed(phases: list[dict[str, Any]], spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -73,19 +74,21 @@ def attributed(phases: list[dict[str, Any]], spans: list[dict[str, Any]]) -> lis
     return told
 
 
-def _range(port: int, expression: str, began: float, ended: float, step: float) -> list[dict[str, Any]]:
+def _range(port: int, expression: str, began: float, step: float) -> list[dict[str, Any]]:
+    ended = time.time()
     if (ended - began) / step > MOST_POINTS:
         raise ValueError("Prometheus gives no more than 11,000 points of a series")
     query = {"query": expression, "start": f"{began:.3f}", "end": f"{ended:.3f}", "step": f"{step:g}"}
-    answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query_range", params=query, timeout=60)
-    answer.raise_for_status()
-    result: list[dict[str, Any]] = answer.json()["data"]["result"]
-    return result
+    return _asked(port, "query_range", query)
 
 
 def now(port: int, expression: str) -> list[dict[str, Any]]:
     """What an expression gives now."""
-    answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": expression}, timeout=60)
+    return _asked(port, "query", {"query": expression})
+
+
+def _asked(port: int, path: str, query: dict[str, str]) -> list[dict[str, Any]]:
+    answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/{path}", params=query, timeout=60)
     answer.raise_for_status()
     result: list[dict[str, Any]] = answer.json()["data"]["result"]
     return result
