@@ -48,7 +48,7 @@ def noisy(films: Tensor, deviation: float) -> Tensor:
 
 def attacked(screener: Screener, films: Tensor, epsilon: float, steps: int) -> Tensor:
     options = AttackOptions(epsilon=epsilon, step_size=epsilon / 4 if steps > 1 else epsilon, steps=steps)
-    network = LogitsOnly(screener.network)
+    network = LogitsOnly(screener.bundle.network)
     return as_posted(torch.cat([attack(network, batch, options) for batch in films.split(8)]))
 
 
