@@ -38,11 +38,8 @@ class ChoiceFile:
         try:
             content = json.loads(self.path.read_bytes())
             active, previous = content["active"], content["previous"]
-            if (
-                content["format_version"] == FORMAT_VERSION
-                and isinstance(active, str)
-                and (previous or "") == str(previous or "")
-            ):
+            known = content["format_version"] == FORMAT_VERSION
+            if known and isinstance(active, str) and isinstance(previous, str | None):
                 return Choice(active, previous)
         except FileNotFoundError:
             return None

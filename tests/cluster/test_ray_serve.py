@@ -283,3 +283,6 @@ def test_a_replica_without_the_proxys_part_does_not_start(monkeypatch: pytest.Mo
         _application()
     with pytest.raises(SettingsError, match="replicas"):
         build({"replicas": "3"})
+    monkeypatch.setenv("CXR_BUNDLES", "bundles")
+    with pytest.raises(SettingsError, match="CXR_BUNDLES"):
+        build({})

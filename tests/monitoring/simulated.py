@@ -96,12 +96,14 @@ class Service:
             metrics.ready.set(1)
         return self
 
+    def shadow(self, bundle: Bundle) -> Service:
+        """Load a bundle beside the one that is served."""
+        return self.set(lambda metrics: metrics.introduce(bundle))
+
     def promote(self, bundle: Bundle) -> Service:
         """Serve another bundle from now on, in the same processes: what was counted of the one before stays."""
         self.bundles = [bundle] * self.replicas
-        for metrics in self.metrics:
-            metrics.describe(bundle, [BACKEND], 64)
-        return self
+        return self.set(lambda metrics: metrics.describe(bundle, [BACKEND], 64))
 
     def run(self, minutes: int, films: Mapping[Event, float]) -> Service:
         """Let minutes pass, with so many of each event a minute (fractions add up), in turn over the replicas."""

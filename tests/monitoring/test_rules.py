@@ -229,5 +229,17 @@ def test_what_a_bundle_was_blamed_for_ends_with_it(tmp_path: Path, films: Mappin
     expect_alerts(tmp_path, service, alert, "CxrBundleChanged", end=("CxrBundleChanged",))
 
 
+def test_promotion_and_rollback(tmp_path: Path) -> None:
+    """Told as a change, and as nothing else; the way back within the hour is to what was served an hour ago."""
+    service = Service(replicas=2).run(120, BUSY).shadow(OTHER).run(30, BUSY).promote(OTHER).run(40, BUSY)
+    expect_alerts(tmp_path, service, "CxrBundleChanged", at=150 + 5)
+    expect_alerts(tmp_path, service.promote(BUNDLE).run(90, BUSY), "CxrBundleChanged", at=155)
+
+
+def test_a_promoted_version_is_held_to_what_it_expects_itself(tmp_path: Path) -> None:
+    service = Service().run(120, BUSY).shadow(OTHER).run(5, BUSY).promote(OTHER).run(40, {NOISY: 4})
+    expect_alerts(tmp_path, service, "CxrBundleChanged", "CxrScoreDrift", at=125 + 12)
+
+
 def test_replicas_of_two_bundles(tmp_path: Path) -> None:
     expect_alerts(tmp_path, Service(replicas=2).start(BUNDLE, OTHER).run(50, {}), "CxrBundlesDiffer", at=40)
