@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
         "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, "
         "CXR_BUNDLES, CXR_VERSIONS_FILE, CXR_SHADOW_WAITING (several versions side by side: docs/versions.md), "
+        "CXR_QUARANTINE_FOLDER, CXR_QUARANTINE_KEY_FILE or CXR_QUARANTINE_KEY, CXR_QUARANTINE_MB, CXR_QUARANTINE_DAYS, "
         "CXR_KEYS_FILE (callers and their keys: cxr-gate new-key --help), "
         "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
         "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added); to store a report of each DICOM "
@@ -68,6 +69,20 @@ def _parser() -> argparse.ArgumentParser:
         "--expect-head",
         metavar="NUMBER:SEAL",
         help="a head that was printed or logged before: shows that no newer entries were cut off before it",
+    )
+    export = commands.add_parser(
+        "export-quarantine",
+        help="write kept films out in clear, for cxr-offline recalibrate",
+        description="Write the films of the quarantine that were released (or are in another state) to an empty folder, "
+        "decrypted, as they were posted. They are patient data: the folder is for cxr-offline recalibrate --films, and should "
+        "be deleted after that. Who did so is in the record. Reads CXR_QUARANTINE_FOLDER, its key and the record as the service "
+        "does, which may run.",
+    )
+    export.add_argument(
+        "--state", default="released", choices=("released", "confirmed", "pending"), help="(default: released)"
+    )
+    export.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="made if it is not there; must be empty"
     )
     access.add_commands(commands, os.environ)
     forward.add_command(commands, os.environ)

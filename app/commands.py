@@ -1,4 +1,4 @@
-"""What the commands do that load torch: serve, score, check-bundle, verify-record."""
+"""What the commands do that load torch: serve, score, check-bundle, verify-record, export-quarantine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,7 +17,9 @@ from app.http.application import create_application
 from app.logs import configure_logging
 from app.pipeline import LABELS, Verdict, decode, to_tensor
 from app.pipeline.errors import PipelineError
-from app.records import EMPTY, Head, RecordUnavailable, open_for_reading
+from app.quarantine import Vault, keys_of
+from app.quarantine.export import export_films
+from app.records import EMPTY, Head, RecordUnavailable, open_for_reading, open_record
 from app.settings import Settings, SettingsError
 from app.versions import load_chosen, proven_screeners
 
@@ -30,7 +33,13 @@ def run(parsed: argparse.Namespace) -> int:
         options = {**same, "url": "record_url", "key_file": "record_key_file"}
         given = {field: getattr(parsed, option, None) for option, field in options.items()}
         settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
-        commands = {"serve": _serve, "score": _score, "check-bundle": _check_bundle, "verify-record": _verify_record}
+        commands = {
+            "serve": _serve,
+            "score": _score,
+            "check-bundle": _check_bundle,
+            "verify-record": _verify_record,
+            "export-quarantine": _export_quarantine,
+        }
         command = commands[parsed.command]
         return command(parsed, settings)
     except (PipelineError, SettingsError, RecordUnavailable) as error:
@@ -123,3 +132,23 @@ def _verify_record(parsed: argparse.Namespace, settings: Settings) -> int:
     print(f"{verified.count} entries{kept}: the record verifies{gone}")
     print(f"head {verified.head or EMPTY}")
     return 0
+
+
+def _export_quarantine(parsed: argparse.Namespace, settings: Settings) -> int:
+    folder = Path(settings.quarantine_folder)
+    if not settings.quarantine_folder or not folder.is_dir():
+        raise SettingsError("CXR_QUARANTINE_FOLDER does not name the folder of a quarantine")
+    open_for_reading(
+        settings.record_url, settings.record_key_file
+    ).close()  # the record must be there: a new one knows no film
+    record = open_record(settings.record_url, settings.record_key_file)
+    try:
+        written, faults = export_films(record, Vault(folder, keys_of(settings)), parsed.state, parsed.out)
+    except OSError as error:
+        raise SettingsError(f"--out {parsed.out}: {error.strerror}") from error
+    finally:
+        record.close()
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{written} {parsed.state} films written to {parsed.out}")
+    return 1 if faults else 0

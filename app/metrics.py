@@ -202,6 +202,25 @@ class Metrics:
         self.shadow_errors = Counter(
             "cxr_shadow_errors", "Films that the shadow failed on.", ["shadow_version"], registry=self.registry
         )
+        self.quarantine_films = Gauge(
+            "cxr_quarantine_films",
+            "Rejected films that are kept, by what was decided on them.",
+            ["state"],
+            registry=self.registry,
+        )
+        self.quarantine_bytes = Gauge("cxr_quarantine_bytes", "Of all kept films' files.", registry=self.registry)
+        self.quarantine_removed = Counter(
+            "cxr_quarantine_removed",
+            "Films that were removed: for their age, or for room.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.quarantine_decisions = Counter(
+            "cxr_quarantine_decisions", "Films that were released or confirmed.", ["decision"], registry=self.registry
+        )
+        self.quarantine_failures = Counter(
+            "cxr_quarantine_failures", "Rejected films that could not be kept.", registry=self.registry
+        )
         self.build = Info("cxr_build", "Versions.", registry=self.registry)
 
     def count_judged(self, verdict: Verdict, bundle: Bundle, source_kind: SourceKind) -> None:

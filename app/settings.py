@@ -58,9 +58,12 @@ class Settings:
     record_key_file: Path = Path("state/record.key")
     record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
     record_optional: bool = False  # true: what cannot be written down is answered all the same
-    keys_file: str = (
-        ""  # of callers and the hashes of their keys; empty: anybody may score, and nobody review or operate
-    )
+    keys_file: str = ""  # of callers and their keys' hashes; empty: anybody may score, and nobody review or operate
+    quarantine_folder: str = ""  # where rejected films are kept, encrypted; empty: they are not
+    quarantine_key_file: str = ""  # of base64 keys of 32 bytes, one a line: the first encrypts, all decrypt
+    quarantine_key: str = field(default="", repr=False)  # the same, where there is no file
+    quarantine_mb: int = 4096  # MiB of all kept films; over it the oldest go, those that were decided on first
+    quarantine_days: float = 30.0  # after which a film goes
     accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
     results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
     results_user: str = ""

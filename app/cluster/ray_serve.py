@@ -95,6 +95,11 @@ def build(arguments: dict[str, str]) -> serve.Application:
         raise SettingsError(
             "CXR_BUNDLES: /v1/versions would change one replica of many; change CXR_BUNDLE and deploy again (docs/versions.md)"
         )
+    if settings.quarantine_folder:
+        raise SettingsError(
+            "CXR_QUARANTINE_FOLDER is not for Ray: each replica would keep films of its own, and a reviewer reach any of them. "
+            "Run cxr-gate serve (docs/quarantine.md)"
+        )
     deployment = serve.deployment(
         serve.ingress(_application)(Gate),
         name="gate",

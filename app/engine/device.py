@@ -159,16 +159,23 @@ class Device:
         return True
 
     def _answer(self, item: Item, verdict: Verdict) -> None:
-        """Give a verdict, with the heatmap that was asked for; behind the gate there is none."""
-        if item.explain is not None and verdict.accepted:
-            try:
-                item.heatmap = item.version.screeners[self._number].explain(item.tensor, item.explain)
-            except Exception as error:
-                log.error("explaining failed", extra={"error": type(error).__name__, "device": self._name})
-                item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
-                return
+        """Give a verdict, with the heatmap that was asked for; behind the gate there is none, and of a released film more."""
+        screener = item.version.screeners[self._number]
+        try:
+            if item.explain is not None and verdict.accepted:
+                item.heatmap = screener.explain(item.tensor, item.explain)
+            if item.released and not verdict.accepted:
+                item.probabilities = screener.set_gate_aside(item.tensor)
+        except Exception as error:
+            log.error(
+                "what was asked for beside the verdict failed",
+                extra={"error": type(error).__name__, "device": self._name},
+            )
+            item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
+            return
         item.result.set_result(verdict)
-        self._ready.offer(item, verdict)
+        if not item.released:  # it was compared when it came
+            self._ready.offer(item, verdict)
 
     def _may_stay(self, item: Item) -> bool:
         """After a film failed alone: whether it is the film's fault, which then has its error."""

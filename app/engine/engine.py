@@ -198,6 +198,39 @@ class Engine:
                 item = self._item(self.active, tensor, expires, explain)
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
 
+    async def screen_released(self, film: bytes) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
+        """Probabilities (14,), and by which version, of a film that an authorised person released, whatever the gate says of it.
+
+        Not for what a sender posts: only for a film that was kept, and whose release is in the record.
+
+        Raises
+        ------
+        InputError, NumericalError, NotReady, Overloaded, DecodingUnavailable, DeadlinePassed, InferenceFailed
+        """
+        with self.place() as place:
+            place.reserve(len(film))
+            async with self.deadline() as expires:
+                image, tensor = await self.decode(film)
+                item = self._item(self.active, tensor, expires)
+                item.released = True
+                verdict = await self._batcher.judge(item)
+        probabilities = verdict.probabilities if verdict.accepted else item.probabilities
+        assert probabilities is not None
+        return item.version, image, probabilities
+
+    async def look_at(self, film: bytes) -> DecodedImage:
+        """Decode a film for a person to look at.
+
+        Raises
+        ------
+        InputError, NotReady, Overloaded, DecodingUnavailable, DeadlinePassed
+        """
+        with self.place() as place:
+            place.reserve(len(film))
+            async with self.deadline():
+                image, _ = await self.decode(film)
+                return image
+
     def _item(self, version: Version, tensor: Tensor, expires: float, explain: int | None = None) -> Item:
         return Item(version, tensor, expires - self._settings.deadline_seconds, expires, explain)
 

@@ -33,6 +33,8 @@ class Item:
     explain: int | None = None  # a finding, by its row
     result: Future[Verdict] = field(default_factory=Future)
     heatmap: NDArray[np.float32] | None = None  # there before the result is
+    released: bool = False  # by an authorised person: it has probabilities whatever the verdict
+    probabilities: NDArray[np.float64] | None = None  # of a released film that is rejected; there before the result is
     queued: float = field(default_factory=time.monotonic)
 
 

@@ -25,6 +25,7 @@ from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
 from app.pipeline.decode import sniff
+from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
 from app.settings import Settings, SettingsError
@@ -38,6 +39,7 @@ from .disconnect import CancelOnDisconnect
 from .linger import Linger
 from .middleware import Observe
 from .problems import MEDIA_TYPE, OPERATORS_PROBLEMS, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
+from .quarantine import add_quarantine_routes
 from .reports import Reports
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
 from .store_response import MEDIA_TYPE as DICOM_JSON
@@ -100,7 +102,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         (At start) the golden outputs were not reproduced.
     SettingsError
         The record cannot be opened, the folder where reports wait cannot be written to, that of the bundles is not there,
-        or the file of callers is none.
+        the file of callers is none, or the quarantine cannot be as it is set.
     """
     access = Access(_callers(settings))
     metrics = Metrics()
@@ -122,7 +124,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     record = open_record(settings.record_url, settings.record_key_file)
     writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     repeats = Repeats(record, optional=settings.record_optional)
-    decisions = Decisions(record.key, writer, repeats)
+    quarantine = open_quarantine(settings, record, writer, metrics)
+    decisions = Decisions(record.key, writer, repeats, quarantine)
     store = Store(engine, decisions, metrics, settings, reports)
 
     @asynccontextmanager
@@ -130,6 +133,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         await run_in_threadpool(writer.start)
         await run_in_threadpool(engine.start)
         reports.start()
+        if quarantine:
+            quarantine.start()
         if previous:
             metrics.introduce(previous.bundle)
         describe(engine.active)
@@ -143,6 +148,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         yield
         await run_in_threadpool(engine.stop)
         await run_in_threadpool(reports.stop)
+        if quarantine:
+            await quarantine.stop()
         await run_in_threadpool(writer.stop)
         record.close()
 
@@ -279,6 +286,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         access.require(request, "score")
         return await store(request, request.path_params["study"])
 
+    add_quarantine_routes(application, access, quarantine, engine)
+
     @application.get("/v1/model")
     async def model() -> ModelDescription:
         """What is served, its accuracy on held-out films, and the limits."""
@@ -409,7 +418,7 @@ def _explain_responses() -> dict[int | str, dict[str, Any]]:
 def _described_statuses() -> dict[int | str, str]:
     described: dict[int | str, str] = {}
     for slug, problem in PROBLEMS.items():
-        if problem.status not in {404, 405} and slug not in OPERATORS_PROBLEMS:
+        if problem.status not in {404, 405, 409, 410} and slug not in OPERATORS_PROBLEMS:
             described[problem.status] = "; ".join(filter(None, [described.get(problem.status), problem.title]))
     return described
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from app.engine import Screened, Version
 from app.pipeline import DecodedImage, Verdict
 from app.pipeline.identity import read_identity
+from app.quarantine import Quarantine
 from app.records import Decision, Recalled, RecordKey, Repeats, Subject, Writer
 
 
@@ -32,45 +33,64 @@ class Asked:
 
 @dataclass(frozen=True)
 class Decisions:
-    """Writes the decisions of one application."""
+    """Writes the decisions of one application, and keeps what was rejected where there is a quarantine."""
 
     key: RecordKey
     writer: Writer
     repeats: Repeats
+    quarantine: Quarantine | None = None
 
     async def keep(self, request: Request, film: bytes, screened: Screened) -> None:
         """Write down what was decided on a film.
 
         Raises
         ------
-        RecordUnavailable
+        RecordUnavailable, QuarantineUnavailable
             Nothing may be answered.
         """
         subject = await run_in_threadpool(self._subject, film, screened)
         asked = Asked.by(request, request.state.arrived)
-        await self.writer.keep(_decision(screened.version, subject, screened.image, screened.verdict, asked))
+        decision = _decision(screened.version, subject, screened.image, screened.verdict, asked)
+        await self._written(decision, film, asked.request_id)
 
     async def recall(
         self,
         version: Version,
         instance_uid: str,
+        part: bytes,
+        number: int,
         image: DecodedImage,
         asked: Asked,
         judge: Callable[[], Awaitable[Verdict]],
     ) -> Recalled:
         """A version's verdict on an instance: that of the record if it has one, else what `judge` gives. Either is written down.
 
+        Parameters
+        ----------
+        part : bytes
+            The instance, which is the part of this `number` in its request.
+
         Raises
         ------
-        RecordUnavailable
+        RecordUnavailable, QuarantineUnavailable
             And whatever `judge` raises.
         """
         subject = await run_in_threadpool(self._subject_of, version, instance_uid, image)
 
         async def keep(verdict: Verdict) -> Recalled:
-            return await self.writer.keep(_decision(version, subject, image, verdict, asked, earliest_holds=True))
+            decision = _decision(version, subject, image, verdict, asked, earliest_holds=True)
+            if self.quarantine and not verdict.accepted:
+                known = await run_in_threadpool(self.repeats.film_of, subject)
+                if known and self.quarantine.holds(known):  # a sender that tries again does not fill the quarantine
+                    return await self.writer.keep(replace(decision, film=known))
+            return await self._written(decision, part, f"{asked.request_id}-{number}")
 
         return await self.repeats.verdict(subject, judge, keep)
+
+    async def _written(self, decision: Decision, film: bytes, film_id: str) -> Recalled:
+        if self.quarantine is None or decision.verdict.accepted:
+            return await self.writer.keep(decision)
+        return await self.quarantine.keep(decision, film_id, film)
 
     def _subject(self, film: bytes, screened: Screened) -> Subject:
         image = screened.image

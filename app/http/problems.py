@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from app.decoding.nursery import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
+from app.quarantine import FilmUnreadable, QuarantineUnavailable
 from app.records import RecordUnavailable
 from app.results import UnreportableSource
 from app.versions import UnknownVersion, VersionConflict, VersionRefused
@@ -54,7 +55,9 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "rejected as adversarial",
         "The image's features are unlike those of clean chest films, so no probabilities are given. It may have been "
         "tampered with; a rare or damaged film, and about one clean film in twenty, is rejected too.",
-        "Do not retry: the same image gets the same answer. Let a person look at the film, and read it without this service.",
+        "Do not retry: the same image gets the same answer. Let a person look at the film, and read it without this service. "
+        "Where the site keeps rejected films, its reviewer can release this one, and /v1/results/{request_id} then gives its "
+        "probabilities.",
     ),
     "malformed-request": Problem(
         400, "malformed request", "The request could not be understood.", "Correct it as the detail says."
@@ -94,6 +97,24 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "The answer exists in no media type that Accept names.",
         "Name the type that the detail says, or leave Accept out.",
     ),
+    "awaiting-review": Problem(
+        409,
+        "awaiting review",
+        "The gate rejected the film, and nobody has decided on it yet.",
+        "Ask the site's reviewer to look at it, and ask again after that.",
+    ),
+    "already-decided": Problem(
+        409,
+        "already decided",
+        "Another reviewer decided otherwise on the film before.",
+        "Decisions are not taken back. Speak with that reviewer; a film that was released wrongly is the site's incident.",
+    ),
+    "confirmed-as-bad": Problem(
+        410,
+        "confirmed as bad",
+        "A reviewer has looked at the film, and says that it must not be read by the network.",
+        "Do not ask again. Read the film without this service, and find out where it came from.",
+    ),
     "body-too-large": Problem(413, "body too large", "The body is over the byte limit.", "Send a smaller file."),
     "image-too-large": Problem(
         413, "image too large", "The image's header claims more pixels than the limit.", "Reduce the image."
@@ -107,6 +128,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "internal-error": Problem(
         500, "internal error", "A fault of the service, which is logged under the request_id.", "Report the request_id."
+    ),
+    "film-unreadable": Problem(
+        500,
+        "film unreadable",
+        "The kept film cannot be had again: its file was changed or is gone, or its key is lost.",
+        "Tell the operator of the service, whose log has the reason under the request_id.",
     ),
     "overloaded": Problem(
         503,
@@ -151,6 +178,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "The bundle does not verify or prove itself here, or the choice could not be written down. What was active stays so.",
         "Mend what the detail names (most often: copy the bundle's whole folder again), then ask again.",
     ),
+    "quarantine-unavailable": Problem(
+        503,
+        "quarantine unavailable",
+        "A film could not be kept for review, and its decision is not given without that.",
+        "Retry; if it stays, tell the operator that the folder of CXR_QUARANTINE_FOLDER cannot be written to.",
+        True,
+    ),
     "deadline-passed": Problem(504, "deadline passed", "No verdict in time.", "Retry when there is less load."),
 }
 
@@ -174,6 +208,8 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     UnknownVersion: "not-found",
     VersionConflict: "version-conflict",
     VersionRefused: "version-refused",
+    QuarantineUnavailable: "quarantine-unavailable",
+    FilmUnreadable: "film-unreadable",
 }
 
 

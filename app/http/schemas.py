@@ -20,6 +20,67 @@ class Accepted(BaseModel):
     notes: list[str] = Field(description="how the pixels were made: window, missing tags")
 
 
+class Release(BaseModel):
+    """Who released a film, and why."""
+
+    by: str
+    reason: str
+    time: str
+
+
+class ReleasedResult(Accepted):
+    """What an accepted film is answered, of one that the gate rejected and a reviewer released."""
+
+    released: Release
+
+
+class KeptFilmSummary(BaseModel):
+    """A film in quarantine."""
+
+    id: str
+    request_id: str
+    state: Literal["pending", "released", "confirmed", "removed"]
+    time: str = Field(description="when it was rejected, UTC")
+    source_kind: Literal["png", "jpeg", "dicom"]
+    model_version: str
+    route: str
+    callers: list[str]
+
+
+class KeptFilmPage(BaseModel):
+    """Films, newest first."""
+
+    films: list[KeptFilmSummary]
+    next: str | None = Field(description="`before` of the next page; null where there is none")
+
+
+class FilmHappening(BaseModel):
+    """What became of a film: viewed, released, confirmed, answered, exported, removed."""
+
+    kind: str
+    time: str
+    by: str
+    reason: str | None
+    route: str | None
+
+
+class KeptFilmDetails(KeptFilmSummary):
+    """All that is known of a film. For reviewers alone: an exact score is an oracle for an attacker."""
+
+    log_density: float = Field(description="nats")
+    percentile: float = Field(
+        description="of it among the bundle's calibration scores, which are of clean films: 0 to 100"
+    )
+    pixels_hash: str
+    happenings: list[FilmHappening]
+
+
+class Reason(BaseModel, extra="forbid"):
+    """Why a film is released or confirmed; no names of patients."""
+
+    reason: str = Field(min_length=3, max_length=500)
+
+
 class ProblemBody(BaseModel):
     """Every other answer: application/problem+json (RFC 9457)."""
 

@@ -14,6 +14,7 @@ from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline import LABELS
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
 from app.pipeline.identity import Identity
+from app.quarantine import QuarantineUnavailable
 from app.records import Recalled, RecordUnavailable
 
 from .problems import REJECTED_DETAIL
@@ -48,6 +49,7 @@ REASON_OF: Final[dict[type[Exception], int]] = {
     InferenceFailed: OUT_OF_RESOURCES,
     DeadlinePassed: OUT_OF_RESOURCES,
     RecordUnavailable: OUT_OF_RESOURCES,
+    QuarantineUnavailable: OUT_OF_RESOURCES,
 }
 
 #: Classes whose instances are scored; of others a refusal says "Referenced SOP Class not supported".
@@ -129,6 +131,8 @@ def _told(outcome: Outcome) -> Json:
         told["x02"] = _element("LO", outcome.model_version)
         told["x05"] = _element("UC", *outcome.notes)
         told["x06"] = _element("CS", "RECORD" if outcome.result.from_record else "SCORED")
+        if outcome.result.film is not None:
+            told["x11"] = _element("LO", outcome.result.film)
         if verdict.probabilities is not None:
             told["x03"] = _element("LO", *LABELS)
             told["x04"] = _element("FD", *(float(value) for value in verdict.probabilities))

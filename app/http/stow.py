@@ -199,7 +199,9 @@ class Store:
                 self.metrics.count_judged(verdict, version.bundle, image.source_kind)
                 return verdict
 
-            recalled = await self.decisions.recall(version, identity.sop_instance_uid, image, asked, judge)
+            recalled = await self.decisions.recall(
+                version, identity.sop_instance_uid, part.body, number, image, asked, judge
+            )
             # A repeat too: if its report was delivered before, the server has it.
             await self.reports.of(part.body, Screened(version, image, recalled.verdict), wanted=False)
             return Outcome(number, identity, recalled, image.notes, version.name)

@@ -16,7 +16,7 @@ from .bundle import Bundle
 from .errors import BundleError, NumericalError, UnsuitableImage
 from .heatmap import class_activation_map
 from .image import INPUT_SIDE
-from .verdict import Verdict, judge
+from .verdict import Verdict, judge, set_gate_aside
 
 #: The golden check's tolerance. Backends of float32 lie far within it, and lower precisions without: docs/backends.md.
 LOG_DENSITY_RTOL: Final = 1e-3
@@ -84,6 +84,18 @@ class Screener:
     def explain(self, image: Tensor, finding: int) -> NDArray[np.float32]:
         """The class activation map of one image, shape (7, 7), by torch on any backend; see ``class_activation_map``."""
         return class_activation_map(self.backend.network, image.to(self.device), finding)
+
+    def set_gate_aside(self, image: Tensor) -> NDArray[np.float64]:
+        """Probabilities (14,) of one image that the gate rejects and an authorised person released.
+
+        See ``verdict.set_gate_aside``.
+
+        Raises
+        ------
+        NumericalError
+        """
+        _, logits = self.outputs(image)
+        return set_gate_aside(logits[0])
 
     def warm_up(self, max_batch: int) -> None:
         """Run every batch size once: each allocates buffers of its own, which would else grow memory under load."""

@@ -29,6 +29,30 @@ class Verdict:
     probabilities: NDArray[np.float64] | None
 
 
+def set_gate_aside(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The sigmoid of the logits, whatever the gate says: the one door past it.
+
+    It is for a film of which an authorised person has said, with a reason that is in the record, that it is clean; nothing
+    that a sender can ask for leads here.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (14,)
+
+    Returns
+    -------
+    ndarray, shape (14,), float64, in [0, 1]
+
+    Raises
+    ------
+    NumericalError
+        A logit that is not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise NumericalError("the network returned a number that is not finite; the image has no probabilities")
+    return np.asarray(expit(np.asarray(logits, dtype=np.float64)))
+
+
 def judge(log_density: float, logits: NDArray[np.floating], threshold: float, fault: str | None = None) -> Verdict:
     """Reject if log p(y) < threshold (Li & Zhu 2020), else give the sigmoid of the logits.
 

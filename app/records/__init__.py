@@ -7,16 +7,20 @@ is changed, removed or put in is found by ``cxr-gate verify-record`` (docs/recor
 """
 
 from .chain import EMPTY, Head, Verification
+from .films import FilmState, KeptFilm
 from .key import RecordKey
-from .open import open_for_reading, open_record
-from .record import Decision, Recalled, Record, RecordUnavailable, Subject
+from .open import is_in_memory, open_for_reading, open_record
+from .record import Decision, FilmEvent, Recalled, Record, RecordUnavailable, Subject
 from .repeats import Repeats
 from .writer import Writer
 
 __all__ = [
     "EMPTY",
     "Decision",
+    "FilmEvent",
+    "FilmState",
     "Head",
+    "KeptFilm",
     "Recalled",
     "Record",
     "RecordKey",
@@ -25,6 +29,7 @@ __all__ = [
     "Subject",
     "Verification",
     "Writer",
+    "is_in_memory",
     "open_for_reading",
     "open_record",
 ]

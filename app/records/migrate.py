@@ -1,7 +1,7 @@
 """A database of any earlier shape -> the shape of ``tables``, in place and in one transaction.
 
-By hand rather than by Alembic: the shapes are few, the one step so far must compute seals, which is Python in either
-case, and what remains is this file.
+By hand rather than by Alembic: the shapes are few, one step must compute seals, which is Python in either case, and what
+remains is this file.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    delete,
     insert,
     inspect,
     select,
+    text,
 )
 
 from .chain import EMPTY, linked
 from .key import RecordKey
 from .record import transaction, written
-from .tables import ENTRIES, JUDGED, METADATA, SCHEMA, SCHEMA_VERSION
+from .tables import ADDED_IN_3, ENTRIES, ENTRIES_OF_A_FILM, JUDGED, METADATA, SCHEMA, SCHEMA_VERSION
 
 _AT_ONCE = 1_000
 
@@ -65,11 +67,15 @@ def migrate(database: Engine, key: RecordKey) -> None:
         The database was written by a newer version of this code.
     """
     with database.connect() as connection, transaction(connection, writes=True):
-        if version_of(connection) == SCHEMA_VERSION:
+        found = version_of(connection)
+        if found == SCHEMA_VERSION:
             return
+        if found == 2:
+            _from_version_2(connection)
         METADATA.create_all(connection)
         if inspect(connection).has_table(_DECISIONS.name):
             _from_version_1(connection, key)
+        connection.execute(delete(SCHEMA))
         connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
 
 
@@ -85,9 +91,17 @@ def version_of(connection: Connection) -> int:
     if not tables.has_table(SCHEMA.name):
         return 1 if tables.has_table(_DECISIONS.name) else 0
     version = connection.scalar(select(SCHEMA.c.version))
-    if version != SCHEMA_VERSION:
+    if version not in {2, SCHEMA_VERSION}:
         raise SchemaError(f"the record has the shape of version {version}, and this code reads {SCHEMA_VERSION}")
-    return SCHEMA_VERSION
+    return int(version)
+
+
+def _from_version_2(connection: Connection) -> None:
+    """Add the columns of films in quarantine; what is there keeps its seals."""
+    for name in ADDED_IN_3:
+        kind = ENTRIES.c[name].type.compile(connection.dialect)
+        connection.execute(text(f"ALTER TABLE {ENTRIES.name} ADD COLUMN {name} {kind}"))
+    ENTRIES_OF_A_FILM.create(connection)
 
 
 def _from_version_1(connection: Connection, key: RecordKey) -> None:

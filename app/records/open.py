@@ -44,7 +44,7 @@ def open_record(url: str, key_file: Path) -> Record:
         parsed = _parsed(url)
         if parsed.get_backend_name() == "postgresql":
             return _migrated(_postgresql(parsed), RecordKey.from_file(key_file))
-        if _in_memory(parsed):
+        if is_in_memory(url):
             return _migrated(_sqlite(parsed, poolclass=StaticPool), RecordKey.random())
         _make_private(Path(str(parsed.database)))
         return _migrated(_sqlite(parsed), RecordKey.from_file(key_file))
@@ -62,7 +62,7 @@ def open_for_reading(url: str, key_file: Path) -> Record:
         parsed = _parsed(url)
         if parsed.get_backend_name() == "postgresql":
             database = _postgresql(parsed)
-        elif _in_memory(parsed):
+        elif is_in_memory(url):
             raise SettingsError(f"CXR_RECORD_URL={url} is in memory, and ends with its service")
         else:
             path = Path(str(parsed.database)).absolute()
@@ -114,8 +114,10 @@ def _parsed(url: str) -> URL:
     return parsed
 
 
-def _in_memory(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
+def is_in_memory(url: str) -> bool:
+    """Whether a record there ends with its process."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}
 
 
 def _postgresql(url: URL) -> Engine:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.pipeline import Verdict
 from app.pipeline.image import SourceKind
 
 from .chain import EMPTY, Head, Verification, linked, seal_of
+from .films import KeptFilm, kept_films
 from .key import RecordKey
 from .tables import CHECKPOINT, ENTRIES, JUDGED, REPEATED
 
@@ -58,6 +60,8 @@ class Decision:
         From the film's arrival.
     earliest_holds : bool
         If the subject was decided before, that decision is the answer, and this entry a repeat of it.
+    film : str or None
+        The film's id in quarantine, where it is kept there.
     """
 
     subject: Subject
@@ -69,14 +73,57 @@ class Decision:
     source_kind: SourceKind
     seconds: float
     earliest_holds: bool = False
+    film: str | None = None
+
+
+@dataclass(frozen=True)
+class FilmEvent:
+    """What became of a film in quarantine, to be written.
+
+    Attributes
+    ----------
+    kind : {"viewed", "released", "confirmed", "answered", "exported", "removed"}
+    film : str
+        Its id.
+    caller : str
+        Who did it.
+    request_id, route : str or None
+        Of the request that asked for it, if one did.
+    reason : str or None
+    model_version : str or None
+        Of what was answered.
+    probabilities : ndarray, shape (14,), float64, in [0, 1], or None
+        What was answered.
+    """
+
+    kind: Literal["viewed", "released", "confirmed", "answered", "exported", "removed"]
+    film: str
+    caller: str
+    request_id: str | None = None
+    route: str | None = None
+    reason: str | None = None
+    model_version: str | None = None
+    probabilities: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
 class Recalled:
-    """A verdict, and whether it was in the record already."""
+    """A verdict, and whether it was in the record already.
+
+    Attributes
+    ----------
+    verdict : Verdict
+    from_record : bool
+    entry : int or None
+        Number of the entry that was written; None where the record is optional and failed.
+    film : str or None
+        The film's id in quarantine.
+    """
 
     verdict: Verdict
     from_record: bool
+    entry: int | None = None
+    film: str | None = None
 
 
 class Record:
@@ -107,13 +154,35 @@ class Record:
             found = _earliest(connection, subject, self.key)
             return None if found is None else found[1]
 
-    def write(self, decisions: Sequence[Decision]) -> tuple[list[Recalled], Head]:
-        """Write decisions durably, in one transaction: all of them or none.
+    def film_of(self, subject: Subject) -> str | None:
+        """Id of the film that was kept last for a subject, wherever it is now.
+
+        Raises
+        ------
+        RecordUnavailable
+        """
+        query = _of_subject(select(ENTRIES.c.film), subject).where(ENTRIES.c.film.is_not(None))
+        with self._connected() as connection:
+            film: str | None = connection.scalar(query.order_by(ENTRIES.c.id.desc()).limit(1))
+            return film
+
+    def films(self, ids: Collection[str] | None = None) -> dict[str, KeptFilm]:
+        """What the record says of films in quarantine: of these, or of all; an id that it does not know is left out.
+
+        Raises
+        ------
+        RecordUnavailable
+        """
+        with self._connected() as connection:
+            return kept_films(connection, self.key, ids)
+
+    def write(self, items: Sequence[Decision | FilmEvent]) -> tuple[list[Recalled | None], Head]:
+        """Write decisions and what became of films durably, in one transaction: all of them or none.
 
         Returns
         -------
-        list of Recalled
-            What each decision comes to.
+        list of Recalled or None
+            What each decision comes to; None for the others.
         Head
             The last one's entry.
 
@@ -123,11 +192,17 @@ class Record:
         """
         with self._connected(writes=True) as connection:
             head = _head(connection)
-            answers = []
-            for decision in decisions:
-                known = _earliest(connection, decision.subject, self.key) if decision.earliest_holds else None
-                answers.append(Recalled(decision.verdict if known is None else known[1], known is not None))
-                head = _append(connection, head, self.key, _values(decision, known))
+            answers: list[Recalled | None] = []
+            for item in items:
+                if isinstance(item, FilmEvent):
+                    head = _append(connection, head, self.key, _values_of_event(item))
+                    answers.append(None)
+                    continue
+                known = _earliest(connection, item.subject, self.key) if item.earliest_holds else None
+                verdict = item.verdict if known is None else known[1]
+                film = None if verdict.accepted else item.film
+                head = _append(connection, head, self.key, {**_values(item, known), "film": film})
+                answers.append(Recalled(verdict, known is not None, head.id, film))
             return answers, head
 
     def remove_older(self, days: int) -> int:
@@ -260,13 +335,27 @@ def _values(decision: Decision, known: tuple[int, Verdict] | None) -> dict[str, 
     }
 
 
+def _values_of_event(event: FilmEvent) -> dict[str, Any]:
+    given = event.probabilities
+    return {
+        "kind": event.kind,
+        "time": written(),
+        "request_id": event.request_id,
+        "model_version": event.model_version,
+        "probabilities": None if given is None else json.dumps(given.tolist()),
+        "caller": event.caller,
+        "route": event.route,
+        "film": event.film,
+        "reason": event.reason,
+    }
+
+
+def _of_subject(query: Select[Any], subject: Subject) -> Select[Any]:
+    return query.where(*(ENTRIES.c[name] == value for name, value in subject._asdict().items()))
+
+
 def _earliest(connection: Connection, subject: Subject, key: RecordKey) -> tuple[int, Verdict] | None:
-    columns = ENTRIES.c
-    query = (
-        select(ENTRIES)
-        .where(columns.kind == JUDGED, *(columns[name] == value for name, value in subject._asdict().items()))
-        .order_by(columns.id)
-    )
+    query = _of_subject(select(ENTRIES).where(ENTRIES.c.kind == JUDGED), subject).order_by(ENTRIES.c.id)
     for row in connection.execute(query).mappings():
         if seal_of(dict(row), key) == row["seal"]:
             written = row["probabilities"]

@@ -64,6 +64,20 @@ class Repeats:
             log.warning("judged without a look into the record", extra={"error": str(error)})
             return None
 
+    def film_of(self, subject: Subject) -> str | None:
+        """Id of the film that was kept last for a subject; None too where an optional record does not answer.
+
+        Raises
+        ------
+        RecordUnavailable
+        """
+        try:
+            return self._record.film_of(subject)
+        except RecordUnavailable:
+            if not self._optional:
+                raise
+            return None
+
     @asynccontextmanager
     async def _turn(self, subject: Subject) -> AsyncIterator[None]:
         turn = self._turns.setdefault(subject, _Turn())

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 METADATA = MetaData()
 
 #: One row.
@@ -21,6 +21,16 @@ GENESIS: Final = "0" * 64
 JUDGED: Final = "judged"  # by the network and the gate
 REPEATED: Final = "repeated"  # answered again from an earlier entry
 CHECKPOINT: Final = "checkpoint"  # no decision: the oldest entries were removed
+# What became of a film that is kept in quarantine; that it was kept is said by the decision's own entry, which names it.
+VIEWED: Final = "viewed"  # somebody looked at it
+RELEASED: Final = "released"  # somebody says that it is clean
+CONFIRMED: Final = "confirmed"  # somebody says that it is bad
+ANSWERED: Final = "answered"  # its probabilities were given, after its release
+EXPORTED: Final = "exported"  # it was written out in clear
+REMOVED: Final = "removed"  # it is kept no longer
+
+#: Columns that version 3 added. A seal covers them where they are not NULL: those of older entries hold as they are.
+ADDED_IN_3: Final = ("film", "reason")
 
 ENTRIES = Table(
     "entries",
@@ -48,5 +58,17 @@ ENTRIES = Table(
     # Of a checkpoint.
     Column("removed_through", BigInteger),  # the last entry that was removed
     Column("removed_seal", String(64)),  # and its seal, which the first that stays names as previous
+    # Of what concerns a film in quarantine: the decision that kept it, its repeats, and what became of it.
+    Column("film", String(48)),  # request_id, or in STOW-RS request_id-NUMBER of the part
+    Column("reason", Text),  # of a release, confirmation or removal
     Index("entries_of_a_subject", "instance_hash", "pixels_hash", "model_version"),
+)
+
+#: Few entries concern a film in quarantine, and the others cost it nothing.
+ENTRIES_OF_A_FILM = Index(
+    "entries_of_a_film",
+    ENTRIES.c.film,
+    ENTRIES.c.id,
+    sqlite_where=ENTRIES.c.film.is_not(None),
+    postgresql_where=ENTRIES.c.film.is_not(None),
 )

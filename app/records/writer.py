@@ -1,4 +1,4 @@
-"""Decisions of many requests -> few transactions: what waits while one is committed goes into the next together."""
+"""What many requests write -> few transactions: what waits while one is committed goes into the next together."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Final
 
 from app.metrics import Metrics
 
-from .record import REMOVED_AT_ONCE, Decision, Recalled, Record, RecordUnavailable
+from .record import REMOVED_AT_ONCE, Decision, FilmEvent, Recalled, Record, RecordUnavailable
 
 log = logging.getLogger("cxr_gate")
 
@@ -21,7 +22,7 @@ _RETENTION_SECONDS: Final = 3_600.0
 #: After a part of a large backlog; decisions go between.
 _BACKLOG_SECONDS: Final = 1.0
 
-_Item = tuple[Decision, "Future[Recalled]"]
+_Item = tuple[Sequence[Decision | FilmEvent], "Future[list[Recalled | None]]"]
 
 
 class Writer:
@@ -73,16 +74,34 @@ class Writer:
         RecordUnavailable
             Nothing may be answered. Never where the record is optional.
         """
-        result: Future[Recalled] = Future()
-        self._waiting.put((decision, result))
         try:
-            return await asyncio.wrap_future(result)
+            (recalled,) = await self._written([decision])
         except RecordUnavailable:
-            self._metrics.record_failures.inc()
             if not self._optional:
                 raise
             log.warning("answered without an entry in the record", extra={"request_id": decision.request_id})
             return Recalled(decision.verdict, from_record=False)
+        assert recalled is not None
+        return recalled
+
+    async def note(self, *events: FilmEvent) -> None:
+        """Write what becomes of films, all of it or nothing; durable on return.
+
+        Raises
+        ------
+        RecordUnavailable
+            It must not become so. Also where the record is optional: that is for answers to senders alone.
+        """
+        await self._written(events)
+
+    async def _written(self, items: Sequence[Decision | FilmEvent]) -> list[Recalled | None]:
+        result: Future[list[Recalled | None]] = Future()
+        self._waiting.put((items, result))
+        try:
+            return await asyncio.wrap_future(result)
+        except RecordUnavailable:
+            self._metrics.record_failures.inc(len(items))
+            raise
 
     def _run(self) -> None:
         retention = time.monotonic()
@@ -114,9 +133,9 @@ class Writer:
         waiting = [result.set_running_or_notify_cancel() for _, result in batch]
         try:
             with self._metrics.stage_seconds.labels("record").time():
-                answers, head = self._record.write([decision for decision, _ in batch])
+                answers, head = self._record.write([item for items, _ in batch for item in items])
         except Exception as error:  # the thread must live on
-            log.error("the record was not written", extra={"error": str(error), "decisions": len(batch)})
+            log.error("the record was not written", extra={"error": str(error), "requests": len(batch)})
             if not isinstance(error, RecordUnavailable):
                 error = RecordUnavailable(f"the record of decisions failed ({type(error).__name__}); try again shortly")
             for (_, result), waits in zip(batch, waiting, strict=True):
@@ -124,9 +143,10 @@ class Writer:
                     result.set_exception(error)
         else:
             self._metrics.record_head.set(head.id)
-            for (_, result), waits, answer in zip(batch, waiting, answers, strict=True):
+            for (items, result), waits in zip(batch, waiting, strict=True):
+                its, answers = answers[: len(items)], answers[len(items) :]
                 if waits:
-                    result.set_result(answer)
+                    result.set_result(its)
 
     def _remove_older(self) -> float:
         """Seconds until the next turn."""

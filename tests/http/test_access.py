@@ -18,6 +18,7 @@ from tests.http.served import Served, assert_problem, dicom, png, serve
 from tests.http.stowing import CONTENT_TYPE, related
 from tests.http.told import ToldScreener
 
+ID = "0" * 32
 NEEDS: dict[tuple[str, str], set[Scope]] = {
     ("POST", "/v1/score"): {"score"},
     ("POST", "/v1/explain?finding=Mass"): {"score"},
@@ -29,6 +30,13 @@ NEEDS: dict[tuple[str, str], set[Scope]] = {
     ("POST", "/v1/versions/none/promote"): {"operate"},
     ("POST", "/v1/versions/rollback"): {"operate"},
     ("DELETE", "/v1/versions/shadow"): {"operate"},
+    ("GET", "/v1/quarantine"): {"review"},
+    ("GET", f"/v1/quarantine/{ID}"): {"review"},
+    ("GET", f"/v1/quarantine/{ID}/film"): {"review"},
+    ("GET", f"/v1/quarantine/{ID}/residual"): {"review"},
+    ("POST", f"/v1/quarantine/{ID}/release"): {"review"},
+    ("POST", f"/v1/quarantine/{ID}/confirm"): {"review"},
+    ("GET", f"/v1/results/{ID}"): {"score", "review"},
 }
 OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json", "/problems/forbidden", "/v1/model")
 
@@ -67,7 +75,8 @@ def test_a_route_is_for_callers_with_its_scope(keyed: Keyed, method: str, path: 
     for scope, key in keyed.keys.items():
         answer = keyed.ask(method, path, f"Bearer {key}")
         if scope in NEEDS[method, path]:
-            # 409: the film is not of the study of the path, or there is nothing to roll back to; 404: no such version.
+            # 409: the film is not of the study of the path, or there is nothing to roll back to; 404: no such version, or no
+            # quarantine here.
             assert answer.status_code in {200, 404, 409}, answer.text
         else:
             assert assert_problem(answer, 403)["type"] == "/problems/forbidden"
@@ -103,8 +112,13 @@ def test_every_route_is_either_open_or_named_here(keyed: Keyed) -> None:
     """A route that is added must say whom it is for."""
     documented = keyed.service.get("/openapi.json").json()["paths"]
     secured = {path for path, methods in documented.items() for each in methods.values() if "security" in each}
-    tested = {path.split("?")[0].replace("1.2.3", "{study}").replace("none", "{model_version}") for _, path in NEEDS}
-    assert tested <= secured
+    names = {"1.2.3": "{study}", "none": "{model_version}", ID: "{id}"}
+    tested = set()
+    for _, path in NEEDS:
+        for given, name in names.items():
+            path = path.split("?")[0].replace(given, name)
+        tested.add(path)
+    assert tested == secured
     assert set(documented) - secured == {"/v1/model", "/healthz", "/readyz"}
 
 
@@ -152,6 +166,11 @@ def test_without_keys_scoring_and_metrics_are_open_and_nobody_is_an_operator(ser
     assert service.post(png(), Authorization="Bearer anything").status_code == 200
     assert service.get("/metrics").status_code == 200
     assert assert_problem(service.get("/v1/versions"), 403)["type"] == "/problems/forbidden"
+
+
+def test_without_keys_nobody_reviews(service: Served) -> None:
+    for path in ("/v1/quarantine", f"/v1/quarantine/{ID}/film"):
+        assert "CXR_KEYS_FILE" in assert_problem(service.get(path), 403)["detail"]
 
 
 def test_a_file_of_callers_that_is_none_stops_the_start(accepting_bundle: Path, tmp_path: Path) -> None:

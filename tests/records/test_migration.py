@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from app.records import RecordKey, open_for_reading, open_record
+from app.records import FilmEvent, RecordKey, open_for_reading, open_record
 from app.settings import SettingsError
-from tests.records.making import execute, keep, same, subject, verdict
+from tests.records.making import decision, execute, fill, keep, same, subject, verdict
 
 #: As version 1 made them.
 VERSION_1 = {
@@ -88,6 +88,40 @@ def test_it_is_taken_over_in_place(old: str, tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("database_of", ["sqlite", "postgresql"])
+def test_version_2_keeps_its_seals(database_of: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """So a head that an auditor kept is still a head."""
+    if database_of == "sqlite":
+        url = f"sqlite:///{tmp_path}/record.sqlite"
+    else:
+        made: Callable[[], str] = request.getfixturevalue("new_postgresql")
+        url = made()
+    opened = open_record(url, tmp_path / "key")
+    fill(opened, 12)
+    head = opened.head()
+    opened.close()
+    database = create_engine(with_driver(url))
+    with database.begin() as connection:
+        connection.execute(text("DROP INDEX entries_of_a_film"))
+        for column in ("film", "reason"):
+            connection.execute(text(f"ALTER TABLE entries DROP COLUMN {column}"))
+        connection.execute(text("UPDATE record_schema SET version = 2"))
+    database.dispose()
+    with pytest.raises(SettingsError, match="older shape"):
+        open_for_reading(url, tmp_path / "key")
+    again = open_record(url, tmp_path / "key")
+    again.write(
+        [
+            decision(subject(again.key, 50), verdict(50, accepted=False), film="f" * 32),
+            FilmEvent("released", "f" * 32, "dr.b", reason="a foreign body"),
+        ]
+    )
+    verified = again.verify(head)
+    assert (verified.faults, verified.count) == ([], 14)
+    assert again.films()["f" * 32].state == "released"
+    again.close()
+
+
 def test_of_several_that_start_at_once_one_takes_it_over(old: str, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(lambda _: open_record(old, tmp_path / "key"), range(4)))
@@ -115,7 +149,7 @@ def test_what_is_taken_over_reads_as_before(old: str, tmp_path: Path) -> None:
 def test_a_record_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/record.sqlite"
     open_record(url, tmp_path / "key").close()
-    execute(tmp_path / "record.sqlite", "UPDATE record_schema SET version = 3")
+    execute(tmp_path / "record.sqlite", "UPDATE record_schema SET version = 4")
     for each in (open_record, open_for_reading):
-        with pytest.raises(SettingsError, match="version 3, and this code reads 2"):
+        with pytest.raises(SettingsError, match="version 4, and this code reads 3"):
             each(url, tmp_path / "key")

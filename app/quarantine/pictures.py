@@ -1,0 +1,46 @@
+"""What a reviewer looks at: the film, and its high-frequency residual, in which an attack's noise shows."""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import median_filter
+
+from app.pipeline import to_tensor
+
+#: The residual that is black, and (positive) white. The paper's attacks change a pixel by up to .02. The scale is the same
+#: for all films, so that a reviewer learns what a clean one looks like.
+RESIDUAL_RANGE: Final = 1 / 16
+RESIDUAL_SIDE: Final = 3  # pixels of the median
+
+
+def film_png(pixels: NDArray[np.float32]) -> bytes:
+    """A film as 8-bit PNG, as it was decoded.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (rows, columns), float32, in [0, 1]
+    """
+    return _png(np.rint(pixels * 255))
+
+
+def residual_png(pixels: NDArray[np.float32]) -> bytes:
+    """What the network gets less its 3x3 median, 224x224, as 8-bit PNG: mid-grey is none, black and white ``RESIDUAL_RANGE``.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (rows, columns), float32, in [0, 1]
+    """
+    film = to_tensor(pixels)[0, 0].numpy()
+    residual = film - median_filter(film, size=RESIDUAL_SIDE, mode="nearest")
+    return _png(np.clip(np.rint(127.5 + 127.5 * residual / RESIDUAL_RANGE), 0, 255))
+
+
+def _png(grey: NDArray[np.floating]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(grey.astype(np.uint8)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

@@ -1,0 +1,175 @@
+"""Films in a folder, encrypted: what is on the disk tells nothing without a key.
+
+    file = "CXRQ1" | key id (8 bytes) | nonce (12 bytes) | AES-256-GCM(4 bytes: length of about, big endian | about | film)
+
+``about`` is JSON. Associated data are all bytes before the ciphertext, the film's id and the model version that rejected it:
+a file that is changed, cut, or put in another's place is found.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from .keys import ID_BYTES, QuarantineKeys
+
+MAGIC: Final = b"CXRQ1"
+NONCE_BYTES: Final = 12  # 96 random bits: with one key some 2^32 films are safe (NIST SP 800-38D section 8.3)
+TAG_BYTES: Final = 16
+_HEAD_BYTES: Final = len(MAGIC) + ID_BYTES + NONCE_BYTES
+_SUFFIX: Final = ".film"
+_UNFINISHED: Final = ".part"
+_ID: Final = re.compile(r"[0-9a-f]{32}(-[0-9]{1,6})?")
+
+
+class FilmUnreadable(Exception):
+    """A kept film cannot be had again: its file is gone or was changed, or its key is not among the keys."""
+
+
+class FolderInUse(Exception):
+    """Another service keeps its films there."""
+
+
+def is_film_id(text: str) -> bool:
+    """Whether a film can have this id: a request's, or in STOW-RS that and the number of the part."""
+    return bool(_ID.fullmatch(text))
+
+
+class Vault:
+    """Films by their ids.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there, for its owner alone.
+    keys : QuarantineKeys
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written to.
+    """
+
+    def __init__(self, folder: Path, keys: QuarantineKeys) -> None:
+        self._folder = folder
+        self._keys = keys
+        self._held: int | None = None
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def hold(self) -> None:
+        """Take the folder for this process alone, and remove what another left unfinished when it was killed.
+
+        Raises
+        ------
+        FolderInUse
+        """
+        held = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(held)
+            raise FolderInUse(
+                f"another service keeps its films in {self._folder}; give each a folder of its own"
+            ) from error
+        self._held = held
+        self._folder.chmod(0o700)
+        for unfinished in self._folder.glob("*" + _UNFINISHED):
+            unfinished.unlink()
+
+    def let_go(self) -> None:
+        """Leave the folder to others."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def sizes(self) -> dict[str, int]:
+        """Id -> bytes of its file."""
+        with os.scandir(self._folder) as found:
+            files = [(entry.name.removesuffix(_SUFFIX), entry) for entry in found if entry.name.endswith(_SUFFIX)]
+            return {name: entry.stat().st_size for name, entry in files if is_film_id(name)}
+
+    def write(self, film_id: str, model_version: str, about: Mapping[str, Any], film: bytes) -> int:
+        """Keep a film; when this returns it survives a crash of the machine. Gives the size of its file.
+
+        Raises
+        ------
+        OSError
+            Nothing of it is left.
+        """
+        written = json.dumps(about).encode()
+        key = self._keys.first
+        head = MAGIC + key.id + secrets.token_bytes(NONCE_BYTES)
+        plain = b"".join((len(written).to_bytes(4, "big"), written, film))
+        sealed = AESGCM(key.secret).encrypt(head[-NONCE_BYTES:], plain, _associated(head, film_id, model_version))
+        unfinished = self._folder / (film_id + _UNFINISHED)
+        try:
+            with open(unfinished, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                file.write(head)
+                file.write(sealed)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self._path(film_id))
+            self._sync()
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            self._path(film_id).unlink(missing_ok=True)
+            raise
+        return len(head) + len(sealed)
+
+    def read(self, film_id: str, model_version: str) -> tuple[dict[str, Any], bytes]:
+        """What was said about a film when it was kept, and its bytes as they were posted.
+
+        Raises
+        ------
+        FilmUnreadable
+        """
+        try:
+            content = self._path(film_id).read_bytes()
+        except OSError as error:
+            raise FilmUnreadable(f"the film's file cannot be read ({error.strerror})") from error
+        head = content[:_HEAD_BYTES]
+        if len(head) < _HEAD_BYTES or not head.startswith(MAGIC):
+            raise FilmUnreadable("the film's file was changed")
+        key = self._keys.find(head[len(MAGIC) : -NONCE_BYTES])
+        if key is None:
+            raise FilmUnreadable("the key that the film was encrypted with is not among the keys of the quarantine")
+        try:
+            plain = AESGCM(key.secret).decrypt(
+                head[-NONCE_BYTES:], content[_HEAD_BYTES:], _associated(head, film_id, model_version)
+            )
+        except InvalidTag as error:
+            raise FilmUnreadable("the film's file was changed, or is another film's") from error
+        end = 4 + int.from_bytes(plain[:4], "big")
+        return json.loads(plain[4:end]), plain[end:]
+
+    def remove(self, *film_ids: str) -> None:
+        """Delete films; those that are not there are none to delete."""
+        for film_id in film_ids:
+            self._path(film_id).unlink(missing_ok=True)
+        self._sync()
+
+    def _path(self, film_id: str) -> Path:
+        if not is_film_id(film_id):
+            raise ValueError("no id of a film")
+        return self._folder / (film_id + _SUFFIX)
+
+    def _sync(self) -> None:
+        """Make the folder's entries durable too."""
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _associated(head: bytes, film_id: str, model_version: str) -> bytes:
+    return b"\0".join((head, film_id.encode(), model_version.encode()))
