@@ -49,7 +49,7 @@ async def _live(hospital: machines.Hospital, traffic: Traffic, prometheus: int, 
         "phases": watching.attributed(traffic.phases, spans),
         "firing": spans,
         "curves": curves,
-        "recalibration": recalibration | await night.compare(hospital, traffic),
+        "recalibration": recalibration | {"compared": await night.compare(hospital, traffic)},
     }
 
 
@@ -80,6 +80,8 @@ def main() -> None:
     ):
         traffic = Traffic(hospital.url, hospital.keys["pacs"], pools, plan.FACTOR)
         lived = asyncio.run(_live(hospital, traffic, prometheus, parsed.output))
+    ended = lived["phases"][-1]["to"]  # the comparison after it is no part of the day
+    told_in_time = [{"hour": round(traffic.hours(one.pop("time")), 3), **one} for one in told.messages]
     page.write(
         {
             "bundle": bundle.manifest.model_version,
@@ -87,7 +89,7 @@ def main() -> None:
             "cores": os.cpu_count(),
             "seconds": time.monotonic() - began,
             **lived,
-            "told": [{"hour": round(traffic.hours(one.pop("time")), 3), **one} for one in told.messages],
+            "told": [one for one in told_in_time if one["hour"] <= ended],
             "record": hospital.run("verify-record"),
         },
         parsed.output,

@@ -1,7 +1,7 @@
 """What is posted on the day: real films, those of another scanner, attacked ones, and what broken senders send.
 
-All films are the data set's own, 512x512 of 8 bits, and stay so: clean, noisy and attacked ones differ in their pixels and in
-nothing else. Neither the network nor the gate's Gaussian has seen any of their patients; the threshold of the served bundle is
+All films are the data set's own, 512x512 of 8 bits, and stay so but where said: clean, noisy and attacked ones of a size differ
+in their pixels and in nothing else. Neither the network nor the gate's Gaussian has seen any of their patients; the threshold of the served bundle is
 from the val patients' films.
 
 =============  ======================================================================================
@@ -10,7 +10,8 @@ scanner        another scanner (gamma, then noise), val patients and a third of 
                the films from which the site is recalibrated
 fresh          the same scanner, the other test patients: posted when all is done
 attacked       FGSM, BIM, PGD and MIM on some of the clean films
-attacked-fresh the same on some of the fresh films: the stored attacks
+attacked-fresh the same on some of the fresh films
+...-224        fresh films at 224x224, and attacks on these: so ``cxr-offline recalibrate`` makes its attacks
 broken         cut off, noise behind a right signature, and a right film with a wrong Content-Type
 misrouted      DICOM films whose tags say that they are lateral, and films turned by a quarter
 =============  ======================================================================================
@@ -32,12 +33,14 @@ from pydicom import Dataset, FileMetaDataset, dcmwrite
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from app.pipeline.bundle import Bundle
+from app.pipeline.decode import decode
 from app.pipeline.network import LogitsOnly
+from app.pipeline.preprocess import to_tensor
 from benchmarks.films import undecodable
 from offline.attacks import AttackOptions, attack, paper_attacks
 from offline.attacks.native import NativeNetwork
 from offline.attacks.posting import posted_within
-from offline.evaluation.observing import evenly
+from offline.evaluation.observing import evenly, to_levels
 from offline.evaluation.store import Outcome, Store
 from offline.films import Film, of_split, read_films
 
@@ -80,12 +83,15 @@ def load(data: Path, bundle: Bundle, store: Store) -> dict[str, list[Posted]]:
     site = val + [film for film in test if film.patient in at_site]
     others = [film for film in test if film.patient not in at_site]
     fresh = [scanned(levels_of(film), film.path.name) for film in others]
+    small = [at_input_side(levels) for levels in fresh]
     return {
         "clean": [Posted(film.path.read_bytes(), PNG, film.path.name, film.patient) for film in test],
         "scanner": [_posted(film, scanned(levels_of(film), film.path.name)) for film in site],
         "fresh": [_posted(film, levels) for film, levels in zip(others, fresh, strict=True)],
         "attacked": _attacked(bundle, store, "attacked", test, [levels_of(film) for film in test], ATTACKED),
         "attacked-fresh": _attacked(bundle, store, "attacked-fresh", others, fresh, STORED),
+        "fresh-224": [_posted(film, levels) for film, levels in zip(others, small, strict=True)],
+        "attacked-fresh-224": _attacked(bundle, store, "attacked-fresh-224", others, small, STORED),
         "broken": _broken(test[:FEW]),
         "misrouted": _misrouted(test[:FEW]),
     }
@@ -101,6 +107,11 @@ def scanned(levels: Levels, name: str) -> Levels:
     random = np.random.default_rng([SEED, *name.encode()])
     film = (levels / 255) ** GAMMA + random.normal(0, NOISE, levels.shape)
     return np.asarray((film.clip(0, 1) * 255).round(), dtype=np.uint8)
+
+
+def at_input_side(levels: Levels) -> Levels:
+    """The film at 224x224, as the network gets it, of 8 bits."""
+    return to_levels(to_tensor(decode(png(levels)).pixels)[0, 0])
 
 
 def png(levels: Levels) -> bytes:

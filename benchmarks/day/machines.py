@@ -166,7 +166,9 @@ class Hospital:
         self.folder = self.folder.resolve()
         self.bundles = self.folder / "bundles"
         self.bundles.mkdir()
-        (self.folder / "quarantine.key").write_bytes(base64.b64encode(secrets.token_bytes(32)) + b"\n")
+        key = self.folder / "quarantine.key"
+        key.touch(mode=0o600)
+        key.write_bytes(base64.b64encode(secrets.token_bytes(32)) + b"\n")
         self.settings = {
             "CXR_RECORD_URL": f"sqlite:///{self.folder}/record.sqlite",
             "CXR_RECORD_KEY_FILE": f"{self.folder}/record.key",

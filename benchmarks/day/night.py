@@ -19,9 +19,9 @@ from benchmarks.day.machines import Hospital, environment
 from benchmarks.day.traffic import Sent, Traffic
 
 PAGE: Final = 500  # films of the quarantine that are listed at once
-TARGET: Final = 0.05
-POINTS: Final = 0.02
-CLEAN: Final = "fresh, clean"
+CLEAN: Final = "none: clean"
+#: How films come -> kinds of clean and attacked ones.
+SIZES: Final = {"512x512, as they come": ("fresh", "attacked-fresh"), "224x224": ("fresh-224", "attacked-fresh-224")}
 
 
 class NightFailed(Exception):
@@ -135,29 +135,21 @@ async def pass_night(hospital: Hospital, traffic: Traffic, report_folder: Path) 
     return found
 
 
-async def compare(hospital: Hospital, traffic: Traffic) -> dict[str, Any]:
-    """Fresh films and the stored attacks, judged by the promoted bundle and, after a roll-back, by the base."""
-    new = await _judged(traffic, "recalibrated")
+async def compare(hospital: Hospital, traffic: Traffic) -> list[dict[str, Any]]:
+    """Fresh films and attacks on them, judged by the promoted bundle and, after a roll-back, by the base; for each size."""
+    new = {size: await _judged(traffic, kinds, "recalibrated") for size, kinds in SIZES.items()}
     await _operate(hospital, "POST", "/v1/versions/rollback")
-    base = await _judged(traffic, "base")
-    rows = [
-        {"name": name, "films": new[name]["films"], "base": base[name], "recalibrated": new[name]}
-        for name in sorted(new, key=lambda name: (name != CLEAN, name))
+    base = {size: await _judged(traffic, kinds, "base") for size, kinds in SIZES.items()}
+    return [
+        {
+            "size": size,
+            "judged": [
+                {"attack": name, "base": base[size][name], "recalibrated": new[size][name]}
+                for name in sorted(new[size], key=lambda name: (name != CLEAN, name))
+            ],
+        }
+        for size in SIZES
     ]
-    shares = {
-        which: {row["name"]: row[which]["rejected"] / row["films"] for row in rows}
-        for which in ("base", "recalibrated")
-    }
-    lost = {name: shares["base"][name] - share for name, share in shares["recalibrated"].items() if name != CLEAN}
-    rejected = shares["recalibrated"][CLEAN]
-    return {
-        "judged": rows,
-        "target": TARGET,
-        "false_rejection_rate": rejected,
-        "false_rejection_within_two_points": abs(rejected - TARGET) <= POINTS,
-        "most_detection_lost": max(lost.values()),
-        "detection_within_two_points": max(lost.values()) <= POINTS,
-    }
 
 
 async def _operate(hospital: Hospital, method: str, path: str) -> Any:
@@ -168,10 +160,10 @@ async def _operate(hospital: Hospital, method: str, path: str) -> Any:
     return await asyncio.to_thread(call)
 
 
-async def _judged(traffic: Traffic, which: str) -> dict[str, dict[str, Any]]:
-    """Name -> ``films``, ``rejected``, and ``others``: answers that are neither 200 nor 422."""
-    found: dict[str, dict[str, Any]] = {}
-    for kind in ("fresh", "attacked-fresh"):
+async def _judged(traffic: Traffic, kinds: tuple[str, ...], which: str) -> dict[str, dict[str, int]]:
+    """Attack -> ``films``, ``rejected``, and ``others``: answers that are neither 200 nor 422."""
+    found: dict[str, dict[str, int]] = {}
+    for kind in kinds:
         for one in await traffic.all_of(f"{kind}, by the {which} bundle", kind):
             row = found.setdefault(one.film.attack or CLEAN, {"films": 0, "rejected": 0, "others": 0})
             row["films"] += 1

@@ -139,28 +139,46 @@ def _recalibration(done: dict[str, Any]) -> list[str]:
         f"each held out, it counted {own['before']['rejected']} rejected before and {own['after']['rejected']} after "
         "([recalibration.txt](../reports/day/recalibration/recalibration.txt)).",
         "",
-        f"`{report['model_version']}` then ran in shadow on the scanner's films. Films that base and shadow: {counts}; "
-        f"{compared['dropped']} were not compared, and on {compared['errors']} it failed. Then it was promoted.",
+        f"`{report['model_version']}` then ran in shadow on the scanner's films: {counts}; "
+        f"{shadow['dropped']} were not compared, and on {shadow['errors']} it failed. Then it was promoted.",
         "",
-        "In the end every fresh film and every stored attack (on fresh films, epsilon .02) was posted to both: to the promoted "
-        "bundle and, after a roll-back, to the base. Of the patients of fresh films none went into the recalibration.",
+        "In the end every fresh film and every attack on fresh films (epsilon .02) was posted to both: to the promoted bundle "
+        "and, after a roll-back, to the base. Of the patients of fresh films none went into the recalibration. The attacks are "
+        "made at the size at which they are posted; those at 224x224 are made as `cxr-offline recalibrate` makes its own, by "
+        "which it decides.",
         "",
-        "| films | | base rejects | new bundle rejects |",
-        "|---|---|---|---|",
+        "| size | attack | films | base rejects | new bundle rejects |",
+        "|---|---|---|---|---|",
     ]
-    for row in done["judged"]:
-        cells = [_rejected(row[which]) for which in ("base", "recalibrated")]
-        lines.append(f"| {row['name']} | {row['films']} | {' | '.join(cells)} |")
-    met = {True: "met", False: "**missed**"}
-    lines += [
-        "",
-        f"False rejection of fresh films is {done['false_rejection_rate']:.1%} where {done['target']:.0%} is asked; within two "
-        f"points: {met[done['false_rejection_within_two_points']]}. Of the stored attacks at most "
-        f"{100 * done['most_detection_lost']:.1f} points are detected less; within two points: "
-        f"{met[done['detection_within_two_points']]}.",
-        "",
-    ]
-    return lines
+    verdicts = []
+    for compared in done["compared"]:
+        for row in compared["judged"]:
+            cells = [_rejected(row[which]) for which in ("base", "recalibrated")]
+            lines.append(f"| {compared['size']} | {row['attack']} | {row['base']['films']} | {' | '.join(cells)} |")
+        verdicts.append(_verdict(compared, report["threshold"]["target"]))
+    return [*lines, "", *verdicts, ""]
+
+
+def judge(compared: dict[str, Any]) -> tuple[float, float]:
+    """False-rejection rate of the new bundle on clean films, and the most that it detects less of any attack; shares."""
+    share = {
+        which: {row["attack"]: row[which]["rejected"] / row[which]["films"] for row in compared["judged"]}
+        for which in ("base", "recalibrated")
+    }
+    clean, *attacks = share["base"]
+    lost = max(share["base"][attack] - share["recalibrated"][attack] for attack in attacks)
+    return share["recalibrated"][clean], lost
+
+
+def _verdict(compared: dict[str, Any], target: float) -> str:
+    rejected, lost = judge(compared)
+    off = 100 * (rejected - target)
+    met = ["**missed**", "met"]
+    return (
+        f"- {compared['size']}: false rejection is {rejected:.1%}, {abs(off):.1f} points {'over' if off > 0 else 'under'} the "
+        f"target of {target:.0%} (at most two over: {met[off <= 2]}; within two on either side: {met[abs(off) <= 2]}). "
+        f"Of an attack at most {100 * lost:.1f} points are detected less (within two: {met[lost <= 0.02]})."
+    )
 
 
 def _rejected(found: dict[str, int]) -> str:

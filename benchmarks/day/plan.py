@@ -41,7 +41,7 @@ DAY: Final = (
     Phase("broken sender", 1, {"clean": 4, "broken": 1.2}, frozenset({"CxrBrokenSender"})),
     Phase("mended", 1, {"clean": 4}),
     Phase("misrouted films", 1, {"clean": 4, "misrouted": 1}, frozenset({"CxrUnsuitableFilms"})),
-    Phase("evening", 3, {"clean": 4}),
+    Phase("evening", 1.5, {"clean": 4}),
 )
 #: As long as the review and the recalibration take.
 NIGHT: Final = Phase("review and recalibration", 24, {"clean": 1})
