@@ -10,6 +10,8 @@ import argparse
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -43,13 +45,19 @@ async def _live(hospital: machines.Hospital, traffic: Traffic, prometheus: int, 
     traffic.began = time.time()
     for phase in plan.DAY:
         await traffic.run(phase)
-    recalibration = await night.pass_night(hospital, traffic, output / "recalibration")
+    recalibration: dict[str, Any] | None = None
+    try:
+        recalibration = await night.pass_night(hospital, traffic, output / "recalibration")
+    except* (night.NightFailed, subprocess.CalledProcessError) as failed:  # what the day has shown stays true
+        print(*failed.exceptions, sep="\n", file=sys.stderr)
     spans, curves = watching.seen(prometheus, traffic, EVALUATION)
+    if recalibration:
+        recalibration["compared"] = await night.compare(hospital, traffic)
     return {
         "phases": watching.attributed(traffic.phases, spans),
         "firing": spans,
         "curves": curves,
-        "recalibration": recalibration | {"compared": await night.compare(hospital, traffic)},
+        "recalibration": recalibration,
     }
 
 

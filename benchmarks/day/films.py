@@ -1,8 +1,8 @@
 """What is posted on the day: real films, those of another scanner, attacked ones, and what broken senders send.
 
 All films are the data set's own, 512x512 of 8 bits, and stay so but where said: clean, noisy and attacked ones of a size differ
-in their pixels and in nothing else. Neither the network nor the gate's Gaussian has seen any of their patients; the threshold of the served bundle is
-from the val patients' films.
+in their pixels and in nothing else. Neither the network nor the gate's Gaussian has seen any of their patients; the threshold of
+the served bundle is from the val patients' films.
 
 =============  ======================================================================================
 clean          the test films as they are

@@ -122,12 +122,16 @@ def _told(result: dict[str, Any]) -> list[str]:
     return ["## Who was told", "", f"First messages of Alertmanager, by its routes: {told}.", ""]
 
 
-def _recalibration(done: dict[str, Any]) -> list[str]:
+def _recalibration(done: dict[str, Any] | None) -> list[str]:
+    if done is None:
+        return ["## The new scanner's site, recalibrated", "", "**The night failed, so nothing was promoted.**", ""]
     report, review, site = done["report"], done["review"], done["site"]
     own = report["false_rejection"]
-    compared = done["shadow"]
-    counts = ", ".join(
-        f"{row['films']} {row['active']} and {row['shadow']}" for row in compared["films"] if row["films"]
+    shadow = done["shadow"]
+    counts = "; ".join(
+        f"{row['films']} {row['active']} by the base and {row['shadow']} by the shadow"
+        for row in shadow["films"]
+        if row["films"]
     )
     lines = [
         "## The new scanner's site, recalibrated",
