@@ -24,7 +24,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help serve test test-slow lint bench lock clean
+.PHONY: help serve test test-slow lint bench day lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -41,6 +41,9 @@ test-slow: $(STAMP) ## the long suites: a thousand requests in flat memory, twen
 
 bench: $(STAMP) ## BUNDLE served by us and by other frameworks, in turns: benchmarks/results (BENCH=--quick for minutes)
 	$(BIN)/python -m benchmarks.serving --bundle $(BUNDLE) $(BENCH)
+
+day: $(STAMP) ## live through a day in half an hour, with Prometheus and the shared films: reports/day, docs/day.md
+	$(BIN)/python -m benchmarks.day --bundle $(BUNDLE)
 
 lint: $(STAMP) ## check formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -21,13 +21,13 @@ from ..attacks.posting import LEVELS
 
 Array = NDArray[np.float64]
 
-#: Share of films under the base's floor, where turned films still lie above. The worst of five harmless scanners puts
-#: 0.3 % there; of a site that is over this the network knows no more than the gate.
+#: Share of films under the base's floor, where turned films still lie above. Of five harmless scanners none puts one of 399
+#: films there (docs/recalibration.md); of a site that is over this the network knows no more than the gate.
 MOST_FOREIGN: Final = 0.05
 #: Robust z-scores beyond which a film stands apart; in five harmless scanners none of 399 films did.
 APART_DENSITY: Final = 8.0
 APART_RESIDUAL: Final = 5.0
-#: Share of films that may stand apart: a site has its odd film.
+#: Share of films that may stand apart: a site has its odd film, and one with two scanners that no table tells apart had 0.5 %.
 MOST_APART: Final = 0.01
 LEAST_COHORT: Final = 10  # films of one scanner that are compared among themselves
 NAMED: Final = 5  # films named in a refusal

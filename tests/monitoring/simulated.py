@@ -101,7 +101,7 @@ class Service:
         return self.set(lambda metrics: metrics.introduce(bundle))
 
     def promote(self, bundle: Bundle) -> Service:
-        """Serve another bundle from now on, without a restart."""
+        """Serve another bundle from now on, in the same processes: what was counted of the one before stays."""
         self.bundles = [bundle] * self.replicas
         return self.set(lambda metrics: metrics.describe(bundle, [BACKEND], 64))
 

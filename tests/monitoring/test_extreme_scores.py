@@ -13,7 +13,7 @@ from offline.attacks import AttackOptions, as_posted, attack
 from offline.films import read_films
 from offline.loading import load_film
 
-from .simulated import BUNDLE
+from .simulated import BACKEND, BUNDLE
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ EXTREME = -1000.0  # as in deploy/prometheus/recording.yml
 
 @pytest.fixture(scope="module")
 def screener() -> Screener:
-    return Screener(BUNDLE, torch.device("cpu"))
+    return Screener(BUNDLE, BACKEND)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def noisy(films: Tensor, deviation: float) -> Tensor:
 
 def attacked(screener: Screener, films: Tensor, epsilon: float, steps: int) -> Tensor:
     options = AttackOptions(epsilon=epsilon, step_size=epsilon / 4 if steps > 1 else epsilon, steps=steps)
-    network = LogitsOnly(screener.network)
+    network = LogitsOnly(screener.bundle.network)
     return as_posted(torch.cat([attack(network, batch, options) for batch in films.split(8)]))
 
 

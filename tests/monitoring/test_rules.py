@@ -27,20 +27,26 @@ def promtool(*arguments: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def expect_alerts(folder: Path, service: Service, *alerts: str, at: int | None = None) -> None:
-    """These alerts and no others fired at any minute; and those fire at minute `at`, if it is given."""
+def expect_alerts(
+    folder: Path, service: Service, *alerts: str, at: int | None = None, end: tuple[str, ...] | None = None
+) -> None:
+    """These alerts and no others fired at any minute; those fire at minute `at`, and those of `end` in the end, if given."""
 
-    def expected(expression: str, minute: int) -> dict[str, object]:
+    def expected(expression: str, minute: int, names: tuple[str, ...]) -> dict[str, object]:
         return {
             "expr": f"count by (alertname) ({expression})",
             "eval_time": f"{minute}m",
-            "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(alerts)],
+            "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(names)],
         }
 
     last = service.minutes - 1
-    tests = [expected(f'group by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{last + 1}m]))', last)]
+    ever = f'group by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{last + 1}m]))'
+    now = 'group by (alertname) (ALERTS{alertstate="firing"})'
+    tests = [expected(ever, last, alerts)]
     if at is not None:
-        tests.append(expected('group by (alertname) (ALERTS{alertstate="firing"})', at))
+        tests.append(expected(now, at, alerts))
+    if end is not None:
+        tests.append(expected(now, last, end))
     file = folder / "scenario.yml"
     file.write_text(
         json.dumps(
@@ -98,6 +104,12 @@ def test_attack_alone(tmp_path: Path) -> None:
 def test_noisy_scanner(tmp_path: Path) -> None:
     service = Service().run(120, BUSY).run(60, {NOISY: 4})
     expect_alerts(tmp_path, service, "CxrScoreDrift", at=120 + 12)
+
+
+@pytest.mark.parametrize("minutes", [40, 180])
+def test_a_noisy_scanner_that_came_and_went(tmp_path: Path, minutes: int) -> None:
+    """Its films stay in the windows of six hours; what is left of them there is no new trouble."""
+    expect_alerts(tmp_path, Service().run(120, BUSY).run(minutes, {NOISY: 4}).run(380, BUSY), "CxrScoreDrift")
 
 
 def test_one_noisy_scanner_of_four(tmp_path: Path) -> None:
@@ -205,6 +217,16 @@ def test_bundle_changed(tmp_path: Path) -> None:
     """It is told for an hour, and a restart with the same bundle is not told."""
     service = Service().run(90, BUSY).start(BUNDLE).run(30, BUSY).start(OTHER).run(90, BUSY)
     expect_alerts(tmp_path, service, "CxrBundleChanged", at=125)
+
+
+@pytest.mark.parametrize(
+    ("films", "alert"),
+    [({NOISY: 4}, "CxrScoreDrift"), ({clean(accepted=True): 4}, "CxrGateStuck")],
+    ids=["drift", "stuck"],
+)
+def test_what_a_bundle_was_blamed_for_ends_with_it(tmp_path: Path, films: Mapping[Event, float], alert: str) -> None:
+    service = Service().run(180, films).promote(OTHER).run(30, BUSY)
+    expect_alerts(tmp_path, service, alert, "CxrBundleChanged", end=("CxrBundleChanged",))
 
 
 def test_promotion_and_rollback(tmp_path: Path) -> None:
