@@ -82,7 +82,8 @@ lock: ## resolve requirements.lock and requirements-serve.lock anew
 	printf '%s\n' $(TORCH_PINS) > build/lock/pins.txt
 	$(LOCK) --no-annotate --constraints build/lock/pins.txt --extra offline --extra attacks --extra dev \
 		--output-file requirements.lock pyproject.toml
-	$(LOCK) --no-annotate --constraints requirements.lock --output-file requirements-serve.lock pyproject.toml
+	$(LOCK) --no-annotate --constraints requirements.lock --extra openvino --extra otel --extra postgresql \
+		--output-file requirements-serve.lock pyproject.toml
 
 clean: ## remove the environment, build products and caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
