@@ -24,7 +24,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help serve test test-slow lint bench day lock clean
+.PHONY: help serve test test-slow lint bench day page lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -44,6 +44,9 @@ bench: $(STAMP) ## BUNDLE served by us and by other frameworks, in turns: benchm
 
 day: $(STAMP) ## live through a day in half an hour, with Prometheus and the shared films: reports/day, docs/day.md
 	$(BIN)/python -m benchmarks.day --bundle $(BUNDLE)
+
+page: ## check web/ and build the web page anew into app/http/static/page, which is committed (needs Node 20 and npm)
+	cd web && npm ci --no-fund --no-audit && npm run check && npm run build
 
 lint: $(STAMP) ## check formatting, lint and types
 	$(BIN)/ruff format --check .

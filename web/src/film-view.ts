@@ -9,7 +9,7 @@ const STEP = 1.25;
 
 export class FilmView {
   readonly element: HTMLElement;
-  readonly canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": S.film.canvas });
+  readonly canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": S.film.canvas });
   #pixels: Pixels | null = null;
   #shown = document.createElement("canvas"); // the film at its own size, windowed
   #heatmap: ImageBitmap | null = null;

@@ -75,6 +75,7 @@ export const S = {
   },
 
   verdict: {
+    panel: "Verdict",
     waiting: "Being read",
     waitingDetail: "The film is being decoded and judged.",
     accepted: "Accepted",

@@ -22,7 +22,7 @@ const modelKnown = json<Model>("/v1/model").then((told) => (model = told));
 modelKnown.catch(() => undefined); // films then show without operating points
 
 const view = new FilmView();
-const panel = h("aside", { class: "panel", "aria-label": S.findings.title });
+const panel = h("section", { class: "panel", "aria-label": S.verdict.panel });
 const list = h("ul", { class: "list" });
 const progress = h("progress", { max: 1, value: 0, "aria-label": S.list.title });
 const summary = h("p", { class: "small", role: "status" });
