@@ -70,8 +70,7 @@ export class FilmView {
 
   show(pixels: Pixels | null): void {
     this.#pixels = pixels;
-    this.heatmap(null, "");
-    this.element.classList.toggle("shown", !!pixels);
+    if (!pixels) this.heatmap(null, ""); // one that came before its film stays
     this.message("");
     this.reset();
   }

@@ -109,12 +109,21 @@ async function judgeNext(): Promise<void> {
   } catch (error) {
     film.problem = asProblem(error);
     film.state = film.problem.rejected ? "rejected" : "failed";
+    if (film.problem.status === 401) giveUp(film.problem);
   }
   judging--;
   paintRow(film);
   count();
   if (film === chosen) void show(film);
   void judgeNext();
+}
+
+// No key was given: the others are not asked for again, one by one.
+function giveUp(problem: Problem): void {
+  for (const film of films.filter((each) => each.state === "waiting")) {
+    [film.problem, film.state] = [problem, "failed"];
+    paintRow(film);
+  }
 }
 
 function choose(film: Film): void {
@@ -244,6 +253,7 @@ function clearList(): void {
   replace(list);
   replace(panel);
   view.show(null);
+  view.message(S.film.hint);
   count();
 }
 

@@ -59,13 +59,16 @@ export function decisionsSection(review: (film: string) => void): Section {
   const newest = h("button", { type: "button", onclick: () => void load() }, D.newest);
   const older = h("button", { type: "button", onclick: () => void load(next) }, D.older);
   let next: number | null = null;
+  let loads = 0;
 
   async function load(before: number | null = null): Promise<void> {
     const query = new URLSearchParams({ limit: "100" });
     for (const [name, value] of new FormData(form)) if (value) query.set(name, String(value).trim());
     if (before !== null) query.set("before", String(before));
+    const mine = ++loads;
     await attempt(problem, async () => {
       const page = await json<Page>(`/v1/decisions?${query}`);
+      if (mine !== loads) return; // another was asked for since
       next = page.next;
       older.disabled = next === null;
       newest.disabled = before === null;

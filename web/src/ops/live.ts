@@ -39,8 +39,9 @@ export function liveSection(): Section {
       replace(cards, ...cardsOf(scrapes, now));
       replace(updated, S.ops.updated(new Date(now.time).toLocaleTimeString("en-GB")));
     } catch (error) {
-      if (error instanceof Problem) replace(cards, problemBox(error));
-      else throw error;
+      if (!(error instanceof Problem)) throw error;
+      replace(cards, problemBox(error));
+      if (error.status === 401) window.clearInterval(timer); // no key was given: not asked for again every 5 s
     }
   }
 
@@ -50,9 +51,9 @@ export function liveSection(): Section {
   return {
     element,
     start: async () => {
-      await refresh();
       window.clearInterval(timer);
       timer = window.setInterval(tick, EVERY_MS);
+      await refresh();
     },
     stop: () => window.clearInterval(timer),
   };
