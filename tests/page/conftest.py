@@ -88,7 +88,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     record.write(
         [
             decision(
-                subject(record.key, seed), verdict(seed, accepted=seed % 25 > 0), request_id=f"{seed:032x}", caller="archive"
+                subject(record.key, seed),
+                verdict(seed, accepted=seed % 25 > 0),
+                request_id=f"{seed:032x}",
+                caller="archive",
             )
             for seed in range(EARLIER)
         ]
@@ -99,7 +102,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture(scope="module")
 def kept(site: Site) -> Iterator[Keeping]:
-    with keeping(site, BUNDLE, CXR_BUNDLES=str(site.folder / "bundles"), CXR_VERSIONS_FILE=str(site.folder / "active")) as it:
+    with keeping(
+        site, BUNDLE, CXR_BUNDLES=str(site.folder / "bundles"), CXR_VERSIONS_FILE=str(site.folder / "active")
+    ) as it:
         yield it
 
 
@@ -108,9 +113,7 @@ def visit(browser: Browser, kept: Keeping) -> Iterator[Open]:
     """Open a path; whatever the console complains of but answers that are problems fails the test."""
     visits: list[Visit] = []
 
-    def opened(
-        path: str = "/", size: dict[str, int] = DESK, scheme: str = "light", key: str | None = "chief"
-    ) -> Visit:
+    def opened(path: str = "/", size: dict[str, int] = DESK, scheme: str = "light", key: str | None = "chief") -> Visit:
         context = browser.new_context(
             base_url=str(kept.client.base_url),
             viewport=size,  # type: ignore[arg-type]  # playwright's own TypedDict
@@ -123,7 +126,9 @@ def visit(browser: Browser, kept: Keeping) -> Iterator[Open]:
         made = Visit(page, [])
 
         def heard(message: ConsoleMessage) -> None:
-            if message.type in {"error", "warning"} and not re.match(r"Failed to load resource: .* (4\d\d|503)", message.text):
+            if message.type in {"error", "warning"} and not re.match(
+                r"Failed to load resource: .* (4\d\d|503)", message.text
+            ):
                 made.complaints.append(message.text)
 
         page.on("console", heard)

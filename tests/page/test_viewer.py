@@ -41,7 +41,9 @@ def film_is_shown(page: Page) -> None:
     await_seen(page, "greys > 100")
 
 
-def test_a_real_film_is_dropped_its_findings_and_their_evidence_are_seen(visit: Open, kept: Keeping, film: bytes) -> None:
+def test_a_real_film_is_dropped_its_findings_and_their_evidence_are_seen(
+    visit: Open, kept: Keeping, film: bytes
+) -> None:
     told: dict[str, Any] = kept.score(film, "application/dicom").json()
     seen = visit()
     page = seen.page
@@ -154,9 +156,7 @@ def test_window_zoom_pan_invert_and_reset(visit: Open, film: bytes) -> None:
     assert picture() != untouched
 
 
-def test_a_batch_with_what_is_no_film(
-    visit: Open, film: bytes, attacked: bytes, films: Sequence[Film]
-) -> None:
+def test_a_batch_with_what_is_no_film(visit: Open, film: bytes, attacked: bytes, films: Sequence[Film]) -> None:
     seen = visit(size=READING_ROOM, scheme="dark")
     page = seen.page
     seen.drop(("chest.dcm", film), ("notes.txt", b"not a film"), ("=attacked.png", attacked), *films)
