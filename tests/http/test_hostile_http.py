@@ -16,7 +16,7 @@ import pytest
 
 from app.http import linger, protocol
 from app.http.protocol import MAX_HEAD_BYTES, MAX_HEADERS
-from tests.http.served import assert_accepted, png, read_answer
+from tests.http.served import assert_accepted, assert_problem, png, read_answer
 from tests.http.told import SECONDS, Told, told
 
 FILM = png()
@@ -206,6 +206,19 @@ def test_a_hundred_requests_in_one_piece_are_answered_in_order(service: Told) ->
         connection.sendall(b"".join(GET.replace(b"/healthz", path) for path in paths) + LAST)
         answers = statuses(all_of(connection))
     assert answers == [200 if path == b"/healthz" else 404 for path in paths] + [200]
+
+
+def test_forms_within_forms_are_bytes_like_others(service: Told) -> None:
+    """A part is a film, whatever else it looks like: nobody looks for parts in it."""
+    body = FILM
+    for depth in range(1000):
+        edge = b"--edge%d" % depth
+        part = b"\r\nContent-Disposition: form-data; name=file; filename=a\r\n"
+        body = edge + part + b"Content-Type: multipart/form-data; boundary=edge%d\r\n\r\n" % (depth - 1) + body
+        body += b"\r\n" + edge + b"--\r\n"
+    head = {"Content-Type": "multipart/form-data; boundary=edge999"}
+    answer = service.client.post("/v1/score", content=body, headers=head)
+    assert assert_problem(answer, 400)["type"] == "/problems/malformed-image"
 
 
 # Slow senders.
