@@ -57,7 +57,7 @@ def _require_usual_structure(data: bytes, kind: SourceKind) -> None:
         return
     at = 8  # behind the signature: length, type, content, checksum (W3C PNG section 5.3)
     for _ in range(MAX_PNG_CHUNKS):
-        if at + 8 > len(data):
+        if at + 8 > len(data) or data[at + 4 : at + 8] == b"IEND":
             return
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     raise MalformedImage(f"the PNG has over {MAX_PNG_CHUNKS:,} chunks, more than any film; save it anew")
