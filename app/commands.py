@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import resource
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,9 @@ from app.settings import Settings, SettingsError
 from app.versions import load_chosen, proven_screeners
 
 log = logging.getLogger("cxr_gate")
+
+#: Connections that may be open, as far as the machine allows; many start services with 1,024, which idle senders would fill.
+OPEN_FILES = 65_536
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -66,6 +70,8 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
             "ANYBODY WHO REACHES THIS SERVICE MAY USE IT: it listens on more than this machine, and has no keys. Set "
             "CXR_KEYS_FILE and make keys (cxr-gate new-key), or see to it that a proxy in front authenticates"
         )
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most), most))
     uvicorn.run(
         make_application(settings),
         host=parsed.host,

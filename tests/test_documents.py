@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from app.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS
+from app.pipeline.dicom.part10 import MAX_BYTES_PER_PIXEL, MAX_INFLATED_HEADER_BYTES
+from app.pipeline.raster import MAX_JPEG_SCANS, MAX_PNG_CHUNKS
+from benchmarks.soak import table
 from offline.threat_model import filled
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,3 +38,14 @@ def test_every_fault_names_a_test() -> None:
     rows = re.findall(r"^\| (?!fault|---)(.+?) \|.*\|(.*)\|$", (ROOT / "docs/faults.md").read_text(), re.MULTILINE)
     assert len(rows) > 15
     assert [fault for fault, shown in rows if not NAMED.search(shown)] == []
+
+
+def test_the_limits_are_those_of_the_code_and_the_soaks_figures_its_reports() -> None:
+    document = (ROOT / "docs" / "faults.md").read_text()
+    for said in (
+        f"{MAX_HEAD_BYTES // 1024} KiB, {MAX_HEADERS} lines, {HEAD_SECONDS:g} s",
+        f"{MAX_JPEG_SCANS}, {MAX_PNG_CHUNKS:,}",
+        f"{MAX_BYTES_PER_PIXEL} bytes a pixel of that limit, and {MAX_INFLATED_HEADER_BYTES >> 20} MiB",
+    ):
+        assert f"| {said} |" in document
+    assert document == table.filled(document, ROOT)

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .problems import MEDIA_TYPE, problem_body
 
-#: Of the request line and all headers; and again of trailers. Proxies send some kilobytes.
+#: Of the request line and all headers; and again of what chunks have beside data. Proxies send some kilobytes.
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 200
 #: For a head to be whole, from the connection's or the head's first byte on; who is slower is cut off without a word.
@@ -42,6 +42,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._in_head = True
         self._head_bytes = self._head_lines = 0
+        self._body_came = False
+        self._bytes_without_body = 0  # behind the head: chunk extensions and trailers
         self._head_timer: asyncio.TimerHandle | None = None
         self._asks_for_upgrade = False
         self._spoilt = False  # nothing that comes after is a request
@@ -66,14 +68,17 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
             self._wait_for_head()
+        self._body_came = False
         try:
             self._feed(data)
-            if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._bytes_without_body = 0 if self._in_head or self._body_came else self._bytes_without_body + len(data)
+            if max(self._head_bytes if self._in_head else 0, self._bytes_without_body) > MAX_HEAD_BYTES:
                 raise _HeadTooLarge
         except (httptools.HttpParserError, _HeadTooLarge) as error:
             too_large = isinstance(error, _HeadTooLarge) or isinstance(error.__context__, _HeadTooLarge)
             self._refuse(
-                f"the head of the request is over {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} lines"
+                f"the head of the request, or what its chunks have beside data, is over {MAX_HEAD_BYTES:,} bytes or "
+                f"{MAX_HEADERS} lines"
                 if too_large
                 else "the request is not HTTP/1.1, or could be read in more than one way; check its lines and its length"
             )
@@ -132,6 +137,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = False, 0
         self._stop_waiting()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._body_came = True
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """What comes next is a head again."""

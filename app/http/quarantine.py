@@ -118,19 +118,20 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             await held.note(_event(request, "viewed", film))
         return Response(await run_in_threadpool(residual_png, image.pixels), media_type="image/png", headers=_NO_STORE)
 
-    @application.post("/v1/quarantine/{id}/release", **_described(KeptFilmDetails, 400, 404, 409, 413, body=True))
+    @application.post("/v1/quarantine/{id}/release", **_described(KeptFilmDetails, 400, 404, 409, 413, 504, body=True))
     async def release(request: Request) -> Response:
         """Say that a film is clean, and why. Its sender may then have its probabilities."""
         return await decide(request, "released")
 
-    @application.post("/v1/quarantine/{id}/confirm", **_described(KeptFilmDetails, 400, 404, 409, 413, body=True))
+    @application.post("/v1/quarantine/{id}/confirm", **_described(KeptFilmDetails, 400, 404, 409, 413, 504, body=True))
     async def confirm(request: Request) -> Response:
         """Say that a film is bad, and why."""
         return await decide(request, "confirmed")
 
     async def decide(request: Request, kind: Literal["released", "confirmed"]) -> Response:
         held = reviewer(request)
-        reason = await _reason(request)
+        async with engine.deadline():
+            reason = await _reason(request)
         with _Problems(request):
             film = await held.film(_film_id(request))
             return _json(_details(await held.decide(_event(request, kind, film, reason=reason))))
