@@ -71,7 +71,9 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
             "CXR_KEYS_FILE and make keys (cxr-gate new-key), or see to it that a proxy in front authenticates"
         )
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most), most))
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most), most)
+    )
     uvicorn.run(
         make_application(settings),
         host=parsed.host,

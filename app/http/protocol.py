@@ -84,18 +84,24 @@ class GuardedProtocol(HttpToolsProtocol):
             )
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # There is no other protocol here, and who asks for one is answered all the same (RFC 9110 section 7.8); but
-            # httptools would read no body, and Java's client asks with every POST. So the head is read again without it.
+        """Parse, and read the head of whoever asks for another protocol again, without that wish.
+
+        There is no other protocol here, and the request is answered all the same (RFC 9110 section 7.8); but httptools would
+        read no body of it, and Java's client asks for HTTP/2 with every POST.
+        """
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
             self._asks_for_upgrade = False
             method, version = self.parser.get_method(), self.parser.get_http_version()
             lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
             head = b"%s %s HTTP/%s\r\n%s\r\n" % (method, self.url, version.encode(), b"".join(lines))
             self.parser = httptools.HttpRequestParser(self)
             self.parser.feed_data(head)
-            self._feed(data[upgrade.args[0] :])
 
     # What the parser finds.
 

@@ -189,6 +189,13 @@ def test_an_upgrade_in_two_pieces_anywhere(service: Told) -> None:
             assert statuses(all_of(connection)) == [200, 200]
 
 
+def test_upgrades_one_behind_the_other(service: Told) -> None:
+    upgrade = GET[:-2] + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    with connect(service) as connection:
+        connection.sendall(upgrade * 1500 + LAST)
+        assert statuses(all_of(connection)) == [200] * 1501
+
+
 def test_trailers_are_no_headers(service: Told) -> None:
     body = CHUNKS[:-2] + b"Content-Type: text/html\r\nContent-Encoding: gzip\r\n\r\n"
     with connect(service) as connection:
