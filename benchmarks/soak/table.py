@@ -14,19 +14,33 @@ def figures(report: dict[str, Any]) -> str:
     memory, p99 = report["memory_megabytes"], report["p99_ms"]
     statuses = ", ".join(f"{count:,} of status {status}" for status, count in report["statuses"].items())
     rate = report["samples"][-1]["requests"] / report["samples"][-1]["seconds"]
-    return "\n".join(
-        [
-            f"| {report['requests']:,} requests, {report['clients']} clients | median | slope, with its standard error | the line grows by |",
-            "|---|---|---|---|",
-            f"| memory of all processes (PSS) | {memory['median']:.0f} MB | {1000 * memory['slope']:.2f} ± {1000 * memory['error']:.2f} "
-            f"KB a request | {memory['growth']:.1%} |",
-            f"| p99 of a window of {report['requests'] // len(report['samples']):,} | {p99['median']:.0f} ms "
-            f"| {1000 * p99['slope']:.2f} ± {1000 * p99['error']:.2f} µs a request | {p99['growth']:.1%} |",
-            "",
-            f"{statuses}; {rate:.0f} requests a second, on two cores that other work shared. Wrong answers, lost connections, "
-            f"growth: {'; '.join(report['faults']) or 'none'}.",
-        ]
+    window = report["requests"] // len(report["samples"])
+    rows = [
+        (
+            f"{report['requests']:,} requests, {report['clients']} clients",
+            "median",
+            "slope, with its error",
+            "grows by",
+        ),
+        ("---",) * 4,
+        (
+            "memory of all processes (PSS)",
+            f"{memory['median']:.0f} MB",
+            _slope(memory, "KB"),
+            f"{memory['growth']:.1%}",
+        ),
+        (f"p99 of each {window:,} requests", f"{p99['median']:.0f} ms", _slope(p99, "µs"), f"{p99['growth']:.1%}"),
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    faults = "; ".join(report["faults"]) or "none"
+    return (
+        f"{table}\n\n{statuses}; {rate:.0f} requests a second, on two cores that other work shared. Wrong answers, lost "
+        f"connections, growth: {faults}."
     )
+
+
+def _slope(trend: dict[str, float], thousandth: str) -> str:
+    return f"{1000 * trend['slope']:.2f} ± {1000 * trend['error']:.2f} {thousandth} a request"
 
 
 def filled(document: str, root: Path = Path()) -> str:
