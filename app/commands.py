@@ -1,4 +1,4 @@
-"""What the commands do that load torch: serve, score, check-bundle, verify-record, export-quarantine."""
+"""What the commands do that load torch: serve, score, check-bundle, verify-bundle, verify-record, export-quarantine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from app.quarantine import Vault, keys_of
 from app.quarantine.export import export_films
 from app.records import EMPTY, Head, RecordUnavailable, open_for_reading, open_record
 from app.settings import Settings, SettingsError
-from app.versions import load_chosen, proven_screeners
+from app.versions import load_chosen, proven_screeners, trusted_keys
+from app.versions.verification import verification
 
 log = logging.getLogger("cxr_gate")
 
@@ -29,7 +30,7 @@ log = logging.getLogger("cxr_gate")
 def run(parsed: argparse.Namespace) -> int:
     """Run the command; the exit code is 0, or 1 where something was refused."""
     try:
-        same = {name: name for name in ("bundle", "backend", "device")}
+        same = {name: name for name in ("bundle", "backend", "device", "trusted_keys")}
         options = {**same, "url": "record_url", "key_file": "record_key_file"}
         given = {field: getattr(parsed, option, None) for option, field in options.items()}
         settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
@@ -37,6 +38,7 @@ def run(parsed: argparse.Namespace) -> int:
             "serve": _serve,
             "score": _score,
             "check-bundle": _check_bundle,
+            "verify-bundle": _verify_bundle,
             "verify-record": _verify_record,
             "export-quarantine": _export_quarantine,
         }
@@ -107,6 +109,11 @@ def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
         print(
             f"{settings.bundle}: {version} verifies, and reproduces its golden outputs on {screener.backend.description}"
         )
+    return 0
+
+
+def _verify_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
+    print("\n".join(verification(settings.bundle, trusted_keys(settings))))
     return 0
 
 
