@@ -6,6 +6,7 @@ import html
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate
 from .store_response import MEDIA_TYPE as DICOM_JSON
 from .stow import Store
 from .versions import add_version_routes
+from .watch import Watch
 
 log = logging.getLogger("cxr_gate")
 
@@ -126,7 +128,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     repeats = Repeats(record, optional=settings.record_optional)
     quarantine = open_quarantine(settings, record, writer, metrics)
     decisions = Decisions(record.key, writer, repeats, quarantine)
-    store = Store(engine, decisions, metrics, settings, reports)
+    watch = Watch.of(settings, metrics)
+    store = Store(engine, decisions, metrics, settings, reports, watch)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -181,7 +184,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
         A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts.
         """
-        access.require(request, "score")
+        caller = access.require(request, "score")
         accept = ",".join(request.headers.getlist("accept"))
         film = b""
 
@@ -197,7 +200,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
                 )
             return film
 
-        screened = await engine.screen(read)
+        screened = await engine.screen(read, look=partial(watch.see, caller, request.state.request_id))
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.count_judged(verdict, screened.version.bundle, kind)
         await decisions.keep(request, film, screened)
@@ -238,7 +241,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         A PNG to lay over the film, transparent where nothing speaks for the finding; or, for a caller that accepts
         application/dicom, a Secondary Capture of both in the film's study.
         """
-        access.require(request, "score")
+        caller = access.require(request, "score")
         # Not a declared parameter: FastAPI would document 422 for it, and here that means one thing only.
         finding = request.query_params.get("finding", "")
         if finding not in LABELS:
@@ -261,7 +264,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
                 )
             return film
 
-        screened = await engine.screen(read, LABELS.index(finding))
+        look = partial(watch.see, caller, request.state.request_id)
+        screened = await engine.screen(read, LABELS.index(finding), look)
         metrics.count_judged(screened.verdict, screened.version.bundle, screened.image.source_kind)
         await decisions.keep(request, film, screened)
         if screened.heatmap is None:

@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from app.access.sequences import QuerySequence
 from app.decoding.nursery import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
@@ -88,6 +89,14 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "forbidden",
         "The key is not good for what was asked; or the service has no keys, and this is only for callers with one.",
         "Ask the service's operator for a key with the scope that the detail names (cxr-gate new-key --scope).",
+    ),
+    "query-sequence": Problem(
+        403,
+        "query sequence",
+        "The caller has sent many films that differ from this one by very little, as an attack by queries does. The film is not "
+        "judged.",
+        "Do not retry: the same film is refused again, until what it is like has been forgotten, a day by default. Films that "
+        "are unlike it are judged as before. Let a person look at the film, and ask the service's operator.",
     ),
     "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
     "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),
@@ -199,6 +208,7 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     ImageTooLarge: "image-too-large",
     UnreportableSource: "unreportable-source",
     NumericalError: "malformed-image",
+    QuerySequence: "query-sequence",
     Overloaded: "overloaded",
     NotReady: "not-ready",
     DecodingUnavailable: "decoding-unavailable",

@@ -48,6 +48,7 @@ from .store_response import (
     response_body,
     status_of,
 )
+from .watch import Watch
 
 log = logging.getLogger("cxr_gate")
 
@@ -64,6 +65,7 @@ class Store:
     metrics: Metrics
     settings: Settings
     reports: Reports
+    watch: Watch
 
     async def __call__(self, request: Request, study: str | None = None) -> Response:
         """Judge each instance of a request.
@@ -192,6 +194,7 @@ class Store:
     async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked) -> Outcome:
         async with self.engine.deadline() as expires:
             image, tensor = await self.engine.decode(part.body)
+            self.watch.see(asked.caller, asked.request_id, tensor)
             version = self.engine.active  # each instance by the version that is active at its turn
 
             async def judge() -> Verdict:
