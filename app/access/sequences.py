@@ -31,9 +31,7 @@ RADIUS: Final = 0.25
 _LEAST_PRODUCT: Final = 1 - RADIUS**2 / 2
 #: Of all callers together, however many there are: 51 MB of descriptors.
 MOST_FILMS: Final = 65_536
-_AVERAGE: Final = (
-    np.kron(np.eye(_BLOCKS), np.ones(_SIDE // _BLOCKS)) / (_SIDE // _BLOCKS)
-).astype(np.float32)
+_AVERAGE: Final = (np.kron(np.eye(_BLOCKS), np.ones(_SIDE // _BLOCKS)) / (_SIDE // _BLOCKS)).astype(np.float32)
 
 
 class QuerySequence(Exception):
