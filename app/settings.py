@@ -16,7 +16,7 @@ PREFIX = "CXR_"
 #: The forwarder's own, which may lie in the same file of variables; ``cxr-gate forward`` checks them.
 FORWARD_PREFIX = "CXR_FORWARD_"
 #: Where 0 means something (not at all, or every core); all other numbers are over 0.
-ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS"}
+ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS", "CXR_QUOTA_PER_MINUTE"}
 
 
 #: What is done about a sequence of near-duplicates (docs/query-detection.md).
@@ -63,6 +63,10 @@ class Settings:
     record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
     record_optional: bool = False  # true: what cannot be written down is answered all the same
     keys_file: str = ""  # of callers and their keys' hashes; empty: anybody may score, and nobody review or operate
+    quota_per_minute: float = (
+        0.0  # requests of each caller with a key whose file says nothing else; 0: as many as it likes
+    )
+    quota_burst: int = 10  # and at once, after a pause
     query_sequences: str = "count"  # what is done about many near-duplicates of one caller: count, refuse, or off
     query_near_duplicates: int = 10  # so many make a sequence
     query_films: int = 4096  # of each caller's, with which a film is compared

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from typing import Final
 
 from fastapi import Security
 from fastapi.security import HTTPBearer
 from starlette.requests import Request
 
-from app.access import Callers, Scope
+from app.access import Callers, Quota, Quotas, Scope
 
 from .problems import HttpError
 
@@ -30,10 +31,14 @@ class Access:
     ----------
     callers : Callers or None
         None: there are no keys.
+    quota : Quota or None
+        Of callers whose entry has none. Where there are no keys nobody has one.
     """
 
-    def __init__(self, callers: Callers | None) -> None:
+    def __init__(self, callers: Callers | None, quota: Quota | None = None) -> None:
         self._callers = callers
+        self._quota = quota
+        self._quotas = Quotas()
 
     def require(self, request: Request, *scopes: Scope) -> str:
         """The caller's name, if it has one of the scopes. Call it before anything of the body is read.
@@ -41,9 +46,16 @@ class Access:
         Raises
         ------
         HttpError
-            ``unauthenticated``: there is no key, or it is none of a caller's. ``forbidden``: it is not good for this.
+            ``unauthenticated``: there is no key, or it is none of a caller's. ``quota``: the caller asks too much.
+            ``forbidden``: the key is not good for this.
         """
-        name, held = self._caller(request, scopes)
+        name, held, quota = self._caller(request, scopes)
+        if quota and (seconds := self._quotas.take(name, quota)):
+            raise HttpError(
+                "quota",
+                f"the caller may ask {quota.per_minute:g} times a minute, and {quota.burst} times at once; wait, and retry",
+                {"Retry-After": str(math.ceil(seconds))},
+            )
         if held.isdisjoint(scopes):
             needed = " or ".join(scopes)
             raise HttpError(
@@ -54,10 +66,15 @@ class Access:
                     "WWW-Authenticate": f'Bearer realm="cxr-gate", error="insufficient_scope", scope="{" ".join(scopes)}"'
                 },
             )
-        request.state.caller, request.state.scopes = name, held
+        request.state.caller, request.state.scopes, request.state.quota = name, held, quota
         return name
 
-    def _caller(self, request: Request, scopes: tuple[Scope, ...]) -> tuple[str, frozenset[Scope]]:
+    def owe(self, request: Request) -> None:
+        """Charge the caller of a request for a further film of it."""
+        if quota := request.state.quota:
+            self._quotas.owe(request.state.caller, quota)
+
+    def _caller(self, request: Request, scopes: tuple[Scope, ...]) -> tuple[str, frozenset[Scope], Quota | None]:
         if self._callers is None:
             if OPEN_WITHOUT_KEYS.isdisjoint(scopes):
                 raise HttpError(
@@ -65,7 +82,7 @@ class Access:
                     "this needs a key, and the service has none: its operator must set CXR_KEYS_FILE, and make keys with "
                     "cxr-gate new-key",
                 )
-            return ANONYMOUS, OPEN_WITHOUT_KEYS
+            return ANONYMOUS, OPEN_WITHOUT_KEYS, None
         given = request.headers.getlist("authorization")
         kind, _, key = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         if kind.lower() != "bearer" or not key.strip():
@@ -81,7 +98,7 @@ class Access:
                 "the key is not known, was revoked, or has expired; ask the service's operator for a new one",
                 {"WWW-Authenticate": 'Bearer realm="cxr-gate", error="invalid_token"'},
             )
-        return caller.name, caller.scopes
+        return caller.name, caller.scopes, caller.quota or self._quota
 
 
 def is_loopback(host: str) -> bool:

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
-from app.access import Callers, KeysFileError
+from app.access import Callers, KeysFileError, Quota
 from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
@@ -60,6 +60,7 @@ _FORM = {
 _ACCESS: dict[int | str, dict[str, Any]] = {
     401: {**_PROBLEM, "description": "unauthenticated"},
     403: {**_PROBLEM, "description": "forbidden"},
+    429: {**_PROBLEM, "description": "quota"},
 }
 _DICOM_JSON = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
 _RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}
@@ -106,7 +107,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         The record cannot be opened, the folder where reports wait cannot be written to, that of the bundles is not there,
         the file of callers is none, or the quarantine cannot be as it is set.
     """
-    access = Access(_callers(settings))
+    quota = Quota(settings.quota_per_minute, settings.quota_burst) if settings.quota_per_minute else None
+    access = Access(_callers(settings), quota)
     metrics = Metrics()
     engine = Engine(Version(tuple(screeners)), settings, metrics)
 
@@ -129,7 +131,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     quarantine = open_quarantine(settings, record, writer, metrics)
     decisions = Decisions(record.key, writer, repeats, quarantine)
     watch = Watch.of(settings, metrics)
-    store = Store(engine, decisions, metrics, settings, reports, watch)
+    store = Store(engine, decisions, metrics, settings, reports, watch, access)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

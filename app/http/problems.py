@@ -90,6 +90,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "The key is not good for what was asked; or the service has no keys, and this is only for callers with one.",
         "Ask the service's operator for a key with the scope that the detail names (cxr-gate new-key --scope).",
     ),
+    "quota": Problem(
+        429,
+        "quota",
+        "The caller has asked more than its quota allows. The service itself may be idle.",
+        "Retry after the seconds that Retry-After names. If it stays, send less at once, or ask the service's operator for more.",
+        True,
+    ),
     "query-sequence": Problem(
         403,
         "query sequence",

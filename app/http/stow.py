@@ -28,6 +28,7 @@ from app.pipeline.identity import Identity, is_uid, read_identity
 from app.settings import Settings
 
 from .accept import accepts
+from .access import Access
 from .body import limited, require_declared_length, require_identity_encoding
 from .decisions import Asked, Decisions
 from .problems import SLUG_OF, HttpError
@@ -66,6 +67,7 @@ class Store:
     settings: Settings
     reports: Reports
     watch: Watch
+    access: Access
 
     async def __call__(self, request: Request, study: str | None = None) -> Response:
         """Judge each instance of a request.
@@ -139,6 +141,8 @@ class Store:
                         if running:
                             further.enter_context(self.engine.place()).reserve(len(part.body))
                         number = len(tasks) + 1
+                        if number > 1:
+                            self.access.owe(request)
                         task = asyncio.create_task(
                             self._outcome(number, part, study, Asked.by(request, time.perf_counter()))
                         )
