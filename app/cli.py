@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_BUNDLES, CXR_VERSIONS_FILE, CXR_SHADOW_WAITING (several versions side by side: docs/versions.md), "
         "CXR_QUARANTINE_FOLDER, CXR_QUARANTINE_KEY_FILE or CXR_QUARANTINE_KEY, CXR_QUARANTINE_MB, CXR_QUARANTINE_DAYS, "
         "CXR_KEYS_FILE (callers and their keys: cxr-gate new-key --help), "
+        "CXR_OIDC_ISSUER, CXR_OIDC_AUDIENCE, CXR_OIDC_JWKS_URL, CXR_OIDC_SCOPES (tokens: docs/access.md), "
         "CXR_QUOTA_PER_MINUTE and CXR_QUOTA_BURST (of each caller), "
         "CXR_QUERY_SEQUENCES (count, refuse, off), CXR_QUERY_NEAR_DUPLICATES, CXR_QUERY_FILMS, CXR_QUERY_HOURS "
         "(docs/query-detection.md), "

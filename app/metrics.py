@@ -235,6 +235,11 @@ class Metrics:
             ["answer"],
             registry=self.registry,
         )
+        self.oidc_keys_fetched = Gauge(
+            "cxr_oidc_keys_timestamp_seconds",
+            "When the identity provider's keys were last fetched (Unix time); 0 where there is none, or none came.",
+            registry=self.registry,
+        )
         for answer in ("judged", "refused"):
             self.query_sequence_films.labels(answer)
         self.build = Info("cxr_build", "Versions.", registry=self.registry)

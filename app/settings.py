@@ -63,6 +63,12 @@ class Settings:
     record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
     record_optional: bool = False  # true: what cannot be written down is answered all the same
     keys_file: str = ""  # of callers and their keys' hashes; empty: anybody may score, and nobody review or operate
+    oidc_issuer: str = ""  # an OpenID Connect provider whose tokens are good too; empty: none
+    oidc_audience: str = ""  # this service's name at it
+    oidc_jwks_url: str = ""  # of its keys; empty: as its discovery document says
+    oidc_scopes: str = (
+        ""  # "THEIRS=OURS ...": what its tokens say, and which of our scopes that is; empty: our own names
+    )
     quota_per_minute: float = (
         0.0  # requests of each caller with a key whose file says nothing else; 0: as many as it likes
     )

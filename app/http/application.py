@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.access import Callers, KeysFileError, Quota
+from app.access.oidc import OidcError, Provider, parse_scopes
 from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
@@ -105,11 +106,14 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         (At start) the golden outputs were not reproduced.
     SettingsError
         The record cannot be opened, the folder where reports wait cannot be written to, that of the bundles is not there,
-        the file of callers is none, or the quarantine cannot be as it is set.
+        the file of callers is none, or the quarantine or the identity provider cannot be as they are set.
     """
     quota = Quota(settings.quota_per_minute, settings.quota_burst) if settings.quota_per_minute else None
-    access = Access(_callers(settings), quota)
+    provider = _provider(settings)
+    access = Access(_callers(settings), quota, provider)
     metrics = Metrics()
+    if provider:
+        metrics.oidc_keys_fetched.set_function(lambda: provider.fetched_at)
     engine = Engine(Version(tuple(screeners)), settings, metrics)
 
     def describe(version: Version) -> None:
@@ -138,6 +142,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         await run_in_threadpool(writer.start)
         await run_in_threadpool(engine.start)
         reports.start()
+        if provider:
+            provider.fetch()
         if quarantine:
             quarantine.start()
         if previous:
@@ -151,6 +157,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             },
         )
         yield
+        if provider:
+            await provider.stop()
         await run_in_threadpool(engine.stop)
         await run_in_threadpool(reports.stop)
         if quarantine:
@@ -166,6 +174,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         redoc_url=None,
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
+    application.state.access = access
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
     application.add_middleware(Observe, metrics=metrics)
@@ -350,6 +359,18 @@ def _callers(settings: Settings) -> Callers | None:
         return Callers(Path(settings.keys_file)) if settings.keys_file else None
     except KeysFileError as error:
         raise SettingsError(f"CXR_KEYS_FILE: {error}") from error
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.oidc_issuer:
+        if settings.oidc_audience or settings.oidc_jwks_url or settings.oidc_scopes:
+            raise SettingsError("CXR_OIDC_AUDIENCE, CXR_OIDC_JWKS_URL and CXR_OIDC_SCOPES need CXR_OIDC_ISSUER")
+        return None
+    try:
+        scopes = parse_scopes(settings.oidc_scopes)
+        return Provider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url, scopes)
+    except OidcError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _serve_documentation(application: FastAPI) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from app.access.oidc import ProviderUnavailable
 from app.access.sequences import QuerySequence
 from app.decoding.nursery import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
@@ -81,13 +82,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "unauthenticated": Problem(
         401,
         "unauthenticated",
-        "The service asks for a key, and the request has none, or one that is unknown, revoked or expired.",
+        "The service asks for a key or a token, and the request has none, or one that is unknown, revoked or expired.",
         "Send one header 'Authorization: Bearer KEY'. Keys are made by the service's operator: cxr-gate new-key.",
     ),
     "forbidden": Problem(
         403,
         "forbidden",
-        "The key is not good for what was asked; or the service has no keys, and this is only for callers with one.",
+        "The key or token is not good for what was asked; or the service has no keys, and this is only for callers with one.",
         "Ask the service's operator for a key with the scope that the detail names (cxr-gate new-key --scope).",
     ),
     "quota": Problem(
@@ -182,6 +183,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "Retry; if it stays, tell the operator that the database of CXR_RECORD_URL does not answer.",
         True,
     ),
+    "identity-provider-unavailable": Problem(
+        503,
+        "identity provider unavailable",
+        "The service has no key of the identity provider's yet, and cannot tell whose the token is.",
+        "Retry; if it stays, tell the operator that the provider of CXR_OIDC_ISSUER does not answer.",
+        True,
+    ),
     "version-conflict": Problem(
         409,
         "version conflict",
@@ -222,6 +230,7 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     InferenceFailed: "inference-failed",
     DeadlinePassed: "deadline-passed",
     RecordUnavailable: "record-unavailable",
+    ProviderUnavailable: "identity-provider-unavailable",
     UnknownVersion: "not-found",
     VersionConflict: "version-conflict",
     VersionRefused: "version-refused",
