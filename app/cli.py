@@ -37,6 +37,10 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_TRUSTED_KEYS (only bundles signed by these are served: docs/bundles.md), "
         "CXR_QUARANTINE_FOLDER, CXR_QUARANTINE_KEY_FILE or CXR_QUARANTINE_KEY, CXR_QUARANTINE_MB, CXR_QUARANTINE_DAYS, "
         "CXR_KEYS_FILE (callers and their keys: cxr-gate new-key --help), "
+        "CXR_OIDC_ISSUER, CXR_OIDC_AUDIENCE, CXR_OIDC_JWKS_URL, CXR_OIDC_SCOPES (tokens: docs/access.md), "
+        "CXR_QUOTA_PER_MINUTE and CXR_QUOTA_BURST (of each caller), "
+        "CXR_QUERY_SEQUENCES (count, refuse, off), CXR_QUERY_NEAR_DUPLICATES, CXR_QUERY_FILMS, CXR_QUERY_HOURS "
+        "(docs/query-detection.md), "
         "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
         "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added); to store a report of each DICOM "
         "film to a DICOMweb server, CXR_RESULTS_URL, CXR_RESULTS_USER, CXR_RESULTS_PASSWORD, CXR_RESULTS_FOLDER.",

@@ -87,12 +87,13 @@ def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
     meanings = {
         401: "unauthenticated",
         403: "forbidden",
+        429: "quota",
         404: "no such version",
         409: "not in a state for this",
         503: "the bundle does not verify or prove itself, or the choice could not be written",
     }
     return {
-        "responses": {status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, *statuses)},
+        "responses": {status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, 429, *statuses)},
         "dependencies": [KEY],
         "openapi_extra": {"parameters": [_NAME]} if named else None,
     }
