@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from app.http.access import is_loopback
 from app.http.application import create_application
+from app.http.protocol import GuardedProtocol
 from app.logs import configure_logging
 from app.pipeline import LABELS, Verdict, decode, to_tensor
 from app.pipeline.errors import PipelineError
@@ -71,6 +72,8 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
         make_application(settings),
         host=parsed.host,
         port=parsed.port,
+        http=GuardedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,  # the middleware logs each answer, without addresses or paths
         timeout_graceful_shutdown=settings.drain_seconds,
