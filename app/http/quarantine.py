@@ -251,7 +251,7 @@ def _described(
     return {
         "response_model": model,
         "dependencies": [KEY],
-        "responses": {status: _problem_of(status) for status in (401, 403, 503, *statuses)},
+        "responses": {status: _problem_of(status) for status in (401, 403, 429, 503, *statuses)},
         "openapi_extra": {
             "parameters": [_parameter(name) for name in parameters],
             **({"requestBody": _REASON_BODY} if body else {}),
@@ -267,7 +267,7 @@ def _picture(*media_types: str, parameters: tuple[str, ...] = ("id",)) -> dict[s
         "dependencies": [KEY],
         "responses": {
             200: pictures,
-            **{status: _problem_of(status) for status in (400, 401, 403, 404, 406, 500, 503, 504)},
+            **{status: _problem_of(status) for status in (400, 401, 403, 404, 406, 429, 500, 503, 504)},
         },
         "openapi_extra": {"parameters": [_parameter(name) for name in parameters]},
     }

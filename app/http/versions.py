@@ -25,6 +25,9 @@ class ListedVersion(BaseModel):
     model_version: str | None = Field(description="null where the manifest cannot be read")
     folder: str | None = Field(description="name; null where it is loaded and its folder is gone")
     verified: bool
+    signed_by: str | None = Field(
+        description="identifier of the trusted key; null where no keys are set, or not verified"
+    )
     reason: str | None = Field(description="why it does not verify")
     role: Literal["active", "shadow", "previous", "idle"]
 
@@ -84,12 +87,13 @@ def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
     meanings = {
         401: "unauthenticated",
         403: "forbidden",
+        429: "quota",
         404: "no such version",
         409: "not in a state for this",
         503: "the bundle does not verify or prove itself, or the choice could not be written",
     }
     return {
-        "responses": {status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, *statuses)},
+        "responses": {status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, 429, *statuses)},
         "dependencies": [KEY],
         "openapi_extra": {"parameters": [_NAME]} if named else None,
     }
@@ -104,6 +108,7 @@ def add_version_routes(application: FastAPI, versions: Versions, access: Access)
                 model_version=entry.model_version,
                 folder=entry.folder,
                 verified=entry.reason is None,
+                signed_by=entry.signed_by,
                 reason=entry.reason,
                 role=entry.role,
             )
