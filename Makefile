@@ -54,9 +54,10 @@ soak: $(STAMP) ## load for MINUTES (30), then 100,000 requests with a network th
 	$(BIN)/python -m benchmarks.soak --bundle $(BUNDLE) --minutes $(MINUTES) --output build/soak/minutes.json
 	$(BIN)/python -m benchmarks.soak --bundle $(BUNDLE) --requests 100000 --output build/soak/requests.json
 
-fuzz: $(FUZZ_STAMP) ## fuzz the decoders, then multipart, for SECONDS (600) each; build/fuzz keeps corpus and findings
+fuzz: $(FUZZ_STAMP) ## fuzz decoders, multipart and connections for SECONDS (600) each; build/fuzz keeps corpus and findings
 	$(FUZZ)/python -m tests.fuzz decode build/fuzz $(SECONDS)
 	$(FUZZ)/python -m tests.fuzz multipart build/fuzz $(SECONDS)
+	$(FUZZ)/python -m tests.fuzz connection build/fuzz $(SECONDS)
 
 # The environments of these tools are their own, and are part of no other.
 audit: build/audit/.installed ## known vulnerabilities of what is served (pip-audit asks PyPI; fails where it cannot be asked)

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz decode|multipart FOLDER SECONDS``: fuzz one target; FOLDER keeps the corpus and what was found.
+"""``python -m tests.fuzz TARGET FOLDER SECONDS``: fuzz decode, multipart or connection; FOLDER keeps the corpus and the findings.
 
 Needs atheris, which ``make fuzz`` installs into an environment of its own. Only Python is instrumented: the codecs' own
 code runs uninstrumented, and in the service in processes that may crash (docs/faults.md).
@@ -15,7 +15,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["app", "pydicom", "python_multipart", "starlette.formparsers", "PIL"]):
+with atheris.instrument_imports(
+    include=["app", "pydicom", "python_multipart", "starlette.formparsers", "PIL", "h11", "uvicorn.protocols"]
+):
     from tests.fuzz.targets import TARGETS
 
 import numpy as np
@@ -87,7 +89,19 @@ def multipart_seeds() -> Iterator[bytes]:
     yield b"\xff\xff" + related + b"--b\r\n\r\n" + b"y" * 5000 + b"\r\n--b\r\n\r\n\r\n--b--"
 
 
-SEEDS = {"decode": decode_seeds, "multipart": multipart_seeds}
+def connection_seeds() -> Iterator[bytes]:
+    """Requests as clients write them, one behind the other."""
+    get = b"GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n"
+    post = b"POST /c HTTP/1.1\r\nHost: h\r\n"
+    for step in (b"\x01", b"\x09", b"\xff"):
+        yield step + get + post + b"Content-Length: 3\r\n\r\nxyz" + get
+        yield step + post + b"Transfer-Encoding: chunked\r\n\r\n3;e=1\r\nxyz\r\n0\r\nT: u\r\n\r\n" + get
+        yield step + post + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nxyz" + get
+    yield b"\xff" + b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + get
+    yield b"\xff" + get[:-2] + b"Connection: close\r\nExpect: 100-continue\r\n\r\n" + get
+
+
+SEEDS = {"decode": decode_seeds, "multipart": multipart_seeds, "connection": connection_seeds}
 
 
 def main(name: str, folder: Path, seconds: str) -> None:

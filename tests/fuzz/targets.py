@@ -21,6 +21,8 @@ from app.pipeline.manifest import Manifest
 from app.results import UnreportableSource, make_report, pixels_digest, read_source, to_part10
 from tests.bundles import manifest_fields
 
+from .connection import fuzz_connection
+
 MAX_PIXELS = 1_000_000
 MAX_PARTS, MAX_PART_BYTES, MAX_BODY_BYTES = 8, 4_096, 65_536
 _MANIFEST = Manifest(model_version="densenet121-mgm-000000000000", files={}, **manifest_fields(-10.0))
@@ -128,4 +130,8 @@ def _parts(boundary: bytes, pieces: list[bytes]) -> tuple[list[Part], str]:
     return parts, "parts"
 
 
-TARGETS: dict[str, Callable[[bytes], str]] = {"decode": fuzz_decode, "multipart": fuzz_multipart}
+TARGETS: dict[str, Callable[[bytes], str]] = {
+    "decode": fuzz_decode,
+    "multipart": fuzz_multipart,
+    "connection": fuzz_connection,
+}
