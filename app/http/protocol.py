@@ -199,14 +199,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self._end_after_answers()
             return
         self._spoilt = True
-        log.info("a connection was closed: what came is no request")
+        request_id = uuid.uuid4().hex
+        log.info("a connection was closed: what came is no request", extra={"request_id": request_id})
         if not self._answering() or (not self.pipeline and not self.cycle.response_started):
-            self.transport.write(_answer(detail))
+            self.transport.write(_answer(detail, request_id))
         self.transport.close()
 
 
-def _answer(detail: str) -> bytes:
-    request_id = uuid.uuid4().hex
+def _answer(detail: str, request_id: str) -> bytes:
     body = json.dumps(problem_body("malformed-request", detail, request_id)).encode()
     head = (
         f"HTTP/1.1 400 Bad Request\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
