@@ -21,6 +21,7 @@ from app.quarantine import Vault, keys_of
 from app.quarantine.export import export_films
 from app.records import EMPTY, Head, RecordUnavailable, open_for_reading, open_record
 from app.settings import Settings, SettingsError
+from app.tls import Tls
 from app.versions import load_chosen, proven_screeners
 
 log = logging.getLogger("cxr_gate")
@@ -29,7 +30,7 @@ log = logging.getLogger("cxr_gate")
 def run(parsed: argparse.Namespace) -> int:
     """Run the command; the exit code is 0, or 1 where something was refused."""
     try:
-        same = {name: name for name in ("bundle", "backend", "device")}
+        same = {name: name for name in ("bundle", "backend", "device", "tls_certificate", "tls_key", "tls_client_ca")}
         options = {**same, "url": "record_url", "key_file": "record_key_file"}
         given = {field: getattr(parsed, option, None) for option, field in options.items()}
         settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
@@ -65,14 +66,19 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
             "ANYBODY WHO REACHES THIS SERVICE MAY USE IT: it listens on more than this machine, and has no keys. Set "
             "CXR_KEYS_FILE and make keys (cxr-gate new-key), or CXR_OIDC_ISSUER, or see to it that a proxy in front authenticates"
         )
+    tls = Tls.of(settings)
+    application = make_application(settings)
+    if tls:
+        application.state.metrics.tls_certificate_ends.set(tls.ends)
     uvicorn.run(
-        make_application(settings),
+        application,
         host=parsed.host,
         port=parsed.port,
         log_config=None,
         access_log=False,  # the middleware logs each answer, without addresses or paths
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
+        **(tls.options() if tls else {}),
     )
     return 0
 

@@ -93,9 +93,9 @@ def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator
 
 
 @contextmanager
-def running(application: FastAPI) -> Iterator[int]:
-    """Serve an application in a thread of this process until the block ends; gives the port."""
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, access_log=False))
+def running(application: FastAPI, **options: Any) -> Iterator[int]:
+    """Serve an application in a thread of this process until the block ends; gives the port. Options are uvicorn's."""
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, access_log=False, **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     end = time.monotonic() + SECONDS
