@@ -87,7 +87,7 @@ def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
         429: "quota",
         404: "no such version",
         409: "not in a state for this",
-        503: "the bundle does not verify or prove itself, or the choice could not be written; the identity provider is unavailable",
+        503: "the bundle does not verify or prove itself, or the choice could not be written; no identity provider",
     }
     return {
         "responses": {
