@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
         "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, "
         "CXR_BUNDLES, CXR_VERSIONS_FILE, CXR_SHADOW_WAITING (several versions side by side: docs/versions.md), "
+        "CXR_TRUSTED_KEYS (only bundles signed by these are served: docs/bundles.md), "
         "CXR_QUARANTINE_FOLDER, CXR_QUARANTINE_KEY_FILE or CXR_QUARANTINE_KEY, CXR_QUARANTINE_MB, CXR_QUARANTINE_DAYS, "
         "CXR_KEYS_FILE (callers and their keys: cxr-gate new-key --help), "
         "CXR_TLS_CERTIFICATE, CXR_TLS_KEY, CXR_TLS_CLIENT_CA, "
@@ -66,6 +67,18 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or DICOM")
     check = commands.add_parser("check-bundle", parents=[device], help="verify a bundle and its golden outputs")
     check.add_argument("bundle", type=Path, metavar="DIR")
+    provenance = commands.add_parser(
+        "verify-bundle",
+        help="say who signed a bundle, whether it is whole, and what it was made from",
+        description="Print what was checked, line by line: the signature, the version, the SHA-256 of each file, and what "
+        "nobody checks. Nothing is computed on the bundle: check-bundle does that.",
+    )
+    provenance.add_argument("bundle", type=Path, metavar="DIR")
+    provenance.add_argument(
+        "--trusted-keys",
+        metavar="PATH",
+        help="PEM file or folder of *.pem (default: CXR_TRUSTED_KEYS; without any, no signature is asked for)",
+    )
     verify = commands.add_parser(
         "verify-record", help="find entries of the record that were changed, removed or put in"
     )

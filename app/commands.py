@@ -1,4 +1,4 @@
-"""What the commands do that load torch: serve, score, check-bundle, verify-record, export-quarantine."""
+"""What the commands do that load torch: serve, score, check-bundle, verify-bundle, verify-record, export-quarantine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from app.http.access import is_loopback
 from app.http.application import create_application
+from app.http.protocol import GuardedProtocol
 from app.logs import configure_logging
 from app.pipeline import LABELS, Verdict, decode, to_tensor
 from app.pipeline.errors import PipelineError
@@ -22,7 +23,8 @@ from app.quarantine.export import export_films
 from app.records import EMPTY, Head, RecordUnavailable, open_for_reading, open_record
 from app.settings import Settings, SettingsError
 from app.tls import Tls
-from app.versions import load_chosen, proven_screeners
+from app.versions import load_chosen, proven_screeners, trusted_keys
+from app.versions.verification import verification
 
 log = logging.getLogger("cxr_gate")
 
@@ -30,7 +32,8 @@ log = logging.getLogger("cxr_gate")
 def run(parsed: argparse.Namespace) -> int:
     """Run the command; the exit code is 0, or 1 where something was refused."""
     try:
-        same = {name: name for name in ("bundle", "backend", "device", "tls_certificate", "tls_key", "tls_client_ca")}
+        tls = ("tls_certificate", "tls_key", "tls_client_ca")
+        same = {name: name for name in ("bundle", "backend", "device", "trusted_keys", *tls)}
         options = {**same, "url": "record_url", "key_file": "record_key_file"}
         given = {field: getattr(parsed, option, None) for option, field in options.items()}
         settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
@@ -38,6 +41,7 @@ def run(parsed: argparse.Namespace) -> int:
             "serve": _serve,
             "score": _score,
             "check-bundle": _check_bundle,
+            "verify-bundle": _verify_bundle,
             "verify-record": _verify_record,
             "export-quarantine": _export_quarantine,
         }
@@ -74,6 +78,8 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
         application,
         host=parsed.host,
         port=parsed.port,
+        http=GuardedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,  # the middleware logs each answer, without addresses or paths
         timeout_graceful_shutdown=settings.drain_seconds,
@@ -113,6 +119,11 @@ def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
         print(
             f"{settings.bundle}: {version} verifies, and reproduces its golden outputs on {screener.backend.description}"
         )
+    return 0
+
+
+def _verify_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
+    print("\n".join(verification(settings.bundle, trusted_keys(settings))))
     return 0
 
 

@@ -36,6 +36,9 @@ class Settings:
         ""  # folder whose subfolders are bundles, to bring in beside that one; empty: there is that one alone
     )
     versions_file: Path = Path("state/active.json")  # which of them was made active
+    trusted_keys: str = (
+        ""  # public keys (a PEM file, or a folder of *.pem) of those whose bundles are taken; empty: any's
+    )
     shadow_waiting: int = 64  # films that may wait for a version in shadow; more are not compared
     backend: str = "auto"  # torch or openvino; auto: torch on GPUs, and on the CPU openvino where it is installed
     device: str = "auto"  # cpu, or GPUs (cuda:0,cuda:1); auto: every GPU, or the CPU where there is none

@@ -88,20 +88,22 @@ class Decoders:
         place = place_of(data)
         waiting = self._waiting(place)
         waiting.inc()
-        future = self._pools[place].submit(self._timed, place, data)
+        held = [data]  # the pool keeps what was cancelled until a thread comes to it: of the film's bytes, nothing
+        future = self._pools[place].submit(self._timed, place, held)
 
         def note_dropped(done: Future[tuple[DecodedImage, Tensor]]) -> None:
             if done.cancelled():
+                held.clear()
                 waiting.dec()
 
         future.add_done_callback(note_dropped)
         return await asyncio.wrap_future(future)
 
-    def _timed(self, place: Place, data: bytes) -> tuple[DecodedImage, Tensor]:
+    def _timed(self, place: Place, held: list[bytes]) -> tuple[DecodedImage, Tensor]:
         self._waiting(place).dec()
         began = time.perf_counter()
         try:
-            return self._decode(place, data)
+            return self._decode(place, held.pop())
         finally:
             self._took((time.perf_counter() - began) / self._at_once[place])
 

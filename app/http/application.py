@@ -154,6 +154,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             "ready",
             extra={
                 "model_version": engine.active.name,
+                "signed": engine.active.bundle.signed_by is not None,
+                "signed_by": engine.active.bundle.signed_by,
                 "backends": [backend.description for backend in engine.active.backends],
             },
         )
@@ -311,6 +313,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         manifest, backends = version.manifest, version.backends
         return ModelDescription(
             model_version=version.name,
+            signed_by=version.bundle.signed_by,
             shadow=shadow.version.name if (shadow := engine.shadow) else None,
             labels=list(LABELS),
             findings=list(manifest.findings),

@@ -244,17 +244,21 @@ def problem_response(
 ) -> JSONResponse:
     """A problem as ``application/problem+json``."""
     problem = PROBLEMS[slug]
-    request_id = request.state.request_id
     return JSONResponse(
-        {
-            "type": f"/problems/{slug}",
-            "title": problem.title,
-            "status": problem.status,
-            "detail": detail,
-            "instance": f"/requests/{request_id}",
-            "request_id": request_id,
-        },
+        problem_body(slug, detail, request.state.request_id),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers={**({"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.retry else {}), **(headers or {})},
     )
+
+
+def problem_body(slug: str, detail: str, request_id: str) -> dict[str, str | int]:
+    """The body of a problem."""
+    return {
+        "type": f"/problems/{slug}",
+        "title": PROBLEMS[slug].title,
+        "status": PROBLEMS[slug].status,
+        "detail": detail,
+        "instance": f"/requests/{request_id}",
+        "request_id": request_id,
+    }

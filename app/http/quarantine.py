@@ -274,7 +274,7 @@ def _picture(*media_types: str, parameters: tuple[str, ...] = ("id",)) -> dict[s
 
 def _parameter(name: str) -> dict[str, Any]:
     where = "path" if name == "id" else "query"
-    return {"name": name, "in": where, "required": where == "path", "schema": {"type": "string"}}
+    return {"name": name, "in": where, "required": where == "path", "schema": _SCHEMA_OF.get(name, {"type": "string"})}
 
 
 def _problem_of(status: int) -> dict[str, Any]:
@@ -282,4 +282,10 @@ def _problem_of(status: int) -> dict[str, Any]:
     return {"description": titles, "content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 
 
+#: Of parameters that are not any text.
+_SCHEMA_OF: Final[dict[str, dict[str, Any]]] = {
+    "state": {"type": "string", "enum": list(_STATES)},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_FILMS, "default": DEFAULT_FILMS},
+    "original": {"type": "boolean", "default": False},
+}
 _REASON_BODY: Final = {"required": True, "content": {"application/json": {"schema": Reason.model_json_schema()}}}

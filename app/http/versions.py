@@ -25,6 +25,9 @@ class ListedVersion(BaseModel):
     model_version: str | None = Field(description="null where the manifest cannot be read")
     folder: str | None = Field(description="name; null where it is loaded and its folder is gone")
     verified: bool
+    signed_by: str | None = Field(
+        description="identifier of the trusted key; null where no keys are set, or not verified"
+    )
     reason: str | None = Field(description="why it does not verify")
     role: Literal["active", "shadow", "previous", "idle"]
 
@@ -107,6 +110,7 @@ def add_version_routes(application: FastAPI, versions: Versions, access: Access)
                 model_version=entry.model_version,
                 folder=entry.folder,
                 verified=entry.reason is None,
+                signed_by=entry.signed_by,
                 reason=entry.reason,
                 role=entry.role,
             )

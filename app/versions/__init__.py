@@ -7,6 +7,7 @@ from .catalogue import Catalogue
 from .choice import ChoiceFile
 from .errors import UnknownVersion, VersionConflict, VersionRefused
 from .loading import load, load_chosen, proven_screeners
+from .trust import trusted_keys
 from .versions import Versions
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "load",
     "load_chosen",
     "proven_screeners",
+    "trusted_keys",
 ]

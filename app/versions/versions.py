@@ -27,6 +27,7 @@ class Listed:
 
     model_version: str | None
     folder: str | None
+    signed_by: str | None
     reason: str | None
     role: Role
 
@@ -79,12 +80,18 @@ class Versions:
         with self._changing:
             roles = self._roles()
         there = [
-            Listed(entry.model_version, entry.folder.name, entry.reason, roles.get(entry.model_version or "", "idle"))
+            Listed(
+                entry.model_version,
+                entry.folder.name,
+                entry.signed_by,
+                entry.reason,
+                roles.get(entry.model_version or "", "idle"),
+            )
             for entry in entries
         ]
         gone = roles.keys() - {entry.model_version for entry in entries}
         reason = "its folder is gone or changed: it cannot be loaded again"
-        return [*there, *(Listed(name, None, reason, roles[name]) for name in sorted(gone))]
+        return [*there, *(Listed(name, None, None, reason, roles[name]) for name in sorted(gone))]
 
     def shadow(self, name: str, caller: str) -> None:
         """Load a version, prove it, and let it run in shadow. Asked for again, it goes on.

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ def main() -> None:
     bundle = read_bundle(parsed.bundle)
     options = {"films": parsed.films, "budget": parsed.budget}
 
+    @cache
     def films(*splits: str) -> Films:
         return load(parsed.data / "chest_xrays", *splits)
 

@@ -15,7 +15,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from app.pipeline.backends import torch_backend
-from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
+from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, read_verified, write_bundle
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.manifest import Manifest
 from app.pipeline.orientation import Orientation
@@ -26,7 +26,9 @@ from ..evaluation.subject import Subject
 from ..films import FilmsError
 from ..loading import in_order
 from ..orientation import LEAST_PERCENTILE, in_every_sense
+from ..signing import SigningKey
 from ..threshold import Threshold, held_out_threshold
+from ..version import code_version
 from .compare import Judged, attacked_features, detection_rows, false_rejection, group_rows
 from .estimate import Estimate, estimate
 from .plot import plot
@@ -48,7 +50,7 @@ class RecalibrationOptions:
     """What is asked of the new gate.
 
     ``most_detection_loss`` is the share of stored attacks that it may miss and the base's gate did not;
-    ``attack_films`` is how many films are attacked and turned.
+    ``attack_films`` is how many films are attacked and turned; ``key`` signs the new bundle.
     """
 
     target: float
@@ -57,6 +59,7 @@ class RecalibrationOptions:
     seed: int = 0
     workers: int = 2
     command: str = ""
+    key: SigningKey | None = None
 
 
 def recalibrate(
@@ -101,6 +104,7 @@ def recalibrate(
     content: dict[str, Any] = {
         "base_version": subject.bundle.manifest.model_version,
         "command": options.command,
+        "code": code_version(),
         "seed": options.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "site": {
@@ -136,7 +140,9 @@ def recalibrate(
     if content["refusals"]:
         raise RecalibrationRefused("; ".join(content["refusals"]) + f". No bundle was written; see {report}")
     orientation = moved_orientation(subject, fitted, levels)
-    manifest = _write(subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts)
+    manifest = _write(
+        subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts, options.key
+    )
     written = read_bundle(output)
     Screener(written, torch_backend(written.network, subject.device)).require_golden()
     return manifest, content
@@ -212,6 +218,7 @@ def _write(
     orientation: Orientation,
     content: dict[str, Any],
     texts: dict[str, bytes],
+    key: SigningKey | None,
 ) -> Manifest:
     base, golden = subject.bundle.manifest, subject.bundle.golden
     with torch.inference_mode():
@@ -229,15 +236,22 @@ def _write(
     }
     fields["recalibration"] = {
         "base_version": base.model_version,
+        "base_signed_by": subject.bundle.signed_by,
         "site_sha256": content["site"]["sha256"],
         "n": len(calibration),
         "pseudo_films": fitted.pseudo_films,
         "command": content["command"],
+        "code": content["code"],
         "seed": content["seed"],
         "created": content["created"],
     }
-    carried = {name: (base_folder / name).read_bytes() for name in base.files if name.startswith(f"{REPORT}/")}
-    card = model_card((base_folder / MODEL_CARD).read_text(), content)
+    # Read again, long after the base was verified, and what is carried gets this bundle's signature: verified again too.
+    carried = {
+        name: read_verified(base_folder, name, digest)
+        for name, digest in base.files.items()
+        if name.startswith(f"{REPORT}/") or name == MODEL_CARD
+    }
+    card = model_card(carried[MODEL_CARD].decode(), content)
     return write_bundle(
         output,
         fields,
@@ -251,4 +265,5 @@ def _write(
             calibration,
         ),
         {**carried, **{f"{REPORT}/{name}": text for name, text in texts.items()}, MODEL_CARD: card.encode()},
+        key.sign if key else None,
     )

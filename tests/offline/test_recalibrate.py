@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 from scipy.stats import norm
 
+from app import __version__
 from app.cli import main as cxr_gate
 from app.pipeline import read_bundle
 from app.pipeline.bundle import GAUSSIAN, MANIFEST, NETWORK
 from app.pipeline.gaussian import Gaussian
+from app.pipeline.signature import TrustedKeys
 from offline.cli import REFUSED, main
 from offline.films import FilmsError
 from offline.moments import Moments
@@ -201,7 +203,14 @@ def test_a_new_version_that_verifies_and_names_its_base(tmp_path: Path, capsys: 
         tmp_path / "table.csv",
         [{"file": name, "patient": name, "view": "PA" if n % 4 else "AP"} for n, name in enumerate(names)],
     )
-    assert recalibrate(tmp_path, "--table", table, "--target", "0.1") == 0
+    key, trusted = tmp_path / "key", tmp_path / "key.pem"
+    assert main(["new-signing-key", "--output", str(key)]) == 0
+    signed = ("--table", table, "--target", "0.1", "--sign-with", key, "--trusted-keys", trusted)
+    assert recalibrate(tmp_path, *signed) == 1
+    assert "the bundle is not signed" in capsys.readouterr().err  # nobody's base becomes a signed bundle
+    assert main(["sign", str(tmp_path / "base"), "--key", str(key)]) == 0
+    assert recalibrate(tmp_path, *signed) == 0
+    assert cxr_gate(["verify-bundle", str(tmp_path / "new"), "--trusted-keys", str(trusted)]) == 0
     assert cxr_gate(["check-bundle", str(tmp_path / "new"), "--device", "cpu"]) == 0
     new = read_bundle(tmp_path / "new").manifest
     told = json.loads((tmp_path / "new" / "report" / "recalibration.json").read_text())
@@ -212,6 +221,9 @@ def test_a_new_version_that_verifies_and_names_its_base(tmp_path: Path, capsys: 
     assert (new.gate.n, new.gate.calibration_n, new.gate.target_false_rejection_rate) == (32, 30, 0.1)
     assert new.recalibration is not None
     assert new.recalibration.base_version == base.manifest.model_version == told["base_version"]
+    assert new.recalibration.base_signed_by in TrustedKeys.read(trusted).ids
+    assert new.recalibration.code is not None
+    assert new.recalibration.code.startswith(__version__)
     assert new.recalibration.n == 30
     assert "recalibrate" in new.recalibration.command
     assert told["false_rejection"]["after"]["rejected"] == 2  # floor(0.1 * 31) = 3: the third smallest score
