@@ -155,7 +155,7 @@ def attacks(test: Films, bundle: Bundle, folder: Path, *, films: int, budget: in
         yield run("Square .02 (ART)", _art_square(0.02), service, invent, budget)
         yield run("HopSkipJump (ART)", _hop_skip_jump, service, invent, budget)
         yield from _squares(service, chosen, budget)
-        for callers in (4, 8):
+        for callers in (2, 4):
             yield run("Square .02", _square(0.02), service, hide, budget, callers)
 
 
