@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_TRUSTED_KEYS (only bundles signed by these are served: docs/bundles.md), "
         "CXR_QUARANTINE_FOLDER, CXR_QUARANTINE_KEY_FILE or CXR_QUARANTINE_KEY, CXR_QUARANTINE_MB, CXR_QUARANTINE_DAYS, "
         "CXR_KEYS_FILE (callers and their keys: cxr-gate new-key --help), "
+        "CXR_TLS_CERTIFICATE, CXR_TLS_KEY, CXR_TLS_CLIENT_CA, "
         "CXR_OIDC_ISSUER, CXR_OIDC_AUDIENCE, CXR_OIDC_JWKS_URL, CXR_OIDC_SCOPES (tokens: docs/access.md), "
         "CXR_QUOTA_PER_MINUTE and CXR_QUOTA_BURST (of each caller), "
         "CXR_QUERY_SEQUENCES (count, refuse, off), CXR_QUERY_NEAR_DUPLICATES, CXR_QUERY_FILMS, CXR_QUERY_HOURS "
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[device, chosen], help="serve over HTTP")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--tls-certificate", metavar="FILE", help="serve HTTPS: PEM, with its chain")
+    serve.add_argument("--tls-key", metavar="FILE", help="its key")
+    serve.add_argument("--tls-client-ca", metavar="FILE", help="callers must have a certificate of these authorities")
     score = commands.add_parser("score", parents=[device, chosen], help="judge files, one JSON line each")
     score.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or DICOM")
     check = commands.add_parser("check-bundle", parents=[device], help="verify a bundle and its golden outputs")

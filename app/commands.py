@@ -23,6 +23,7 @@ from app.quarantine import Vault, keys_of
 from app.quarantine.export import export_films
 from app.records import EMPTY, Head, RecordUnavailable, open_for_reading, open_record
 from app.settings import Settings, SettingsError
+from app.tls import Tls
 from app.versions import load_chosen, proven_screeners, trusted_keys
 from app.versions.verification import verification
 
@@ -35,7 +36,8 @@ OPEN_FILES = 65_536
 def run(parsed: argparse.Namespace) -> int:
     """Run the command; the exit code is 0, or 1 where something was refused."""
     try:
-        same = {name: name for name in ("bundle", "backend", "device", "trusted_keys")}
+        tls = ("tls_certificate", "tls_key", "tls_client_ca")
+        same = {name: name for name in ("bundle", "backend", "device", "trusted_keys", *tls)}
         options = {**same, "url": "record_url", "key_file": "record_key_file"}
         given = {field: getattr(parsed, option, None) for option, field in options.items()}
         settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
@@ -76,8 +78,12 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most), most)
     )
+    tls = Tls.of(settings)
+    application = make_application(settings)
+    if tls:
+        application.state.metrics.tls_certificate_ends.set(tls.ends)
     uvicorn.run(
-        make_application(settings),
+        application,
         host=parsed.host,
         port=parsed.port,
         http=GuardedProtocol,
@@ -86,6 +92,7 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
         access_log=False,  # the middleware logs each answer, without addresses or paths
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
+        **(tls.options() if tls else {}),
     )
     return 0
 

@@ -235,6 +235,11 @@ class Metrics:
             ["answer"],
             registry=self.registry,
         )
+        self.tls_certificate_ends = Gauge(
+            "cxr_tls_certificate_expiry_timestamp_seconds",
+            "When the service's own certificate, or one of its chain, ends (Unix time); 0 where it has none.",
+            registry=self.registry,
+        )
         self.oidc_keys_fetched = Gauge(
             "cxr_oidc_keys_timestamp_seconds",
             "When the identity provider's keys were last fetched (Unix time); 0 where there is none, or none came.",

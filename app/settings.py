@@ -66,6 +66,9 @@ class Settings:
     record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
     record_optional: bool = False  # true: what cannot be written down is answered all the same
     keys_file: str = ""  # of callers and their keys' hashes; empty: anybody may score, and nobody review or operate
+    tls_certificate: str = ""  # PEM, with its chain; empty: HTTP in clear
+    tls_key: str = ""
+    tls_client_ca: str = ""  # PEM of the authorities whose certificates callers must have; empty: they need none
     oidc_issuer: str = ""  # an OpenID Connect provider whose tokens are good too; empty: none
     oidc_audience: str = ""  # this service's name at it
     oidc_jwks_url: str = ""  # of its keys; empty: as its discovery document says

@@ -189,7 +189,7 @@ class Provider:
         try:
             async with asyncio.timeout(FETCH_SECONDS), self._client() as client:
                 keys = _keys(await _document(client, self._jwks_url or await self._discover(client)))
-        except (TimeoutError, httpx.HTTPError, _FetchFailed) as error:
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, _FetchFailed) as error:
             reason = str(error) if isinstance(error, _FetchFailed) else type(error).__name__
             log.error(
                 "the identity provider's keys could not be fetched; those that are known hold",
@@ -269,7 +269,7 @@ def _keys(document: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
             continue
         try:
             key = jwt.PyJWK(entry)
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except Exception:  # whatever is wrong with one of them, the others are good
             continue
         small = isinstance(key.key, RSAPublicKey) and key.key.key_size < LEAST_RSA_BITS
         if key.algorithm_name in ALGORITHMS and not small:

@@ -116,10 +116,8 @@ class Access:
                 "send one header 'Authorization: Bearer KEY', with a key of the service's operator (cxr-gate new-key)",
                 {"WWW-Authenticate": 'Bearer realm="cxr-gate"'},
             )
-        caller, reason = (
-            None,
-            "the key is not known, was revoked, or has expired; ask the service's operator for a new one",
-        )
+        caller = None
+        reason = "the key is not known, was revoked, or has expired; ask the service's operator for a new one"
         if self._provider and looks_like_token(credential):
             try:
                 caller = self._provider.caller(credential)

@@ -62,6 +62,7 @@ _ACCESS: dict[int | str, dict[str, Any]] = {
     401: {**_PROBLEM, "description": "unauthenticated"},
     403: {**_PROBLEM, "description": "forbidden"},
     429: {**_PROBLEM, "description": "quota"},
+    503: {**_PROBLEM, "description": "identity provider unavailable"},
 }
 _DICOM_JSON = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
 _RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}

@@ -90,10 +90,12 @@ def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
         429: "quota",
         404: "no such version",
         409: "not in a state for this",
-        503: "the bundle does not verify or prove itself, or the choice could not be written",
+        503: "the bundle does not verify or prove itself, or the choice could not be written; no identity provider",
     }
     return {
-        "responses": {status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, 429, *statuses)},
+        "responses": {
+            status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, 429, 503, *statuses)
+        },
         "dependencies": [KEY],
         "openapi_extra": {"parameters": [_NAME]} if named else None,
     }
@@ -130,17 +132,17 @@ def add_version_routes(application: FastAPI, versions: Versions, access: Access)
         return await after(request)
 
     # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
-    @application.post("/v1/versions/{model_version}/shadow", **_documented(404, 409, 503, named=True))
+    @application.post("/v1/versions/{model_version}/shadow", **_documented(404, 409, named=True))
     async def shadow(request: Request) -> VersionsState:
         """Load a version, prove it on every device, and let it judge in shadow. The answer comes when that is done."""
         return await after(request, partial(versions.shadow, request.path_params["model_version"]))
 
-    @application.post("/v1/versions/{model_version}/promote", **_documented(404, 409, 503, named=True))
+    @application.post("/v1/versions/{model_version}/promote", **_documented(404, 409, named=True))
     async def promote(request: Request) -> VersionsState:
         """Make the version in shadow, or the previous one, active at once."""
         return await after(request, partial(versions.promote, request.path_params["model_version"]))
 
-    @application.post("/v1/versions/rollback", **_documented(409, 503))
+    @application.post("/v1/versions/rollback", **_documented(409))
     async def roll_back(request: Request) -> VersionsState:
         """Make the previous version active again, at once."""
         return await after(request, versions.roll_back)

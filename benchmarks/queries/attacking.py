@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from .films import Films, Image
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SEED: Final = 1
+AT_ONCE: Final = 4  # attackers
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Task:
     other: Image  # a film on the wanted side
 
 
-def tasks(every: Films, bundle: Bundle, count: int) -> dict[Goal, list[Task]]:
-    """Of the test films, evenly."""
-    images = every.of("test").images[::4]
+def tasks(test: Films, bundle: Bundle, count: int) -> dict[Goal, list[Task]]:
+    """Of a quarter of the test films, evenly."""
+    images = test.images[::4]
     screener = Screener(bundle, TorchCpu(bundle.network))
     tensor = torch.from_numpy(images)[:, None]
     features, logits = (np.concatenate(each) for each in zip(*map(screener.outputs, tensor.split(8)), strict=True))
@@ -116,23 +118,21 @@ def _hop_skip_jump(oracle: Oracle, task: Task, seed: int) -> None:
 def run(
     name: str, attack: Attack, service: Service, chosen: list[Task], budget: int, callers: int = 1
 ) -> dict[str, Any]:
-    """One attack on each film."""
-    ends: list[str] = []
-    distinct: list[int] = []
-    for seed, task in enumerate(chosen):
-        oracle = service.oracle(task, budget, callers, stop_when_won=attack is not _hop_skip_jump)
+    """One attack on each film, some films at once, as so many attackers would."""
+    oracles = [service.oracle(task, budget, callers, stop_when_won=attack is not _hop_skip_jump) for task in chosen]
+
+    def end(number: int) -> str:
         try:
-            attack(oracle, task, SEED + seed)
-            ends.append("gave up")
-        except Refused:
-            ends.append("refused")
-        except Won:
-            ends.append("won")
-        except Spent:
-            ends.append("spent")
-        distinct.append(oracle.distinct)
-    refused = [count + 1 for count, end in zip(distinct, ends, strict=True) if end == "refused"]
-    won = [count for count, end in zip(distinct, ends, strict=True) if end == "won"]
+            attack(oracles[number], chosen[number], SEED + number)
+        except (Refused, Won, Spent) as ended:
+            return type(ended).__name__
+        return "GaveUp"
+
+    # ART draws from numpy's global generator, so its attacks take turns.
+    with ThreadPoolExecutor(1 if "ART" in name else AT_ONCE) as pool:
+        ends = list(pool.map(end, range(len(chosen))))
+    refused = [oracle.distinct + 1 for oracle, how in zip(oracles, ends, strict=True) if how == "Refused"]
+    won = [oracle.distinct for oracle, how in zip(oracles, ends, strict=True) if how == "Won"]
     return {
         "attack": name,
         "goal": chosen[0].goal,
@@ -147,22 +147,26 @@ def run(
     }
 
 
-def attacks(every: Films, bundle: Bundle, folder: Path, *, films: int, budget: int) -> dict[str, Any]:
-    """Against a service that refuses, and one that does not look."""
-    chosen = tasks(every, bundle, films)
-    epsilons = {"2/255": 2 / 255, ".02": 0.02, ".05": 0.05}
-    refusing, off = [], []
+def attacks(test: Films, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
+    """Against a service that refuses; the rows as they are done."""
+    chosen = tasks(test, bundle, films)
     with serving(folder, "refuse") as service:
-        for goal in chosen:
-            for name, epsilon in epsilons.items():
-                refusing.append(run(f"Square {name}", _square(epsilon), service, chosen[goal], budget))
-        invent = chosen["invent"]
-        refusing.append(run("Square .02 (ART)", _art_square(0.02), service, invent, budget))
-        refusing.append(run("HopSkipJump (ART)", _hop_skip_jump, service, invent, budget))
-        for callers in (4, 8):
-            refusing.append(run("Square .02", _square(0.02), service, chosen["hide"], budget, callers))
+        invent, hide = chosen["invent"], chosen["hide"]
+        yield run("Square .02 (ART)", _art_square(0.02), service, invent, budget)
+        yield run("HopSkipJump (ART)", _hop_skip_jump, service, invent, budget)
+        yield from _squares(service, chosen, budget)
+        for callers in (2, 4):
+            yield run("Square .02", _square(0.02), service, hide, budget, callers)
+
+
+def undefended(test: Films, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
+    """The same attackers before a service that does not look."""
+    chosen = tasks(test, bundle, films)
     with serving(folder, "off") as service:
-        for goal in chosen:
-            for name, epsilon in epsilons.items():
-                off.append(run(f"Square {name}", _square(epsilon), service, chosen[goal], budget))
-    return {"refuse": refusing, "off": off}
+        yield from _squares(service, chosen, budget)
+
+
+def _squares(service: Service, chosen: dict[Goal, list[Task]], budget: int) -> Iterator[dict[str, Any]]:
+    for name, epsilon in {".02": 0.02, ".05": 0.05, "2/255": 2 / 255}.items():
+        for each in chosen.values():
+            yield run(f"Square {name}", _square(epsilon), service, each, budget)

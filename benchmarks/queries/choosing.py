@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -63,16 +64,15 @@ def distances(rows: Rows) -> NDArray[np.floating]:
     return np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0))
 
 
-def choice(every: Films, bundle: Bundle) -> dict[str, Any]:
-    """The descriptors' distances of two queries and of two films, and the radius, on train and val films alone."""
-    known = every.of("train", "val")
+def choice(known: Films, bundle: Bundle) -> Iterator[dict[str, Any]]:
+    """The descriptors' distances of two queries and of two films."""
     draw = np.random.default_rng(SEED)
     sample = known.images[draw.choice(len(known.images), PAIRS, replace=False)]
     attacks = {
         f"{epsilon:.3g}": [(make.squares(x, epsilon, draw), make.squares(x, epsilon, draw)) for x in sample]
         for epsilon in (2 / 255, 0.02, 0.05)
     }
-    val = every.of("val")
+    val = known.of("val")
     tried: dict[str, tuple[Describe, Films]] = {
         "block means of 16 pixels": (blocks(16, normed=False), known),
         "block means of 8 pixels, normed": (blocks(8, normed=True), known),
@@ -80,7 +80,6 @@ def choice(every: Films, bundle: Bundle) -> dict[str, Any]:
         "block means of 32 pixels, normed": (blocks(32, normed=True), known),
         "the network's features (val films)": (features(bundle), val),
     }
-    rows = []
     for name, (describe, of) in tried.items():
         between = distances(describe(of.images))
         prints = np.array([hash(image.tobytes()) for image in of.images])
@@ -90,30 +89,31 @@ def choice(every: Films, bundle: Bundle) -> dict[str, Any]:
             epsilon: [float(np.linalg.norm(np.subtract(*describe(np.stack(pair))))) for pair in each]
             for epsilon, each in attacks.items()
         }
-        rows.append(
-            {
-                "descriptor": name,
-                "queries_median": {epsilon: float(np.median(each)) for epsilon, each in queries.items()},
-                "queries_p95": {epsilon: float(np.quantile(each, 0.95)) for epsilon, each in queries.items()},
-                "serial_pairs": int((pairs & of.same_patient).sum()),
-                "serial_least": float(between[pairs & of.same_patient].min()),
-                "other_pairs": int((pairs & ~of.same_patient).sum()),
-                "other_least": float(between[pairs & ~of.same_patient].min()),
-            }
-        )
-    between = distances(np.stack([descriptor(image) for image in known.images]))
-    between[between < 1e-4] = np.inf  # itself, and the two files of one film
-    most = {f"{radius:.2f}": int((between < radius).sum(1).max()) for radius in np.arange(0.15, 0.36, 0.01)}
-    return {
+        yield {
+            "descriptor": name,
+            "queries_median": {epsilon: float(np.median(each)) for epsilon, each in queries.items()},
+            "queries_p95": {epsilon: float(np.quantile(each, 0.95)) for epsilon, each in queries.items()},
+            "serial_pairs": int((pairs & of.same_patient).sum()),
+            "serial_least": float(between[pairs & of.same_patient].min()),
+            "other_pairs": int((pairs & ~of.same_patient).sum()),
+            "other_least": float(between[pairs & ~of.same_patient].min()),
+        }
+
+
+def radius(known: Films) -> Iterator[dict[str, Any]]:
+    """The most near-duplicates that any film has by radius, and the largest radius (of steps of .05) at which that is 1."""
+    between = distances(np.stack([descriptor(image) for image in known.images]).astype(np.float64))
+    between[between < 1e-3] = np.inf  # itself, and the two files of one film
+    most = {f"{each:.2f}": int((between < each).sum(1).max()) for each in np.arange(0.1, 0.41, 0.05)}
+    yield {
         "films": len(known.images),
-        "descriptors": rows,
-        "most_near_duplicates_by_radius": most,
-        "radius": max(float(radius) for radius, count in most.items() if count <= 1),
+        "most_near_duplicates": most,
+        "radius": max(float(each) for each, count in most.items() if count <= 1),
         "served_radius": RADIUS,
     }
 
 
-def alarms(every: Films) -> dict[str, Any]:
+def alarms(every: Films) -> Iterator[dict[str, Any]]:
     """What one caller who sends films of nobody's attack raises."""
     test = every.of("test")
     jpeg: list[Change] = [(lambda image, _, quality=quality: _jpeg(image, quality)) for quality in (95, 85, 75)]
@@ -127,23 +127,18 @@ def alarms(every: Films) -> dict[str, Any]:
             rendering for image in test.images for rendering in (image, *(change(image, draw) for change in renderings))
         ],
     }
-    rows = []
     for name, stream in streams.items():
         sequences = Sequences(MEMORY, 86_400)
         seen = [sequences.see("caller", image, "") for image in stream]
         new = [each.near for each in seen if not each.again]
-        rows.append(
-            {
-                "stream": name,
-                "films": len(stream),
-                "new": len(new),
-                "with_any": sum(near > 0 for near in new),
-                "most": max(new),
-                "alarms": sum(near >= LIMIT for near in new),
-            }
-        )
-    serial = int(np.triu(test.same_patient, 1).sum())
-    return {"streams": rows, "test_serial_pairs": serial, "test_patients": len({film.patient for film in test.films})}
+        yield {
+            "stream": name,
+            "films": len(stream),
+            "new": len(new),
+            "with_any": sum(near > 0 for near in new),
+            "most": max(new),
+            "alarms": sum(near >= LIMIT for near in new),
+        }
 
 
 def _jpeg(image: Image, quality: int) -> Image:
@@ -172,28 +167,24 @@ DODGES: Final[dict[str, Change]] = {
 }
 
 
-def dodges(every: Films, bundle: Bundle) -> dict[str, Any]:
+def dodges(test: Films, bundle: Bundle) -> Iterator[dict[str, Any]]:
     """Square's queries (epsilon .02), each also changed: when noticed, and what the gate says of the change by itself."""
-    test = every.of("test")
     draw = np.random.default_rng(SEED)
     chosen = test.images[np.linspace(0, len(test.images) - 1, DODGED).astype(int)]
     screener = Screener(bundle, TorchCpu(bundle.network))
-    rows = []
     for name, change in DODGES.items():
-        noticed = [_noticed(image, change, draw) for image in chosen]
+        noticed = [query for image in chosen if (query := _noticed(image, change, draw))]
         judged = screener.screen(torch.from_numpy(np.stack([change(image, draw) for image in chosen]))[:, None])
-        passed = sum(isinstance(verdict, Verdict) and verdict.accepted for verdict in judged)
-        known = [each for each in noticed if each]
-        rows.append(
-            {
-                "dodge": name,
-                "films": len(chosen),
-                "noticed": len(known),
-                "median_query": statistics.median(known) if known else None,
-                "gate_passes_the_change_alone": passed,
-            }
-        )
-    return {"queries": QUERIES, "dodges": rows}
+        yield {
+            "dodge": name,
+            "films": len(chosen),
+            "queries": QUERIES,
+            "noticed": len(noticed),
+            "median_query": statistics.median(noticed) if noticed else None,
+            "gate_passes_the_change_alone": sum(
+                isinstance(verdict, Verdict) and verdict.accepted for verdict in judged
+            ),
+        }
 
 
 def _noticed(image: Image, change: Change, draw: np.random.Generator) -> int | None:
@@ -204,19 +195,25 @@ def _noticed(image: Image, change: Change, draw: np.random.Generator) -> int | N
     return None
 
 
-def cost(every: Films) -> dict[str, float]:
+def cost(test: Films) -> Iterator[dict[str, Any]]:
     """Milliseconds a film, with a full memory; medians."""
     draw = np.random.default_rng(SEED)
     sequences = Sequences(MEMORY, 86_400)
     for number in range(MEMORY):
-        sequences.see(
-            "caller", every.images[number % len(every.images)] * draw.uniform(0.5, 1, 1).astype(np.float32), ""
-        )
-    image = every.images[0]
-    taken = []
+        sequences.see("caller", test.images[number % len(test.images)] * draw.uniform(0.5, 1, 1).astype(np.float32), "")
+    image = test.images[0]
+    taken, digests = [], []
     for number in range(1000):
         film = image * np.float32(1 - number * 1e-6)
         began = time.perf_counter()
         sequences.see("caller", film, "")
         taken.append(1000 * (time.perf_counter() - began))
-    return {"median_ms": statistics.median(taken), "p95_ms": float(np.quantile(taken, 0.95)), "memory": MEMORY}
+        began = time.perf_counter()
+        hashlib.sha256(film.data).digest()
+        digests.append(1000 * (time.perf_counter() - began))
+    yield {
+        "memory": MEMORY,
+        "median_ms": statistics.median(taken),
+        "p95_ms": float(np.quantile(taken, 0.95)),
+        "digest_ms": statistics.median(digests),
+    }

@@ -39,9 +39,10 @@ class Films:
         return same
 
 
-def load(data: Path) -> Films:
-    """Every shared film, rounded to the 8 bits of the PNG that would be posted."""
-    films = sorted(read_films(data), key=lambda film: (film.patient, film.path.name))
+def load(data: Path, *splits: str) -> Films:
+    """The shared films of some splits, rounded to the 8 bits of the PNG that would be posted."""
+    known = [film for film in read_films(data) if film.split in splits]
+    films = sorted(known, key=lambda film: (film.patient, film.path.name))
     images = [to_tensor(decode(film.path.read_bytes()).pixels).numpy()[0, 0] for film in films]
     return Films(tuple(films), levels(np.stack(images)))
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+Rows = Sequence[dict[str, Any]]
+
 
 def write(path: Path, report: dict[str, Any]) -> None:
     """Replace the tables of the parts that are in the report; the words around them stay."""
@@ -16,7 +18,7 @@ def write(path: Path, report: dict[str, Any]) -> None:
 def filled(text: str, report: dict[str, Any]) -> str:
     """The page with the report's tables."""
     for part, render in TABLES.items():
-        if part in report:
+        if report.get(part):
             table = render(report[part])
             pattern = rf"(<!-- {part} -->\n).*?(<!-- end of {part} -->)"
             text, count = re.subn(
@@ -32,103 +34,94 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _choice(part: dict[str, Any]) -> str:
-    rows = [
+def _choice(rows: Rows) -> str:
+    cells = [
         [
             each["descriptor"],
             *(f"{each['queries_median'][e]:.3f}, {each['queries_p95'][e]:.3f}" for e in ("0.00784", "0.02", "0.05")),
-            f"{each['serial_least']:.3f} ({each['serial_pairs']})",
+            f"{each['serial_least']:.3f} ({each['serial_pairs']} pairs)",
             f"{each['other_least']:.3f} ({each['other_pairs']})",
         ]
-        for each in part["descriptors"]
+        for each in rows
     ]
-    head = [
-        "descriptor",
-        "Square 2/255",
-        "Square .02",
-        "Square .05",
-        "films of a patient, least",
-        "of two patients, least",
-    ]
-    radius = (
-        f"\nRadius: **{part['radius']:.2f}**. Most near-duplicates that any of {part['films']} films has, by radius: "
-        + ", ".join(f"{radius}: {count}" for radius, count in part["most_near_duplicates_by_radius"].items())
-        + ".\n"
+    squares = ("Square 2/255", "Square .02", "Square .05")
+    return _table(["descriptor", *squares, "films of one patient, least", "of two patients, least"], cells)
+
+
+def _radius(rows: Rows) -> str:
+    (found,) = rows
+    counts = ", ".join(f"{radius}: {count}" for radius, count in found["most_near_duplicates"].items())
+    return (
+        f"Radius **{found['radius']:.2f}**. The most near-duplicates that any of {found['films']} train and val films has, by "
+        f"radius: {counts}.\n"
     )
-    return _table(head, rows) + radius
 
 
-def _alarms(part: dict[str, Any]) -> str:
-    rows = [
-        [each["stream"], *(str(each[k]) for k in ("films", "new", "with_any", "most", "alarms"))]
-        for each in part["streams"]
-    ]
+def _alarms(rows: Rows) -> str:
+    names = ("stream", "films", "new", "with_any", "most", "alarms")
     head = ["what one caller sends", "films", "of them new", "with a near-duplicate", "most of one film", "alarms"]
-    return _table(head, rows) + (
-        f"\nThe {part['test_patients']} test patients have {part['test_serial_pairs']} pairs of films of one patient.\n"
-    )
+    return _table(head, [[str(each[name]) for name in names] for each in rows])
 
 
-def _dodges(part: dict[str, Any]) -> str:
-    rows = [
+def _attacks(rows: Rows) -> str:
+    cells = [
         [
-            each["dodge"],
-            f"{each['noticed']} of {each['films']}",
-            "" if each["median_query"] is None else f"{each['median_query']:g}",
-            f"{each['gate_passes_the_change_alone']} of {each['films']}",
-        ]
-        for each in part["dodges"]
-    ]
-    head = [
-        "each query also",
-        f"noticed within {part['queries']} queries",
-        "at query (median)",
-        "gate passes the change alone",
-    ]
-    return _table(head, rows)
-
-
-def _cost(part: dict[str, Any]) -> str:
-    return f"With {part['memory']} films in memory: {part['median_ms']:.2f} ms a film (median; 95 %: {part['p95_ms']:.2f} ms).\n"
-
-
-def _attacks(part: dict[str, Any]) -> str:
-    def number(value: float | None) -> str:
-        return "" if value is None else f"{value:g}"
-
-    def row(each: dict[str, Any], mode: str) -> list[str]:
-        refused = f"{each['refused']} of {each['films']}" if mode == "refuse" else ""
-        return [
-            mode,
             each["attack"],
             each["goal"],
             str(each["callers"]),
-            refused,
-            number(each["refused_at_median"]),
-            number(each["refused_at_most"]),
+            f"{each['refused']} of {each['films']}",
+            _number(each["refused_at_median"]),
+            _number(each["refused_at_most"]),
             f"{each['won']} of {each['films']}",
-            number(each["won_at_median"]),
+            _number(each["won_at_median"]),
         ]
-
-    head = [
-        "`CXR_QUERY_SEQUENCES`",
-        "attack",
-        "goal",
-        "callers",
-        "refused",
-        "at query (median)",
-        "at most",
-        "won",
-        "at query",
+        for each in rows
     ]
-    rows = [row(each, mode) for mode in ("refuse", "off") for each in part[mode]]
-    return _table(head, rows) + f"\nAt most {part['off'][0]['budget']} queries each.\n"
+    head = ["attack", "goal", "callers", "refused", "at query (median)", "at most", "won", "at query (median)"]
+    return _table(head, cells) + f"\nAt most {rows[0]['budget']} queries on a film.\n"
 
 
-TABLES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+def _undefended(rows: Rows) -> str:
+    cells = [
+        [each["attack"], each["goal"], f"{each['won']} of {each['films']}", _number(each["won_at_median"])]
+        for each in rows
+    ]
+    budget = f"\nAt most {rows[0]['budget']} queries on a film.\n"
+    return _table(["attack, nobody looking", "goal", "won", "at query (median)"], cells) + budget
+
+
+def _dodges(rows: Rows) -> str:
+    cells = [
+        [
+            each["dodge"],
+            f"{each['noticed']} of {each['films']}",
+            _number(each["median_query"]),
+            f"{each['gate_passes_the_change_alone']} of {each['films']}",
+        ]
+        for each in rows
+    ]
+    noticed = f"noticed within {rows[0]['queries']} queries"
+    return _table(["each query also", noticed, "at query (median)", "gate passes the change alone"], cells)
+
+
+def _cost(rows: Rows) -> str:
+    (found,) = rows
+    return (
+        f"With {found['memory']} films in memory: {found['median_ms']:.2f} ms a film (median; 95 %: {found['p95_ms']:.2f} ms), "
+        f"{found['digest_ms']:.2f} ms of it the digest by which the same film is known again.\n"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+TABLES: Final[dict[str, Callable[[Rows], str]]] = {
     "choice": _choice,
+    "radius": _radius,
     "alarms": _alarms,
     "attacks": _attacks,
+    "undefended": _undefended,
     "dodges": _dodges,
     "cost": _cost,
 }

@@ -94,11 +94,10 @@ def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator
 
 
 @contextmanager
-def running(application: FastAPI) -> Iterator[int]:
-    """Serve an application in a thread of this process until the block ends; gives the port."""
-    config = uvicorn.Config(
-        application, port=0, http=GuardedProtocol, ws="none", log_config=None, access_log=False, server_header=False
-    )
+def running(application: FastAPI, **options: Any) -> Iterator[int]:
+    """Serve an application in a thread of this process until the block ends; gives the port. Options are uvicorn's."""
+    own: dict[str, Any] = {"http": GuardedProtocol, "ws": "none", "server_header": False}
+    config = uvicorn.Config(application, port=0, log_config=None, access_log=False, **own, **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -210,6 +210,22 @@ def test_certificate(tmp_path: Path) -> None:
     expect_alerts(tmp_path, service, "CxrCertificateExpires", at=10)
 
 
+@pytest.mark.parametrize(("ends", "alerts"), [("1000000", ("CxrCertificateExpires",)), ("0", ()), ("9000000", ())])
+def test_the_services_own_certificate(tmp_path: Path, ends: str, alerts: tuple[str, ...]) -> None:
+    service = Service().run(10, BUSY)
+    service.series['cxr_tls_certificate_expiry_timestamp_seconds{job="cxr-gate",instance="a"}'] = [ends] * 11
+    expect_alerts(tmp_path, service, *alerts, at=10)
+
+
+@pytest.mark.parametrize("answer", ["judged", "refused"])
+def test_a_sequence_of_queries(tmp_path: Path, answer: str) -> None:
+    """One such film is enough, and an hour later it is over."""
+    service = Service().run(90, BUSY)
+    name = f'cxr_query_sequence_films_total{{job="cxr-gate",instance="a",answer="{answer}"}}'
+    service.series[name] = ["0"] * 20 + ["1"] * 71
+    expect_alerts(tmp_path, service, "CxrQuerySequence", at=25, end=())
+
+
 OTHER = replace(BUNDLE, manifest=BUNDLE.manifest.model_copy(update={"model_version": "densenet121-mgm-other"}))
 
 
