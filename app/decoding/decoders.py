@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Literal
 
 from prometheus_client import Gauge
@@ -88,7 +89,8 @@ class Decoders:
         place = place_of(data)
         waiting = self._waiting(place)
         waiting.inc()
-        future = self._pools[place].submit(self._timed, place, data)
+        # In the request's context, so that what is logged there names it.
+        future = self._pools[place].submit(copy_context().run, self._timed, place, data)
 
         def note_dropped(done: Future[tuple[DecodedImage, Tensor]]) -> None:
             if done.cancelled():

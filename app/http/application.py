@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
 from app.settings import Settings, SettingsError
+from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
 from .accept import DICOM, accepts, takes_json, wants_dicom
@@ -106,6 +108,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     """
     access = Access(_callers(settings))
     metrics = Metrics()
+    tracing = Tracing.from_environment(os.environ, "cxr-gate")
     engine = Engine(Version(tuple(screeners)), settings, metrics)
 
     def describe(version: Version) -> None:
@@ -154,6 +157,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             await quarantine.stop()
         await run_in_threadpool(writer.stop)
         record.close()
+        await run_in_threadpool(tracing.close)
 
     application = FastAPI(
         title="cxr-gate",
@@ -165,7 +169,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     )
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
-    application.add_middleware(Observe, metrics=metrics)
+    application.add_middleware(Observe, metrics=metrics, tracing=tracing)
     application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
     _handle_errors(application, metrics, engine)
 
