@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -57,6 +58,15 @@ _FORM = {
 }
 
 
+#: FastAPI's own would export paths, which hold UIDs, and the texts of errors, where a variable of the environment or somebody's
+#: provider switches it on. Ours is in app.tracing.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 _ACCESS: dict[int | str, dict[str, Any]] = {
     401: {**_PROBLEM, "description": "unauthenticated"},
     403: {**_PROBLEM, "description": "forbidden"},
@@ -165,6 +175,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page takes its scripts from the internet, which a hospital's network may not reach
         redoc_url=None,
+        telemetry=NO_TELEMETRY,
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
