@@ -120,9 +120,20 @@ def batch(traces: Sequence[Trace | None], queued: Sequence[float], began: float,
     queued, began : float
         ``time.monotonic()`` seconds: when each film came to the queue, and when the batch began.
     """
-    sampled = [(trace, since) for trace, since in zip(traces, queued, strict=True) if trace and trace.flags == "01"]
-    if not any(trace.tracer for trace, _ in sampled):
+    spans = [
+        (trace.tracer, trace.span, since)
+        for trace, since in zip(traces, queued, strict=True)
+        if trace and trace.tracer and trace.span and trace.span.is_recording()
+    ]
+    if not spans:
         return
+    try:
+        _batch(spans, began, {"cxr.batch.size": len(traces), "cxr.model_version": model_version})
+    except Exception as error:  # a device's thread, which ends at an error, must not end at one of these
+        log.error("a batch has no spans", extra={"error": type(error).__name__})
+
+
+def _batch(spans: Sequence[tuple[Tracer, Span, float]], began: float, attributes: Mapping[str, AttributeValue]) -> None:
     from opentelemetry.context import Context
     from opentelemetry.trace import Link
 
@@ -132,8 +143,6 @@ def batch(traces: Sequence[Trace | None], queued: Sequence[float], began: float,
     def wall(seconds: float) -> int:
         return ended - int((monotonic - seconds) * 1e9)
 
-    attributes: dict[str, AttributeValue] = {"cxr.batch.size": len(traces), "cxr.model_version": model_version}
-    spans = [(trace.tracer, trace.span, since) for trace, since in sampled if trace.tracer and trace.span]
     links = [Link(request.get_span_context()) for _, request, _ in spans]
     whole = spans[0][0].start_span("batch", Context(), attributes=attributes, links=links, start_time=wall(began))
     whole.end(ended)
@@ -253,8 +262,7 @@ def _sent_with(request_id: str, headers: Sequence[tuple[bytes, bytes]]) -> Trace
     if rest and (text.startswith("00") or not rest.startswith("-")):
         return Trace(request_id)
     state = ",".join(value.decode("latin-1") for name, value in headers if name == b"tracestate")
-    flags = "01" if int(found[3], 16) & 1 else "00"  # the one flag of version 00
-    return Trace(request_id, found[1], found[2], flags, state if _TRACESTATE.fullmatch(state) else "")
+    return Trace(request_id, found[1], found[2], found[3], state if _TRACESTATE.fullmatch(state) else "")
 
 
 def _begun(

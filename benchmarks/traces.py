@@ -31,7 +31,7 @@ class Collector(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:  # noqa: N802  # the library's name
+    def do_POST(self) -> None:  # the library's name
         """Read it, and say that it was taken."""
         self.rfile.read(int(self.headers["content-length"]))
         self.send_response(200)
