@@ -42,7 +42,8 @@ class JsonFormatter(logging.Formatter):
         error, seen = exception[1], set[int]()
         while error is not None and id(error) not in seen:
             seen.add(id(error))
-            causes.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__)
+            raised = "".join(traceback.format_tb(error.__traceback__))
+            causes.append(f"Traceback (most recent call last):\n{raised}{type(error).__qualname__}")
             error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         return "\nraised while handling, or because of:\n".join(causes)
 

@@ -123,7 +123,8 @@ def batch(traces: Sequence[Trace | None], queued: Sequence[float], began: float,
     spans = [
         (trace.tracer, trace.span, since)
         for trace, since in zip(traces, queued, strict=True)
-        if trace and trace.tracer and trace.span and trace.span.is_recording()
+        # By the flag: a request's span may have ended by now, and records no longer.
+        if trace and trace.tracer and trace.span and trace.flags == "01"
     ]
     if not spans:
         return
