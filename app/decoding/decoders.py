@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Literal
 
 from prometheus_client import Gauge
@@ -89,7 +90,8 @@ class Decoders:
         waiting = self._waiting(place)
         waiting.inc()
         held = [data]  # the pool keeps what was cancelled until a thread comes to it: of the film's bytes, nothing
-        future = self._pools[place].submit(self._timed, place, held)
+        # In the request's context, so that what is logged there names it.
+        future = self._pools[place].submit(copy_context().run, self._timed, place, held)
 
         def note_dropped(done: Future[tuple[DecodedImage, Tensor]]) -> None:
             if done.cancelled():

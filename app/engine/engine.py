@@ -17,6 +17,7 @@ from app.decoding.decoders import Decoders
 from app.metrics import Metrics
 from app.pipeline import DecodedImage, Verdict
 from app.settings import Settings
+from app.tracing import span
 
 from .admission import Admission, Place
 from .batcher import Batcher
@@ -167,7 +168,8 @@ class Engine:
         ------
         InputError, DecodingUnavailable
         """
-        return await self._decoders.decode(data)
+        with span("decode"):
+            return await self._decoders.decode(data)
 
     async def judge(self, version: Version, tensor: Tensor, expires: float) -> Verdict:
         """Judge a film in the next batch of `version`, unless its turn comes after `expires`.
@@ -205,7 +207,9 @@ class Engine:
         """
         with self.place() as place:
             async with self.deadline() as expires:
-                image, tensor = await self.decode(await read(place))
+                with span("read"):
+                    film = await read(place)
+                image, tensor = await self.decode(film)
                 look(tensor)
                 item = self._item(self.active, tensor, expires, explain)
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)

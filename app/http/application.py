@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -31,6 +33,7 @@ from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
 from app.settings import Settings, SettingsError
+from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
 from .accept import DICOM, accepts, takes_json, wants_dicom
@@ -58,6 +61,15 @@ _FORM = {
 }
 
 
+#: FastAPI's own would export paths, which hold UIDs, and the texts of errors, where a variable of the environment or somebody's
+#: provider switches it on. Ours is in app.tracing.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 _ACCESS: dict[int | str, dict[str, Any]] = {
     401: {**_PROBLEM, "description": "unauthenticated"},
     403: {**_PROBLEM, "description": "forbidden"},
@@ -115,6 +127,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     metrics = Metrics()
     if provider:
         metrics.oidc_keys_fetched.set_function(lambda: provider.fetched_at)
+    tracing = Tracing.from_environment(os.environ, "cxr-gate")
     engine = Engine(Version(tuple(screeners)), settings, metrics)
 
     def describe(version: Version) -> None:
@@ -168,6 +181,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             await quarantine.stop()
         await run_in_threadpool(writer.stop)
         record.close()
+        await run_in_threadpool(tracing.close)
 
     application = FastAPI(
         title="cxr-gate",
@@ -175,12 +189,13 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page takes its scripts from the internet, which a hospital's network may not reach
         redoc_url=None,
+        telemetry=NO_TELEMETRY,
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
     application.state.access = access
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
-    application.add_middleware(Observe, metrics=metrics)
+    application.add_middleware(Observe, metrics=metrics, tracing=tracing)
     application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
     _handle_errors(application, metrics, engine)
 

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from app.metrics import Metrics
+from app.tracing import span
 
 from .record import REMOVED_AT_ONCE, Decision, FilmEvent, Recalled, Record, RecordUnavailable
 
@@ -98,7 +99,8 @@ class Writer:
         result: Future[list[Recalled | None]] = Future()
         self._waiting.put((items, result))
         try:
-            return await asyncio.wrap_future(result)
+            with span("record"):
+                return await asyncio.wrap_future(result)
         except RecordUnavailable:
             self._metrics.record_failures.inc(len(items))
             raise

@@ -205,7 +205,7 @@ class Versions:
         try:
             version = self._load(folder)
         except Exception as error:  # of the bundle, the backend, or the device's memory; whatever it was, it is refused
-            log.error("a version was refused", exc_info=error, extra={"model_version": name})
+            log.error("a version was refused", exc_info=error, extra={"model_version": name, "reason": str(error)})
             raise VersionRefused(f"the bundle cannot be served here: {error or type(error).__name__}") from error
         if version.name != name:
             raise VersionRefused("its folder was changed while it was read; ask again")
