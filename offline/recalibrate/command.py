@@ -27,7 +27,7 @@ from ..films import FilmsError
 from ..loading import in_order
 from ..orientation import LEAST_PERCENTILE, in_every_sense
 from ..threshold import Threshold, held_out_threshold
-from .compare import Judged, attacked_features, detection_rows, false_rejection, group_rows
+from .compare import Judged, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
 from .estimate import Estimate, estimate
 from .plot import plot
 from .site import Site, least_films
@@ -37,6 +37,7 @@ from .words import model_card, sentences
 JSON_REPORT: Final = "recalibration.json"
 TEXT_REPORT: Final = "recalibration.txt"
 PLOT: Final = "recalibration.png"
+TURNED_FILMS: Final = 64
 
 
 class RecalibrationRefused(FilmsError):
@@ -48,12 +49,12 @@ class RecalibrationOptions:
     """What is asked of the new gate.
 
     ``most_detection_loss`` is the share of stored attacks that it may miss and the base's gate did not;
-    ``attack_films`` is how many films are attacked and turned.
+    ``attack_films`` is how many films are attacked at most: so many that a loss of two points is several films.
     """
 
     target: float
     most_detection_loss: float = 0.02
-    attack_films: int = 64
+    attack_films: int = 256
     seed: int = 0
     workers: int = 2
     command: str = ""
@@ -95,7 +96,9 @@ def recalibrate(
         {name: base.log_density(features) for name, features in attacked.items()},
     )
     after = Judged(
-        threshold.value, scores, {name: fitted.held_out(features, chosen) for name, features in attacked.items()}
+        threshold.value,
+        scores,
+        {name: fitted.held_out(features, chosen[attacked_places(name, len(chosen))]) for name, features in attacked.items()},
     )
     detection = detection_rows(before, after)
     content: dict[str, Any] = {
@@ -135,7 +138,7 @@ def recalibrate(
         (report / name).write_bytes(text)
     if content["refusals"]:
         raise RecalibrationRefused("; ".join(content["refusals"]) + f". No bundle was written; see {report}")
-    orientation = moved_orientation(subject, fitted, levels)
+    orientation = moved_orientation(subject, fitted, levels[evenly(len(levels), TURNED_FILMS)])
     manifest = _write(subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts)
     written = read_bundle(output)
     Screener(written, torch_backend(written.network, subject.device)).require_golden()

@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 #: How many films the base may count as. The likelihood is flat about its best, so that a finer grid finds no more.
 PSEUDO_FILMS: Final = (8, 32, 128, 512, 2048, 8192)
 FOLDS: Final = 5
+#: How much of the base's ridge the prior keeps. All of it hides attacks of one step where another scanner's films vary little:
+#: docs/recalibration.md has what it costs.
+RIDGE_KEPT: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,17 @@ def moments_of(gaussian: Gaussian) -> Moments:
     return Moments(1, gaussian.mean, gaussian.cholesky_factor @ gaussian.cholesky_factor.T)
 
 
+def prior_of(base: Gaussian) -> Moments:
+    """The base's moments with most of its ridge taken off again, which is the smallest variance in any direction.
+
+    The ridge served few films; the site's own films add to what is known of the directions in which films hardly vary, and
+    it is there that a weak attack shows. Any share of it keeps the covariance positive definite.
+    """
+    moments = moments_of(base)
+    ridge = float(np.linalg.eigvalsh(moments.scatter)[0])
+    return Moments(1, moments.mean, moments.scatter - (1 - RIDGE_KEPT) * ridge * np.eye(len(moments.mean)))
+
+
 def estimate(base: Gaussian, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> Estimate:
     """The posterior with the k under which films left out of it are likeliest, in folds by patient.
 
@@ -108,7 +122,7 @@ def estimate(base: Gaussian, features: NDArray[np.floating], patients: NDArray[n
     if len(people) < FOLDS:
         raise FilmsError(f"the site's films are of {len(people)} patients; at least {FOLDS} are needed")
     fold_of = (np.random.default_rng(seed).permutation(len(people)) % FOLDS)[person]
-    prior = moments_of(base)
+    prior = prior_of(base)
     parts = [Moments.of(features[fold_of == fold]) for fold in range(FOLDS)]
     others = [reduce(Moments.merge, parts[:fold] + parts[fold + 1 :]) for fold in range(FOLDS)]
     candidates = {
