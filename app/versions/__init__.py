@@ -7,9 +7,10 @@ from .catalogue import Catalogue
 from .choice import ChoiceFile
 from .errors import UnknownVersion, VersionConflict, VersionRefused
 from .loading import load, load_chosen, proven_screeners
-from .versions import Versions
+from .versions import Asked, Versions
 
 __all__ = [
+    "Asked",
     "Catalogue",
     "ChoiceFile",
     "UnknownVersion",

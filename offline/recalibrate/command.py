@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from app.pipeline.backends import torch_backend
 from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
-from app.pipeline.gaussian import Gaussian
 from app.pipeline.manifest import Manifest
 from app.pipeline.orientation import Orientation
 from app.pipeline.screener import Screener
@@ -25,10 +24,11 @@ from ..evaluation.observing import BATCH, Images, evenly, to_images, to_levels
 from ..evaluation.subject import Subject
 from ..films import FilmsError
 from ..loading import in_order
+from ..moments import Moments
 from ..orientation import LEAST_PERCENTILE, in_every_sense
 from ..threshold import Threshold, held_out_threshold
 from .compare import Judged, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
-from .estimate import Estimate, estimate
+from .estimate import Estimate, estimate, prior_of
 from .plot import plot
 from .site import Site, least_films
 from .suspicion import Evidence, Looks, residual_energy, weigh
@@ -88,7 +88,8 @@ def recalibrate(
     chosen = evenly(len(site.films), options.attack_films)
     looks, levels = look(subject, site, chosen, options.workers)
     evidence = weigh(looks, [film.path.name for film in site.films], subject.bundle)
-    fitted, threshold, scores = fit_site(base, looks.features, patients, options.target, options.seed)
+    prior = prior_of(base, subject.bundle.manifest.gate.shrinkage)
+    fitted, threshold, scores = fit_site(prior, looks.features, patients, options.target, options.seed)
     attacked = attacked_features(subject, levels)
     before = Judged(
         base_threshold,
@@ -98,7 +99,10 @@ def recalibrate(
     after = Judged(
         threshold.value,
         scores,
-        {name: fitted.held_out(features, chosen[attacked_places(name, len(chosen))]) for name, features in attacked.items()},
+        {
+            name: fitted.held_out(features, chosen[attacked_places(name, len(chosen))])
+            for name, features in attacked.items()
+        },
     )
     detection = detection_rows(before, after)
     content: dict[str, Any] = {
@@ -146,7 +150,7 @@ def recalibrate(
 
 
 def fit_site(
-    base: Gaussian, features: NDArray[np.floating], patients: NDArray[np.str_], target: float, seed: int
+    prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], target: float, seed: int
 ) -> tuple[Estimate, Threshold, NDArray[np.float64]]:
     """Gaussian and threshold from all of a site's films, and their held-out log densities, in the films' order.
 
@@ -155,7 +159,7 @@ def fit_site(
     and a gate that differs much more from one split to the next. What is served is the Gaussian of all films, under
     which new films are a little likelier than under a fold's, so that they are rejected a little less than asked.
     """
-    fitted = estimate(base, features, patients, seed)
+    fitted = estimate(prior, features, patients, seed)
     scores = fitted.held_out(features, np.arange(len(features)))
     return fitted, held_out_threshold(scores, target), scores
 

@@ -30,8 +30,8 @@ STORED: Final[Mapping[str, AttackOptions]] = MappingProxyType(
     {f"{name} {WHITE_BOX_EPSILON:g}": options for name, options in paper_attacks(WHITE_BOX_EPSILON).items()}
 )
 
-#: Films that are attacked in many steps. Attacks of one step, which are lost first, cost a tenth, and are made on all.
-MANY_STEPS_FILMS: Final = 64
+#: Films that are attacked, but for the stored attack of one step: it is lost first, costs a tenth, and is made on all.
+MOST_FILMS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Judged:
 
 def attacked_places(name: str, films: int) -> NDArray[np.intp]:
     """Which of so many films an attack of ``STORED`` or ``HARD`` is made on, in order."""
-    steps = {**STORED, **HARD}[name].steps
-    return np.arange(films) if steps == 1 else evenly(films, MANY_STEPS_FILMS)
+    on_all = name in STORED and STORED[name].steps == 1
+    return np.arange(films) if on_all else evenly(films, MOST_FILMS)
 
 
 def attacked_features(subject: Subject, levels: Images) -> dict[str, NDArray[np.float32]]:
@@ -70,9 +70,7 @@ def attacked_features(subject: Subject, levels: Images) -> dict[str, NDArray[np.
     network, logits_of = subject.victim.network, LogitsOnly(subject.victim.network)
     found = {}
     for name, options in {**STORED, **HARD}.items():
-        attacked = attack_all(
-            logits_of, levels[attacked_places(name, len(levels))], subject.device, name, options
-        )
+        attacked = attack_all(logits_of, levels[attacked_places(name, len(levels))], subject.device, name, options)
         found[name] = observe(network, attacked, subject.device, f"features of {name}").features
     return found
 

@@ -106,6 +106,18 @@ def test_noisy_scanner(tmp_path: Path) -> None:
     expect_alerts(tmp_path, service, "CxrScoreDrift", at=120 + 12)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_scanner_that_moves_all_films_a_little(tmp_path: Path, seed: int) -> None:
+    """A third is rejected, which shows before there are films enough to say that the whole spread has changed."""
+    service = Service(seed=seed).run(120, BUSY).run(60, {clean(lower=255): 4})
+    expect_alerts(tmp_path, service, "CxrScoreDrift", at=120 + 18)
+
+
+def test_a_rise_that_nothing_explains_is_told_within_half_an_hour(tmp_path: Path) -> None:
+    service = Service().run(120, BUSY).run(60, {**BUSY, around(-300, 100): 1.5})
+    expect_alerts(tmp_path, service, "CxrRejectionRateHigh", at=120 + 25)
+
+
 @pytest.mark.parametrize("minutes", [40, 180])
 def test_a_noisy_scanner_that_came_and_went(tmp_path: Path, minutes: int) -> None:
     """Its films stay in the windows of six hours; what is left of them there is no new trouble."""
