@@ -37,12 +37,12 @@ def film(margin: float, *, accepted: bool | None = None) -> Event:
     return count
 
 
-def clean(*, lowest: float = 0.0, accepted: bool | None = None, lower: float = 0.0) -> Event:
-    """A film like the calibration films, of those over the quantile `lowest`, or so many nats lower."""
+def clean(*, lowest: float = 0.0, accepted: bool | None = None) -> Event:
+    """A film like the calibration films, of those over the quantile `lowest`."""
 
     def count(metrics: Metrics, bundle: Bundle, random: np.random.Generator) -> None:
         log_density = float(np.quantile(bundle.golden.calibration_scores, random.uniform(lowest, 1)))
-        film(log_density - lower - bundle.manifest.gate.threshold, accepted=accepted)(metrics, bundle, random)
+        film(log_density - bundle.manifest.gate.threshold, accepted=accepted)(metrics, bundle, random)
 
     return count
 
