@@ -143,8 +143,8 @@ def _load(phases: list[dict[str, Any]]) -> list[str]:
     said = []
     if turned_away:
         said.append(
-            f"**Other work kept the machine busy, and {turned_away} films were told 503**: CxrLatencyHigh, CxrSaturated and CxrDown "
-            "are about that."
+            f"**Other work kept the machine busy, and {turned_away} films were told 503**: CxrLatencyHigh, CxrSaturated and "
+            "CxrDown are about that."
         )
     if loads:
         said.append(f"The load average, at the ends of the phases, was {min(loads):.1f} to {max(loads):.1f}.")
