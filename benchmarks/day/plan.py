@@ -44,7 +44,7 @@ DAY: Final = (
     Phase("evening", 0.5, {"clean": 4}),
 )
 #: What a night needs of the day before it: the new scanner's films.
-EVENING: Final = (Phase("new scanner on trial", 2, {"scanner": 4}, frozenset({"CxrScoreDrift"})),)
+EVENING: Final = (Phase("new scanner on trial", 1, {"scanner": 7}, frozenset({"CxrScoreDrift"})),)
 #: As long as the review and the recalibration take.
 NIGHT: Final = Phase("review and recalibration", 24, {"clean": 1})
 #: The base still answers, so that it tells of the scanner again.
