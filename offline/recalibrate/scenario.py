@@ -39,7 +39,7 @@ from ..harmless import blur
 from ..moments import Moments
 from .command import fit_site, refusals
 from .compare import HARD, STORED, Judged, attacked_features, detection_rows
-from .estimate import prior_of
+from .estimate import RIDGE_KEPT, prior_of
 from .suspicion import Evidence, Looks, residual_energy, weigh
 
 SEED: Final = 1
@@ -233,7 +233,7 @@ def learning_curve(material: Material, base: Gate, store: Store) -> list[dict[st
         def compute(order: NDArray[np.intp] = order, draw: int = draw) -> Outcome:
             return [{"draw": draw, **_judged(material, base, order[:n], features[order[:n]], draw)} for n in SIZES], {}
 
-        rows += store.stage(f"curve-{draw}", compute)[0]
+        rows += store.stage(f"curve-{RIDGE_KEPT:g}-{draw}", compute)[0]
     return rows
 
 
@@ -265,7 +265,7 @@ def poisonings(subject: Subject, material: Material, base: Gate, store: Store) -
         for share in POISON_SHARES
     ]
     return [
-        store.stage(f"poisoning-{attack.replace('/', '-')}-{count}", partial(compute, attack, count))[0]
+        store.stage(f"poisoning-{RIDGE_KEPT:g}-{attack.replace('/', '-')}-{count}", partial(compute, attack, count))[0]
         for attack, count in cells
     ]
 
