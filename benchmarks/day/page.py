@@ -117,7 +117,7 @@ def page(result: dict[str, Any], night: dict[str, Any] | None) -> str:
         "## The record",
         "",
         f"`cxr-gate verify-record`, after the day: {result['record']}",
-        *([f", and after the night: {night['record']}"] if night else []),
+        *(["", f"After the night: {night['record']}"] if night else []),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
