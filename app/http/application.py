@@ -133,6 +133,9 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     def describe(version: Version) -> None:
         metrics.describe(version.bundle, version.backends, settings.max_waiting)
 
+    reports = Reports(settings, metrics)
+    record = open_record(settings.record_url, settings.record_key_file)
+    writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     versions = Versions(
         engine,
         previous,
@@ -140,11 +143,9 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         ChoiceFile(settings.versions_file),
         load=lambda folder: load(folder, settings),
         announce=describe,
+        record=writer.note_version,
         metrics=metrics,
     )
-    reports = Reports(settings, metrics)
-    record = open_record(settings.record_url, settings.record_key_file)
-    writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     repeats = Repeats(record, optional=settings.record_optional)
     quarantine = open_quarantine(settings, record, writer, metrics)
     decisions = Decisions(record.key, writer, repeats, quarantine)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.engine import Comparison
-from app.versions import Versions
+from app.versions import Asked, Versions
 
 from .access import KEY, Access
 from .problems import MEDIA_TYPE
@@ -90,7 +90,7 @@ def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
         429: "quota",
         404: "no such version",
         409: "not in a state for this",
-        503: "the bundle does not verify or prove itself, or the choice could not be written; no identity provider",
+        503: "the bundle does not verify or prove itself, or choice or record could not be written; no identity provider",
     }
     return {
         "responses": {
@@ -119,11 +119,12 @@ def add_version_routes(application: FastAPI, versions: Versions, access: Access)
         comparison = versions.comparison
         return VersionsState(versions=listed, comparison=ShadowComparison.of(comparison) if comparison else None)
 
-    async def after(request: Request, action: Callable[[str], None] | None = None) -> VersionsState:
+    async def after(request: Request, action: Callable[[Asked], None] | None = None) -> VersionsState:
         """Files are read and networks loaded in a thread; the event loop goes on serving."""
         caller = access.require(request, "operate")
         if action:
-            await run_in_threadpool(action, caller)
+            asked = Asked(caller, request.state.request_id, request.scope["route"].path)
+            await run_in_threadpool(action, asked)
         return await run_in_threadpool(state)
 
     @application.get("/v1/versions", **_documented())
@@ -147,7 +148,7 @@ def add_version_routes(application: FastAPI, versions: Versions, access: Access)
         """Make the previous version active again, at once."""
         return await after(request, versions.roll_back)
 
-    @application.delete("/v1/versions/shadow", **_documented())
+    @application.delete("/v1/versions/shadow", **_documented(503))
     async def end_shadow(request: Request) -> VersionsState:
         """Take out the version in shadow."""
         return await after(request, versions.end_shadow)

@@ -10,13 +10,14 @@ from .chain import EMPTY, Head, Verification
 from .films import FilmState, KeptFilm
 from .key import RecordKey
 from .open import is_in_memory, open_for_reading, open_record
-from .record import Decision, FilmEvent, Recalled, Record, RecordUnavailable, Subject
+from .record import Decision, Entry, FilmEvent, Recalled, Record, RecordUnavailable, Subject, VersionEvent
 from .repeats import Repeats
 from .writer import Writer
 
 __all__ = [
     "EMPTY",
     "Decision",
+    "Entry",
     "FilmEvent",
     "FilmState",
     "Head",
@@ -28,6 +29,7 @@ __all__ = [
     "Repeats",
     "Subject",
     "Verification",
+    "VersionEvent",
     "Writer",
     "is_in_memory",
     "open_for_reading",

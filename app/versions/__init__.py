@@ -8,9 +8,10 @@ from .choice import ChoiceFile
 from .errors import UnknownVersion, VersionConflict, VersionRefused
 from .loading import load, load_chosen, proven_screeners
 from .trust import trusted_keys
-from .versions import Versions
+from .versions import Asked, Versions
 
 __all__ = [
+    "Asked",
     "Catalogue",
     "ChoiceFile",
     "UnknownVersion",

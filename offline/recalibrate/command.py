@@ -15,8 +15,12 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from app.pipeline.backends import torch_backend
+<<<<<<< HEAD
 from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, read_verified, write_bundle
 from app.pipeline.gaussian import Gaussian
+=======
+from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
+>>>>>>> day
 from app.pipeline.manifest import Manifest
 from app.pipeline.orientation import Orientation
 from app.pipeline.screener import Screener
@@ -25,12 +29,18 @@ from ..evaluation.observing import BATCH, Images, evenly, to_images, to_levels
 from ..evaluation.subject import Subject
 from ..films import FilmsError
 from ..loading import in_order
+from ..moments import Moments
 from ..orientation import LEAST_PERCENTILE, in_every_sense
 from ..signing import SigningKey
 from ..threshold import Threshold, held_out_threshold
+<<<<<<< HEAD
 from ..version import code_version
 from .compare import Judged, attacked_features, detection_rows, false_rejection, group_rows
 from .estimate import Estimate, estimate
+=======
+from .compare import Judged, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
+from .estimate import Estimate, estimate, prior_of
+>>>>>>> day
 from .plot import plot
 from .site import Site, least_films
 from .suspicion import Evidence, Looks, residual_energy, weigh
@@ -39,6 +49,7 @@ from .words import model_card, sentences
 JSON_REPORT: Final = "recalibration.json"
 TEXT_REPORT: Final = "recalibration.txt"
 PLOT: Final = "recalibration.png"
+TURNED_FILMS: Final = 64
 
 
 class RecalibrationRefused(FilmsError):
@@ -50,12 +61,16 @@ class RecalibrationOptions:
     """What is asked of the new gate.
 
     ``most_detection_loss`` is the share of stored attacks that it may miss and the base's gate did not;
+<<<<<<< HEAD
     ``attack_films`` is how many films are attacked and turned; ``key`` signs the new bundle.
+=======
+    ``attack_films`` is how many films are attacked at most: so many that a loss of two points is several films.
+>>>>>>> day
     """
 
     target: float
     most_detection_loss: float = 0.02
-    attack_films: int = 64
+    attack_films: int = 256
     seed: int = 0
     workers: int = 2
     command: str = ""
@@ -90,7 +105,8 @@ def recalibrate(
     chosen = evenly(len(site.films), options.attack_films)
     looks, levels = look(subject, site, chosen, options.workers)
     evidence = weigh(looks, [film.path.name for film in site.films], subject.bundle)
-    fitted, threshold, scores = fit_site(base, looks.features, patients, options.target, options.seed)
+    prior = prior_of(base, subject.bundle.manifest.gate.shrinkage)
+    fitted, threshold, scores = fit_site(prior, looks.features, patients, options.target, options.seed)
     attacked = attacked_features(subject, levels)
     before = Judged(
         base_threshold,
@@ -98,7 +114,12 @@ def recalibrate(
         {name: base.log_density(features) for name, features in attacked.items()},
     )
     after = Judged(
-        threshold.value, scores, {name: fitted.held_out(features, chosen) for name, features in attacked.items()}
+        threshold.value,
+        scores,
+        {
+            name: fitted.held_out(features, chosen[attacked_places(name, len(chosen))])
+            for name, features in attacked.items()
+        },
     )
     detection = detection_rows(before, after)
     content: dict[str, Any] = {
@@ -139,17 +160,22 @@ def recalibrate(
         (report / name).write_bytes(text)
     if content["refusals"]:
         raise RecalibrationRefused("; ".join(content["refusals"]) + f". No bundle was written; see {report}")
+<<<<<<< HEAD
     orientation = moved_orientation(subject, fitted, levels)
     manifest = _write(
         subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts, options.key
     )
+=======
+    orientation = moved_orientation(subject, fitted, levels[evenly(len(levels), TURNED_FILMS)])
+    manifest = _write(subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts)
+>>>>>>> day
     written = read_bundle(output)
     Screener(written, torch_backend(written.network, subject.device)).require_golden()
     return manifest, content
 
 
 def fit_site(
-    base: Gaussian, features: NDArray[np.floating], patients: NDArray[np.str_], target: float, seed: int
+    prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], target: float, seed: int
 ) -> tuple[Estimate, Threshold, NDArray[np.float64]]:
     """Gaussian and threshold from all of a site's films, and their held-out log densities, in the films' order.
 
@@ -158,7 +184,7 @@ def fit_site(
     and a gate that differs much more from one split to the next. What is served is the Gaussian of all films, under
     which new films are a little likelier than under a fold's, so that they are rejected a little less than asked.
     """
-    fitted = estimate(base, features, patients, seed)
+    fitted = estimate(prior, features, patients, seed)
     scores = fitted.held_out(features, np.arange(len(features)))
     return fitted, held_out_threshold(scores, target), scores
 

@@ -106,6 +106,18 @@ def test_noisy_scanner(tmp_path: Path) -> None:
     expect_alerts(tmp_path, service, "CxrScoreDrift", at=120 + 12)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_two_noisy_scanners_of_four(tmp_path: Path, seed: int) -> None:
+    """More is rejected, minutes before there are films enough to say that the whole spread has changed: which is told alone."""
+    service = Service(seed=seed).run(120, BUSY).run(60, {clean(): 2, NOISY: 2})
+    expect_alerts(tmp_path, service, "CxrScoreDrift", at=120 + 20)
+
+
+def test_a_rise_that_nothing_explains_is_told_within_half_an_hour(tmp_path: Path) -> None:
+    service = Service().run(120, BUSY).run(60, {**BUSY, around(-300, 100): 1.5})
+    expect_alerts(tmp_path, service, "CxrRejectionRateHigh", at=120 + 25)
+
+
 @pytest.mark.parametrize("minutes", [40, 180])
 def test_a_noisy_scanner_that_came_and_went(tmp_path: Path, minutes: int) -> None:
     """Its films stay in the windows of six hours; what is left of them there is no new trouble."""

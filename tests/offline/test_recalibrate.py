@@ -23,7 +23,7 @@ from offline.films import FilmsError
 from offline.moments import Moments
 from offline.recalibrate.command import fit_site, refusals
 from offline.recalibrate.compare import Judged, detection_rows, false_rejection, group_rows
-from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, estimate, moments_of, posterior
+from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, RIDGE_KEPT, estimate, moments_of, posterior, prior_of
 from offline.recalibrate.site import read_site
 from offline.recalibrate.suspicion import LEAST_COHORT, residual_energy, robust_z
 from offline.recalibrate.tables import ATTACKS, filled
@@ -65,10 +65,23 @@ def test_posterior_is_the_normal_inverse_wisharts_mean(n: int, k: int) -> None:
     np.testing.assert_allclose(found.cholesky_factor @ found.cholesky_factor.T, lambda_n / (nu_0 + n - D - 1))
 
 
+def test_the_prior_is_the_base_with_less_of_its_ridge() -> None:
+    ridge = 0.5
+    films = drawn(base_gaussian(), D // 2, 1)  # fewer than dimensions: without a ridge the covariance would be singular
+    scatter = np.cov(films, rowvar=False, bias=True)
+    base = Gaussian(films.mean(axis=0), np.linalg.cholesky(scatter + ridge * np.eye(D)))
+    prior = prior_of(base, f"lambda={ridge}")
+    np.testing.assert_allclose(prior.covariance, scatter + RIDGE_KEPT * ridge * np.eye(D), atol=1e-9)
+    np.testing.assert_array_equal(prior.mean, base.mean)
+    twice = prior_of(Gaussian(base.mean, np.linalg.cholesky(prior.covariance)), f"lambda={ridge}")
+    np.linalg.cholesky(twice.covariance)  # a base that was recalibrated has less of it than its manifest says
+    np.testing.assert_array_equal(prior_of(base, "oas=0.1").covariance, moments_of(base).covariance)
+
+
 def test_the_base_counts_for_much_where_the_site_is_like_it_and_for_little_where_not() -> None:
     base = base_gaussian()
-    alike = estimate(base, drawn(base, 200, 1), people(200), 0)
-    moved = estimate(base, 0.2 * drawn(base, 200, 1) + 40.0, people(200), 0)
+    alike = estimate(moments_of(base), drawn(base, 200, 1), people(200), 0)
+    moved = estimate(moments_of(base), 0.2 * drawn(base, 200, 1) + 40.0, people(200), 0)
     assert alike.pseudo_films >= 512
     assert moved.pseudo_films == PSEUDO_FILMS[0]
     fresh = 0.2 * drawn(base, 100, 2) + 40.0
@@ -79,7 +92,7 @@ def test_films_are_judged_by_a_gaussian_that_has_not_seen_their_patient() -> Non
     base = base_gaussian()
     films = drawn(base, 40, 1, shift=3.0)
     patients = np.repeat(people(10), 4)
-    found = estimate(base, films, patients, seed=2)
+    found = estimate(moments_of(base), films, patients, seed=2)
     assert all(len(set(found.fold_of[patients == patient])) == 1 for patient in patients)
     for fold in range(FOLDS):
         rest = posterior(moments_of(base), Moments.of(films[found.fold_of != fold]), found.pseudo_films)
@@ -89,14 +102,14 @@ def test_films_are_judged_by_a_gaussian_that_has_not_seen_their_patient() -> Non
 
 def test_fewer_patients_than_folds() -> None:
     with pytest.raises(FilmsError, match="of 4 patients; at least 5"):
-        estimate(base_gaussian(), np.zeros((40, D)), np.repeat(people(4), 10), seed=0)
+        estimate(moments_of(base_gaussian()), np.zeros((40, D)), np.repeat(people(4), 10), seed=0)
 
 
 def test_the_threshold_keeps_the_target_on_fresh_films_of_a_shifted_site() -> None:
     base = base_gaussian()
     rates = []
     for seed in range(20):
-        fitted, threshold, scores = fit_site(base, drawn(base, 60, seed, shift=2.0), people(60), 0.1, seed)
+        fitted, threshold, scores = fit_site(moments_of(base), drawn(base, 60, seed, shift=2.0), people(60), 0.1, seed)
         fresh = drawn(base, 2000, 1000 + seed, shift=2.0)
         rates.append(float((fitted.gaussian.log_density(fresh) < threshold.value).mean()))
         assert int((scores < threshold.value).sum()) == 5  # floor(0.1 * 61) = 6: the threshold is the sixth smallest
