@@ -29,7 +29,7 @@ STAMP := $(VENV)/.installed
 FUZZ := build/fuzz-env/bin
 FUZZ_STAMP := build/fuzz-env/.installed
 
-.PHONY: help serve test test-slow lint bench day soak fuzz audit sbom lock clean
+.PHONY: help serve test test-slow lint bench day page soak fuzz audit sbom lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -80,6 +80,8 @@ $(FUZZ_STAMP): $(STAMP)
 	$(FUZZ)/pip install --disable-pip-version-check --quiet --only-binary :all: atheris
 	realpath $(VENV)/lib/python3*/site-packages > "$$(echo build/fuzz-env/lib/python3*/site-packages)/base.pth"
 	@touch $@
+page: ## check web/ and build the web page anew into app/http/static/page, which is committed (needs Node 20 and npm)
+	cd web && npm ci --no-fund --no-audit && npm run check && npm run build
 
 lint: $(STAMP) ## check formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -39,10 +39,13 @@ from app.versions import Catalogue, ChoiceFile, Versions, load
 from .accept import DICOM, accepts, takes_json, wants_dicom
 from .access import KEY, Access
 from .body import MULTIPART, RAW_TYPES, read_film
+from .decided import add_decided_route
 from .decisions import Decisions
+from .decode import DECODE, add_decode_route
 from .disconnect import CancelOnDisconnect
 from .linger import Linger
 from .middleware import Observe
+from .page import serve_pages
 from .problems import MEDIA_TYPE, OPERATORS_PROBLEMS, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .quarantine import add_quarantine_routes
 from .reports import Reports
@@ -195,7 +198,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     )
     application.state.access = access
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
-    application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain"})
+    application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain", DECODE})
     application.add_middleware(Observe, metrics=metrics, tracing=tracing)
     application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
     _handle_errors(application, metrics, engine)
@@ -320,7 +323,9 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         access.require(request, "score")
         return await store(request, request.path_params["study"])
 
+    add_decode_route(application, access, engine, settings)
     add_quarantine_routes(application, access, quarantine, engine)
+    add_decided_route(application, access, record)
 
     @application.get("/v1/model")
     async def model() -> ModelDescription:
@@ -371,6 +376,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
     add_version_routes(application, versions, access)
     _serve_documentation(application)
+    serve_pages(application)
     return application
 
 

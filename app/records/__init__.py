@@ -7,6 +7,7 @@ is changed, removed or put in is found by ``cxr-gate verify-record`` (docs/recor
 """
 
 from .chain import EMPTY, Head, Verification
+from .decided import FILTERS, Decided
 from .films import FilmState, KeptFilm
 from .key import RecordKey
 from .open import is_in_memory, open_for_reading, open_record
@@ -16,6 +17,8 @@ from .writer import Writer
 
 __all__ = [
     "EMPTY",
+    "FILTERS",
+    "Decided",
     "Decision",
     "Entry",
     "FilmEvent",

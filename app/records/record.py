@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from app.pipeline import Verdict
 from app.pipeline.image import SourceKind
 
 from .chain import EMPTY, Head, Verification, linked, seal_of
+from .decided import Decided, decided
 from .films import KeptFilm, kept_films
 from .key import RecordKey
 from .tables import CHECKPOINT, ENTRIES, JUDGED, REPEATED
@@ -201,6 +202,16 @@ class Record:
         """
         with self._connected() as connection:
             return kept_films(connection, self.key, ids)
+
+    def decided(self, filters: Mapping[str, str], before: int | None, limit: int) -> list[Decided]:
+        """Decisions, newest first (``decided.decided``).
+
+        Raises
+        ------
+        RecordUnavailable
+        """
+        with self._connected() as connection:
+            return decided(connection, self.key, filters, before, limit)
 
     def write(self, items: Sequence[Entry]) -> tuple[list[Recalled | None], Head]:
         """Write decisions, and what became of films and versions, durably, in one transaction: all of them or none.

@@ -12,6 +12,7 @@ from .deliver import Delivery, DicomwebServer
 from .heatmap import make_secondary_capture, overlay_png
 from .identity import pixels_digest
 from .outbox import Outbox
+from .picture import film_png_16
 from .report import make_report, to_part10
 from .source import Source, UnreportableSource, read_source
 
@@ -21,6 +22,7 @@ __all__ = [
     "Outbox",
     "Source",
     "UnreportableSource",
+    "film_png_16",
     "make_report",
     "make_secondary_capture",
     "overlay_png",

@@ -15,12 +15,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from app.pipeline.backends import torch_backend
-<<<<<<< HEAD
 from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, read_verified, write_bundle
-from app.pipeline.gaussian import Gaussian
-=======
-from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
->>>>>>> day
 from app.pipeline.manifest import Manifest
 from app.pipeline.orientation import Orientation
 from app.pipeline.screener import Screener
@@ -33,14 +28,9 @@ from ..moments import Moments
 from ..orientation import LEAST_PERCENTILE, in_every_sense
 from ..signing import SigningKey
 from ..threshold import Threshold, held_out_threshold
-<<<<<<< HEAD
 from ..version import code_version
-from .compare import Judged, attacked_features, detection_rows, false_rejection, group_rows
-from .estimate import Estimate, estimate
-=======
 from .compare import Judged, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
 from .estimate import Estimate, estimate, prior_of
->>>>>>> day
 from .plot import plot
 from .site import Site, least_films
 from .suspicion import Evidence, Looks, residual_energy, weigh
@@ -61,11 +51,8 @@ class RecalibrationOptions:
     """What is asked of the new gate.
 
     ``most_detection_loss`` is the share of stored attacks that it may miss and the base's gate did not;
-<<<<<<< HEAD
-    ``attack_films`` is how many films are attacked and turned; ``key`` signs the new bundle.
-=======
-    ``attack_films`` is how many films are attacked at most: so many that a loss of two points is several films.
->>>>>>> day
+    ``attack_films`` is how many films are attacked at most: so many that a loss of two points is several films;
+    ``key`` signs the new bundle.
     """
 
     target: float
@@ -160,15 +147,10 @@ def recalibrate(
         (report / name).write_bytes(text)
     if content["refusals"]:
         raise RecalibrationRefused("; ".join(content["refusals"]) + f". No bundle was written; see {report}")
-<<<<<<< HEAD
-    orientation = moved_orientation(subject, fitted, levels)
+    orientation = moved_orientation(subject, fitted, levels[evenly(len(levels), TURNED_FILMS)])
     manifest = _write(
         subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts, options.key
     )
-=======
-    orientation = moved_orientation(subject, fitted, levels[evenly(len(levels), TURNED_FILMS)])
-    manifest = _write(subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts)
->>>>>>> day
     written = read_bundle(output)
     Screener(written, torch_backend(written.network, subject.device)).require_golden()
     return manifest, content

@@ -22,6 +22,8 @@ ID = "0" * 32
 NEEDS: dict[tuple[str, str], set[Scope]] = {
     ("POST", "/v1/score"): {"score"},
     ("POST", "/v1/explain?finding=Mass"): {"score"},
+    ("POST", "/v1/decode"): {"score"},
+    ("GET", "/v1/decisions"): {"operate"},
     ("POST", "/dicomweb/studies"): {"score"},
     ("POST", "/dicomweb/studies/1.2.3"): {"score"},
     ("GET", "/metrics"): {"metrics", "operate"},
@@ -38,7 +40,7 @@ NEEDS: dict[tuple[str, str], set[Scope]] = {
     ("POST", f"/v1/quarantine/{ID}/confirm"): {"review"},
     ("GET", f"/v1/results/{ID}"): {"score", "review"},
 }
-OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json", "/problems/forbidden", "/v1/model")
+OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json", "/problems/forbidden", "/v1/model", "/", "/ops")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""``POST /v1/decode``: a film as it is decoded, for a viewer that moves the window. Nothing is judged."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from app.engine import Engine
+from app.results import film_png_16
+from app.settings import Settings
+
+from .accept import accepts
+from .access import KEY, Access
+from .body import MULTIPART, RAW_TYPES, read_film
+from .problems import MEDIA_TYPE, HttpError
+from .schemas import ProblemBody
+
+DECODE: Final = "/v1/decode"
+
+_BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
+_FORM: Final = {
+    "schema": {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+}
+_PROBLEM: Final[dict[str, Any]] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The film.", "content": {"image/png": _BINARY}},
+    **{
+        status: {**_PROBLEM, "description": meaning}
+        for status, meaning in {
+            400: "malformed request or image; not a frontal chest film",
+            401: "unauthenticated",
+            403: "forbidden",
+            406: "not acceptable",
+            413: "over the byte or pixel limit",
+            415: "media type or transfer syntax not supported",
+            503: "overloaded; not ready",
+            504: "the deadline passed",
+        }.items()
+    },
+}
+
+
+def add_decode_route(application: FastAPI, access: Access, engine: Engine, settings: Settings) -> None:
+    """Add ``POST /v1/decode``."""
+
+    @application.post(
+        DECODE,
+        dependencies=[KEY],
+        response_class=Response,
+        responses=_RESPONSES,
+        openapi_extra={
+            "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}}
+        },
+    )
+    async def decode(request: Request) -> Response:
+        """A film as 16-bit PNG, after modality LUT, window and inversion: what the network sees, before it is made small.
+
+        The gate does not judge it: a sender may see his own film, and the answer says nothing of its score.
+        """
+        access.require(request, "score")
+        if not accepts(",".join(request.headers.getlist("accept")), "image/png"):
+            raise HttpError("not-acceptable", "the film is image/png; name it in Accept, or leave Accept out")
+        with engine.place() as place:
+            async with engine.deadline():
+                film = await read_film(request, settings.max_body_bytes, place.reserve)
+                image, _ = await engine.decode(film)
+                picture = await run_in_threadpool(film_png_16, image.pixels)
+        return Response(picture, media_type="image/png", headers={"Cache-Control": "no-store"})

@@ -1,0 +1,169 @@
+"""A real browser (Debian's Chromium), a service with keys and a quarantine, and films for both."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from pydicom.data import get_testdata_file
+
+from app.access import add_key
+from app.pipeline import decode, read_bundle, to_tensor
+from app.pipeline.network import LogitsOnly
+from app.records import open_record
+from offline.attacks import AttackOptions, as_posted, attack
+from offline.demo import png as png_of
+from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.http.reviewing import Keeping, Site, keeping
+from tests.http.served import ROOT
+from tests.records.making import decision, subject, verdict
+
+BUNDLE = ROOT / "artifacts" / "default"
+#: Kept as artefacts of the run.
+SCREENSHOTS = ROOT / "build" / "screenshots"
+DESK = {"width": 1280, "height": 720}
+READING_ROOM = {"width": 2560, "height": 1440}
+#: Decisions that the record holds before the service starts.
+EARLIER = 5_000
+
+Film = tuple[str, bytes]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A page of the service in a context of its own, and what its console complained of."""
+
+    page: Page
+    complaints: list[str]
+
+    def drop(self, *films: Film) -> None:
+        """Drop files on the page, as a hand would: the browser sees a real drop event with real files."""
+        self.page.evaluate(
+            """(films) => {
+                const transfer = new DataTransfer();
+                for (const [name, content] of films)
+                    transfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
+                const event = new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
+                window.droppedAt = performance.now();
+                document.body.dispatchEvent(event);
+            }""",
+            [[name, base64.b64encode(content).decode()] for name, content in films],
+        )
+
+    def keep(self, name: str) -> None:
+        """Keep a screenshot."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("Debian's chromium is absent: scripts/debian-packages.sh installs it")
+    # Root, as in containers, has no sandbox; nothing but our own service is opened.
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    made = Site.make(tmp_path_factory.mktemp("site"))
+    made.keys["chief"] = add_key(made.folder / "callers.json", "chief", ["score", "review", "operate"])
+    write_random_bundle(made.folder / "bundles" / "other", ACCEPT_EVERYTHING)
+    record = open_record(made.settings["CXR_RECORD_URL"], Path(made.settings["CXR_RECORD_KEY_FILE"]))
+    record.write(
+        [
+            decision(
+                subject(record.key, seed),
+                verdict(seed, accepted=seed % 25 > 0),
+                request_id=f"{seed:032x}",
+                caller="archive",
+            )
+            for seed in range(EARLIER)
+        ]
+    )
+    record.close()
+    return made
+
+
+@pytest.fixture(scope="module")
+def kept(site: Site) -> Iterator[Keeping]:
+    with keeping(
+        site, BUNDLE, CXR_BUNDLES=str(site.folder / "bundles"), CXR_VERSIONS_FILE=str(site.folder / "active")
+    ) as it:
+        yield it
+
+
+@pytest.fixture
+def visit(browser: Browser, kept: Keeping) -> Iterator[Open]:
+    """Open a path; whatever the console complains of but answers that are problems fails the test."""
+    visits: list[Visit] = []
+
+    def opened(path: str = "/", size: dict[str, int] = DESK, scheme: str = "light", key: str | None = "chief") -> Visit:
+        context = browser.new_context(
+            base_url=str(kept.client.base_url),
+            viewport=size,  # type: ignore[arg-type]  # playwright's own TypedDict
+            color_scheme=scheme,  # type: ignore[arg-type]
+        )
+        if key is not None:
+            context.add_init_script(f"sessionStorage.setItem('cxr-gate-key', '{kept.site.keys[key]}')")
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        made = Visit(page, [])
+
+        def heard(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"} and not re.match(
+                r"Failed to load resource: .* (4\d\d|503)", message.text
+            ):
+                made.complaints.append(message.text)
+
+        page.on("console", heard)
+        page.on("pageerror", lambda error: made.complaints.append(str(error)))
+        page.goto(path)
+        visits.append(made)
+        return made
+
+    yield opened
+    for each in visits:
+        each.page.context.close()
+        assert each.complaints == []
+
+
+@pytest.fixture(scope="session")
+def film() -> bytes:
+    """A real chest film of 15 bits, which the environment holds."""
+    path = get_testdata_file("RG1_UNCR.dcm")
+    assert path
+    return Path(path).read_bytes()
+
+
+@pytest.fixture(scope="session")
+def attacked(film: bytes) -> bytes:
+    """That film at 224x224, attacked by BIM: an 8-bit PNG, as it would be posted."""
+    network = LogitsOnly(read_bundle(BUNDLE).network)
+    torch.manual_seed(0)
+    clean = as_posted(to_tensor(decode(film).pixels))
+    return png_of(as_posted(attack(network, clean, AttackOptions(epsilon=0.02, step_size=0.005, steps=6))))
+
+
+@pytest.fixture(scope="session")
+def films(shared_data: Path) -> Sequence[Film]:
+    """Films of the shared folder, of patients whom neither network nor gate has seen."""
+    folder = shared_data / "chest_xrays"
+    with (folder / "labels.csv").open(newline="") as table:
+        held_out = [row["Image Index"] for row in csv.DictReader(table) if row["split"] == "test"]
+    return [(name, (folder / "images" / name).read_bytes()) for name in held_out[:6]]

@@ -1,0 +1,221 @@
+// The film on a canvas: window and level on 16 bits, zoom, pan, invert, and a heatmap laid over it.
+import { h, replace } from "./dom.js";
+import type { Pixels } from "./png16.js";
+import { S } from "./strings.js";
+
+const FULL = 65535;
+const MOST_ZOOM = 16;
+const STEP = 1.25;
+
+export class FilmView {
+  readonly element: HTMLElement;
+  readonly canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": S.film.canvas });
+  #pixels: Pixels | null = null;
+  #shown = document.createElement("canvas"); // the film at its own size, windowed
+  #heatmap: ImageBitmap | null = null;
+  #width = FULL;
+  #level = FULL / 2;
+  #inverted = false;
+  #zoom = 1; // 1 fits the film in
+  #x = 0; // of the film's middle from the canvas' middle, in CSS pixels
+  #y = 0;
+  #pending = false;
+  #stale = true; // the window changed
+  readonly #readout = h("output", { class: "readout" });
+  readonly #message = h("p", { class: "message", role: "status" });
+  readonly #caption = h("span", { class: "caption" }, S.film.noHeatmap);
+  readonly #opacity = h("input", { type: "range", id: "opacity", min: 0, max: 100, value: 55, oninput: () => this.#draw() });
+  readonly #heatmapOn = h("input", { type: "checkbox", id: "heatmap-on", checked: true, onchange: () => this.#draw() });
+  readonly #pan = h("input", { type: "radio", name: "tool", id: "tool-pan" });
+
+  constructor() {
+    const button = (text: string, act: () => void, label = text): HTMLElement =>
+      h("button", { type: "button", onclick: act, "aria-label": label }, text);
+    this.element = h(
+      "section",
+      { class: "film", "aria-label": S.film.region },
+      h("div", { class: "stage" }, this.canvas, this.#message, this.#readout),
+      h(
+        "div",
+        { class: "tools" },
+        h(
+          "fieldset",
+          { class: "choice" },
+          h("legend", { class: "hidden" }, S.film.tool),
+          h("input", { type: "radio", name: "tool", id: "tool-window", checked: true }),
+          h("label", { for: "tool-window" }, S.film.toolWindow),
+          this.#pan,
+          h("label", { for: "tool-pan" }, S.film.toolPan),
+        ),
+        button("−", () => this.#zoomBy(1 / STEP), S.film.zoomOut),
+        button("+", () => this.#zoomBy(STEP), S.film.zoomIn),
+        button(S.film.invert, () => this.#invert()),
+        button(S.film.reset, () => this.reset()),
+        h("span", { class: "spring" }),
+        this.#caption,
+        h("label", { class: "check" }, this.#heatmapOn, S.film.heatmap),
+        h("label", { for: "opacity" }, S.film.opacity),
+        this.#opacity,
+      ),
+    );
+    this.#listen();
+    new ResizeObserver(() => this.#draw()).observe(this.canvas);
+    this.message(S.film.hint);
+  }
+
+  message(text: string): void {
+    replace(this.#message, text);
+    this.#message.hidden = !text;
+  }
+
+  show(pixels: Pixels | null): void {
+    this.#pixels = pixels;
+    if (!pixels) this.heatmap(null, ""); // one that came before its film stays
+    this.message("");
+    this.reset();
+  }
+
+  heatmap(picture: ImageBitmap | null, caption: string): void {
+    this.#heatmap = picture;
+    replace(this.#caption, caption || S.film.noHeatmap);
+    this.canvas.dataset["heatmap"] = picture ? caption : "";
+    this.#draw();
+  }
+
+  reset(): void {
+    [this.#width, this.#level, this.#inverted, this.#zoom, this.#x, this.#y] = [FULL, FULL / 2, false, 1, 0, 0];
+    this.#stale = true;
+    this.#draw();
+  }
+
+  #invert(): void {
+    this.#inverted = !this.#inverted;
+    this.#stale = true;
+    this.#draw();
+  }
+
+  #windowBy(width: number, level: number): void {
+    this.#width = Math.min(2 * FULL, Math.max(FULL / 256, this.#width + width * FULL));
+    this.#level = Math.min(FULL, Math.max(0, this.#level + level * FULL));
+    this.#stale = true;
+    this.#draw();
+  }
+
+  // Zoom about a place of the canvas, which stays where it is; its middle if none is given.
+  #zoomBy(factor: number, x = 0, y = 0): void {
+    const zoom = Math.min(MOST_ZOOM, Math.max(0.5, this.#zoom * factor));
+    const ratio = zoom / this.#zoom;
+    [this.#zoom, this.#x, this.#y] = [zoom, x + (this.#x - x) * ratio, y + (this.#y - y) * ratio];
+    this.#draw();
+  }
+
+  #panBy(x: number, y: number): void {
+    this.#x += x;
+    this.#y += y;
+    this.#draw();
+  }
+
+  #listen(): void {
+    const { canvas } = this;
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      canvas.focus();
+      event.preventDefault();
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!event.buttons || !this.#pixels) return;
+      if (event.buttons !== 1 || this.#pan.checked) this.#panBy(event.movementX, event.movementY);
+      // To the right widens, downwards darkens, a canvas' height for the whole range: as other viewers do.
+      else this.#windowBy(event.movementX / canvas.clientHeight, event.movementY / canvas.clientHeight);
+    });
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        const box = canvas.getBoundingClientRect();
+        const x = event.clientX - box.left - box.width / 2;
+        this.#zoomBy(Math.exp(-event.deltaY / 500), x, event.clientY - box.top - box.height / 2);
+      },
+      { passive: false },
+    );
+    canvas.addEventListener("dblclick", () => this.reset());
+    canvas.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const arrows: Record<string, [number, number]> = {
+        ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
+      };
+      const arrow = arrows[event.key];
+      if (arrow && event.shiftKey) this.#windowBy(arrow[0] / 20, arrow[1] / 20);
+      else if (arrow) this.#panBy(-40 * arrow[0], -40 * arrow[1]);
+      else if (event.key === "+" || event.key === "=") this.#zoomBy(STEP);
+      else if (event.key === "-") this.#zoomBy(1 / STEP);
+      else if (event.key === "i" || event.key === "I") this.#invert();
+      else if (event.key === "r" || event.key === "R") this.reset();
+      else if (event.key === "h" || event.key === "H") this.#heatmapOn.click();
+      else return;
+      event.preventDefault();
+    });
+  }
+
+  #draw(): void {
+    if (this.#pending) return;
+    this.#pending = true;
+    requestAnimationFrame(() => {
+      this.#pending = false;
+      this.#paint();
+    });
+  }
+
+  #paint(): void {
+    const { canvas } = this;
+    const scale = window.devicePixelRatio;
+    const [width, height] = [Math.round(canvas.clientWidth * scale), Math.round(canvas.clientHeight * scale)];
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    const context = canvas.getContext("2d", { alpha: false });
+    if (!context) return;
+    context.resetTransform();
+    context.fillStyle = "#000";
+    context.fillRect(0, 0, width, height);
+    const pixels = this.#pixels;
+    if (!pixels) {
+      replace(this.#readout);
+      return;
+    }
+    if (this.#stale) this.#applyWindow(pixels);
+    const fit = Math.min(width / pixels.columns, height / pixels.rows) * this.#zoom;
+    context.setTransform(fit, 0, 0, fit, width / 2 + this.#x * scale, height / 2 + this.#y * scale);
+    context.imageSmoothingEnabled = fit < 3; // past that a person wants to see pixels
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.#shown, -pixels.columns / 2, -pixels.rows / 2);
+    if (this.#heatmap && this.#heatmapOn.checked) {
+      context.imageSmoothingEnabled = true;
+      context.globalAlpha = this.#opacity.valueAsNumber / 100;
+      context.drawImage(this.#heatmap, -pixels.columns / 2, -pixels.rows / 2, pixels.columns, pixels.rows);
+      context.globalAlpha = 1;
+    }
+    const share = (value: number): string => `${Math.round((100 * value) / FULL)} %`;
+    replace(
+      this.#readout,
+      `${S.film.window} ${share(this.#width)} · ${S.film.level} ${share(this.#level)} · ` +
+        `${S.film.zoom} ${Math.round((100 * fit) / scale)} % · ${pixels.columns}×${pixels.rows}`,
+    );
+  }
+
+  #applyWindow(pixels: Pixels): void {
+    this.#stale = false;
+    const table = new Uint32Array(FULL + 1); // sample -> ABGR
+    const low = this.#level - this.#width / 2;
+    for (let sample = 0; sample <= FULL; sample++) {
+      const share = Math.min(1, Math.max(0, (sample - low) / this.#width));
+      const grey = Math.round(255 * (this.#inverted ? 1 - share : share));
+      table[sample] = (0xff000000 | (grey * 0x010101)) >>> 0;
+    }
+    const { rows, columns, samples } = pixels;
+    const image = new ImageData(columns, rows);
+    const packed = new Uint32Array(image.data.buffer);
+    for (let at = 0; at < samples.length; at++) packed[at] = table[samples[at] ?? 0] ?? 0;
+    [this.#shown.width, this.#shown.height] = [columns, rows];
+    this.#shown.getContext("2d")?.putImageData(image, 0, 0);
+  }
+}

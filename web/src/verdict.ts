@@ -1,0 +1,36 @@
+// What the gate said of a film, in plain words.
+import type { Accepted, Problem } from "./api.js";
+import { h } from "./dom.js";
+import { problemBox } from "./frame.js";
+import { S } from "./strings.js";
+
+const headed = (kind: string, title: string, ...more: (Node | null)[]): HTMLElement =>
+  h("div", { class: `verdict ${kind}`, role: "status" }, h("h2", {}, title), ...more);
+
+export const waitingVerdict = (): HTMLElement =>
+  headed("waiting", S.verdict.waiting, h("p", {}, S.verdict.waitingDetail));
+
+export const acceptedVerdict = (answer: Accepted): HTMLElement =>
+  headed(
+    "accepted",
+    S.verdict.accepted,
+    h("p", {}, S.verdict.acceptedDetail),
+    answer.notes.length
+      ? h("details", {}, h("summary", {}, S.verdict.notes), h("ul", {}, ...answer.notes.map((note) => h("li", {}, note))))
+      : null,
+  );
+
+export const rejectedVerdict = (problem: Problem): HTMLElement =>
+  headed(
+    "rejected",
+    S.verdict.rejected,
+    h("p", {}, h("strong", {}, S.verdict.noProbabilities)),
+    h("h3", {}, S.verdict.why),
+    h("p", {}, S.verdict.rejectedWhy),
+    h("h3", {}, S.verdict.next),
+    h("ol", {}, ...S.verdict.rejectedNext.map((step) => h("li", {}, step))),
+    h("p", {}, S.verdict.review),
+    h("details", {}, h("summary", {}, S.verdict.serviceSays), problemBox(problem)),
+  );
+
+export const failedVerdict = (problem: Problem): HTMLElement => headed("failed", S.verdict.failed, problemBox(problem));

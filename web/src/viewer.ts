@@ -1,0 +1,308 @@
+// The viewer: films are dropped, judged two at a time, and looked at.
+import { json, mediaType, type Model, post, Problem } from "./api.js";
+import { h, replace, save } from "./dom.js";
+import { csvOf } from "./export.js";
+import { type Film, filmOf, filmsOfDrop } from "./film.js";
+import { FilmView } from "./film-view.js";
+import { findingsPanel } from "./findings.js";
+import { bar, problemBox } from "./frame.js";
+import { decodePng16, type Pixels } from "./png16.js";
+import { readable, S } from "./strings.js";
+import { acceptedVerdict, failedVerdict, rejectedVerdict, waitingVerdict } from "./verdict.js";
+
+// At once: enough that the service is never idle, few enough that the film on show does not wait long.
+const AT_ONCE = 2;
+const DICOM = "application/dicom";
+
+const films: Film[] = [];
+let chosen: Film | null = null;
+let judging = 0;
+let model: Model | null = null;
+const modelKnown = json<Model>("/v1/model").then((told) => (model = told));
+modelKnown.catch(() => undefined); // films then show without operating points
+
+const view = new FilmView();
+const panel = h("section", { class: "panel", "aria-label": S.verdict.panel });
+const list = h("ul", { class: "list" });
+const progress = h("progress", { max: 1, value: 0, "aria-label": S.list.title });
+const summary = h("p", { class: "small", role: "status" });
+const saveCsv = h("button", { type: "button", disabled: true, onclick: exportCsv }, S.list.csv);
+const clear = h("button", { type: "button", disabled: true, onclick: clearList }, S.list.clear);
+const rows = new Map<Film, HTMLButtonElement>();
+
+function asProblem(error: unknown): Problem {
+  return error instanceof Problem ? error : new Problem(0, S.verdict.failed, String(error));
+}
+
+function add(added: Film[]): void {
+  const first = films.length === 0;
+  films.push(...added);
+  list.append(...added.map((film) => h("li", {}, rowOf(film))));
+  if (first && films[0]) {
+    choose(films[0]);
+    view.canvas.focus();
+  }
+  count();
+  void judgeNext();
+}
+
+function rowOf(film: Film): HTMLButtonElement {
+  const row = h(
+    "button",
+    {
+      type: "button",
+      onclick: () => choose(film),
+      onkeydown: (event: KeyboardEvent) => {
+        const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+        const next = step === undefined ? undefined : films[films.indexOf(film) + step];
+        if (step !== undefined) event.preventDefault();
+        if (!next) return;
+        choose(next);
+        rows.get(next)?.focus();
+      },
+    },
+    h("span", { class: "name" }, film.name),
+    h("span", { class: "state" }),
+  );
+  rows.set(film, row);
+  paintRow(film);
+  return row;
+}
+
+function paintRow(film: Film): void {
+  const row = rows.get(film);
+  if (!row) return;
+  row.dataset["state"] = film.state;
+  replace(row.lastElementChild as Element, S.list.state[film.state]);
+  row.setAttribute("aria-current", String(film === chosen));
+}
+
+function count(): void {
+  const of = (state: Film["state"]): number => films.filter((film) => film.state === state).length;
+  const [accepted, rejected, failed] = [of("accepted"), of("rejected"), of("failed")];
+  const done = accepted + rejected + failed;
+  progress.max = films.length || 1;
+  progress.value = done;
+  progress.hidden = done === films.length;
+  replace(
+    summary,
+    films.length ? `${S.list.progress(done, films.length)}: ${S.list.summary(accepted, rejected, failed)}.` : null,
+  );
+  clear.disabled = films.length === 0;
+  saveCsv.disabled = done === 0;
+  document.body.classList.toggle("empty", films.length === 0);
+}
+
+async function judgeNext(): Promise<void> {
+  // The film on show goes first.
+  const film = chosen?.state === "waiting" ? chosen : films.find((each) => each.state === "waiting");
+  if (!film || judging >= AT_ONCE) return;
+  judging++;
+  film.state = "judging";
+  paintRow(film);
+  void judgeNext();
+  try {
+    film.type = await mediaType(film.file);
+    const response = await post("/v1/score", film.file, film.type, "application/json");
+    film.answer = (await response.json()) as Film["answer"];
+    film.state = "accepted";
+  } catch (error) {
+    film.problem = asProblem(error);
+    film.state = film.problem.rejected ? "rejected" : "failed";
+    if (film.problem.status === 401) giveUp(film.problem);
+  }
+  judging--;
+  paintRow(film);
+  count();
+  if (film === chosen) void show(film);
+  void judgeNext();
+}
+
+// No key was given: the others are not asked for again, one by one.
+function giveUp(problem: Problem): void {
+  for (const film of films.filter((each) => each.state === "waiting")) {
+    [film.problem, film.state] = [problem, "failed"];
+    paintRow(film);
+  }
+}
+
+function choose(film: Film): void {
+  if (film === chosen) return;
+  const before = chosen;
+  chosen = film;
+  if (before) paintRow(before);
+  paintRow(film);
+  rows.get(film)?.scrollIntoView({ block: "nearest" });
+  view.show(null);
+  void show(film);
+}
+
+async function show(film: Film): Promise<void> {
+  if (film.state === "waiting" || film.state === "judging") {
+    replace(panel, waitingVerdict());
+    view.message(S.film.decoding);
+    return;
+  }
+  if (film.state === "failed" && film.problem) {
+    // What cannot be judged cannot be decoded either, and asking again would count the sender's fault twice.
+    replace(panel, failedVerdict(film.problem));
+    view.message(film.problem.title);
+    return;
+  }
+  if (film.problem) replace(panel, rejectedVerdict(film.problem), saveBox(film, null));
+  if (film.answer) {
+    if (!model) await modelKnown.catch(() => undefined);
+    if (film !== chosen) return;
+    replace(panel, acceptedVerdict(film.answer), findingsPanel(film.answer, model, (name) => void explain(film, name)));
+    panel.append(saveBox(film, null));
+  }
+  view.message(S.film.decoding);
+  try {
+    const pixels = await decoded(film);
+    if (film === chosen) view.show(pixels);
+  } catch (error) {
+    if (film === chosen) view.message(asProblem(error).message);
+  }
+}
+
+// The last film that was decoded: back and forth between two films is rare, and one may take 20 MB.
+let last: { film: Film; pixels: Promise<Pixels> } | null = null;
+
+function decoded(film: Film): Promise<Pixels> {
+  if (last?.film !== film) {
+    const pixels = post("/v1/decode", film.file, film.type, "image/png")
+      .then((response) => response.arrayBuffer())
+      .then(decodePng16);
+    pixels.catch(() => (last = null));
+    last = { film, pixels };
+  }
+  return last.pixels;
+}
+
+const heatmaps = new WeakMap<Film, Map<string, ImageBitmap>>();
+let wanted = "";
+
+async function explain(film: Film, finding: string): Promise<void> {
+  wanted = finding;
+  const kept = heatmaps.get(film) ?? new Map<string, ImageBitmap>();
+  heatmaps.set(film, kept);
+  panel.lastElementChild?.replaceWith(saveBox(film, finding));
+  try {
+    if (!kept.has(finding)) {
+      view.heatmap(null, S.film.heatmapLoading(readable(finding)));
+      const path = `/v1/explain?finding=${encodeURIComponent(finding)}`;
+      const response = await post(path, film.file, film.type, "image/png");
+      kept.set(finding, await createImageBitmap(await response.blob()));
+    }
+    if (film === chosen && wanted === finding) view.heatmap(kept.get(finding) ?? null, S.film.heatmapOf(readable(finding)));
+  } catch (error) {
+    if (film === chosen) view.heatmap(null, asProblem(error).title);
+  }
+}
+
+function saveBox(film: Film, finding: string | null): HTMLElement {
+  const problem = h("div", {});
+  const stem = film.name.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
+  const saving = (text: string, path: string, name: string): HTMLElement =>
+    h(
+      "button",
+      {
+        type: "button",
+        onclick: async (event: Event) => {
+          const button = event.currentTarget as HTMLButtonElement;
+          button.disabled = true;
+          replace(problem);
+          try {
+            save(name, await reportOf(film, path));
+          } catch (error) {
+            replace(problem, problemBox(asProblem(error)));
+          }
+          button.disabled = false;
+        },
+      },
+      text,
+    );
+  return h(
+    "div",
+    { class: "save", hidden: film.type !== DICOM },
+    h("h3", {}, S.report.title),
+    h(
+      "div",
+      { class: "actions" },
+      saving(S.report.sr, "/v1/score", `${stem}-report.dcm`),
+      finding && saving(S.report.capture, `/v1/explain?finding=${encodeURIComponent(finding)}`, `${stem}-${finding}.dcm`),
+    ),
+    problem,
+  );
+}
+
+async function reportOf(film: Film, path: string): Promise<Blob> {
+  return (await post(path, film.file, film.type, DICOM)).blob();
+}
+
+function exportCsv(): void {
+  const labels = model?.findings.map((finding) => finding.name) ?? [];
+  save("films.csv", new Blob([csvOf(films, labels)], { type: "text/csv" }));
+}
+
+function clearList(): void {
+  films.length = 0;
+  chosen = null;
+  last = null;
+  rows.clear();
+  replace(list);
+  replace(panel);
+  view.show(null);
+  view.message(S.film.hint);
+  count();
+}
+
+function chooser(text: string, folder: boolean): HTMLElement {
+  const input = h("input", {
+    type: "file",
+    multiple: true,
+    hidden: true,
+    webkitdirectory: folder,
+    "aria-label": text,
+    onchange: () => {
+      add([...(input.files ?? [])].filter((file) => !file.name.startsWith(".")).map((file) => filmOf(file)));
+      input.value = "";
+    },
+  });
+  return h("span", {}, input, h("button", { type: "button", onclick: () => input.click() }, text));
+}
+
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dragging");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  if (event.dataTransfer) void filmsOfDrop(event.dataTransfer).then(add);
+});
+
+document.body.append(
+  bar("viewer", () => undefined),
+  h(
+    "main",
+    {},
+    h(
+      "section",
+      { class: "films", "aria-label": S.list.title },
+      h("h1", {}, S.list.title),
+      h("div", { class: "actions" }, chooser(S.list.choose, false), chooser(S.list.folder, true)),
+      h("div", { class: "invitation" }, h("strong", {}, S.list.drop), h("p", {}, S.list.dropMore)),
+      progress,
+      summary,
+      list,
+      h("div", { class: "actions foot" }, saveCsv, clear),
+    ),
+    view.element,
+    panel,
+  ),
+);
+count();
