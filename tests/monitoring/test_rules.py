@@ -115,7 +115,7 @@ def test_two_noisy_scanners_of_four(tmp_path: Path, seed: int) -> None:
 
 def test_a_rise_that_nothing_explains_is_told_within_half_an_hour(tmp_path: Path) -> None:
     service = Service().run(120, BUSY).run(60, {**BUSY, around(-300, 100): 1.5})
-    expect_alerts(tmp_path, service, "CxrRejectionRateHigh", at=120 + 25)
+    expect_alerts(tmp_path, service, "CxrRejectionRateHigh", at=120 + 30)
 
 
 @pytest.mark.parametrize("minutes", [40, 180])
