@@ -68,6 +68,7 @@ def schemathesis(kept: Keeping, **names: str) -> subprocess.CompletedProcess[byt
             *(sys.executable, "-m", "schemathesis.cli", *configured),
             *("run", document, "--header", f"Authorization: Bearer {kept.site.keys['all']}"),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--seed", "7", "--workers", "2"),
+            *("--request-timeout", "60"),  # a version is loaded within one of them
             *("--continue-on-failure", "--no-color", "--warnings", "off", "--output-truncate", "true"),
         ],
         cwd=ROOT,
