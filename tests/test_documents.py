@@ -35,7 +35,8 @@ def test_the_threat_models_numbers_are_the_reports() -> None:
 
 
 def test_every_fault_names_a_test() -> None:
-    rows = re.findall(r"^\| (?!fault|---)(.+?) \|.*\|(.*)\|$", (ROOT / "docs/faults.md").read_text(), re.MULTILINE)
+    table, _, _ = (ROOT / "docs/faults.md").read_text().partition("\n## ")
+    rows = re.findall(r"^\| (?!fault|---)(.+?) \|.*\|(.*)\|$", table, re.MULTILINE)
     assert len(rows) > 15
     assert [fault for fault, shown in rows if not NAMED.search(shown)] == []
 

@@ -125,7 +125,8 @@ class GuardedProtocol(HttpToolsProtocol):
         Raises
         ------
         _Ambiguous
-            Another version, not one Host (RFC 9112 section 3.2), or a coding other than chunked (section 6.1).
+            Another version, a fragment in the target, not one Host (RFC 9112 section 3.2), or a coding other than chunked
+            (section 6.1).
         """
         version = self.parser.get_http_version()
         hosts = [value for name, value in self.headers if name == b"host"]
@@ -133,6 +134,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if (
             version not in {"1.0", "1.1"}
             or self.parser.get_method() == b"CONNECT"
+            or b"#" in self.url
             or (version == "1.1" and len(hosts) != 1)
             or (codings and (codings != [b"chunked"] or version == "1.0"))
         ):

@@ -130,6 +130,7 @@ REFUSED = {
     "an unknown method": b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n",
     "a control character in the path": b"GET /a\x01b HTTP/1.1\r\nHost: a\r\n\r\n",
     "eight bits in the path": b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a fragment": b"GET /healthz#/v1/quarantine HTTP/1.1\r\nHost: a\r\n\r\n",
     "no path": b"GET healthz HTTP/1.1\r\nHost: a\r\n\r\n",
     # Too much.
     "a million headers": b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 1_000_000 + b"\r\n",
