@@ -18,7 +18,7 @@ await build({
 });
 for (const page of ["index.html", "ops.html", "icon.svg"]) await copyFile(`src/${page}`, `${folder}/${page}`);
 
-// What it was built from, for a test that needs no Node: tests/page/test_files.py.
+// What it was built from, for a test that needs no Node: tests/http/test_page_files.py.
 const digest = createHash("sha256");
 const sources = (await readdir("src", { recursive: true, withFileTypes: true }))
   .filter((entry) => entry.isFile())

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from pydicom.data import get_testdata_file
 
 from app.access import add_key
@@ -65,6 +66,13 @@ class Visit:
 
 
 Open = Callable[..., Visit]
+expect.set_options(timeout=30_000)  # a busy machine; what is true is seen at once
+
+
+def assert_accessible(page: Page) -> None:
+    """axe-core finds nothing in what is shown now."""
+    results = Axe().run(page, options={"resultTypes": ["violations"]})
+    assert [(each["id"], each["nodes"][0]["html"], each["help"]) for each in results.response["violations"]] == []
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +134,7 @@ def visit(browser: Browser, kept: Keeping) -> Iterator[Open]:
         made = Visit(page, [])
 
         def heard(message: ConsoleMessage) -> None:
-            if message.type in {"error", "warning"} and not re.match(
-                r"Failed to load resource: .* (4\d\d|503)", message.text
-            ):
+            if message.type == "error" and not re.match(r"Failed to load resource: .* (4\d\d|503)", message.text):
                 made.complaints.append(message.text)
 
         page.on("console", heard)

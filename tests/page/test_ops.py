@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.http.reviewing import Keeping
 from tests.http.served import png
-from tests.page.conftest import EARLIER, READING_ROOM, Open
+from tests.page.conftest import EARLIER, READING_ROOM, Open, assert_accessible
 
 
 def test_a_key_is_asked_for_and_kept_no_longer_than_the_tab(visit: Open, kept: Keeping) -> None:
@@ -50,8 +51,9 @@ def test_what_is_rejected_now_beside_what_is_expected(visit: Open, kept: Keeping
     expect(card).to_contain_text(f"{rejected:.0f} of {judged:.0f} films")
     expect(card).to_contain_text("Expected of clean films")
     expect(seen.page.locator("[data-card=scores] svg")).to_have_attribute("aria-label", re.compile("0–10 %: [1-9]"))
-    expect(seen.page.locator("[data-card=latency]")).to_contain_text("ms")
+    expect(seen.page.locator("[data-card=latency]")).to_contain_text(re.compile(r"95 % within[\d.]+ m?s"))
     expect(seen.page.locator("[data-card=queue]")).to_contain_text("of at most")
+    seen.keep("ops-2560x1440-light-live")
 
 
 def test_five_thousand_decisions_are_paged_and_filtered(visit: Open) -> None:
@@ -132,3 +134,23 @@ def test_a_version_is_tried_promoted_and_rolled_back(visit: Open, kept: Keeping,
     page.get_by_role("button", name="Roll back").click()
     page.get_by_role("dialog").get_by_role("button", name="Yes, do it").click()
     expect(page.locator("tr[data-role=active]")).to_contain_text(before)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(visit: Open, kept: Keeping, attacked: bytes, scheme: str) -> None:
+    film = kept.reject(attacked)
+    page = visit("/ops", scheme=scheme).page
+    expect(page.locator("[data-card=state]")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("tab", name="Decisions").click()
+    expect(page.locator("tbody tr")).to_have_count(100)
+    assert_accessible(page)
+    page.get_by_role("tab", name="Quarantine").click()
+    page.locator(f"[data-film='{film}']").click()
+    expect(page.locator(".pair img")).to_have_count(2)
+    assert_accessible(page)
+    page.get_by_role("tab", name="Versions").click()
+    expect(page.locator("tr[data-role=active]")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("button", name="Key…").click()
+    assert_accessible(page)

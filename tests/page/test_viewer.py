@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Page, Route, expect
 from pydicom import dcmread
 
 from app.pipeline import LABELS
+from app.results import film_png_16
 from tests.http.reviewing import Keeping
-from tests.page.conftest import DESK, READING_ROOM, Film, Open
+from tests.page.conftest import DESK, READING_ROOM, Film, Open, assert_accessible
 
 #: Of the film's canvas: [pixels that are not grey, different greys].
 SEEN = """() => {
@@ -93,14 +94,17 @@ def test_an_attacked_film_is_refused_in_plain_words(visit: Open, attacked: bytes
     seen.keep("viewer-1280x720-dark-rejected")
 
 
-def test_sixteen_bits_are_kept_for_the_window(visit: Open) -> None:
-    """Where the film spans one 256th of the range, 8 bits would leave two greys."""
-    ramp = np.tile(np.linspace(32768 - 128, 32768 + 127, 512).astype(np.uint16), (512, 1))
-    buffer = io.BytesIO()
-    Image.fromarray(ramp).save(buffer, "PNG")
+def test_sixteen_bits_are_kept_for_the_window(visit: Open, film: bytes) -> None:
+    """Where a film spans one 256th of the range, 8 bits would leave two greys."""
+    noise = (32640 + 255 * np.random.default_rng(0).random((512, 512), dtype=np.float32)) / 65535
+
+    def decoded(route: Route) -> None:
+        route.fulfill(body=film_png_16(noise), content_type="image/png")
+
     seen = visit()
     page = seen.page
-    seen.drop(("ramp.png", buffer.getvalue()))
+    page.route("**/v1/decode", decoded)
+    seen.drop(("chest.dcm", film))
     expect(page.locator(".readout")).to_contain_text("512×512")
     await_seen(page, "greys < 8")
     canvas = page.locator("canvas")
@@ -201,3 +205,20 @@ def test_the_report_of_a_dicom_film_is_saved(visit: Open, film: bytes) -> None:
     with page.expect_download() as saved:
         page.get_by_role("button", name="Heatmap (DICOM)").click()
     assert dcmread(saved.value.path()).SOPClassUID.name == "Secondary Capture Image Storage"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(visit: Open, film: bytes, attacked: bytes, scheme: str) -> None:
+    seen = visit(scheme=scheme)
+    page = seen.page
+    expect(page.get_by_text("Drop a chest film here")).to_be_visible()
+    assert_accessible(page)
+    seen.drop(("attacked.png", attacked), ("chest.dcm", film))
+    expect(page.locator(".list [data-state=accepted]")).to_have_count(1)
+    expect(page.locator(".verdict.rejected")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("button", name="chest.dcm").click()
+    expect(page.locator(".finding")).to_have_count(14)
+    page.locator(".finding").first.click()
+    expect(page.locator(".caption")).not_to_contain_text("being made")
+    assert_accessible(page)

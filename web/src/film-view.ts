@@ -23,7 +23,7 @@ export class FilmView {
   #stale = true; // the window changed
   readonly #readout = h("output", { class: "readout" });
   readonly #message = h("p", { class: "message", role: "status" });
-  readonly #caption = h("span", { class: "caption" }, S.film.noHeatmap);
+  readonly #caption = h("output", { class: "caption" });
   readonly #opacity = h("input", { type: "range", id: "opacity", min: 0, max: 100, value: 55, oninput: () => this.#draw() });
   readonly #heatmapOn = h("input", { type: "checkbox", id: "heatmap-on", checked: true, onchange: () => this.#draw() });
   readonly #pan = h("input", { type: "radio", name: "tool", id: "tool-pan" });
@@ -34,7 +34,7 @@ export class FilmView {
     this.element = h(
       "section",
       { class: "film", "aria-label": S.film.region },
-      h("div", { class: "stage" }, this.canvas, this.#message, this.#readout),
+      h("div", { class: "stage" }, this.canvas, this.#message, this.#caption, this.#readout),
       h(
         "div",
         { class: "tools" },
@@ -52,7 +52,6 @@ export class FilmView {
         button(S.film.invert, () => this.#invert()),
         button(S.film.reset, () => this.reset()),
         h("span", { class: "spring" }),
-        this.#caption,
         h("label", { class: "check" }, this.#heatmapOn, S.film.heatmap),
         h("label", { for: "opacity" }, S.film.opacity),
         this.#opacity,
@@ -77,7 +76,7 @@ export class FilmView {
 
   heatmap(picture: ImageBitmap | null, caption: string): void {
     this.#heatmap = picture;
-    replace(this.#caption, caption || S.film.noHeatmap);
+    replace(this.#caption, caption);
     this.canvas.dataset["heatmap"] = picture ? caption : "";
     this.#draw();
   }

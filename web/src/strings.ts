@@ -31,11 +31,11 @@ export const S = {
 
   list: {
     title: "Films",
-    choose: "Choose films",
-    folder: "Choose a folder",
+    choose: "Open films…",
+    folder: "Folder…",
     drop: "Drop a chest film here",
     dropMore: "PNG, JPEG or DICOM; several at once, or a folder. Frontal films only. Nothing is kept by this page.",
-    clear: "Clear list",
+    clear: "Clear",
     progress: (done: number, all: number) => `${done} of ${all} done`,
     summary: (accepted: number, rejected: number, failed: number) =>
       `${accepted} accepted, ${rejected} rejected, ${failed} not read`,
@@ -68,7 +68,6 @@ export const S = {
     reset: "Reset",
     heatmap: "Heatmap",
     opacity: "Opacity",
-    noHeatmap: "Choose a finding to see where its evidence lies.",
     heatmapOf: (finding: string) => `Heatmap: ${finding}`,
     heatmapLoading: (finding: string) => `Heatmap: ${finding}, being made…`,
     hint: "Drag: window and level · Wheel: zoom · Right drag: pan",
@@ -80,7 +79,7 @@ export const S = {
     waitingDetail: "The film is being decoded and judged.",
     accepted: "Accepted",
     acceptedDetail:
-      "The image looks like the clean films that the gate knows. That does not prove that it is unaltered, nor that a finding is right.",
+      "Like the clean films that the gate knows. No proof that it is unaltered, nor that a finding is right.",
     rejected: "Rejected: this image may have been altered",
     why: "Why",
     rejectedWhy:
@@ -100,7 +99,7 @@ export const S = {
 
   findings: {
     title: "Findings",
-    hint: "Choose a finding for its heatmap. The line marks the operating point.",
+    hint: "The line marks the point. Choose one for its heatmap.",
     over: "over its operating point",
     under: "under its operating point",
     noneOver: "No finding is over its operating point.",
