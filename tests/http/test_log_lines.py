@@ -84,7 +84,7 @@ def test_a_line_of_a_decoders_thread_names_the_request(
     decode = Decoders._in_thread
 
     def noted(self: Decoders, data: bytes) -> DecodedImage:
-        logging.getLogger("cxr_gate").warning("decoding", extra={"thread": threading.current_thread().name})
+        logging.getLogger("cxr_gate").warning("decoding")
         return decode(self, data)
 
     monkeypatch.setattr(Decoders, "_in_thread", noted)
@@ -117,4 +117,4 @@ def test_an_exception_in_the_log_says_where_and_not_with_what() -> None:
     assert SECRET not in line
     assert number not in line
     told = json.loads(line)["exception"]
-    assert [word in told for word in ("KeyError", "ValueError", "test_traces.py", "int(SECRET)")] == [True] * 4
+    assert [word in told for word in ("KeyError", "ValueError", "test_log_lines.py", "int(SECRET)")] == [True] * 4
