@@ -27,8 +27,8 @@ Describe = Callable[[NDArray[np.float32]], Rows]
 LIMIT: Final = 10  # the default of CXR_QUERY_NEAR_DUPLICATES
 MEMORY: Final = 4096  # and of CXR_QUERY_FILMS
 PAIRS: Final = 40  # films of which two queries are compared
-DODGED: Final = 20  # films
-QUERIES: Final = 300  # of each
+DODGED: Final = 10  # films
+QUERIES: Final = 200  # of each
 SEED: Final = 1
 
 
