@@ -87,7 +87,7 @@ def test_a_good_token_is_a_callers(hostile: tuple[Told, Provider], kid: str) -> 
     [{"scope": "Films openid"}, {"scope": None, "scp": ["Films"]}, {"scope": None, "scp": "Films x"},
      {"scope": "x", "roles": ["Films", 7]}, {"aud": ["other", AUDIENCE], "scope": "Films"},
      {"scope": "Films", "nbf": int(time.time()) + LEEWAY_SECONDS - 15}],
-    ids=str,
+    ids=["scope", "scp", "scp as text", "roles", "audiences", "nbf within the leeway"],
 )  # fmt: skip
 def test_rights_are_in_scope_scp_or_roles(hostile: tuple[Told, Provider], said: dict[str, Any]) -> None:
     service, provider = hostile
