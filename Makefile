@@ -16,6 +16,9 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 	"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& { echo "$$candidate"; break; }; done)
 
+SECONDS ?= 600
+MINUTES ?= 30
+
 # OpenMP's threads otherwise spin while they wait, and on few cores two processes that do so starve each other: an
 # evaluation beside a test run was measured ten times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -23,8 +26,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZ := build/fuzz-env/bin
+FUZZ_STAMP := build/fuzz-env/.installed
 
-.PHONY: help serve test test-slow lint bench day page lock clean
+.PHONY: help serve test test-slow lint bench day page soak fuzz audit sbom lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -45,6 +50,36 @@ bench: $(STAMP) ## BUNDLE served by us and by other frameworks, in turns: benchm
 day: $(STAMP) ## live through a day in half an hour, with Prometheus and the shared films: reports/day, docs/day.md
 	$(BIN)/python -m benchmarks.day --bundle $(BUNDLE)
 
+soak: $(STAMP) ## load for MINUTES (30), then 100,000 requests with a network that costs nothing: build/soak
+	$(BIN)/python -m benchmarks.soak --bundle $(BUNDLE) --minutes $(MINUTES) --output build/soak/minutes.json
+	$(BIN)/python -m benchmarks.soak --bundle $(BUNDLE) --requests 100000 --output build/soak/requests.json
+
+fuzz: $(FUZZ_STAMP) ## fuzz decoders, multipart and connections for SECONDS (600) each; build/fuzz keeps corpus and findings
+	$(FUZZ)/python -m tests.fuzz decode build/fuzz $(SECONDS)
+	$(FUZZ)/python -m tests.fuzz multipart build/fuzz $(SECONDS)
+	$(FUZZ)/python -m tests.fuzz connection build/fuzz $(SECONDS)
+
+# The environments of these tools are their own, and are part of no other.
+audit: build/audit/.installed ## known vulnerabilities of what is served (pip-audit asks PyPI; fails where it cannot be asked)
+	build/audit/bin/pip-audit --requirement requirements-serve.lock --require-hashes --disable-pip --strict \
+		--progress-spinner off
+
+sbom: build/audit/.installed ## list what is served: build/sbom.json (CycloneDX)
+	build/audit/bin/cyclonedx-py requirements requirements-serve.lock --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-format JSON --output-file build/sbom.json
+
+build/audit/.installed:
+	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11, 3.12 or 3.13 on PATH" >&2; exit 1; }
+	"$(PYTHON)" -m venv build/audit
+	build/audit/bin/pip install --disable-pip-version-check --quiet pip-audit cyclonedx-bom
+	@touch $@
+
+# Beside atheris it sees what $(VENV) holds.
+$(FUZZ_STAMP): $(STAMP)
+	$(BIN)/python -m venv build/fuzz-env
+	$(FUZZ)/pip install --disable-pip-version-check --quiet --only-binary :all: atheris
+	realpath $(VENV)/lib/python3*/site-packages > "$$(echo build/fuzz-env/lib/python3*/site-packages)/base.pth"
+	@touch $@
 page: ## check web/ and build the web page anew into app/http/static/page, which is committed (needs Node 20 and npm)
 	cd web && npm ci --no-fund --no-audit && npm run check && npm run build
 

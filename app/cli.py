@@ -34,8 +34,14 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
         "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, "
         "CXR_BUNDLES, CXR_VERSIONS_FILE, CXR_SHADOW_WAITING (several versions side by side: docs/versions.md), "
+        "CXR_TRUSTED_KEYS (only bundles signed by these are served: docs/bundles.md), "
         "CXR_QUARANTINE_FOLDER, CXR_QUARANTINE_KEY_FILE or CXR_QUARANTINE_KEY, CXR_QUARANTINE_MB, CXR_QUARANTINE_DAYS, "
         "CXR_KEYS_FILE (callers and their keys: cxr-gate new-key --help), "
+        "CXR_TLS_CERTIFICATE, CXR_TLS_KEY, CXR_TLS_CLIENT_CA, "
+        "CXR_OIDC_ISSUER, CXR_OIDC_AUDIENCE, CXR_OIDC_JWKS_URL, CXR_OIDC_SCOPES (tokens: docs/access.md), "
+        "CXR_QUOTA_PER_MINUTE and CXR_QUOTA_BURST (of each caller), "
+        "CXR_QUERY_SEQUENCES (count, refuse, off), CXR_QUERY_NEAR_DUPLICATES, CXR_QUERY_FILMS, CXR_QUERY_HOURS "
+        "(docs/query-detection.md), "
         "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
         "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added); to store a report of each DICOM "
         "film to a DICOMweb server, CXR_RESULTS_URL, CXR_RESULTS_USER, CXR_RESULTS_PASSWORD, CXR_RESULTS_FOLDER.",
@@ -54,10 +60,25 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[device, chosen], help="serve over HTTP")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--tls-certificate", metavar="FILE", help="serve HTTPS: PEM, with its chain")
+    serve.add_argument("--tls-key", metavar="FILE", help="its key")
+    serve.add_argument("--tls-client-ca", metavar="FILE", help="callers must have a certificate of these authorities")
     score = commands.add_parser("score", parents=[device, chosen], help="judge files, one JSON line each")
     score.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or DICOM")
     check = commands.add_parser("check-bundle", parents=[device], help="verify a bundle and its golden outputs")
     check.add_argument("bundle", type=Path, metavar="DIR")
+    provenance = commands.add_parser(
+        "verify-bundle",
+        help="say who signed a bundle, whether it is whole, and what it was made from",
+        description="Print what was checked, line by line: the signature, the version, the SHA-256 of each file, and what "
+        "nobody checks. Nothing is computed on the bundle: check-bundle does that.",
+    )
+    provenance.add_argument("bundle", type=Path, metavar="DIR")
+    provenance.add_argument(
+        "--trusted-keys",
+        metavar="PATH",
+        help="PEM file or folder of *.pem (default: CXR_TRUSTED_KEYS; without any, no signature is asked for)",
+    )
     verify = commands.add_parser(
         "verify-record", help="find entries of the record that were changed, removed or put in"
     )

@@ -1,10 +1,11 @@
-"""What the commands do that load torch: serve, score, check-bundle, verify-record, export-quarantine."""
+"""What the commands do that load torch: serve, score, check-bundle, verify-bundle, verify-record, export-quarantine."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import resource
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 
 from app.http.access import is_loopback
 from app.http.application import create_application
+from app.http.protocol import GuardedProtocol
 from app.logs import configure_logging
 from app.pipeline import LABELS, Verdict, decode, to_tensor
 from app.pipeline.errors import PipelineError
@@ -21,15 +23,21 @@ from app.quarantine import Vault, keys_of
 from app.quarantine.export import export_films
 from app.records import EMPTY, Head, RecordUnavailable, open_for_reading, open_record
 from app.settings import Settings, SettingsError
-from app.versions import load_chosen, proven_screeners
+from app.tls import Tls
+from app.versions import load_chosen, proven_screeners, trusted_keys
+from app.versions.verification import verification
 
 log = logging.getLogger("cxr_gate")
+
+#: Connections that may be open, as far as the machine allows; many start services with 1,024, which idle senders would fill.
+OPEN_FILES = 65_536
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command; the exit code is 0, or 1 where something was refused."""
     try:
-        same = {name: name for name in ("bundle", "backend", "device")}
+        tls = ("tls_certificate", "tls_key", "tls_client_ca")
+        same = {name: name for name in ("bundle", "backend", "device", "trusted_keys", *tls)}
         options = {**same, "url": "record_url", "key_file": "record_key_file"}
         given = {field: getattr(parsed, option, None) for option, field in options.items()}
         settings = replace(Settings.from_environment(), **{k: v for k, v in given.items() if v})
@@ -37,6 +45,7 @@ def run(parsed: argparse.Namespace) -> int:
             "serve": _serve,
             "score": _score,
             "check-bundle": _check_bundle,
+            "verify-bundle": _verify_bundle,
             "verify-record": _verify_record,
             "export-quarantine": _export_quarantine,
         }
@@ -60,19 +69,30 @@ def make_application(settings: Settings) -> FastAPI:
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     configure_logging()
-    if not settings.keys_file and not is_loopback(parsed.host):
+    if not settings.keys_file and not settings.oidc_issuer and not is_loopback(parsed.host):
         log.warning(
             "ANYBODY WHO REACHES THIS SERVICE MAY USE IT: it listens on more than this machine, and has no keys. Set "
-            "CXR_KEYS_FILE and make keys (cxr-gate new-key), or see to it that a proxy in front authenticates"
+            "CXR_KEYS_FILE and make keys (cxr-gate new-key), or CXR_OIDC_ISSUER, or see to it that a proxy in front authenticates"
         )
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most), most)
+    )
+    tls = Tls.of(settings)
+    application = make_application(settings)
+    if tls:
+        application.state.metrics.tls_certificate_ends.set(tls.ends)
     uvicorn.run(
-        make_application(settings),
+        application,
         host=parsed.host,
         port=parsed.port,
+        http=GuardedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,  # the middleware logs each answer, without addresses or paths
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
+        **(tls.options() if tls else {}),
     )
     return 0
 
@@ -107,6 +127,11 @@ def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
         print(
             f"{settings.bundle}: {version} verifies, and reproduces its golden outputs on {screener.backend.description}"
         )
+    return 0
+
+
+def _verify_bundle(parsed: argparse.Namespace, settings: Settings) -> int:
+    print("\n".join(verification(settings.bundle, trusted_keys(settings))))
     return 0
 
 

@@ -21,6 +21,8 @@ _MARGINS: Final = (-10000, -3000, -1000, -500, -200, -100, -50, -20, 0, 20, 50, 
 _PERCENTILES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 #: Of probabilities.
 _DIFFERENCES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
+#: Near-duplicates of a film.
+_NEIGHBOURS: Final = (0, 1, 2, 3, 5, 7, 10, 20, 50, 100, 200, 500, 1000)
 #: What a sender may do wrong, so that its film is not judged: each is a problem under ``/problems/``.
 SENDER_FAULTS: Final = (
     "malformed-request",
@@ -221,6 +223,30 @@ class Metrics:
         self.quarantine_failures = Counter(
             "cxr_quarantine_failures", "Rejected films that could not be kept.", registry=self.registry
         )
+        self.near_duplicates = Histogram(
+            "cxr_near_duplicate_films",
+            "Of each new film: how many others that its caller sent differ from it by very little.",
+            buckets=_NEIGHBOURS,
+            registry=self.registry,
+        )
+        self.query_sequence_films = Counter(
+            "cxr_query_sequence_films",
+            "New films with so many near-duplicates that they look like an attack by queries: judged, or refused.",
+            ["answer"],
+            registry=self.registry,
+        )
+        self.tls_certificate_ends = Gauge(
+            "cxr_tls_certificate_expiry_timestamp_seconds",
+            "When the service's own certificate, or one of its chain, ends (Unix time); 0 where it has none.",
+            registry=self.registry,
+        )
+        self.oidc_keys_fetched = Gauge(
+            "cxr_oidc_keys_timestamp_seconds",
+            "When the identity provider's keys were last fetched (Unix time); 0 where there is none, or none came.",
+            registry=self.registry,
+        )
+        for answer in ("judged", "refused"):
+            self.query_sequence_films.labels(answer)
         self.build = Info("cxr_build", "Versions.", registry=self.registry)
 
     def count_judged(self, verdict: Verdict, bundle: Bundle, source_kind: SourceKind) -> None:

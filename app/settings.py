@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Final, get_type_hints
 
 from app.pipeline.dicom.suitability import ALWAYS_ACCEPTED_MODALITIES, OPTIONAL_MODALITIES
 from app.pipeline.image import DEFAULT_MAX_PIXELS
@@ -16,7 +16,11 @@ PREFIX = "CXR_"
 #: The forwarder's own, which may lie in the same file of variables; ``cxr-gate forward`` checks them.
 FORWARD_PREFIX = "CXR_FORWARD_"
 #: Where 0 means something (not at all, or every core); all other numbers are over 0.
-ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS"}
+ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS", "CXR_QUOTA_PER_MINUTE"}
+
+
+#: What is done about a sequence of near-duplicates (docs/query-detection.md).
+QUERY_SEQUENCES: Final = ("count", "refuse", "off")
 
 
 class SettingsError(Exception):
@@ -32,6 +36,9 @@ class Settings:
         ""  # folder whose subfolders are bundles, to bring in beside that one; empty: there is that one alone
     )
     versions_file: Path = Path("state/active.json")  # which of them was made active
+    trusted_keys: str = (
+        ""  # public keys (a PEM file, or a folder of *.pem) of those whose bundles are taken; empty: any's
+    )
     shadow_waiting: int = 64  # films that may wait for a version in shadow; more are not compared
     backend: str = "auto"  # torch or openvino; auto: torch on GPUs, and on the CPU openvino where it is installed
     device: str = "auto"  # cpu, or GPUs (cuda:0,cuda:1); auto: every GPU, or the CPU where there is none
@@ -59,6 +66,23 @@ class Settings:
     record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
     record_optional: bool = False  # true: what cannot be written down is answered all the same
     keys_file: str = ""  # of callers and their keys' hashes; empty: anybody may score, and nobody review or operate
+    tls_certificate: str = ""  # PEM, with its chain; empty: HTTP in clear
+    tls_key: str = ""
+    tls_client_ca: str = ""  # PEM of the authorities whose certificates callers must have; empty: they need none
+    oidc_issuer: str = ""  # an OpenID Connect provider whose tokens are good too; empty: none
+    oidc_audience: str = ""  # this service's name at it
+    oidc_jwks_url: str = ""  # of its keys; empty: as its discovery document says
+    oidc_scopes: str = (
+        ""  # "THEIRS=OURS ...": what its tokens say, and which of our scopes that is; empty: our own names
+    )
+    quota_per_minute: float = (
+        0.0  # requests of each caller with a key whose file says nothing else; 0: as many as it likes
+    )
+    quota_burst: int = 10  # and at once, after a pause
+    query_sequences: str = "count"  # what is done about many near-duplicates of one caller: count, refuse, or off
+    query_near_duplicates: int = 10  # so many make a sequence
+    query_films: int = 4096  # of each caller's, with which a film is compared
+    query_hours: float = 24.0  # after which they are forgotten
     quarantine_folder: str = ""  # where rejected films are kept, encrypted; empty: they are not
     quarantine_key_file: str = ""  # of base64 keys of 32 bytes, one a line: the first encrypts, all decrypt
     quarantine_key: str = field(default="", repr=False)  # the same, where there is no file
@@ -102,6 +126,8 @@ class Settings:
                 raise SettingsError(f"{variable}={text!r} must be over 0")
             if kind is float and not math.isfinite(value):
                 raise SettingsError(f"{variable}={text!r} must be finite")
+            if variable == "CXR_QUERY_SEQUENCES" and text not in QUERY_SEQUENCES:
+                raise SettingsError(f"{variable}={text!r} must be {', '.join(QUERY_SEQUENCES)}")
             if variable == "CXR_RESULTS_URL" and not text.startswith(("http://", "https://")):
                 raise SettingsError(f"{variable} must begin with http:// or https://")
             values[names[variable]] = value

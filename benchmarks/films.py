@@ -74,10 +74,10 @@ def encode(mix: str, picture: Grey, seed: int) -> bytes:
         stream = io.BytesIO()
         film.save(stream, format=mix.upper(), **({"quality": 90} if mix == "jpeg" else {}))
         return stream.getvalue()
-    return _dicom(np.rint(enlarge(picture, *PLATE, seed) * 32767).astype(np.uint16), mix == "j2k", seed)
+    return computed_radiograph(np.rint(enlarge(picture, *PLATE, seed) * 32767).astype(np.uint16), mix == "j2k", seed)
 
 
-def _dicom(stored: NDArray[np.uint16], compressed: bool, seed: int) -> bytes:
+def computed_radiograph(stored: NDArray[np.uint16], compressed: bool, seed: int) -> bytes:
     """A computed radiograph of 15 bits, MONOCHROME1, as the shared one is."""
     film = Dataset()
     film.SOPClassUID = ComputedRadiographyImageStorage

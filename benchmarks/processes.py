@@ -75,6 +75,11 @@ class Server:
         self.stop()
 
     @property
+    def pid(self) -> int:
+        """Of the first process."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """The first process has not ended."""
         return self._process.poll() is None

@@ -21,6 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from benchmarks import environments, plan, report
 from benchmarks.answers import Film, Golden, outcome, request
 from benchmarks.plan import Cell
@@ -163,9 +165,10 @@ class Bench:
             ) as process:
                 assert process.stdin
                 assert process.stdout
-                batch = json.loads(process.stdout.readline())
+                alone_at_8 = json.loads(process.stdout.readline())
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
                 body, headers = Path(entry["file"]).read_bytes(), {"Content-Type": entry["media_type"]}
+                before = stage_seconds(port)
                 for _ in range(LATENCY_ROUNDS):
                     process.stdin.write(f"{LATENCY_FILMS}\n")
                     process.stdin.flush()
@@ -175,16 +178,33 @@ class Bench:
                         connection.request("POST", system.path, body, headers)
                         connection.getresponse().read()
                         served.append(time.perf_counter() - started)
+                after = stage_seconds(port)
                 connection.close()
                 process.stdin.close()
             self.prepared.setdefault("latency", {})[system.name] = {
                 "served_ms": 1000 * statistics.median(served),
                 "in_process_ms": 1000 * statistics.median(alone),
-                "batch_8_ms": 1000 * batch,
+                "batch_8_ms": 1000 * alone_at_8["batch"],
+                "film_cpu_ms": 1000 * alone_at_8["film_cpu"],
+                "stages_ms": {stage: 1000 * (after[stage] - before.get(stage, 0)) / len(served) for stage in after},
                 "n": len(served),
             }
 
         return run
+
+
+def stage_seconds(port: int) -> dict[str, float]:
+    """Seconds that the stages of our service took so far, from its metrics."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return {
+        sample.labels["stage"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "cxr_stage_seconds_sum"
+    }
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""``cxr-offline``: train, features, fit, evaluate, export, recalibrate, distil, demo."""
+"""``cxr-offline``: train, features, fit, evaluate, export, recalibrate, new-signing-key, sign, distil, demo."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.pipeline import choose_device
 from app.pipeline.errors import PipelineError
+from app.pipeline.signature import TrustedKeys
 
 from .blackbox import load_substitute
 from .demo import demo
@@ -24,6 +25,7 @@ from .measure import measure
 from .recalibrate import RecalibrationOptions, RecalibrationRefused, read_site, recalibrate
 from .recalibrate.words import sentences as recalibration_sentences
 from .report import sentences, write_report
+from .signing import SigningKey, new_signing_key, sign_bundle
 from .substitute import ARCHS
 from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
 
@@ -143,7 +145,9 @@ def _measure(parsed: argparse.Namespace) -> int:
 
 
 def _export(parsed: argparse.Namespace) -> int:
-    manifest = export(parsed.run, _films(parsed), parsed.output, choose_device(parsed.device))
+    manifest = export(
+        parsed.run, _films(parsed), parsed.output, choose_device(parsed.device), _command(parsed), _signing_key(parsed)
+    )
     print(f"{parsed.output}: {manifest.model_version}, reloaded and compared")
     if manifest.measured is None:
         print("note: not evaluated, so the model card has no numbers; run 'evaluate' before 'export'", file=sys.stderr)
@@ -151,7 +155,9 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def _recalibrate(parsed: argparse.Namespace) -> int:
-    subject = Subject.load(parsed.bundle, choose_device(parsed.device))
+    key = _signing_key(parsed)  # before the work, which takes minutes
+    trusted = TrustedKeys.read(parsed.trusted_keys) if parsed.trusted_keys else None
+    subject = Subject.load(parsed.bundle, choose_device(parsed.device), trusted)
     target = parsed.target or subject.bundle.manifest.gate.target_false_rejection_rate
     report = parsed.report or parsed.output.with_name(f"{parsed.output.name}-report")
     options = RecalibrationOptions(
@@ -160,7 +166,8 @@ def _recalibrate(parsed: argparse.Namespace) -> int:
         attack_films=parsed.attack_films,
         seed=parsed.seed,
         workers=parsed.workers,
-        command=shlex.join(["cxr-offline", *parsed.arguments]),
+        command=_command(parsed),
+        key=key,
     )
     site = read_site(parsed.films, parsed.table, target)
     if not site.patients_known:
@@ -168,6 +175,29 @@ def _recalibrate(parsed: argparse.Namespace) -> int:
     manifest, content = recalibrate(subject, site, parsed.bundle, parsed.output, report, options)
     print("\n".join(recalibration_sentences(content)))
     print(f"{parsed.output}: {manifest.model_version}; report in {report}")
+    return 0
+
+
+def _command(parsed: argparse.Namespace) -> str:
+    return shlex.join(["cxr-offline", *parsed.arguments])
+
+
+def _signing_key(parsed: argparse.Namespace) -> SigningKey | None:
+    return SigningKey.read(parsed.sign_with) if parsed.sign_with else None
+
+
+def _new_signing_key(parsed: argparse.Namespace) -> int:
+    public, key_id = new_signing_key(parsed.output)
+    print(
+        f"key {key_id}: {parsed.output} signs, and is for nobody else; {public} verifies, and goes to CXR_TRUSTED_KEYS"
+    )
+    return 0
+
+
+def _sign(parsed: argparse.Namespace) -> int:
+    key = SigningKey.read(parsed.key)
+    manifest = sign_bundle(parsed.bundle, key)
+    print(f"{parsed.bundle}: {manifest.model_version}, signed by {key.id}")
     return 0
 
 
@@ -201,6 +231,10 @@ def _demo(parsed: argparse.Namespace) -> int:
     if not as_hoped:
         print("not 200, 200, 422: about one clean film in twenty is rejected; try another --film", file=sys.stderr)
     return 0 if as_hoped else 1
+
+
+def _add_sign_with(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--sign-with", type=Path, metavar="FILE", help="private key that signs the bundle")
 
 
 def _share(text: str) -> float:
@@ -320,6 +354,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("export", parents=[data, run], help="write a bundle, reload it and compare")
     command.add_argument("--output", type=Path, required=True, help="the bundle's folder; replaced whole if it exists")
+    _add_sign_with(command)
     command.set_defaults(run_command=_export)
 
     command = commands.add_parser(
@@ -356,7 +391,36 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the folds by patient")
     command.add_argument("--device", default="auto", help="auto (the GPU if there is one), cpu or cuda")
     command.add_argument("--workers", type=int, default=defaults.workers, help="processes that decode")
+    _add_sign_with(command)
+    command.add_argument(
+        "--trusted-keys",
+        type=Path,
+        default=os.environ.get("CXR_TRUSTED_KEYS") or None,
+        help="public keys, of which one must have signed the bundle that is moved: a PEM file, or a folder of *.pem "
+        "(default: CXR_TRUSTED_KEYS, else it need not be signed)",
+    )
     command.set_defaults(run_command=_recalibrate)
+
+    command = commands.add_parser(
+        "new-signing-key",
+        help="make an Ed25519 key that signs bundles",
+        description="Write a private key, readable by its owner alone, and the public key beside it (FILE.pem). A service "
+        "with CXR_TRUSTED_KEYS takes only bundles that a key there signed: docs/bundles.md.",
+    )
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="the private key's file; must not be"
+    )
+    command.set_defaults(run_command=_new_signing_key)
+
+    command = commands.add_parser(
+        "sign",
+        help="sign a bundle that is there",
+        description="Check the SHA-256 of every file of the bundle, then sign its manifest. Look at it first: "
+        "cxr-gate verify-bundle, and check-bundle.",
+    )
+    command.add_argument("bundle", type=Path, metavar="DIR")
+    command.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
+    command.set_defaults(run_command=_sign)
 
     command = commands.add_parser(
         "distil", parents=[data, run], help="train a substitute from the service's answers alone, as an outsider could"

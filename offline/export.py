@@ -34,13 +34,29 @@ from .measure import REPORT_RECORD
 from .model_card import model_card
 from .orientation import RECORD as ORIENTATION_RECORD
 from .orientation import load_orientation
+from .signing import SigningKey
 from .train import RECORD
+from .version import code_version
 
 GOLDEN_FILMS = 64  # films averaged into one golden image, so that it shows none of them
 
 
-def export(run: Path, films: list[Film], folder: Path, device: torch.device) -> Manifest:
+def export(
+    run: Path,
+    films: list[Film],
+    folder: Path,
+    device: torch.device,
+    command: str | None = None,
+    key: SigningKey | None = None,
+) -> Manifest:
     """Write the bundle, read it back, and compare it with the run that it was made from.
+
+    Parameters
+    ----------
+    command : str or None
+        That asked for it, for the provenance.
+    key : SigningKey or None
+        Signs it; None: it is not signed.
 
     Raises
     ------
@@ -83,6 +99,8 @@ def export(run: Path, films: list[Film], folder: Path, device: torch.device) -> 
             "seed": training["options"]["seed"],
             "epochs": training["options"]["epochs"],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "code": code_version(),
+            "command": command,
         },
         "measured": _measured(report),
     }
@@ -93,7 +111,9 @@ def export(run: Path, films: list[Film], folder: Path, device: torch.device) -> 
     }
     if report is not None:
         texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
-    manifest = write_bundle(folder, fields, network, gate.gaussian, orientation, golden, texts)
+    manifest = write_bundle(
+        folder, fields, network, gate.gaussian, orientation, golden, texts, key.sign if key else None
+    )
     _require_same(folder, films, run, device)
     return manifest
 

@@ -7,5 +7,6 @@
 
 from .callers import Callers
 from .file import Caller, KeysFileError, Scope, add_key, read_callers, revoke_keys
+from .quota import Quota, Quotas
 
-__all__ = ["Caller", "Callers", "KeysFileError", "Scope", "add_key", "read_callers", "revoke_keys"]
+__all__ = ["Caller", "Callers", "KeysFileError", "Quota", "Quotas", "Scope", "add_key", "read_callers", "revoke_keys"]

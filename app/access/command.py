@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from .file import SCOPES, KeysFileError, add_key, revoke_keys
+from .quota import Quota
 
 COMMANDS: Final = ("new-key", "revoke-key")
 SETTING: Final = "CXR_KEYS_FILE"
@@ -27,6 +29,7 @@ _NEW_EXAMPLES: Final = """\
 examples:
   cxr-gate new-key --name pacs --scope score
   cxr-gate new-key --name dr.example --scope review --scope score --days 365
+  cxr-gate new-key --name research --scope score --per-minute 60 --burst 20
   curl -H "Authorization: Bearer $KEY" -H 'Content-Type: application/dicom' --data-binary @FILM http://127.0.0.1:8000/v1/score
 
 to change a caller's key without a gap:
@@ -63,6 +66,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
         "--scope", required=True, action="append", choices=SCOPES, help="what the key is good for; may be repeated"
     )
     new.add_argument("--days", type=_days, help="so many days the key is good (default: until it is revoked)")
+    new.add_argument(
+        "--per-minute",
+        type=_per_minute,
+        help="requests a minute that the caller may make (default: as CXR_QUOTA_PER_MINUTE says)",
+    )
+    new.add_argument("--burst", type=_burst, help="and at once, after a pause (needs --per-minute; default: 10)")
     revoke = commands.add_parser("revoke-key", parents=[keys], help="take a caller's keys back", description=_REVOKE)
     revoke.add_argument("--name", required=True, help="whose keys")
     revoke.add_argument("--keep-newest", action="store_true", help="all but the one that was made last")
@@ -70,13 +79,17 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def run(parsed: argparse.Namespace) -> int:
     """Make or revoke; the exit code is 0, or 1 where that was refused."""
+    if parsed.command == "new-key" and parsed.burst and not parsed.per_minute:
+        print("cxr-gate: --burst needs --per-minute", file=sys.stderr)
+        return 2
     try:
         if parsed.command == "revoke-key":
             revoked = revoke_keys(parsed.keys_file, parsed.name, keep_newest=parsed.keep_newest)
             print(f"{parsed.name}: {revoked} key{'s' * (revoked != 1)} revoked")
             return 0
         expires = datetime.now(UTC) + timedelta(days=parsed.days) if parsed.days else None
-        key = add_key(parsed.keys_file, parsed.name, parsed.scope, expires)
+        quota = Quota(parsed.per_minute, parsed.burst or 10) if parsed.per_minute else None
+        key = add_key(parsed.keys_file, parsed.name, parsed.scope, expires, quota)
     except KeysFileError as error:
         print(f"cxr-gate: {error}", file=sys.stderr)
         return 1
@@ -88,4 +101,20 @@ def run(parsed: argparse.Namespace) -> int:
 def _days(text: str) -> int:
     if not (text.isdigit() and 0 < int(text) <= 36_500):
         raise argparse.ArgumentTypeError("days are a whole number from 1 to 36500")
+    return int(text)
+
+
+def _per_minute(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError("requests a minute are a number over 0")
+    return rate
+
+
+def _burst(text: str) -> int:
+    if not (text.isdigit() and 0 < int(text) <= 10**6):
+        raise argparse.ArgumentTypeError("a burst is a whole number from 1 to 1000000")
     return int(text)

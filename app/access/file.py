@@ -1,6 +1,7 @@
 """The file of callers: JSON, with the hash of each key and never the key itself.
 
-    {"callers": [{"name": "pacs", "scopes": ["score"], "key_sha256": "5f...", "expires": "2027-01-31T00:00:00Z"}]}
+    {"callers": [{"name": "pacs", "scopes": ["score"], "key_sha256": "5f...", "expires": "2027-01-31T00:00:00Z",
+                  "quota": {"per_minute": 600, "burst": 50}}]}
 
 A key is 32 random bytes, so its SHA-256 without salt or stretching is as far from the key as any hash can be: those
 protect what people make up and others can guess, and would cost every request time. Several entries may have one name: the
@@ -12,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -22,6 +24,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
+
+from .quota import Quota
 
 Scope = Literal["score", "operate", "review", "metrics"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
@@ -53,12 +57,15 @@ class Caller:
         64 hexadecimal digits.
     expires : datetime or None
         From then on the key is no key.
+    quota : Quota or None
+        None: the service's own (``CXR_QUOTA_PER_MINUTE``).
     """
 
     name: str
     scopes: frozenset[Scope]
     key_sha256: str
     expires: datetime | None = None
+    quota: Quota | None = None
 
     def expired(self) -> bool:
         """Whether the key's time is over."""
@@ -93,7 +100,13 @@ def read_callers(path: Path) -> tuple[Caller, ...]:
     return tuple(_caller(entry, f"{path}: caller {number}") for number, entry in enumerate(content["callers"], start=1))
 
 
-def add_key(path: Path, name: str, scopes: Collection[Scope], expires: datetime | None = None) -> str:
+def add_key(
+    path: Path,
+    name: str,
+    scopes: Collection[Scope],
+    expires: datetime | None = None,
+    quota: Quota | None = None,
+) -> str:
     """Add a key to the file, which is made if there is none.
 
     Returns
@@ -107,7 +120,7 @@ def add_key(path: Path, name: str, scopes: Collection[Scope], expires: datetime 
     """
     key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
     # Read back as an entry of the file would be: what is written can be read.
-    made = _caller(_entry(Caller(name, frozenset(scopes), hash_of(key), expires)), "--name or --scope")
+    made = _caller(_entry(Caller(name, frozenset(scopes), hash_of(key), expires, quota)), "--name or --scope")
     _change(path, lambda callers: (*callers, made), make=True)
     return key
 
@@ -136,8 +149,10 @@ def revoke_keys(path: Path, name: str, *, keep_newest: bool = False) -> int:
 
 
 def _caller(entry: Any, where: str) -> Caller:
-    if not isinstance(entry, dict) or not entry.keys() >= _FIELDS or entry.keys() - _FIELDS - {"expires"}:
-        raise KeysFileError(f"{where} must have name, scopes and key_sha256, may have expires, and nothing else")
+    if not isinstance(entry, dict) or not entry.keys() >= _FIELDS or entry.keys() - _FIELDS - {"expires", "quota"}:
+        raise KeysFileError(
+            f"{where} must have name, scopes and key_sha256, may have expires and quota, and nothing else"
+        )
     name, scopes, digest, expires = (entry.get(field) for field in ("name", "scopes", "key_sha256", "expires"))
     if not isinstance(name, str) or not NAME.fullmatch(name) or name.lower() in RESERVED_NAMES:
         raise KeysFileError(
@@ -147,7 +162,21 @@ def _caller(entry: Any, where: str) -> Caller:
         raise KeysFileError(f"{where}: scopes is a list of {', '.join(SCOPES)}, at least one")
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise KeysFileError(f"{where}: key_sha256 is 64 hexadecimal digits in lower case, as new-key writes them")
-    return Caller(name, frozenset(scopes), digest, None if expires is None else _moment(expires, where))
+    moment = None if expires is None else _moment(expires, where)
+    return Caller(name, frozenset(scopes), digest, moment, _quota(entry["quota"], where) if "quota" in entry else None)
+
+
+def _quota(content: Any, where: str) -> Quota:
+    of_form = isinstance(content, dict) and content.keys() == {"per_minute", "burst"}
+    rate: Any = content["per_minute"] if of_form else None
+    burst: Any = content["burst"] if of_form else None
+    # By their types: true is an int in Python, and JSON has Infinity here.
+    if type(rate) not in {int, float} or type(burst) is not int or not (0 < rate < math.inf and 1 <= burst <= 10**6):
+        raise KeysFileError(
+            f'{where}: quota is of the form {{"per_minute": 600, "burst": 50}}: a number over 0, and a whole one from 1 to '
+            "1000000"
+        )
+    return Quota(float(rate), burst)
 
 
 def _moment(text: Any, where: str) -> datetime:
@@ -168,6 +197,8 @@ def _entry(caller: Caller) -> dict[str, Any]:
     }
     if caller.expires is not None:
         entry["expires"] = caller.expires.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    if caller.quota is not None:
+        entry["quota"] = {"per_minute": caller.quota.per_minute, "burst": caller.quota.burst}
     return entry
 
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Literal
 
 from prometheus_client import Gauge
@@ -88,20 +89,23 @@ class Decoders:
         place = place_of(data)
         waiting = self._waiting(place)
         waiting.inc()
-        future = self._pools[place].submit(self._timed, place, data)
+        held = [data]  # the pool keeps what was cancelled until a thread comes to it: of the film's bytes, nothing
+        # In the request's context, so that what is logged there names it.
+        future = self._pools[place].submit(copy_context().run, self._timed, place, held)
 
         def note_dropped(done: Future[tuple[DecodedImage, Tensor]]) -> None:
             if done.cancelled():
+                held.clear()
                 waiting.dec()
 
         future.add_done_callback(note_dropped)
         return await asyncio.wrap_future(future)
 
-    def _timed(self, place: Place, data: bytes) -> tuple[DecodedImage, Tensor]:
+    def _timed(self, place: Place, held: list[bytes]) -> tuple[DecodedImage, Tensor]:
         self._waiting(place).dec()
         began = time.perf_counter()
         try:
-            return self._decode(place, data)
+            return self._decode(place, held.pop())
         finally:
             self._took((time.perf_counter() - began) / self._at_once[place])
 

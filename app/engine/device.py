@@ -15,6 +15,7 @@ from typing import Final
 
 import torch
 
+from app import tracing
 from app.metrics import Metrics
 from app.pipeline import Verdict
 from app.settings import Settings
@@ -132,6 +133,7 @@ class Device:
         with self._metrics.stage_seconds.labels("inference").time():
             self._judge(batch)
         self._seconds.add((time.monotonic() - began) / len(batch))
+        tracing.batch([item.trace for item in batch], [item.queued for item in batch], began, batch[0].version.name)
 
     def _judge(self, batch: list[Item]) -> None:
         if self._answered(batch):
@@ -148,7 +150,9 @@ class Device:
             results = batch[0].version.screeners[self._number].screen(torch.cat([item.tensor for item in batch]))
             judged = list(zip(batch, results, strict=True))
         except Exception as error:  # a device may fail in any way; its thread must live on
-            log.error("inference failed", extra={"error": type(error).__name__, "device": self._name})
+            requests = [item.trace.request_id for item in batch if item.trace]
+            failure = {"error": type(error).__name__, "device": self._name, "request_ids": requests}
+            log.error("inference failed", extra=failure)
             return False
         self._failures = 0
         for item, result in judged:

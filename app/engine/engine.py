@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from app.decoding.decoders import Decoders
 from app.metrics import Metrics
 from app.pipeline import DecodedImage, Verdict
 from app.settings import Settings
+from app.tracing import span
 
 from .admission import Admission, Place
 from .batcher import Batcher
@@ -62,6 +64,9 @@ class Engine:
         DecodingUnavailable
             No process to decode in could be started.
         """
+        # A thread of OpenBLAS spins for milliseconds after each product of the Gaussian, which took 26 ms of CPU a film, a
+        # third of the whole; and alone the product costs the device's thread less than a film's resizing.
+        ThreadpoolController().select(internal_api="openblas").limit(limits=1)
         self._decoders.start()
         self._batcher.start()
         self._accepting = True
@@ -163,7 +168,8 @@ class Engine:
         ------
         InputError, DecodingUnavailable
         """
-        return await self._decoders.decode(data)
+        with span("decode"):
+            return await self._decoders.decode(data)
 
     async def judge(self, version: Version, tensor: Tensor, expires: float) -> Verdict:
         """Judge a film in the next batch of `version`, unless its turn comes after `expires`.
@@ -174,7 +180,12 @@ class Engine:
         """
         return await self._batcher.judge(self._item(version, tensor, expires))
 
-    async def screen(self, read: Callable[[Place], Awaitable[bytes]], explain: int | None = None) -> Screened:
+    async def screen(
+        self,
+        read: Callable[[Place], Awaitable[bytes]],
+        explain: int | None = None,
+        look: Callable[[Tensor], None] = lambda _: None,
+    ) -> Screened:
         """Admit a request, then read, decode and judge its film, all within one deadline.
 
         Parameters
@@ -185,16 +196,21 @@ class Engine:
             sender cannot keep a place.
         explain : int, optional
             The finding whose heatmap is wanted, by its row.
+        look : callable
+            Is shown the decoded film, of shape (1, 1, 224, 224), before it is judged, and may refuse it.
 
         Raises
         ------
         InputError, NumericalError
-            From the pipeline, and whatever `read` raises.
+            From the pipeline, and whatever `read` and `look` raise.
         NotReady, Overloaded, DecodingUnavailable, DeadlinePassed, InferenceFailed
         """
         with self.place() as place:
             async with self.deadline() as expires:
-                image, tensor = await self.decode(await read(place))
+                with span("read"):
+                    film = await read(place)
+                image, tensor = await self.decode(film)
+                look(tensor)
                 item = self._item(self.active, tensor, expires, explain)
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
 

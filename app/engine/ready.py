@@ -16,6 +16,7 @@ from torch import Tensor
 from app.metrics import Metrics
 from app.pipeline import Verdict
 from app.settings import Settings
+from app.tracing import Trace, here
 
 from .errors import DeadlinePassed
 from .shadow import Shadow, ShadowFilm
@@ -36,6 +37,7 @@ class Item:
     released: bool = False  # by an authorised person: it has probabilities whatever the verdict
     probabilities: NDArray[np.float64] | None = None  # of a released film that is rejected; there before the result is
     queued: float = field(default_factory=time.monotonic)
+    trace: Trace | None = field(default_factory=here)
 
 
 class ReadyQueue:

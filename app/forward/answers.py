@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import httpx
 
+from app.tracing import outgoing
+
 from .errors import Passing
 
 #: An answer may take the service's deadline (30 s by default) and the transfer of a film.
@@ -35,8 +37,14 @@ def open_client(base_url: str, **options: Any) -> httpx.AsyncClient:
         limits=httpx.Limits(keepalive_expiry=IDLE_SECONDS),
         trust_env=False,
         verify=ssl.create_default_context(),
+        event_hooks={"request": [_pass_on]},
         **options,
     )
+
+
+async def _pass_on(request: httpx.Request) -> None:
+    """The trace of the film that the request is about."""
+    request.headers.update(outgoing())
 
 
 async def ask(client: httpx.AsyncClient, whom: str, method: str, path: str, **options: Any) -> httpx.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import re
 import signal
 import sys
@@ -18,6 +19,7 @@ import httpx
 from prometheus_client import start_http_server
 
 from app.logs import configure_logging
+from app.tracing import Tracing
 
 from .answers import open_client
 from .checkpoint import Checkpoint
@@ -122,7 +124,9 @@ async def _forward(parsed: argparse.Namespace) -> None:
             orthanc = await clients.enter_async_context(open_client(parsed.orthanc_url, auth=login))
             service = await clients.enter_async_context(open_client(parsed.service_url, headers=token))
             options = Options(parsed.modalities, parsed.start, parsed.in_flight, parsed.poll_seconds)
-            await Forwarder(Orthanc(orthanc), Service(service), checkpoint, options, metrics).run(stop)
+            tracing = Tracing.from_environment(os.environ, "cxr-gate-forwarder")
+            clients.callback(tracing.close)
+            await Forwarder(Orthanc(orthanc), Service(service), checkpoint, options, metrics, tracing).run(stop)
     logging.getLogger("cxr_forward").info("stopped", extra={"checkpoint": checkpoint.last})
 
 

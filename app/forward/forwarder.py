@@ -8,6 +8,8 @@ import logging
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from app.tracing import Tracing
+
 from .checkpoint import Checkpoint, Progress
 from .errors import Fault, Passing, Stopping
 from .metrics import ForwardMetrics
@@ -32,13 +34,20 @@ class Forwarder:
     """One Orthanc, one service, one checkpoint."""
 
     def __init__(
-        self, orthanc: Orthanc, service: Service, checkpoint: Checkpoint, options: Options, metrics: ForwardMetrics
+        self,
+        orthanc: Orthanc,
+        service: Service,
+        checkpoint: Checkpoint,
+        options: Options,
+        metrics: ForwardMetrics,
+        tracing: Tracing,
     ) -> None:
         self._orthanc = orthanc
         self._service = service
         self._checkpoint = checkpoint
         self._options = options
         self._metrics = metrics
+        self._tracing = tracing
 
     async def run(self, stop: asyncio.Event) -> None:
         """Forward until `stop` is set; what is in hand then is finished, unless it waits to be tried again.
@@ -98,7 +107,7 @@ class Forwarder:
 
     async def _handle(self, change: Change, retry: Retry, slots: asyncio.Semaphore) -> None:
         try:
-            with self._metrics.in_flight.track_inprogress():
+            with self._tracing.root("forward"), self._metrics.in_flight.track_inprogress():
                 outcome = await self._forward(change, retry)
         except Stopping:
             return  # it stays in hand, so that the checkpoint stays before it

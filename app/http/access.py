@@ -1,15 +1,17 @@
-"""Who calls, by the key in the Authorization header, and whether it is good for what is asked."""
+"""Who calls, by the key or token in the Authorization header, and whether it is good for what is asked."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
+import math
+from typing import Any, Final
 
 from fastapi import Security
 from fastapi.security import HTTPBearer
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
-from app.access import Callers, Scope
+from app.access import Callers, Quota, Quotas, Scope
+from app.access.oidc import Provider, TokenRefused, looks_like_token
 
 from .problems import HttpError
 
@@ -17,9 +19,24 @@ from .problems import HttpError
 ANONYMOUS: Final = "anonymous"
 #: What anybody may do where there are no keys. All else needs somebody who answers for it.
 OPEN_WITHOUT_KEYS: Final[frozenset[Scope]] = frozenset({"score", "metrics"})
-#: Of a route that needs a key: for its documentation alone, ``Access.require`` does the work.
+
+
+class _Bearer(HTTPBearer):
+    """Documents that a route needs a key or token, and lets ``Access`` fetch what it must before ``Access.require``."""
+
+    async def __call__(self, request: HTTPConnection) -> Any:
+        """Wait for the provider's keys, if the token's is not among those that are known."""
+        await request.app.state.access.prepare(request)
+        return await super().__call__(request)
+
+
+#: Of a route that needs a key; whether it is good, ``Access.require`` says.
 KEY: Final = Security(
-    HTTPBearer(auto_error=False, description="A key that cxr-gate new-key made, where the service has CXR_KEYS_FILE.")
+    _Bearer(
+        scheme_name="HTTPBearer",
+        auto_error=False,
+        description="A key that cxr-gate new-key made, where the service has CXR_KEYS_FILE, or a token of CXR_OIDC_ISSUER's.",
+    )
 )
 
 
@@ -30,10 +47,23 @@ class Access:
     ----------
     callers : Callers or None
         None: there are no keys.
+    quota : Quota or None
+        Of callers whose entry has none. Where there are neither keys nor tokens nobody has one.
+    provider : Provider or None
+        Whose tokens are good too.
     """
 
-    def __init__(self, callers: Callers | None) -> None:
+    def __init__(self, callers: Callers | None, quota: Quota | None = None, provider: Provider | None = None) -> None:
         self._callers = callers
+        self._provider = provider
+        self._quota = quota
+        self._quotas = Quotas()
+
+    async def prepare(self, request: HTTPConnection) -> None:
+        """Fetch what ``require`` will need; it refuses nothing."""
+        credential = _credential(request)
+        if self._provider and looks_like_token(credential):
+            await self._provider.prepare(credential)
 
     def require(self, request: Request, *scopes: Scope) -> str:
         """The caller's name, if it has one of the scopes. Call it before anything of the body is read.
@@ -41,9 +71,17 @@ class Access:
         Raises
         ------
         HttpError
-            ``unauthenticated``: there is no key, or it is none of a caller's. ``forbidden``: it is not good for this.
+            ``unauthenticated``: there is neither key nor token, or it is none of a caller's. ``quota``: the caller asks too much.
+            ``forbidden``: the key is not good for this.
+        ProviderUnavailable
         """
-        name, held = self._caller(request, scopes)
+        name, held, quota = self._caller(request, scopes)
+        if quota and (seconds := self._quotas.take(name, quota)):
+            raise HttpError(
+                "quota",
+                f"the caller may ask {quota.per_minute:g} times a minute, and {quota.burst} times at once; wait, and retry",
+                {"Retry-After": str(math.ceil(seconds))},
+            )
         if held.isdisjoint(scopes):
             needed = " or ".join(scopes)
             raise HttpError(
@@ -54,34 +92,50 @@ class Access:
                     "WWW-Authenticate": f'Bearer realm="cxr-gate", error="insufficient_scope", scope="{" ".join(scopes)}"'
                 },
             )
-        request.state.caller, request.state.scopes = name, held
+        request.state.caller, request.state.scopes, request.state.quota = name, held, quota
         return name
 
-    def _caller(self, request: Request, scopes: tuple[Scope, ...]) -> tuple[str, frozenset[Scope]]:
-        if self._callers is None:
+    def owe(self, request: Request) -> None:
+        """Charge the caller of a request for a further film of it."""
+        if quota := request.state.quota:
+            self._quotas.owe(request.state.caller, quota)
+
+    def _caller(self, request: Request, scopes: tuple[Scope, ...]) -> tuple[str, frozenset[Scope], Quota | None]:
+        if self._callers is None and self._provider is None:
             if OPEN_WITHOUT_KEYS.isdisjoint(scopes):
                 raise HttpError(
                     "forbidden",
                     "this needs a key, and the service has none: its operator must set CXR_KEYS_FILE, and make keys with "
                     "cxr-gate new-key",
                 )
-            return ANONYMOUS, OPEN_WITHOUT_KEYS
-        given = request.headers.getlist("authorization")
-        kind, _, key = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if kind.lower() != "bearer" or not key.strip():
+            return ANONYMOUS, OPEN_WITHOUT_KEYS, None
+        credential = _credential(request)
+        if not credential:
             raise HttpError(
                 "unauthenticated",
                 "send one header 'Authorization: Bearer KEY', with a key of the service's operator (cxr-gate new-key)",
                 {"WWW-Authenticate": 'Bearer realm="cxr-gate"'},
             )
-        caller = self._callers.find(key.strip())
+        caller = None
+        reason = "the key is not known, was revoked, or has expired; ask the service's operator for a new one"
+        if self._provider and looks_like_token(credential):
+            try:
+                caller = self._provider.caller(credential)
+            except TokenRefused as error:
+                reason = f"{error}; ask the identity provider for a new one"
+        elif self._callers:
+            caller = self._callers.find(credential)
         if caller is None:
-            raise HttpError(
-                "unauthenticated",
-                "the key is not known, was revoked, or has expired; ask the service's operator for a new one",
-                {"WWW-Authenticate": 'Bearer realm="cxr-gate", error="invalid_token"'},
-            )
-        return caller.name, caller.scopes
+            invalid = {"WWW-Authenticate": 'Bearer realm="cxr-gate", error="invalid_token"'}
+            raise HttpError("unauthenticated", reason, invalid)
+        return caller.name, caller.scopes, caller.quota or self._quota
+
+
+def _credential(request: HTTPConnection) -> str:
+    """What the one header Authorization bears; empty where it bears nothing."""
+    given = request.headers.getlist("authorization")
+    kind, _, credential = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    return credential.strip() if kind.lower() == "bearer" else ""
 
 
 def is_loopback(host: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -20,7 +23,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from app import __version__
-from app.access import Callers, KeysFileError
+from app.access import Callers, KeysFileError, Quota
+from app.access.oidc import OidcError, Provider, parse_scopes
 from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
@@ -29,6 +33,7 @@ from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
 from app.settings import Settings, SettingsError
+from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
 from .accept import DICOM, accepts, takes_json, wants_dicom
@@ -48,6 +53,7 @@ from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate
 from .store_response import MEDIA_TYPE as DICOM_JSON
 from .stow import Store
 from .versions import add_version_routes
+from .watch import Watch
 
 log = logging.getLogger("cxr_gate")
 
@@ -58,9 +64,20 @@ _FORM = {
 }
 
 
+#: FastAPI's own would export paths, which hold UIDs, and the texts of errors, where a variable of the environment or somebody's
+#: provider switches it on. Ours is in app.tracing.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 _ACCESS: dict[int | str, dict[str, Any]] = {
     401: {**_PROBLEM, "description": "unauthenticated"},
     403: {**_PROBLEM, "description": "forbidden"},
+    429: {**_PROBLEM, "description": "quota"},
+    503: {**_PROBLEM, "description": "identity provider unavailable"},
 }
 _DICOM_JSON = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
 _RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}
@@ -105,15 +122,23 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         (At start) the golden outputs were not reproduced.
     SettingsError
         The record cannot be opened, the folder where reports wait cannot be written to, that of the bundles is not there,
-        the file of callers is none, or the quarantine cannot be as it is set.
+        the file of callers is none, or the quarantine or the identity provider cannot be as they are set.
     """
-    access = Access(_callers(settings))
+    quota = Quota(settings.quota_per_minute, settings.quota_burst) if settings.quota_per_minute else None
+    provider = _provider(settings)
+    access = Access(_callers(settings), quota, provider)
     metrics = Metrics()
+    if provider:
+        metrics.oidc_keys_fetched.set_function(lambda: provider.fetched_at)
+    tracing = Tracing.from_environment(os.environ, "cxr-gate")
     engine = Engine(Version(tuple(screeners)), settings, metrics)
 
     def describe(version: Version) -> None:
         metrics.describe(version.bundle, version.backends, settings.max_waiting)
 
+    reports = Reports(settings, metrics)
+    record = open_record(settings.record_url, settings.record_key_file)
+    writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     versions = Versions(
         engine,
         previous,
@@ -121,21 +146,22 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         ChoiceFile(settings.versions_file),
         load=lambda folder: load(folder, settings),
         announce=describe,
+        record=writer.note_version,
         metrics=metrics,
     )
-    reports = Reports(settings, metrics)
-    record = open_record(settings.record_url, settings.record_key_file)
-    writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     repeats = Repeats(record, optional=settings.record_optional)
     quarantine = open_quarantine(settings, record, writer, metrics)
     decisions = Decisions(record.key, writer, repeats, quarantine)
-    store = Store(engine, decisions, metrics, settings, reports)
+    watch = Watch.of(settings, metrics)
+    store = Store(engine, decisions, metrics, settings, reports, watch, access)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(writer.start)
         await run_in_threadpool(engine.start)
         reports.start()
+        if provider:
+            provider.fetch()
         if quarantine:
             quarantine.start()
         if previous:
@@ -145,16 +171,21 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             "ready",
             extra={
                 "model_version": engine.active.name,
+                "signed": engine.active.bundle.signed_by is not None,
+                "signed_by": engine.active.bundle.signed_by,
                 "backends": [backend.description for backend in engine.active.backends],
             },
         )
         yield
+        if provider:
+            await provider.stop()
         await run_in_threadpool(engine.stop)
         await run_in_threadpool(reports.stop)
         if quarantine:
             await quarantine.stop()
         await run_in_threadpool(writer.stop)
         record.close()
+        await run_in_threadpool(tracing.close)
 
     application = FastAPI(
         title="cxr-gate",
@@ -162,11 +193,13 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page takes its scripts from the internet, which a hospital's network may not reach
         redoc_url=None,
+        telemetry=NO_TELEMETRY,
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
+    application.state.access = access
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain", DECODE})
-    application.add_middleware(Observe, metrics=metrics)
+    application.add_middleware(Observe, metrics=metrics, tracing=tracing)
     application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
     _handle_errors(application, metrics, engine)
 
@@ -184,7 +217,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
         A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts.
         """
-        access.require(request, "score")
+        caller = access.require(request, "score")
         accept = ",".join(request.headers.getlist("accept"))
         film = b""
 
@@ -200,7 +233,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
                 )
             return film
 
-        screened = await engine.screen(read)
+        screened = await engine.screen(read, look=partial(watch.see, caller, request.state.request_id))
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.count_judged(verdict, screened.version.bundle, kind)
         await decisions.keep(request, film, screened)
@@ -241,7 +274,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         A PNG to lay over the film, transparent where nothing speaks for the finding; or, for a caller that accepts
         application/dicom, a Secondary Capture of both in the film's study.
         """
-        access.require(request, "score")
+        caller = access.require(request, "score")
         # Not a declared parameter: FastAPI would document 422 for it, and here that means one thing only.
         finding = request.query_params.get("finding", "")
         if finding not in LABELS:
@@ -264,7 +297,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
                 )
             return film
 
-        screened = await engine.screen(read, LABELS.index(finding))
+        look = partial(watch.see, caller, request.state.request_id)
+        screened = await engine.screen(read, LABELS.index(finding), look)
         metrics.count_judged(screened.verdict, screened.version.bundle, screened.image.source_kind)
         await decisions.keep(request, film, screened)
         if screened.heatmap is None:
@@ -300,6 +334,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         manifest, backends = version.manifest, version.backends
         return ModelDescription(
             model_version=version.name,
+            signed_by=version.bundle.signed_by,
             shadow=shadow.version.name if (shadow := engine.shadow) else None,
             labels=list(LABELS),
             findings=list(manifest.findings),
@@ -350,6 +385,18 @@ def _callers(settings: Settings) -> Callers | None:
         return Callers(Path(settings.keys_file)) if settings.keys_file else None
     except KeysFileError as error:
         raise SettingsError(f"CXR_KEYS_FILE: {error}") from error
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.oidc_issuer:
+        if settings.oidc_audience or settings.oidc_jwks_url or settings.oidc_scopes:
+            raise SettingsError("CXR_OIDC_AUDIENCE, CXR_OIDC_JWKS_URL and CXR_OIDC_SCOPES need CXR_OIDC_ISSUER")
+        return None
+    try:
+        scopes = parse_scopes(settings.oidc_scopes)
+        return Provider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url, scopes)
+    except OidcError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _serve_documentation(application: FastAPI) -> None:

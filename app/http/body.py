@@ -84,10 +84,13 @@ async def _film_of_form(request: Request, limit: int, reserve: Reserve) -> bytes
         raise HttpError(
             "malformed-request", "the multipart body is malformed: no boundary, or unreadable headers"
         ) from error
-    part = form.get("file")
-    if not isinstance(part, UploadFile):
-        raise HttpError("malformed-request", "the multipart body has no file part named 'file'")
-    film = await part.read()
+    try:
+        part = form.get("file")
+        if not isinstance(part, UploadFile):
+            raise HttpError("malformed-request", "the multipart body has no file part named 'file'")
+        film = await part.read()
+    finally:
+        await form.close()
     if len(film) > limit - MULTIPART_OVERHEAD_BYTES:
         raise _too_large(limit - MULTIPART_OVERHEAD_BYTES)
     return film

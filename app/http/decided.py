@@ -59,6 +59,7 @@ def add_decided_route(application: FastAPI, access: Access, record: Record) -> N
             400: {**_PROBLEM, "description": "malformed request"},
             401: {**_PROBLEM, "description": "unauthenticated"},
             403: {**_PROBLEM, "description": "forbidden"},
+            429: {**_PROBLEM, "description": "quota"},
             503: {**_PROBLEM, "description": "the record is not available"},
         },
         openapi_extra={

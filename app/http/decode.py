@@ -36,6 +36,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
             406: "not acceptable",
             413: "over the byte or pixel limit",
             415: "media type or transfer syntax not supported",
+            429: "quota",
             503: "overloaded; not ready",
             504: "the deadline passed",
         }.items()

@@ -10,6 +10,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
+from app.tracing import Tracing, finish
 
 #: For the counts and the log: the client hung up before its answer. No status of HTTP, but nginx and others write it so.
 CLIENT_LEFT: Final = 499
@@ -18,11 +19,12 @@ log = logging.getLogger("cxr_gate")
 
 
 class Observe:
-    """Give each request an id of our own, and count, time and log its answer. Nothing of the body is logged."""
+    """Give each request an id of our own, and count, time, trace and log its answer. Nothing of the body is logged."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self.app = app
         self.metrics = metrics
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -31,6 +33,8 @@ class Observe:
         request_id = uuid.uuid4().hex
         started = time.perf_counter()
         scope.setdefault("state", {}).update(request_id=request_id, arrived=started)
+        # Left in place after the answer: what the server logs of this request's task then still names it.
+        trace = self.tracing.enter(request_id, scope["headers"], scope["method"])
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
@@ -47,10 +51,13 @@ class Observe:
             status = status or 500
             seconds = time.perf_counter() - started
             # The route's template, never the path itself, which a caller may fill with anything.
-            route = getattr(scope.get("route"), "path", "unmatched")
+            matched = getattr(scope.get("route"), "path", None)
+            route = matched or "unmatched"
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.request_seconds.labels(route).observe(seconds)
             log.info(
                 "answered",
                 extra={"request_id": request_id, "route": route, "status": status, "seconds": round(seconds, 4)},
             )
+            answered = None if status == CLIENT_LEFT else status
+            finish(trace, scope["method"], matched, answered, scope["scheme"], scope["http_version"])

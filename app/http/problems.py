@@ -9,6 +9,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from app.access.oidc import ProviderUnavailable
+from app.access.sequences import QuerySequence
 from app.decoding.nursery import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
@@ -80,14 +82,29 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "unauthenticated": Problem(
         401,
         "unauthenticated",
-        "The service asks for a key, and the request has none, or one that is unknown, revoked or expired.",
+        "The service asks for a key or a token, and the request has none, or one that is unknown, revoked or expired.",
         "Send one header 'Authorization: Bearer KEY'. Keys are made by the service's operator: cxr-gate new-key.",
     ),
     "forbidden": Problem(
         403,
         "forbidden",
-        "The key is not good for what was asked; or the service has no keys, and this is only for callers with one.",
+        "The key or token is not good for what was asked; or the service has no keys, and this is only for callers with one.",
         "Ask the service's operator for a key with the scope that the detail names (cxr-gate new-key --scope).",
+    ),
+    "quota": Problem(
+        429,
+        "quota",
+        "The caller has asked more than its quota allows. The service itself may be idle.",
+        "Retry after the seconds that Retry-After names. If it stays, send less at once, or ask the service's operator for more.",
+        True,
+    ),
+    "query-sequence": Problem(
+        403,
+        "query sequence",
+        "The caller has sent many films that differ from this one by very little, as an attack by queries does. The film is not "
+        "judged.",
+        "Do not retry: the same film is refused again, until what it is like has been forgotten, a day by default. Films that "
+        "are unlike it are judged as before. Let a person look at the film, and ask the service's operator.",
     ),
     "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
     "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),
@@ -166,6 +183,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "Retry; if it stays, tell the operator that the database of CXR_RECORD_URL does not answer.",
         True,
     ),
+    "identity-provider-unavailable": Problem(
+        503,
+        "identity provider unavailable",
+        "The service has no key of the identity provider's yet, and cannot tell whose the token is.",
+        "Retry; if it stays, tell the operator that the provider of CXR_OIDC_ISSUER does not answer.",
+        True,
+    ),
     "version-conflict": Problem(
         409,
         "version conflict",
@@ -199,12 +223,14 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     ImageTooLarge: "image-too-large",
     UnreportableSource: "unreportable-source",
     NumericalError: "malformed-image",
+    QuerySequence: "query-sequence",
     Overloaded: "overloaded",
     NotReady: "not-ready",
     DecodingUnavailable: "decoding-unavailable",
     InferenceFailed: "inference-failed",
     DeadlinePassed: "deadline-passed",
     RecordUnavailable: "record-unavailable",
+    ProviderUnavailable: "identity-provider-unavailable",
     UnknownVersion: "not-found",
     VersionConflict: "version-conflict",
     VersionRefused: "version-refused",
@@ -218,17 +244,21 @@ def problem_response(
 ) -> JSONResponse:
     """A problem as ``application/problem+json``."""
     problem = PROBLEMS[slug]
-    request_id = request.state.request_id
     return JSONResponse(
-        {
-            "type": f"/problems/{slug}",
-            "title": problem.title,
-            "status": problem.status,
-            "detail": detail,
-            "instance": f"/requests/{request_id}",
-            "request_id": request_id,
-        },
+        problem_body(slug, detail, request.state.request_id),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers={**({"Retry-After": str(RETRY_AFTER_SECONDS)} if problem.retry else {}), **(headers or {})},
     )
+
+
+def problem_body(slug: str, detail: str, request_id: str) -> dict[str, str | int]:
+    """The body of a problem."""
+    return {
+        "type": f"/problems/{slug}",
+        "title": PROBLEMS[slug].title,
+        "status": PROBLEMS[slug].status,
+        "detail": detail,
+        "instance": f"/requests/{request_id}",
+        "request_id": request_id,
+    }

@@ -118,19 +118,20 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             await held.note(_event(request, "viewed", film))
         return Response(await run_in_threadpool(residual_png, image.pixels), media_type="image/png", headers=_NO_STORE)
 
-    @application.post("/v1/quarantine/{id}/release", **_described(KeptFilmDetails, 400, 404, 409, 413, body=True))
+    @application.post("/v1/quarantine/{id}/release", **_described(KeptFilmDetails, 400, 404, 409, 413, 504, body=True))
     async def release(request: Request) -> Response:
         """Say that a film is clean, and why. Its sender may then have its probabilities."""
         return await decide(request, "released")
 
-    @application.post("/v1/quarantine/{id}/confirm", **_described(KeptFilmDetails, 400, 404, 409, 413, body=True))
+    @application.post("/v1/quarantine/{id}/confirm", **_described(KeptFilmDetails, 400, 404, 409, 413, 504, body=True))
     async def confirm(request: Request) -> Response:
         """Say that a film is bad, and why."""
         return await decide(request, "confirmed")
 
     async def decide(request: Request, kind: Literal["released", "confirmed"]) -> Response:
         held = reviewer(request)
-        reason = await _reason(request)
+        async with engine.deadline():
+            reason = await _reason(request)
         with _Problems(request):
             film = await held.film(_film_id(request))
             return _json(_details(await held.decide(_event(request, kind, film, reason=reason))))
@@ -250,7 +251,7 @@ def _described(
     return {
         "response_model": model,
         "dependencies": [KEY],
-        "responses": {status: _problem_of(status) for status in (401, 403, 503, *statuses)},
+        "responses": {status: _problem_of(status) for status in (401, 403, 429, 503, *statuses)},
         "openapi_extra": {
             "parameters": [_parameter(name) for name in parameters],
             **({"requestBody": _REASON_BODY} if body else {}),
@@ -266,7 +267,7 @@ def _picture(*media_types: str, parameters: tuple[str, ...] = ("id",)) -> dict[s
         "dependencies": [KEY],
         "responses": {
             200: pictures,
-            **{status: _problem_of(status) for status in (400, 401, 403, 404, 406, 500, 503, 504)},
+            **{status: _problem_of(status) for status in (400, 401, 403, 404, 406, 429, 500, 503, 504)},
         },
         "openapi_extra": {"parameters": [_parameter(name) for name in parameters]},
     }
@@ -274,7 +275,7 @@ def _picture(*media_types: str, parameters: tuple[str, ...] = ("id",)) -> dict[s
 
 def _parameter(name: str) -> dict[str, Any]:
     where = "path" if name == "id" else "query"
-    return {"name": name, "in": where, "required": where == "path", "schema": {"type": "string"}}
+    return {"name": name, "in": where, "required": where == "path", "schema": _SCHEMA_OF.get(name, {"type": "string"})}
 
 
 def _problem_of(status: int) -> dict[str, Any]:
@@ -282,4 +283,10 @@ def _problem_of(status: int) -> dict[str, Any]:
     return {"description": titles, "content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 
 
+#: Of parameters that are not any text.
+_SCHEMA_OF: Final[dict[str, dict[str, Any]]] = {
+    "state": {"type": "string", "enum": list(_STATES)},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_FILMS, "default": DEFAULT_FILMS},
+    "original": {"type": "boolean", "default": False},
+}
 _REASON_BODY: Final = {"required": True, "content": {"application/json": {"schema": Reason.model_json_schema()}}}

@@ -20,6 +20,7 @@ from app.results import (
     to_part10,
 )
 from app.settings import Settings, SettingsError
+from app.tracing import span
 
 
 class Reports:
@@ -57,7 +58,8 @@ class Reports:
         """
         if screened.image.source_kind != "dicom" or not (wanted or self._delivery):
             return None
-        return await run_in_threadpool(self._make, film, screened, wanted)
+        with span("report"):
+            return await run_in_threadpool(self._make, film, screened, wanted)
 
     def heatmap_of(self, film: bytes, screened: Screened, finding: str) -> bytes:
         """The heatmap of a DICOM film as a DICOM file.

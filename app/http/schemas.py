@@ -120,6 +120,7 @@ class ModelDescription(BaseModel):
     """What is served, and how good it was on held-out films."""
 
     model_version: str
+    signed_by: str | None = Field(description="identifier of the trusted key; null where the operator set none")
     shadow: str | None = Field(description="version that judges the same films without an answer, to be compared")
     labels: list[str]
     findings: list[Finding]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.access.sequences import QuerySequence
 from app.decoding.nursery import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline import LABELS
@@ -32,6 +33,7 @@ CANNOT_UNDERSTAND: Final = 0xC000
 UNSUITABLE: Final = 0xC400
 TOO_LARGE: Final = 0xC413
 NOT_DICOM: Final = 0xC415
+REFUSED_SEQUENCE: Final = 0xC403
 REJECTED: Final = 0xC422
 SYNTAX_NOT_SUPPORTED: Final = 0xC122
 PROCESSING_FAILURE: Final = 0x0110
@@ -43,6 +45,7 @@ REASON_OF: Final[dict[type[Exception], int]] = {
     UnsupportedMedia: SYNTAX_NOT_SUPPORTED,
     ImageTooLarge: TOO_LARGE,
     NumericalError: PROCESSING_FAILURE,
+    QuerySequence: REFUSED_SEQUENCE,
     Overloaded: OUT_OF_RESOURCES,
     NotReady: OUT_OF_RESOURCES,
     DecodingUnavailable: OUT_OF_RESOURCES,

@@ -28,6 +28,7 @@ from app.pipeline.identity import Identity, is_uid, read_identity
 from app.settings import Settings
 
 from .accept import accepts
+from .access import Access
 from .body import limited, require_declared_length, require_identity_encoding
 from .decisions import Asked, Decisions
 from .problems import SLUG_OF, HttpError
@@ -48,6 +49,7 @@ from .store_response import (
     response_body,
     status_of,
 )
+from .watch import Watch
 
 log = logging.getLogger("cxr_gate")
 
@@ -64,6 +66,8 @@ class Store:
     metrics: Metrics
     settings: Settings
     reports: Reports
+    watch: Watch
+    access: Access
 
     async def __call__(self, request: Request, study: str | None = None) -> Response:
         """Judge each instance of a request.
@@ -137,6 +141,8 @@ class Store:
                         if running:
                             further.enter_context(self.engine.place()).reserve(len(part.body))
                         number = len(tasks) + 1
+                        if number > 1:
+                            self.access.owe(request)
                         task = asyncio.create_task(
                             self._outcome(number, part, study, Asked.by(request, time.perf_counter()))
                         )
@@ -192,6 +198,7 @@ class Store:
     async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked) -> Outcome:
         async with self.engine.deadline() as expires:
             image, tensor = await self.engine.decode(part.body)
+            self.watch.see(asked.caller, asked.request_id, tensor)
             version = self.engine.active  # each instance by the version that is active at its turn
 
             async def judge() -> Verdict:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.engine import Comparison
-from app.versions import Versions
+from app.versions import Asked, Versions
 
 from .access import KEY, Access
 from .problems import MEDIA_TYPE
@@ -25,6 +25,9 @@ class ListedVersion(BaseModel):
     model_version: str | None = Field(description="null where the manifest cannot be read")
     folder: str | None = Field(description="name; null where it is loaded and its folder is gone")
     verified: bool
+    signed_by: str | None = Field(
+        description="identifier of the trusted key; null where no keys are set, or not verified"
+    )
     reason: str | None = Field(description="why it does not verify")
     role: Literal["active", "shadow", "previous", "idle"]
 
@@ -84,12 +87,15 @@ def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
     meanings = {
         401: "unauthenticated",
         403: "forbidden",
+        429: "quota",
         404: "no such version",
         409: "not in a state for this",
-        503: "the bundle does not verify or prove itself, or the choice could not be written",
+        503: "the bundle does not verify or prove itself, or choice or record could not be written; no identity provider",
     }
     return {
-        "responses": {status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, *statuses)},
+        "responses": {
+            status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, 429, 503, *statuses)
+        },
         "dependencies": [KEY],
         "openapi_extra": {"parameters": [_NAME]} if named else None,
     }
@@ -104,6 +110,7 @@ def add_version_routes(application: FastAPI, versions: Versions, access: Access)
                 model_version=entry.model_version,
                 folder=entry.folder,
                 verified=entry.reason is None,
+                signed_by=entry.signed_by,
                 reason=entry.reason,
                 role=entry.role,
             )
@@ -112,11 +119,12 @@ def add_version_routes(application: FastAPI, versions: Versions, access: Access)
         comparison = versions.comparison
         return VersionsState(versions=listed, comparison=ShadowComparison.of(comparison) if comparison else None)
 
-    async def after(request: Request, action: Callable[[str], None] | None = None) -> VersionsState:
+    async def after(request: Request, action: Callable[[Asked], None] | None = None) -> VersionsState:
         """Files are read and networks loaded in a thread; the event loop goes on serving."""
         caller = access.require(request, "operate")
         if action:
-            await run_in_threadpool(action, caller)
+            asked = Asked(caller, request.state.request_id, request.scope["route"].path)
+            await run_in_threadpool(action, asked)
         return await run_in_threadpool(state)
 
     @application.get("/v1/versions", **_documented())
@@ -125,22 +133,22 @@ def add_version_routes(application: FastAPI, versions: Versions, access: Access)
         return await after(request)
 
     # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
-    @application.post("/v1/versions/{model_version}/shadow", **_documented(404, 409, 503, named=True))
+    @application.post("/v1/versions/{model_version}/shadow", **_documented(404, 409, named=True))
     async def shadow(request: Request) -> VersionsState:
         """Load a version, prove it on every device, and let it judge in shadow. The answer comes when that is done."""
         return await after(request, partial(versions.shadow, request.path_params["model_version"]))
 
-    @application.post("/v1/versions/{model_version}/promote", **_documented(404, 409, 503, named=True))
+    @application.post("/v1/versions/{model_version}/promote", **_documented(404, 409, named=True))
     async def promote(request: Request) -> VersionsState:
         """Make the version in shadow, or the previous one, active at once."""
         return await after(request, partial(versions.promote, request.path_params["model_version"]))
 
-    @application.post("/v1/versions/rollback", **_documented(409, 503))
+    @application.post("/v1/versions/rollback", **_documented(409))
     async def roll_back(request: Request) -> VersionsState:
         """Make the previous version active again, at once."""
         return await after(request, versions.roll_back)
 
-    @application.delete("/v1/versions/shadow", **_documented())
+    @application.delete("/v1/versions/shadow", **_documented(503))
     async def end_shadow(request: Request) -> VersionsState:
         """Take out the version in shadow."""
         return await after(request, versions.end_shadow)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file as load_arrays
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
@@ -30,6 +31,7 @@ from .manifest import Manifest
 from .network import FEATURE_COUNT, ChestNetwork
 from .orientation import SENSES, Orientation
 from .preprocess import PREPROCESSING
+from .signature import SIGNATURE, TrustedKeys, read_signature
 
 MANIFEST: Final = "manifest.json"
 NETWORK: Final = "network.safetensors"
@@ -73,36 +75,47 @@ class Golden:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle in memory."""
+    """A verified bundle in memory.
+
+    Attributes
+    ----------
+    signed_by : str or None
+        Identifier of the trusted key that signed it; None where none was asked for.
+    """
 
     manifest: Manifest
     network: ChestNetwork
     gaussian: Gaussian
     orientation: Orientation
     golden: Golden
+    signed_by: str | None = None
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Read and verify a bundle.
+def read_bundle(folder: Path, trusted: TrustedKeys | None = None) -> Bundle:
+    """Read and verify a bundle. Every file is read once, so what was verified is what is used, whatever becomes of the folder.
+
+    Parameters
+    ----------
+    folder : Path
+    trusted : TrustedKeys or None
+        Keys of which one must have signed the manifest, which is looked at before anything is parsed. None: signatures are
+        not looked at.
 
     Raises
     ------
     BundleError
-        Something is missing, altered, of another format, or paired with another network; says which and why.
+        Something is missing, altered, of another format, paired with another network, or not signed; says which and why.
     """
-    manifest = read_manifest(folder)
-    for name in REQUIRED:
-        if name not in manifest.files:
-            raise BundleError(f"{MANIFEST} does not list {name}; export the bundle again")
-    contents = {name: _verified(folder, name, digest) for name, digest in manifest.files.items()}
+    manifest, signed_by = read_signed_manifest(folder, trusted)
+    contents = check_files(folder, manifest)
     if tuple(finding.name for finding in manifest.findings) != LABELS:
         raise BundleError(f"{MANIFEST}: findings are not the 14 labels in the order that this code serves")
     if manifest.preprocessing != PREPROCESSING:
         raise BundleError(f"{MANIFEST}: preprocessing differs from this code's; the gate would see other features")
     network = _network(contents[NETWORK])
-    gaussian = _gaussian(folder / GAUSSIAN, manifest.files[NETWORK])
-    orientation = _orientation(folder / ORIENTATION, manifest)
-    return Bundle(manifest, network, gaussian, orientation, _golden(folder / GOLDEN))
+    gaussian = _gaussian(contents[GAUSSIAN], manifest.files[NETWORK])
+    orientation = _orientation(contents[ORIENTATION], manifest)
+    return Bundle(manifest, network, gaussian, orientation, _golden(contents[GOLDEN]), signed_by)
 
 
 def write_bundle(
@@ -113,6 +126,7 @@ def write_bundle(
     orientation: Orientation,
     golden: Golden,
     texts: dict[str, bytes],
+    sign: Callable[[bytes], bytes] | None = None,
 ) -> Manifest:
     """Write a bundle beside `folder`, then rename it into place; an existing one is replaced whole.
 
@@ -122,6 +136,8 @@ def write_bundle(
         Fields of ``Manifest`` but ``files`` and ``model_version``, which are computed here.
     texts : dict
         Path in the bundle (``MODEL_CARD.md``, ``report/...``) -> content.
+    sign : callable or None
+        Content of the manifest -> content of its signature's file. None: it is not signed.
 
     Raises
     ------
@@ -157,7 +173,10 @@ def write_bundle(
             if path.is_file()
         }
         written = _versioned({**manifest, "files": files})
-        (beside / MANIFEST).write_text(json.dumps(written.content(), indent=2) + "\n")
+        content = (json.dumps(written.content(), indent=2) + "\n").encode()
+        (beside / MANIFEST).write_bytes(content)
+        if sign:
+            (beside / SIGNATURE).write_bytes(sign(content))
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(beside, folder)
@@ -180,8 +199,19 @@ def _version_of(manifest: Manifest) -> str:
     return "densenet121-mgm-" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, trusted: TrustedKeys | None = None) -> Manifest:
     """Read a bundle's manifest, and check it against its own version; the other files are not looked at.
+
+    Raises
+    ------
+    BundleError
+        As ``read_bundle``, of the manifest and its signature.
+    """
+    return read_signed_manifest(folder, trusted)[0]
+
+
+def read_signed_manifest(folder: Path, trusted: TrustedKeys | None) -> tuple[Manifest, str | None]:
+    """As ``read_manifest``, and the identifier of the key that signed it.
 
     Raises
     ------
@@ -190,14 +220,27 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"{folder} holds no {MANIFEST}; name a folder written by 'cxr-offline export'")
+    content = path.read_bytes()
+    signed_by = trusted.signer(content, read_signature(folder)) if trusted else None
+    return parse_manifest(content), signed_by
+
+
+def parse_manifest(content: bytes) -> Manifest:
+    """The manifest in the content of its file.
+
+    Raises
+    ------
+    BundleError
+        It is none of this format, or not as it was written.
+    """
     try:
-        content = json.loads(path.read_bytes())
-        if isinstance(content, dict) and content.get("format_version") != FORMAT_VERSION:
+        fields = json.loads(content)
+        if isinstance(fields, dict) and fields.get("format_version") != FORMAT_VERSION:
             raise BundleError(
-                f"{MANIFEST}: format_version {content.get('format_version')!r} is not {FORMAT_VERSION}, which this code "
+                f"{MANIFEST}: format_version {fields.get('format_version')!r} is not {FORMAT_VERSION}, which this code "
                 "reads; export the bundle again"
             )
-        manifest = Manifest.model_validate(content)
+        manifest = Manifest.model_validate(fields)
     except (ValueError, ValidationError) as error:
         raise BundleError(f"{MANIFEST} cannot be read: {error}") from error
     if manifest.model_version != _version_of(manifest):
@@ -205,7 +248,26 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _verified(folder: Path, name: str, digest: str) -> bytes:
+def check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Contents of all files that the manifest lists, each with the SHA-256 that it gives.
+
+    Raises
+    ------
+    BundleError
+    """
+    for name in REQUIRED:
+        if name not in manifest.files:
+            raise BundleError(f"{MANIFEST} does not list {name}; export the bundle again")
+    return {name: read_verified(folder, name, digest) for name, digest in manifest.files.items()}
+
+
+def read_verified(folder: Path, name: str, digest: str) -> bytes:
+    """Content of a file of the bundle, if it has this SHA-256.
+
+    Raises
+    ------
+    BundleError
+    """
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise BundleError(f"{MANIFEST} names {name}, which lies outside the bundle")
@@ -226,8 +288,8 @@ def _network(content: bytes) -> ChestNetwork:
     return network.eval().requires_grad_(False)
 
 
-def _gaussian(path: Path, network_sha256: str) -> Gaussian:
-    arrays = _of_network(path, network_sha256)
+def _gaussian(content: bytes, network_sha256: str) -> Gaussian:
+    arrays = _of_network(GAUSSIAN, content, network_sha256)
     try:
         gaussian = Gaussian(arrays["mean"], arrays["cholesky_factor"])
     except (KeyError, ValueError) as error:
@@ -239,10 +301,10 @@ def _gaussian(path: Path, network_sha256: str) -> Gaussian:
     return gaussian
 
 
-def _orientation(path: Path, manifest: Manifest) -> Orientation:
+def _orientation(content: bytes, manifest: Manifest) -> Orientation:
     if manifest.orientation.senses != SENSES:
         raise BundleError(f"{MANIFEST}: the senses of {ORIENTATION} are not those that this code knows")
-    arrays = _of_network(path, manifest.files[NETWORK])
+    arrays = _of_network(ORIENTATION, content, manifest.files[NETWORK])
     try:
         orientation = Orientation(arrays["weights"], arrays["bias"], manifest.orientation.least_log_density)
     except (KeyError, ValueError) as error:
@@ -252,23 +314,25 @@ def _orientation(path: Path, manifest: Manifest) -> Orientation:
     return orientation
 
 
-def _of_network(path: Path, network_sha256: str) -> dict[str, NDArray[np.float64]]:
+def _of_network(name: str, content: bytes, network_sha256: str) -> dict[str, NDArray[np.float64]]:
     """Arrays that were fitted on features, if these were the network's."""
     try:
-        with safe_open(path, framework="np") as stored:
-            paired = (stored.metadata() or {}).get(PAIRED_NETWORK)
-            if paired != network_sha256:
-                raise BundleError(
-                    f"{path.name} was fitted on another network than {NETWORK} (its header names "
-                    f"{str(paired)[:12]}, the network is {network_sha256[:12]}); fit it again on this one"
-                )
-            return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # not a dict
+        arrays: dict[str, NDArray[np.float64]] = load_arrays(content)
     except SafetensorError as error:
-        raise BundleError(f"{path.name} cannot be used: {error}") from error
+        raise BundleError(f"{name} cannot be used: {error}") from error
+    # The header, which is valid if the arrays could be loaded: its length in 8 bytes, then JSON.
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    paired = header.get("__metadata__", {}).get(PAIRED_NETWORK)
+    if paired != network_sha256:
+        raise BundleError(
+            f"{name} was fitted on another network than {NETWORK} (its header names "
+            f"{str(paired)[:12]}, the network is {network_sha256[:12]}); fit it again on this one"
+        )
+    return arrays
 
 
-def _golden(path: Path) -> Golden:
+def _golden(content: bytes) -> Golden:
     try:
-        return Golden(**load_arrays(path))
+        return Golden(**load_arrays(content))
     except (SafetensorError, TypeError) as error:
         raise BundleError(f"{GOLDEN} cannot be used: {error}") from error

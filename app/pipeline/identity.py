@@ -80,7 +80,7 @@ def _beginning(data: bytes, start: int, syntax: str) -> Dataset:
 
 def _uid(dataset: Dataset, tag: int) -> str:
     """A UID from its bytes as they stand: where a file was cut, the value is shorter than it says, and names another."""
-    element: object = dataset.get_item(tag) if tag in dataset else None
+    element: object = dataset.get_item(tag, keep_deferred=True)
     if not isinstance(element, RawDataElement) or not element.value or len(element.value) != element.length:
         return ""
     text = element.value.decode("latin-1").rstrip("\0 ")

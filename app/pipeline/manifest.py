@@ -86,13 +86,15 @@ class FittedWith(_Strict):
 
 
 class Provenance(_Strict):
-    """What the model was made from."""
+    """What the model was made from, and by what; None: the bundle does not say."""
 
     data_sha256: str
     initial_weights: str
     seed: int
     epochs: int
     created: str
+    code: str | None = Field(None, description="version of the package that exported it, and its git commit if known")
+    command: str | None = Field(None, description="that exported it")
 
 
 class Recalibration(_Strict):
@@ -100,11 +102,13 @@ class Recalibration(_Strict):
 
     base_version: str = Field(description="model_version of the bundle that it was moved from")
     site_sha256: str = Field(description="over the contents of the site's films")
+    base_signed_by: str | None = Field(None, description="trusted key of the base's signature, if one was asked for")
     n: int = Field(description="site films that the Gaussian was fitted on, beside the base's")
     pseudo_films: int = Field(description="films that the base's Gaussian counted as beside them")
     command: str
     seed: int
     created: str
+    code: str | None = Field(None, description="as of the provenance")
 
 
 class Manifest(_Strict):
@@ -123,8 +127,12 @@ class Manifest(_Strict):
     recalibration: Recalibration | None = None
 
     def content(self) -> dict[str, object]:
-        """What is written and what the version is a digest of: bundles that were not recalibrated do not name it."""
+        """What is written and what the version is a digest of: what came to the format later is left out where it is None."""
         content: dict[str, object] = self.model_dump(mode="json")
         if self.recalibration is None:
             del content["recalibration"]
+        for part, later in (("provenance", ("code", "command")), ("recalibration", ("code", "base_signed_by"))):
+            fields = content.get(part)
+            if isinstance(fields, dict):
+                content[part] = {k: v for k, v in fields.items() if not (k in later and v is None)}
         return content

@@ -17,11 +17,16 @@ Image.MAX_IMAGE_PIXELS = None
 
 #: A grey film that went through a colour JPEG strays by a few levels; a photograph by far more.
 MAX_COLOUR_SPREAD: Final = 12  # of 255
+#: Progressive JPEG has some ten; each is a pass over all pixels, and a repeated one takes a dozen bytes.
+MAX_JPEG_SCANS: Final = 100
+#: libpng writes pixels in chunks of 8 KiB, and Pillow takes a microsecond or more for each, however empty.
+MAX_PNG_CHUNKS: Final = 50_000
 TRANSPARENT: Final = "the image has transparent pixels, whose grey is undefined; flatten it first"
 
 
 def decode_raster(data: bytes, kind: SourceKind, max_pixels: int) -> DecodedImage:
     """Decode a PNG or JPEG; see ``decode`` for arguments and errors."""
+    _require_usual_structure(data, kind)
     try:
         with Image.open(io.BytesIO(data), formats=[kind.upper()]) as image:
             require_usable_size(image.height, image.width, max_pixels)  # from the header; nothing decompressed yet
@@ -36,6 +41,26 @@ def decode_raster(data: bytes, kind: SourceKind, max_pixels: int) -> DecodedImag
             f"the {kind.upper()} is damaged or cut short ({type(error).__name__}); send the whole file again"
         ) from error
     return DecodedImage(require_finite_unit_range(grey), kind)
+
+
+def _require_usual_structure(data: bytes, kind: SourceKind) -> None:
+    """Refuse what a decoder would work on for minutes, out of all proportion to its pixels.
+
+    Raises
+    ------
+    MalformedImage
+    """
+    if kind == "jpeg":
+        # Entropy-coded bytes never hold the marker SOS (ITU-T T.81 section B.1.1.5); a thumbnail may, once or twice.
+        if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+            raise MalformedImage(f"the JPEG has over {MAX_JPEG_SCANS} scans, more than any film; save it anew")
+        return
+    at = 8  # behind the signature: length, type, content, checksum (W3C PNG section 5.3)
+    for _ in range(MAX_PNG_CHUNKS):
+        if at + 8 > len(data) or data[at + 4 : at + 8] == b"IEND":
+            return
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    raise MalformedImage(f"the PNG has over {MAX_PNG_CHUNKS:,} chunks, more than any film; save it anew")
 
 
 def _grey(image: Image.Image) -> NDArray[np.float32]:

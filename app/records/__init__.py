@@ -11,7 +11,7 @@ from .decided import FILTERS, Decided
 from .films import FilmState, KeptFilm
 from .key import RecordKey
 from .open import is_in_memory, open_for_reading, open_record
-from .record import Decision, FilmEvent, Recalled, Record, RecordUnavailable, Subject
+from .record import Decision, Entry, FilmEvent, Recalled, Record, RecordUnavailable, Subject, VersionEvent
 from .repeats import Repeats
 from .writer import Writer
 
@@ -20,6 +20,7 @@ __all__ = [
     "FILTERS",
     "Decided",
     "Decision",
+    "Entry",
     "FilmEvent",
     "FilmState",
     "Head",
@@ -31,6 +32,7 @@ __all__ = [
     "Repeats",
     "Subject",
     "Verification",
+    "VersionEvent",
     "Writer",
     "is_in_memory",
     "open_for_reading",

@@ -108,6 +108,29 @@ class FilmEvent:
 
 
 @dataclass(frozen=True)
+class VersionEvent:
+    """What an operator does with a version, to be written before it is done.
+
+    Attributes
+    ----------
+    kind : {"shadowed", "promoted", "rolledback", "withdrawn"}
+    model_version : str
+        The version that comes: into shadow, or into service; of "withdrawn", the shadow that goes.
+    active : str
+        The version that is active until then.
+    caller, request_id, route : str
+        Who asked for it, and by which request.
+    """
+
+    kind: Literal["shadowed", "promoted", "rolledback", "withdrawn"]
+    model_version: str
+    active: str
+    caller: str
+    request_id: str
+    route: str
+
+
+@dataclass(frozen=True)
 class Recalled:
     """A verdict, and whether it was in the record already.
 
@@ -125,6 +148,9 @@ class Recalled:
     from_record: bool
     entry: int | None = None
     film: str | None = None
+
+
+Entry = Decision | FilmEvent | VersionEvent
 
 
 class Record:
@@ -187,8 +213,8 @@ class Record:
         with self._connected() as connection:
             return decided(connection, self.key, filters, before, limit)
 
-    def write(self, items: Sequence[Decision | FilmEvent]) -> tuple[list[Recalled | None], Head]:
-        """Write decisions and what became of films durably, in one transaction: all of them or none.
+    def write(self, items: Sequence[Entry]) -> tuple[list[Recalled | None], Head]:
+        """Write decisions, and what became of films and versions, durably, in one transaction: all of them or none.
 
         Returns
         -------
@@ -205,8 +231,9 @@ class Record:
             head = _head(connection)
             answers: list[Recalled | None] = []
             for item in items:
-                if isinstance(item, FilmEvent):
-                    head = _append(connection, head, self.key, _values_of_event(item))
+                if not isinstance(item, Decision):
+                    values = _values_of_film(item) if isinstance(item, FilmEvent) else _values_of_version(item)
+                    head = _append(connection, head, self.key, values)
                     answers.append(None)
                     continue
                 known = _earliest(connection, item.subject, self.key) if item.earliest_holds else None
@@ -346,7 +373,7 @@ def _values(decision: Decision, known: tuple[int, Verdict] | None) -> dict[str, 
     }
 
 
-def _values_of_event(event: FilmEvent) -> dict[str, Any]:
+def _values_of_film(event: FilmEvent) -> dict[str, Any]:
     given = event.probabilities
     return {
         "kind": event.kind,
@@ -358,6 +385,18 @@ def _values_of_event(event: FilmEvent) -> dict[str, Any]:
         "route": event.route,
         "film": event.film,
         "reason": event.reason,
+    }
+
+
+def _values_of_version(event: VersionEvent) -> dict[str, Any]:
+    return {
+        "kind": event.kind,
+        "time": written(),
+        "request_id": event.request_id,
+        "model_version": event.model_version,
+        "caller": event.caller,
+        "route": event.route,
+        "reason": f"active until then: {event.active}",
     }
 
 

@@ -28,6 +28,7 @@ CONFIRMED: Final = "confirmed"  # somebody says that it is bad
 ANSWERED: Final = "answered"  # its probabilities were given, after its release
 EXPORTED: Final = "exported"  # it was written out in clear
 REMOVED: Final = "removed"  # it is kept no longer
+# What an operator does with a version is written before it is done; the kinds are those of ``VersionEvent``.
 
 #: Columns that version 3 added. A seal covers them where they are not NULL: those of older entries hold as they are.
 ADDED_IN_3: Final = ("film", "reason")
@@ -60,7 +61,9 @@ ENTRIES = Table(
     Column("removed_seal", String(64)),  # and its seal, which the first that stays names as previous
     # Of what concerns a film in quarantine: the decision that kept it, its repeats, and what became of it.
     Column("film", String(48)),  # request_id, or in STOW-RS request_id-NUMBER of the part
-    Column("reason", Text),  # of a release, confirmation or removal
+    Column(
+        "reason", Text
+    ),  # of a release, confirmation or removal; of what is done with a version, which one was active
     Index("entries_of_a_subject", "instance_hash", "pixels_hash", "model_version"),
 )
 

@@ -12,8 +12,9 @@ from concurrent.futures import Future
 from typing import Final
 
 from app.metrics import Metrics
+from app.tracing import span
 
-from .record import REMOVED_AT_ONCE, Decision, FilmEvent, Recalled, Record, RecordUnavailable
+from .record import REMOVED_AT_ONCE, Decision, Entry, FilmEvent, Recalled, Record, RecordUnavailable, VersionEvent
 
 log = logging.getLogger("cxr_gate")
 
@@ -22,7 +23,7 @@ _RETENTION_SECONDS: Final = 3_600.0
 #: After a part of a large backlog; decisions go between.
 _BACKLOG_SECONDS: Final = 1.0
 
-_Item = tuple[Sequence[Decision | FilmEvent], "Future[list[Recalled | None]]"]
+_Item = tuple[Sequence[Entry], "Future[list[Recalled | None]]"]
 
 
 class Writer:
@@ -94,14 +95,32 @@ class Writer:
         """
         await self._written(events)
 
-    async def _written(self, items: Sequence[Decision | FilmEvent]) -> list[Recalled | None]:
-        result: Future[list[Recalled | None]] = Future()
-        self._waiting.put((items, result))
+    def note_version(self, event: VersionEvent) -> None:
+        """Write what is about to be done with a version, and wait for it: from any thread but the event loop's.
+
+        Raises
+        ------
+        RecordUnavailable
+            It must not be done. Also where the record is optional.
+        """
         try:
-            return await asyncio.wrap_future(result)
+            self._put([event]).result()
+        except RecordUnavailable:
+            self._metrics.record_failures.inc()
+            raise
+
+    async def _written(self, items: Sequence[Entry]) -> list[Recalled | None]:
+        try:
+            with span("record"):
+                return await asyncio.wrap_future(self._put(items))
         except RecordUnavailable:
             self._metrics.record_failures.inc(len(items))
             raise
+
+    def _put(self, items: Sequence[Entry]) -> Future[list[Recalled | None]]:
+        result: Future[list[Recalled | None]] = Future()
+        self._waiting.put((items, result))
+        return result
 
     def _run(self) -> None:
         retention = time.monotonic()

@@ -22,6 +22,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from app.metrics import Metrics
+from app.tracing import Trace, here, outgoing, resumed, span
 
 from .outbox import Outbox
 
@@ -33,6 +34,7 @@ REQUEST_SECONDS: Final = 30.0
 #: Statuses that another attempt at the same bytes does not change (PS3.18 section 10.5.3). 409, every instance failed,
 #: is one of them unless the reason passes.
 PERMANENT: Final = frozenset({400, 409, 413, 415})
+_MOST_TRACES: Final = 10_000
 _PROCESSING_FAILURE: Final = 0x0110
 _OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)
 
@@ -62,7 +64,10 @@ class DicomwebServer:
 
     def __init__(self, url: str, user: str = "", password: str = "") -> None:
         self._client = httpx.Client(
-            base_url=url.rstrip("/"), auth=(user, password) if user else None, timeout=REQUEST_SECONDS
+            base_url=url.rstrip("/"),
+            auth=(user, password) if user else None,
+            timeout=REQUEST_SECONDS,
+            event_hooks={"request": [lambda request: request.headers.update(outgoing())]},
         )
 
     def close(self) -> None:
@@ -155,6 +160,8 @@ class Delivery:
         self._outbox = outbox
         self._server = server
         self._metrics = metrics
+        #: Which request each report is of, by UID; in memory alone, so after a restart it is delivered without.
+        self._traces: dict[str, Trace | None] = {}
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
@@ -180,6 +187,8 @@ class Delivery:
         OSError
             It could not be written to the outbox.
         """
+        if len(self._traces) < _MOST_TRACES:
+            self._traces[uid] = here()
         self._outbox.put(uid, report)
         self._work.set()
 
@@ -211,7 +220,9 @@ class Delivery:
         self._metrics.results_waiting.set(0)
 
     def _deliver(self, path: Path) -> None:
-        outcome = self._server.deliver(path.read_bytes())
+        with resumed(self._traces.get(path.stem)), span("deliver", "client"):
+            outcome = self._server.deliver(path.read_bytes())
+        self._traces.pop(path.stem, None)
         if outcome == "refused":
             self._outbox.refuse(path)
         else:

@@ -7,9 +7,11 @@ from .catalogue import Catalogue
 from .choice import ChoiceFile
 from .errors import UnknownVersion, VersionConflict, VersionRefused
 from .loading import load, load_chosen, proven_screeners
-from .versions import Versions
+from .trust import trusted_keys
+from .versions import Asked, Versions
 
 __all__ = [
+    "Asked",
     "Catalogue",
     "ChoiceFile",
     "UnknownVersion",
@@ -19,4 +21,5 @@ __all__ = [
     "load",
     "load_chosen",
     "proven_screeners",
+    "trusted_keys",
 ]

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from app.pipeline.bundle import read_bundle, read_manifest
 from app.pipeline.errors import BundleError
+from app.pipeline.signature import TrustedKeys
 from app.settings import Settings, SettingsError
+
+from .trust import trusted_keys
 
 _Mark = tuple[tuple[str, int, int, int], ...]
 
@@ -21,13 +24,16 @@ class Entry:
     ----------
     folder : Path
     model_version : str or None
-        None where the manifest cannot be read or was changed.
+        None where the manifest cannot be read or was changed. Of a folder that does not verify, it is what this says of itself.
+    signed_by : str or None
+        Identifier of the trusted key; None where it does not verify, or no keys are set.
     reason : str or None
         Why it does not verify; None where it does. Whether it reproduces its golden outputs shows when it is loaded.
     """
 
     folder: Path
     model_version: str | None
+    signed_by: str | None
     reason: str | None
 
 
@@ -41,21 +47,35 @@ class Catalogue:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._own = settings.bundle
         self._folder = Path(settings.bundles) if settings.bundles else None
         if self._folder and not self._folder.is_dir():
             raise SettingsError(f"CXR_BUNDLES={settings.bundles!r} is no folder; name one whose subfolders are bundles")
-        self._checked: dict[Path, tuple[_Mark, Entry]] = {}
+        self._checked: dict[Path, tuple[_Mark, frozenset[str], Entry]] = {}
         self._alone = threading.Lock()
 
     def entries(self) -> list[Entry]:
-        """All of them, verified; a bundle whose files have not changed since is not read again."""
+        """All of them, verified; a bundle whose files have not changed since, nor the trusted keys, is not read again."""
         with self._alone:
-            return [self._entry(folder) for folder in self._folders()]
+            try:
+                trusted = trusted_keys(self._settings)
+            except BundleError as error:
+                return [Entry(folder, _version_in(folder), None, str(error)) for folder in self._folders()]
+            return [self._entry(folder, trusted) for folder in self._folders()]
 
     def find(self, model_version: str) -> Path | None:
-        """The folder whose manifest gives this version; its other files are not looked at."""
-        return next((folder for folder in self._folders() if _version_in(folder) == model_version), None)
+        """The folder whose manifest gives this version; its other files are not looked at.
+
+        One that is signed goes before one that is not, which is found so that it can be refused with the reason.
+        """
+        folders = [folder for folder in self._folders() if _version_in(folder) == model_version]
+        try:
+            trusted = trusted_keys(self._settings)
+        except BundleError:
+            trusted = None
+        signed = (folder for folder in folders if _version_in(folder, trusted))
+        return next(signed, folders[0] if folders else None)
 
     def _folders(self) -> list[Path]:
         """By name; ``write_bundle`` and copying tools write beside, in folders whose names begin with a dot."""
@@ -65,22 +85,23 @@ class Catalogue:
             folders.append(self._own)
         return folders
 
-    def _entry(self, folder: Path) -> Entry:
-        mark = _mark(folder)
+    def _entry(self, folder: Path, trusted: TrustedKeys | None) -> Entry:
+        mark, ids = _mark(folder), trusted.ids if trusted else frozenset()
         known = self._checked.get(folder)
-        if known and known[0] == mark:
-            return known[1]
+        if known and known[:2] == (mark, ids):
+            return known[2]
         try:
-            entry = Entry(folder, read_bundle(folder).manifest.model_version, None)
+            bundle = read_bundle(folder, trusted)
+            entry = Entry(folder, bundle.manifest.model_version, bundle.signed_by, None)
         except (BundleError, OSError) as error:
-            entry = Entry(folder, _version_in(folder), str(error))
-        self._checked[folder] = (mark, entry)
+            entry = Entry(folder, _version_in(folder), None, str(error))
+        self._checked[folder] = (mark, ids, entry)
         return entry
 
 
-def _version_in(folder: Path) -> str | None:
+def _version_in(folder: Path, trusted: TrustedKeys | None = None) -> str | None:
     try:
-        return read_manifest(folder).model_version
+        return read_manifest(folder, trusted).model_version
     except (BundleError, OSError):
         return None
 

@@ -12,6 +12,7 @@ from app.settings import Settings, SettingsError
 
 from .catalogue import Catalogue
 from .choice import ChoiceFile
+from .trust import trusted_keys
 
 log = logging.getLogger("cxr_gate")
 
@@ -24,7 +25,7 @@ def proven_screeners(folder: Path, settings: Settings) -> list[Screener]:
     PipelineError
         The bundle does not verify, a device or backend is not there, or one does not reproduce the golden outputs.
     """
-    bundle = read_bundle(folder)
+    bundle = read_bundle(folder, trusted_keys(settings))
     backends = choose_backends(
         bundle.network,
         settings.backend,

@@ -11,6 +11,7 @@ from typing import Literal
 
 from app.engine import Comparison, Engine, Version
 from app.metrics import Metrics
+from app.records import VersionEvent
 
 from .catalogue import Catalogue
 from .choice import Choice, ChoiceFile
@@ -27,14 +28,25 @@ class Listed:
 
     model_version: str | None
     folder: str | None
+    signed_by: str | None
     reason: str | None
     role: Role
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asked for something, and by which request."""
+
+    caller: str
+    request_id: str
+    route: str
 
 
 class Versions:
     """Loads, compares, promotes and takes back; every method may be called from any thread, and none in the event loop's.
 
-    Only loading takes long, and is waited for by nothing else: to roll back is possible meanwhile.
+    Only loading takes long, and is waited for by nothing else: to roll back is possible meanwhile. What is done is in the record
+    before it is done, and if it cannot be written there, it is not done.
 
     Parameters
     ----------
@@ -45,6 +57,8 @@ class Versions:
         Folder -> Version, proven on the engine's devices.
     announce : callable
         Told of each version that becomes active.
+    record : callable
+        Writes an entry durably; may raise RecordUnavailable.
     """
 
     def __init__(
@@ -55,6 +69,7 @@ class Versions:
         choice: ChoiceFile,
         load: Callable[[Path], Version],
         announce: Callable[[Version], None],
+        record: Callable[[VersionEvent], None],
         metrics: Metrics,
     ) -> None:
         self._engine = engine
@@ -63,6 +78,7 @@ class Versions:
         self._choice = choice
         self._load = load
         self._announce = announce
+        self._record = record
         self._metrics = metrics
         self._comparison: Comparison | None = None
         self._loading = threading.Lock()
@@ -79,14 +95,20 @@ class Versions:
         with self._changing:
             roles = self._roles()
         there = [
-            Listed(entry.model_version, entry.folder.name, entry.reason, roles.get(entry.model_version or "", "idle"))
+            Listed(
+                entry.model_version,
+                entry.folder.name,
+                entry.signed_by,
+                entry.reason,
+                roles.get(entry.model_version or "", "idle"),
+            )
             for entry in entries
         ]
         gone = roles.keys() - {entry.model_version for entry in entries}
         reason = "its folder is gone or changed: it cannot be loaded again"
-        return [*there, *(Listed(name, None, reason, roles[name]) for name in sorted(gone))]
+        return [*there, *(Listed(name, None, None, reason, roles[name]) for name in sorted(gone))]
 
-    def shadow(self, name: str, caller: str) -> None:
+    def shadow(self, name: str, asked: Asked) -> None:
         """Load a version, prove it, and let it run in shadow. Asked for again, it goes on.
 
         Raises
@@ -96,6 +118,7 @@ class Versions:
             It is active or previous, another one is in shadow, or one is being loaded.
         VersionRefused
             It does not verify, or does not prove itself here.
+        RecordUnavailable
         """
         if not self._loading.acquire(blocking=False):
             raise VersionConflict("another version is being loaded; try again when that is done")
@@ -108,14 +131,15 @@ class Versions:
             version = self._loaded(name, folder)
             with self._changing:
                 self._require_idle(name)  # a promotion or a way back may have come between
+                self._write_down("shadowed", name, asked)
                 self._metrics.introduce(version.bundle)
                 self._metrics.introduce_shadow(name)
                 self._comparison = self._engine.begin_shadow(version).comparison
-                self._note("a version runs in shadow", name, caller)
+                self._note("a version runs in shadow", name, asked)
         finally:
             self._loading.release()
 
-    def promote(self, name: str, caller: str) -> None:
+    def promote(self, name: str, asked: Asked) -> None:
         """Make the shadow or the previous version active, durably and at once. Asked for again, it stays.
 
         Raises
@@ -123,6 +147,7 @@ class Versions:
         UnknownVersion, VersionConflict
         VersionRefused
             The choice could not be written down; nothing was changed.
+        RecordUnavailable
         """
         with self._changing:
             if name == self._engine.active.name:
@@ -138,10 +163,11 @@ class Versions:
                 raise VersionConflict(
                     "the version is not loaded and proven; let it run in shadow first (POST /v1/versions/.../shadow)"
                 )
+            self._write_down("promoted", name, asked)
             self._activate(chosen, self._engine.active)
-            self._note("a version was promoted", name, caller)
+            self._note("a version was promoted", name, asked)
 
-    def roll_back(self, caller: str) -> None:
+    def roll_back(self, asked: Asked) -> None:
         """Make the previous version active, durably and at once. What was active is let go, so to ask twice does no harm.
 
         Raises
@@ -150,6 +176,7 @@ class Versions:
             There is no previous version.
         VersionRefused
             The choice could not be written down; nothing was changed.
+        RecordUnavailable
         """
         with self._changing:
             if self._previous is None:
@@ -158,15 +185,22 @@ class Versions:
                     "brought in by way of the shadow"
                 )
             left = self._engine.active.name
+            self._write_down("rolledback", self._previous.name, asked)
             self._activate(self._previous, None)
-            self._note(f"rolled back from {left}", self._engine.active.name, caller)
+            self._note(f"rolled back from {left}", self._engine.active.name, asked)
 
-    def end_shadow(self, caller: str) -> None:
-        """Take the shadow out; if there is none, that is as asked for."""
+    def end_shadow(self, asked: Asked) -> None:
+        """Take the shadow out; if there is none, that is as asked for.
+
+        Raises
+        ------
+        RecordUnavailable
+        """
         with self._changing:
             if shadow := self._engine.shadow:
+                self._write_down("withdrawn", shadow.version.name, asked)
                 self._engine.end_shadow("an operator took it out")
-                self._note("the shadow was taken out", shadow.version.name, caller)
+                self._note("the shadow was taken out", shadow.version.name, asked)
 
     def _runs_in_shadow(self, name: str) -> bool:
         with self._changing:
@@ -198,7 +232,7 @@ class Versions:
         try:
             version = self._load(folder)
         except Exception as error:  # of the bundle, the backend, or the device's memory; whatever it was, it is refused
-            log.error("a version was refused", exc_info=error, extra={"model_version": name})
+            log.error("a version was refused", exc_info=error, extra={"model_version": name, "reason": str(error)})
             raise VersionRefused(f"the bundle cannot be served here: {error or type(error).__name__}") from error
         if version.name != name:
             raise VersionRefused("its folder was changed while it was read; ask again")
@@ -216,5 +250,11 @@ class Versions:
         self._previous = previous
         self._announce(version)
 
-    def _note(self, message: str, name: str, caller: str) -> None:
-        log.warning(message, extra={"model_version": name, "caller": caller})
+    def _write_down(
+        self, kind: Literal["shadowed", "promoted", "rolledback", "withdrawn"], name: str, asked: Asked
+    ) -> None:
+        event = VersionEvent(kind, name, self._engine.active.name, asked.caller, asked.request_id, asked.route)
+        self._record(event)
+
+    def _note(self, message: str, name: str, asked: Asked) -> None:
+        log.warning(message, extra={"model_version": name, "caller": asked.caller})

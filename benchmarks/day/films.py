@@ -49,7 +49,7 @@ GAMMA: Final = 0.8
 NOISE: Final = 0.025  # sd at 512x512, in units of [0,1]; the resize to 224x224 averages much of it away
 EPSILON: Final = 0.02
 ATTACKED: Final = 24  # clean films that are attacked, and
-STORED: Final = 60  # fresh films
+STORED: Final = 60  # fresh films; all of them by FGSM, which is cheap, and detected least
 FEW: Final = 24  # of each kind that a broken sender sends
 BATCH: Final = 8
 PNG: Final = "image/png"
@@ -88,10 +88,10 @@ def load(data: Path, bundle: Bundle, store: Store) -> dict[str, list[Posted]]:
         "clean": [Posted(film.path.read_bytes(), PNG, film.path.name, film.patient) for film in test],
         "scanner": [_posted(film, scanned(levels_of(film), film.path.name)) for film in site],
         "fresh": [_posted(film, levels) for film, levels in zip(others, fresh, strict=True)],
-        "attacked": _attacked(bundle, store, "attacked", test, [levels_of(film) for film in test], ATTACKED),
-        "attacked-fresh": _attacked(bundle, store, "attacked-fresh", others, fresh, STORED),
+        "attacked": _attacked(bundle, store, "attacked", test, [levels_of(film) for film in test], ATTACKED, ATTACKED),
+        "attacked-fresh": _attacked(bundle, store, "attacked-fresh", others, fresh, STORED, len(others)),
         "fresh-224": [_posted(film, levels) for film, levels in zip(others, small, strict=True)],
-        "attacked-fresh-224": _attacked(bundle, store, "attacked-fresh-224", others, small, STORED),
+        "attacked-fresh-224": _attacked(bundle, store, "attacked-fresh-224", others, small, STORED, len(others)),
         "broken": _broken(test[:FEW]),
         "misrouted": _misrouted(test[:FEW]),
     }
@@ -126,14 +126,14 @@ def _posted(film: Film, levels: Levels) -> Posted:
 
 
 def _attacked(
-    bundle: Bundle, store: Store, title: str, films: list[Film], levels: list[Levels], wanted: int
+    bundle: Bundle, store: Store, title: str, films: list[Film], levels: list[Levels], wanted: int, wanted_one_step: int
 ) -> list[Posted]:
     """At the films' own size, through the service's resize, and rounded inside the ball."""
-    chosen = evenly(len(films), wanted)
-    clean = torch.from_numpy(np.stack([levels[index] for index in chosen])[:, None]).float() / 255
     network = LogitsOnly(NativeNetwork(bundle.network))
     posted = []
     for name, options in paper_attacks(EPSILON).items():
+        chosen = evenly(len(films), wanted_one_step if options.steps == 1 else wanted)
+        clean = torch.from_numpy(np.stack([levels[index] for index in chosen])[:, None]).float() / 255
         images = store.stage(f"{title}-{name}", _maker(network, clean, options))[1]["images"]
         posted += [
             Posted(png(image), PNG, films[index].path.name, films[index].patient, name)

@@ -10,10 +10,15 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.patches import Patch
 
 REPORT: Final = "day.json"
 PICTURE: Final = "day.png"
+#: Of a night that was lived in a run of its own (``--night``): its report stands beside the day's.
+NIGHT_REPORT: Final = "night.json"
 COLOURS: Final = {"rejected": "#b2182b", "extreme": "#762a83", "not judged": "#2166ac"}
+#: Whether the alert must begin in the phase -> colour of its bar.
+ALERT_COLOURS: Final = {True: "#35978f", False: "#d6604d"}
 SAID: Final = {
     "rejected": "rejected, of those judged",
     "extreme": "extreme (over 1000 nats below the threshold)",
@@ -22,16 +27,31 @@ SAID: Final = {
 
 
 def write(result: dict[str, Any], folder: Path, path: Path) -> None:
-    """Write report and picture into the folder, and the page."""
+    """Write a day's report and picture into the folder, and the page. A night of an earlier run goes, if this has its own."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / REPORT).write_text(json.dumps(result, indent=1) + "\n")
     draw(result, folder / PICTURE)
-    path.write_text(page(result))
+    if result["recalibration"]:
+        (folder / NIGHT_REPORT).unlink(missing_ok=True)
+    path.write_text(page(*read(folder)))
+
+
+def write_night(result: dict[str, Any], folder: Path, path: Path) -> None:
+    """Write the report of a night beside that of the day, which must be there, and the page of both."""
+    (folder / NIGHT_REPORT).write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(page(*read(folder)))
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The report of the day, and of the night if that was a run of its own."""
+    night = folder / NIGHT_REPORT
+    return json.loads((folder / REPORT).read_text()), json.loads(night.read_text()) if night.exists() else None
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Shares over 15 minutes above, the alerts as bands below, phases as columns of both."""
     alerts = list(dict.fromkeys(span["alert"] for span in result["firing"]))
+    named = {alert: [phase for phase in result["phases"] if alert in phase["expected"]] for alert in alerts}
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(13, 7), sharex=True, height_ratios=[3, 0.5 + 0.35 * len(alerts)], layout="constrained"
     )
@@ -41,8 +61,18 @@ def draw(result: dict[str, Any], path: Path) -> None:
     above.set(ylabel="share of films, over 15 minutes", ylim=(0, None))
     above.legend(loc="upper right", fontsize=8)
     for row, alert in enumerate(alerts):
-        spans = [(span["from"], span["to"] - span["from"]) for span in result["firing"] if span["alert"] == alert]
-        below.broken_barh(spans, (row - 0.35, 0.7), color="#d6604d")
+        for span in (each for each in result["firing"] if each["alert"] == alert):
+            right = any(phase["from"] <= span["from"] < phase["to"] for phase in named[alert])
+            width = max(span["to"] - span["from"], result["phases"][-1]["to"] / 400)  # one evaluation is to be seen too
+            below.broken_barh([(span["from"], width)], (row - 0.35, 0.7), color=ALERT_COLOURS[right], zorder=2)
+    below.legend(
+        handles=[
+            Patch(color=ALERT_COLOURS[right], label=said)
+            for right, said in ((True, "must begin there"), (False, "must not"))
+        ],
+        loc="lower left",
+        fontsize=8,
+    )
     below.set(yticks=range(len(alerts)), yticklabels=alerts, xlabel="hour of the day", ylim=(len(alerts) - 0.4, -0.6))
     for number, phase in enumerate(result["phases"]):
         middle = (phase["from"] + phase["to"]) / 2
@@ -54,8 +84,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def page(result: dict[str, Any]) -> str:
-    """The page, from the report alone."""
+def page(result: dict[str, Any], night: dict[str, Any] | None) -> str:
+    """The page, from the reports alone."""
     phases = result["phases"]
     right = sum(phase["right"] for phase in phases)
     films = sum(sum(answers.values()) for phase in phases for answers in phase["films"].values())
@@ -74,22 +104,51 @@ def page(result: dict[str, Any]) -> str:
         "",
         "![shares of films and alerts over the day](../reports/day/day.png)",
         "",
-        "| phase | hours | films and answers | must begin | began, minutes into the phase | ended, minutes after the phase | |",
-        "|---|---|---|---|---|---|---|",
-        *[_row(phase) for phase in phases],
+        *_table(phases),
         "",
         "An alert counts for the phase in which it begins; one that looks back over six hours ends that much later. What this "
         "does not show: limits in seconds (latency) are as they are, not divided; a film comes several times in a day, since "
         "there are only so many; and the attacks know nothing of the gate (of one that does, no alert tells: "
         "[runbook](runbook.md#which-of-the-three-is-it)).",
         "",
+        *_load(phases),
         *_told(result),
-        *_recalibration(result["recalibration"]),
+        *_recalibration(result, night),
         "## The record",
         "",
-        f"`cxr-gate verify-record`, afterwards: {result['record']}",
+        f"`cxr-gate verify-record`, after the day: {result['record']}",
+        *(["", f"After the night: {night['record']}"] if night else []),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(phases: list[dict[str, Any]]) -> list[str]:
+    return [
+        "| phase | hours | films and answers | must begin | began, minutes into the phase | ended, minutes after the phase | |",
+        "|---|---|---|---|---|---|---|",
+        *[_row(phase) for phase in phases],
+    ]
+
+
+def _load(phases: list[dict[str, Any]]) -> list[str]:
+    """What else the machine was busy with: films wait then, and the alerts of the service say so, which is no fault of theirs."""
+    turned_away = sum(
+        count
+        for phase in phases
+        for answers in phase["films"].values()
+        for answer, count in answers.items()
+        if answer.startswith("503")
+    )
+    loads = [phase["load"] for phase in phases if "load" in phase]
+    said = []
+    if turned_away:
+        said.append(
+            f"**Other work kept the machine busy, and {turned_away} films were told 503**: CxrLatencyHigh, CxrSaturated and "
+            "CxrDown are about that."
+        )
+    if loads:
+        said.append(f"The load average, at the ends of the phases, was {min(loads):.1f} to {max(loads):.1f}.")
+    return [" ".join(said), ""] if said else []
 
 
 def _row(phase: dict[str, Any]) -> str:
@@ -122,9 +181,20 @@ def _told(result: dict[str, Any]) -> list[str]:
     return ["## Who was told", "", f"First messages of Alertmanager, by its routes: {told}.", ""]
 
 
-def _recalibration(done: dict[str, Any] | None) -> list[str]:
+def _recalibration(day: dict[str, Any], night: dict[str, Any] | None) -> list[str]:
+    title = ["## The new scanner's site, recalibrated", ""]
+    done = (night or day)["recalibration"]
     if done is None:
-        return ["## The new scanner's site, recalibrated", "", "**The night failed, so nothing was promoted.**", ""]
+        return [*title, "**The night failed, so nothing was promoted.**", ""]
+    if night:
+        title += [
+            f"The night was lived in a run of its own ({night['seconds'] / 60:.0f} minutes; `python -m benchmarks.day --night`), "
+            "after an evening of the new scanner's films; the day's own night did not come to its end.",
+            "",
+            *_table(night["phases"]),
+            "",
+            *_load(night["phases"]),
+        ]
     report, review, site = done["report"], done["review"], done["site"]
     own = report["false_rejection"]
     shadow = done["shadow"]
@@ -134,8 +204,7 @@ def _recalibration(done: dict[str, Any] | None) -> list[str]:
         if row["films"]
     )
     lines = [
-        "## The new scanner's site, recalibrated",
-        "",
+        *title,
         f"In the night a reviewer released {review['released']} films of the new scanner from the quarantine, confirmed "
         f"{review['confirmed']} attacked ones, and left {review['left pending']} others. The released films "
         f"({site['different released']} different ones) and those that had been accepted ({site['different accepted']}) went "

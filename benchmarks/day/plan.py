@@ -32,22 +32,24 @@ class Phase:
 
 #: Normal films before, between and after, long enough for windows of six hours to forget: a drift ends late.
 DAY: Final = (
-    Phase("night", 3, {"clean": 2}),
+    Phase("night", 0.5, {"clean": 2}),
     Phase("morning", 1, {"clean": 4}),
-    Phase("new scanner on trial", 3, {"scanner": 4}, frozenset({"CxrScoreDrift"})),
+    Phase("new scanner on trial", 2, {"scanner": 4}, frozenset({"CxrScoreDrift"})),
     Phase("the old scanner again", 6.5, {"clean": 4}),
     Phase("attack burst", 1, {"clean": 4, "attacked": 1}, frozenset({"CxrAttackBurst"})),
-    Phase("after the attack", 1.5, {"clean": 4}),
+    Phase("after the attack", 1, {"clean": 4}),
     Phase("broken sender", 1, {"clean": 4, "broken": 1.2}, frozenset({"CxrBrokenSender"})),
-    Phase("mended", 1, {"clean": 4}),
+    Phase("mended", 0.5, {"clean": 4}),
     Phase("misrouted films", 1, {"clean": 4, "misrouted": 1}, frozenset({"CxrUnsuitableFilms"})),
-    Phase("evening", 1.5, {"clean": 4}),
+    Phase("evening", 0.5, {"clean": 4}),
 )
+#: What a night needs of the day before it: the new scanner's films.
+EVENING: Final = (Phase("new scanner on trial", 1, {"scanner": 7}, frozenset({"CxrScoreDrift"})),)
 #: As long as the review and the recalibration take.
 NIGHT: Final = Phase("review and recalibration", 24, {"clean": 1})
 #: The base still answers, so that it tells of the scanner again.
 SHADOW: Final = Phase("shadow, on the new scanner's films", 0.5, {"scanner": 4}, frozenset({"CxrScoreDrift"}))
-PROMOTED: Final = Phase("promoted, the new scanner for good", 1, {"fresh": 4}, frozenset({"CxrBundleChanged"}))
+PROMOTED: Final = Phase("promoted, the new scanner for good", 0.5, {"fresh": 4}, frozenset({"CxrBundleChanged"}))
 ATTACKED_AGAIN: Final = Phase(
     "attack burst on the new bundle", 0.5, {"fresh": 4, "attacked-fresh": 1}, frozenset({"CxrAttackBurst"})
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -43,7 +44,8 @@ class Traffic:
     pools : dict
         Kind -> films. Each is posted once before any is posted again.
     phases : list of dict
-        What has been: name, expected alerts, ``from`` and ``to`` in hours of the day, and answers by kind.
+        What has been: name, expected alerts, ``from`` and ``to`` in hours of the day, ``load`` (the machine's
+        load average at its end), and answers by kind.
     """
 
     url: str
@@ -88,7 +90,7 @@ class Traffic:
             await self._reached(start + phase.hours, until)
         here = [sent for sent in self.sent if sent.phase == phase.name]
         answered = {kind: dict(Counter(s.answer for s in here if s.kind == kind)) for kind in phase.films}
-        row = {"name": phase.name, "from": round(start, 3), "to": round(self.hours(), 3)}
+        row = {"name": phase.name, "from": round(start, 3), "to": round(self.hours(), 3), "load": os.getloadavg()[0]}
         versions = sorted({sent.model_version for sent in here if sent.model_version})
         self.phases.append(row | {"expected": sorted(phase.expected), "films": answered, "versions": versions})
 

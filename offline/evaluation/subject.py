@@ -10,6 +10,7 @@ import torch
 from app.pipeline.backends import torch_backend
 from app.pipeline.bundle import Bundle, read_bundle
 from app.pipeline.screener import Screener
+from app.pipeline.signature import TrustedKeys
 
 from ..attacks import Victim
 
@@ -23,14 +24,14 @@ class Subject:
     victim: Victim
 
     @staticmethod
-    def load(folder: Path, device: torch.device) -> Subject:
-        """Read, verify and prove a bundle.
+    def load(folder: Path, device: torch.device, trusted: TrustedKeys | None = None) -> Subject:
+        """Read, verify and prove a bundle, which must be signed by one of the trusted keys if there are any.
 
         Raises
         ------
         BundleError
         """
-        bundle = read_bundle(folder)
+        bundle = read_bundle(folder, trusted)
         backend = torch_backend(bundle.network, device)
         Screener(bundle, backend).require_golden()
         bundle = replace(bundle, network=backend.network)

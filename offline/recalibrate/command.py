@@ -15,8 +15,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from app.pipeline.backends import torch_backend
-from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
-from app.pipeline.gaussian import Gaussian
+from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, read_verified, write_bundle
 from app.pipeline.manifest import Manifest
 from app.pipeline.orientation import Orientation
 from app.pipeline.screener import Screener
@@ -25,10 +24,13 @@ from ..evaluation.observing import BATCH, Images, evenly, to_images, to_levels
 from ..evaluation.subject import Subject
 from ..films import FilmsError
 from ..loading import in_order
+from ..moments import Moments
 from ..orientation import LEAST_PERCENTILE, in_every_sense
+from ..signing import SigningKey
 from ..threshold import Threshold, held_out_threshold
-from .compare import Judged, attacked_features, detection_rows, false_rejection, group_rows
-from .estimate import Estimate, estimate
+from ..version import code_version
+from .compare import Judged, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
+from .estimate import Estimate, estimate, prior_of
 from .plot import plot
 from .site import Site, least_films
 from .suspicion import Evidence, Looks, residual_energy, weigh
@@ -37,6 +39,7 @@ from .words import model_card, sentences
 JSON_REPORT: Final = "recalibration.json"
 TEXT_REPORT: Final = "recalibration.txt"
 PLOT: Final = "recalibration.png"
+TURNED_FILMS: Final = 64
 
 
 class RecalibrationRefused(FilmsError):
@@ -48,15 +51,17 @@ class RecalibrationOptions:
     """What is asked of the new gate.
 
     ``most_detection_loss`` is the share of stored attacks that it may miss and the base's gate did not;
-    ``attack_films`` is how many films are attacked and turned.
+    ``attack_films`` is how many films are attacked at most: so many that a loss of two points is several films;
+    ``key`` signs the new bundle.
     """
 
     target: float
     most_detection_loss: float = 0.02
-    attack_films: int = 64
+    attack_films: int = 256
     seed: int = 0
     workers: int = 2
     command: str = ""
+    key: SigningKey | None = None
 
 
 def recalibrate(
@@ -87,7 +92,8 @@ def recalibrate(
     chosen = evenly(len(site.films), options.attack_films)
     looks, levels = look(subject, site, chosen, options.workers)
     evidence = weigh(looks, [film.path.name for film in site.films], subject.bundle)
-    fitted, threshold, scores = fit_site(base, looks.features, patients, options.target, options.seed)
+    prior = prior_of(base, subject.bundle.manifest.gate.shrinkage)
+    fitted, threshold, scores = fit_site(prior, looks.features, patients, options.target, options.seed)
     attacked = attacked_features(subject, levels)
     before = Judged(
         base_threshold,
@@ -95,12 +101,18 @@ def recalibrate(
         {name: base.log_density(features) for name, features in attacked.items()},
     )
     after = Judged(
-        threshold.value, scores, {name: fitted.held_out(features, chosen) for name, features in attacked.items()}
+        threshold.value,
+        scores,
+        {
+            name: fitted.held_out(features, chosen[attacked_places(name, len(chosen))])
+            for name, features in attacked.items()
+        },
     )
     detection = detection_rows(before, after)
     content: dict[str, Any] = {
         "base_version": subject.bundle.manifest.model_version,
         "command": options.command,
+        "code": code_version(),
         "seed": options.seed,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "site": {
@@ -135,15 +147,17 @@ def recalibrate(
         (report / name).write_bytes(text)
     if content["refusals"]:
         raise RecalibrationRefused("; ".join(content["refusals"]) + f". No bundle was written; see {report}")
-    orientation = moved_orientation(subject, fitted, levels)
-    manifest = _write(subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts)
+    orientation = moved_orientation(subject, fitted, levels[evenly(len(levels), TURNED_FILMS)])
+    manifest = _write(
+        subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts, options.key
+    )
     written = read_bundle(output)
     Screener(written, torch_backend(written.network, subject.device)).require_golden()
     return manifest, content
 
 
 def fit_site(
-    base: Gaussian, features: NDArray[np.floating], patients: NDArray[np.str_], target: float, seed: int
+    prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], target: float, seed: int
 ) -> tuple[Estimate, Threshold, NDArray[np.float64]]:
     """Gaussian and threshold from all of a site's films, and their held-out log densities, in the films' order.
 
@@ -152,7 +166,7 @@ def fit_site(
     and a gate that differs much more from one split to the next. What is served is the Gaussian of all films, under
     which new films are a little likelier than under a fold's, so that they are rejected a little less than asked.
     """
-    fitted = estimate(base, features, patients, seed)
+    fitted = estimate(prior, features, patients, seed)
     scores = fitted.held_out(features, np.arange(len(features)))
     return fitted, held_out_threshold(scores, target), scores
 
@@ -212,6 +226,7 @@ def _write(
     orientation: Orientation,
     content: dict[str, Any],
     texts: dict[str, bytes],
+    key: SigningKey | None,
 ) -> Manifest:
     base, golden = subject.bundle.manifest, subject.bundle.golden
     with torch.inference_mode():
@@ -229,15 +244,22 @@ def _write(
     }
     fields["recalibration"] = {
         "base_version": base.model_version,
+        "base_signed_by": subject.bundle.signed_by,
         "site_sha256": content["site"]["sha256"],
         "n": len(calibration),
         "pseudo_films": fitted.pseudo_films,
         "command": content["command"],
+        "code": content["code"],
         "seed": content["seed"],
         "created": content["created"],
     }
-    carried = {name: (base_folder / name).read_bytes() for name in base.files if name.startswith(f"{REPORT}/")}
-    card = model_card((base_folder / MODEL_CARD).read_text(), content)
+    # Read again, long after the base was verified, and what is carried gets this bundle's signature: verified again too.
+    carried = {
+        name: read_verified(base_folder, name, digest)
+        for name, digest in base.files.items()
+        if name.startswith(f"{REPORT}/") or name == MODEL_CARD
+    }
+    card = model_card(carried[MODEL_CARD].decode(), content)
     return write_bundle(
         output,
         fields,
@@ -251,4 +273,5 @@ def _write(
             calibration,
         ),
         {**carried, **{f"{REPORT}/{name}": text for name, text in texts.items()}, MODEL_CARD: card.encode()},
+        key.sign if key else None,
     )

@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 #: How many films the base may count as. The likelihood is flat about its best, so that a finer grid finds no more.
 PSEUDO_FILMS: Final = (8, 32, 128, 512, 2048, 8192)
 FOLDS: Final = 5
+#: How much of the base's ridge the prior keeps. All of it hides attacks of one step where another scanner's films vary little:
+#: docs/recalibration.md has what it costs.
+RIDGE_KEPT: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,32 @@ def moments_of(gaussian: Gaussian) -> Moments:
     return Moments(1, gaussian.mean, gaussian.cholesky_factor @ gaussian.cholesky_factor.T)
 
 
-def estimate(base: Gaussian, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> Estimate:
+def prior_of(base: Gaussian, shrinkage: str) -> Moments:
+    """The base's moments with most of its ridge taken off again.
+
+    The ridge served few films; the site's own films add to what is known of the directions in which films hardly vary, and
+    it is there that a weak attack shows. Never is more taken than leaves the covariance positive definite, as of a base
+    that was recalibrated before.
+
+    Parameters
+    ----------
+    shrinkage : str
+        Of the base's manifest: ``lambda=0.01``. Another kind has no ridge, and stays as it is.
+    """
+    moments = moments_of(base)
+    if not shrinkage.startswith("lambda="):
+        return moments
+    ridge = min(float(shrinkage.removeprefix("lambda=")), float(np.linalg.eigvalsh(moments.scatter)[0]))
+    return Moments(1, moments.mean, moments.scatter - (1 - RIDGE_KEPT) * ridge * np.eye(len(moments.mean)))
+
+
+def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> Estimate:
     """The posterior with the k under which films left out of it are likeliest, in folds by patient.
 
     Parameters
     ----------
+    prior : Moments
+        Of ``prior_of``.
     features : ndarray, shape (n, d)
     patients : ndarray, shape (n,)
     seed : int
@@ -108,7 +132,6 @@ def estimate(base: Gaussian, features: NDArray[np.floating], patients: NDArray[n
     if len(people) < FOLDS:
         raise FilmsError(f"the site's films are of {len(people)} patients; at least {FOLDS} are needed")
     fold_of = (np.random.default_rng(seed).permutation(len(people)) % FOLDS)[person]
-    prior = moments_of(base)
     parts = [Moments.of(features[fold_of == fold]) for fold in range(FOLDS)]
     others = [reduce(Moments.merge, parts[:fold] + parts[fold + 1 :]) for fold in range(FOLDS)]
     candidates = {

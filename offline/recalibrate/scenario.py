@@ -36,8 +36,10 @@ from ..evaluation.uninformed import attack_all
 from ..features import write_json
 from ..films import Film, of_split, read_films
 from ..harmless import blur
+from ..moments import Moments
 from .command import fit_site, refusals
 from .compare import HARD, STORED, Judged, attacked_features, detection_rows
+from .estimate import RIDGE_KEPT, prior_of
 from .suspicion import Evidence, Looks, residual_energy, weigh
 
 SEED: Final = 1
@@ -99,6 +101,7 @@ class Material:
     attacks: Arrays
     poison: dict[str, tuple[Looks, NDArray[np.intp]]]
     poison_attempts: int
+    prior: Moments
 
 
 def gather(subject: Subject, films: list[Film], store: Store) -> Material:
@@ -127,6 +130,7 @@ def gather(subject: Subject, films: list[Film], store: Store) -> Material:
         attacks,
         poison,
         len(poisoned),
+        prior_of(subject.bundle.gaussian, subject.bundle.manifest.gate.shrinkage),
     )
 
 
@@ -189,7 +193,7 @@ def _judged(
 ) -> dict[str, Any]:
     """What the gate that is fitted to the chosen films does to fresh ones, clean and attacked."""
     patients = np.array([material.films[index].patient for index in chosen])
-    fitted, threshold, _ = fit_site(base.gaussian, features, patients, TARGET, seed)
+    fitted, threshold, _ = fit_site(material.prior, features, patients, TARGET, seed)
     return {
         "films": len(chosen),
         "pseudo_films": fitted.pseudo_films,
@@ -229,7 +233,7 @@ def learning_curve(material: Material, base: Gate, store: Store) -> list[dict[st
         def compute(order: NDArray[np.intp] = order, draw: int = draw) -> Outcome:
             return [{"draw": draw, **_judged(material, base, order[:n], features[order[:n]], draw)} for n in SIZES], {}
 
-        rows += store.stage(f"curve-{draw}", compute)[0]
+        rows += store.stage(f"curve-{RIDGE_KEPT:g}-{draw}", compute)[0]
     return rows
 
 
@@ -261,7 +265,7 @@ def poisonings(subject: Subject, material: Material, base: Gate, store: Store) -
         for share in POISON_SHARES
     ]
     return [
-        store.stage(f"poisoning-{attack.replace('/', '-')}-{count}", partial(compute, attack, count))[0]
+        store.stage(f"poisoning-{RIDGE_KEPT:g}-{attack.replace('/', '-')}-{count}", partial(compute, attack, count))[0]
         for attack, count in cells
     ]
 

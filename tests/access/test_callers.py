@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.access import Callers, KeysFileError, add_key, read_callers, revoke_keys
+from app.access import Callers, KeysFileError, Quota, add_key, read_callers, revoke_keys
 from app.access.file import hash_of
 from app.cli import main
 
@@ -139,3 +139,37 @@ def test_the_commands(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "a name is" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["new-key", "--name", "a", "--scope", "everything", *to_file])
+
+
+def test_a_quota_is_kept_with_its_key(file: Path) -> None:
+    given = Quota(90.5, 20)
+    limited, free = add_key(file, "research", ["score"], quota=given), add_key(file, "pacs", ["score"])
+    callers = Callers(file)
+    for key, quota in ((limited, given), (free, None)):
+        found = callers.find(key)
+        assert found is not None
+        assert found.quota == quota
+
+
+@pytest.mark.parametrize(
+    "quota", ["60/min", {}, {"per_minute": 60}, {"per_minute": 0, "burst": 1}, {"per_minute": True, "burst": 1},
+              {"per_minute": float("inf"), "burst": 1}, {"per_minute": 6, "burst": 1.5}, {"per_minute": 6, "burst": 0}],
+    ids=str,
+)  # fmt: skip
+def test_a_quota_that_is_none_is_refused(file: Path, quota: object) -> None:
+    add_key(file, "pacs", ["score"])
+    content = json.loads(file.read_text())
+    content["callers"][0]["quota"] = quota
+    file.write_text(json.dumps(content))
+    with pytest.raises(KeysFileError, match="caller 1: quota is of the form"):
+        read_callers(file)
+
+
+def test_the_command_gives_a_quota(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["new-key", "--keys-file", str(file), "--name", "research", "--scope", "score"]
+    assert main([*options, "--per-minute", "60", "--burst", "5"]) == 0
+    found = Callers(file).find(capsys.readouterr().out.strip())
+    assert found is not None
+    assert found.quota == Quota(60, 5)
+    assert main([*options, "--burst", "5"]) == 2
+    assert "--burst needs --per-minute" in capsys.readouterr().err

@@ -48,12 +48,12 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", *arguments]
 
 
-def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``cxr-gate`` to its end."""
+def run_command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run ``cxr-gate`` to its end; `settings` are environment variables."""
     return subprocess.run(
         command(*arguments),
         cwd=ROOT,
-        env=clean_environment({}),
+        env=clean_environment(settings),
         capture_output=True,
         text=True,
         timeout=START_SECONDS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import signal
 import socket
 import time
@@ -166,6 +167,23 @@ def test_bad_ones_among_many_harm_no_neighbour(service: Served) -> None:
     with ThreadPoolExecutor(12) as pool:
         statuses = [answer.status_code for answer in pool.map(service.post, bodies)]
     assert statuses == [200 if i % 3 else 400 for i in range(12)]
+
+
+def test_a_thousand_stalled_connections_outnumber_no_limit_of_files(
+    start: Start,
+) -> None:
+    """Under a soft limit of 256 open files, which the service raises for itself."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as opened:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        try:
+            service = opened.enter_context(start())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for number in range(1000):
+            opened.enter_context(service.connect()).sendall(request_head(100)[: number % 60])
+        for seed in range(5):
+            assert_accepted(service.post(png(seed)))
 
 
 @pytest.mark.parametrize("when", ["in-the-head", "in-the-body", "before-the-answer"])

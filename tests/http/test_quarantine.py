@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from app.quarantine import open_quarantine
 from app.records import FilmEvent, Writer, open_record
 from app.settings import Settings, SettingsError
 from tests.http.reviewing import KEY, REASON, Keeping, Site, keeping, keeping_here
-from tests.http.served import Served, assert_accepted, assert_problem, dicom, encoded, jpeg, pixels, png
+from tests.http.served import Served, assert_accepted, assert_problem, dicom, encoded, jpeg, pixels, png, read_answer
 from tests.http.stowing import CONTENT_TYPE, answer_of, failed, related
 from tests.records.making import decision, subject, verdict
 
@@ -139,6 +140,17 @@ def test_a_decision_needs_a_reason(kept: Keeping, site: Site, body: bytes) -> No
 def test_a_reason_that_never_ends_is_cut_off(kept: Keeping) -> None:
     body = b'{"reason": "' + b"x" * 20_000 + b'"}'
     assert_problem(kept.ask("dr.b", "POST", f"/v1/quarantine/{'0' * 32}/release", content=body), 413)
+
+
+def test_a_reason_that_does_not_arrive_is_told_504(tmp_path: Path, screener: Screener) -> None:
+    site = Site.make(tmp_path)
+    with keeping_here(site, screener, CXR_DEADLINE_SECONDS="0.3") as kept:
+        port = kept.client.base_url.port
+        assert port
+        with socket.create_connection(("127.0.0.1", port), 30) as connection:
+            head = f"POST /v1/quarantine/{'0' * 32}/release HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n"
+            connection.sendall(f'{head}Authorization: Bearer {site.keys["dr.b"]}\r\n\r\n{{"reason": '.encode())
+            assert read_answer(connection)[0] == 504
 
 
 def test_results_are_for_their_sender_and_for_reviewers(kept: Keeping, site: Site) -> None:

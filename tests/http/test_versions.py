@@ -9,6 +9,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -343,6 +344,77 @@ def test_what_operators_did_is_logged_with_their_names(operated: Operated, bundl
         ("a version was promoted", second),
         (f"rolled back from {second}", bundles.names[0]),
     ]
+
+
+def test_what_operators_do_is_in_the_record_and_verifies(operated: Operated, bundles: Bundles, folder: Path) -> None:
+    """Each once, however often it is asked for, and nothing of what was refused; among the decisions, in one chain."""
+    first, second = bundles.names
+    before = entries_of_versions(folder)
+    answers = [operated.promote(second), operated.roll_back()]
+    assert [answer.status_code for answer in answers] == [409, 409]
+    for action in (
+        partial(operated.shadow, second),
+        partial(operated.shadow, second),
+        operated.end_shadow,
+        operated.end_shadow,
+        partial(operated.shadow, second),
+        partial(operated.promote, second),
+        partial(operated.promote, second),
+        operated.roll_back,
+    ):
+        answers.append(action())
+        ok(answers[-1])
+        operated.score(FILMS[0])
+    done = [answers[number] for number in (2, 4, 6, 7, 9)]
+    routes = ["{model_version}/shadow", "shadow", "{model_version}/shadow", "{model_version}/promote", "rollback"]
+    expected = [
+        ("shadowed", second, f"active until then: {first}"),
+        ("withdrawn", second, f"active until then: {first}"),
+        ("shadowed", second, f"active until then: {first}"),
+        ("promoted", second, f"active until then: {first}"),
+        ("rolledback", first, f"active until then: {second}"),
+    ]
+    assert entries_of_versions(folder)[len(before) :] == [
+        (*what, "ops", answer.headers["X-Request-ID"], f"/v1/versions/{route}")
+        for what, answer, route in zip(expected, done, routes, strict=True)
+    ]
+    settings = settings_in(folder, bundles)
+    command = [sys.executable, "-m", "app.cli", "verify-record", "--url", settings["CXR_RECORD_URL"]]
+    command += ["--key-file", settings["CXR_RECORD_KEY_FILE"]]
+    verified = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    with closing(sqlite3.connect(folder / "record.sqlite")) as connection:  # another name for who promoted it
+        (number,) = connection.execute("SELECT max(id) FROM entries WHERE kind = 'promoted'").fetchone()
+        connection.execute("UPDATE entries SET caller = 'nobody' WHERE id = ?", [number])
+        connection.commit()
+        forged = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        connection.execute("UPDATE entries SET caller = 'ops' WHERE id = ?", [number])
+        connection.commit()
+    assert forged.returncode == 1
+    assert f"entry {number} was changed or forged" in forged.stdout + forged.stderr
+
+
+def test_what_cannot_be_written_to_the_record_is_not_done(operated: Operated, bundles: Bundles, folder: Path) -> None:
+    first, second = bundles.names
+    ok(operated.shadow(second))
+    with closing(sqlite3.connect(folder / "record.sqlite", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # somebody holds the database
+        refused = assert_problem(operated.promote(second), 503)
+        connection.execute("ROLLBACK")
+    assert refused["type"] == "/problems/record-unavailable"
+    assert roles(operated.state()) == {"active": first, "shadow": second}
+    assert operated.score(FILMS[0])["model_version"] == first
+    assert roles(ok(operated.promote(second))) == {"active": second, "previous": first}
+
+
+def entries_of_versions(folder: Path) -> list[tuple[str, ...]]:
+    """What the record says that operators did, in order."""
+    query = (
+        "SELECT kind, model_version, reason, caller, request_id, route FROM entries "
+        "WHERE kind IN ('shadowed', 'promoted', 'rolledback', 'withdrawn') ORDER BY id"
+    )
+    with closing(sqlite3.connect(f"file:{folder / 'record.sqlite'}?mode=ro", uri=True)) as record:
+        return record.execute(query).fetchall()
 
 
 def test_the_steps_of_the_document(operated: Operated, bundles: Bundles) -> None:

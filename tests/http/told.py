@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.http.application import create_application
+from app.http.protocol import GuardedProtocol
 from app.pipeline import LABELS, Screener, Verdict, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.pipeline.errors import BundleError
@@ -93,9 +94,11 @@ def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator
 
 
 @contextmanager
-def running(application: FastAPI) -> Iterator[int]:
-    """Serve an application in a thread of this process until the block ends; gives the port."""
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, access_log=False))
+def running(application: FastAPI, **options: Any) -> Iterator[int]:
+    """Serve an application in a thread of this process until the block ends; gives the port. Options are uvicorn's."""
+    own: dict[str, Any] = {"http": GuardedProtocol, "ws": "none", "server_header": False}
+    config = uvicorn.Config(application, port=0, log_config=None, access_log=False, **own, **options)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     end = time.monotonic() + SECONDS

@@ -72,8 +72,7 @@ def test_an_alert_counts_for_the_phase_in_which_it_begins() -> None:
 
 
 def test_the_page_is_the_reports() -> None:
-    result = json.loads((REPORT / page.REPORT).read_text())
-    assert (ROOT / "docs" / "day.md").read_text() == page.page(result)
+    assert (ROOT / "docs" / "day.md").read_text() == page.page(*page.read(REPORT))
     assert (REPORT / page.PICTURE).is_file()
 
 

@@ -106,6 +106,18 @@ def test_noisy_scanner(tmp_path: Path) -> None:
     expect_alerts(tmp_path, service, "CxrScoreDrift", at=120 + 12)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_two_noisy_scanners_of_four(tmp_path: Path, seed: int) -> None:
+    """More is rejected, minutes before there are films enough to say that the whole spread has changed: which is told alone."""
+    service = Service(seed=seed).run(120, BUSY).run(60, {clean(): 2, NOISY: 2})
+    expect_alerts(tmp_path, service, "CxrScoreDrift", at=120 + 20)
+
+
+def test_a_rise_that_nothing_explains_is_told_within_half_an_hour(tmp_path: Path) -> None:
+    service = Service().run(120, BUSY).run(60, {**BUSY, around(-300, 100): 1.5})
+    expect_alerts(tmp_path, service, "CxrRejectionRateHigh", at=120 + 30)
+
+
 @pytest.mark.parametrize("minutes", [40, 180])
 def test_a_noisy_scanner_that_came_and_went(tmp_path: Path, minutes: int) -> None:
     """Its films stay in the windows of six hours; what is left of them there is no new trouble."""
@@ -208,6 +220,22 @@ def test_certificate(tmp_path: Path) -> None:
     service = Service().run(10, {})
     service.series['probe_ssl_earliest_cert_expiry{job="cxr-gate-tls",instance="https://gate"}'] = ["1000000"] * 11
     expect_alerts(tmp_path, service, "CxrCertificateExpires", at=10)
+
+
+@pytest.mark.parametrize(("ends", "alerts"), [("1000000", ("CxrCertificateExpires",)), ("0", ()), ("9000000", ())])
+def test_the_services_own_certificate(tmp_path: Path, ends: str, alerts: tuple[str, ...]) -> None:
+    service = Service().run(10, BUSY)
+    service.series['cxr_tls_certificate_expiry_timestamp_seconds{job="cxr-gate",instance="a"}'] = [ends] * 11
+    expect_alerts(tmp_path, service, *alerts, at=10)
+
+
+@pytest.mark.parametrize("answer", ["judged", "refused"])
+def test_a_sequence_of_queries(tmp_path: Path, answer: str) -> None:
+    """One such film is enough, and an hour later it is over."""
+    service = Service().run(90, BUSY)
+    name = f'cxr_query_sequence_films_total{{job="cxr-gate",instance="a",answer="{answer}"}}'
+    service.series[name] = ["0"] * 20 + ["1"] * 71
+    expect_alerts(tmp_path, service, "CxrQuerySequence", at=25, end=())
 
 
 OTHER = replace(BUNDLE, manifest=BUNDLE.manifest.model_copy(update={"model_version": "densenet121-mgm-other"}))

@@ -97,6 +97,9 @@ def test_from_films_to_a_bundle_that_verifies(folder: Path, run: Path, tmp_path:
     finished(offline("export", *common, "--output", bundle))
     assert cxr_gate(["check-bundle", str(bundle), "--device", "cpu"]) == 0
     manifest = read_bundle(bundle).manifest
+    assert manifest.provenance.command is not None
+    assert manifest.provenance.command.startswith("cxr-offline export --data")
+    assert manifest.provenance.code is not None
     assert manifest.gate.n == COUNTS["train"]
     assert manifest.measured is not None
     assert manifest.measured.test_n == COUNTS["test"]

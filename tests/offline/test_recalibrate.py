@@ -12,16 +12,18 @@ import torch
 from PIL import Image
 from scipy.stats import norm
 
+from app import __version__
 from app.cli import main as cxr_gate
 from app.pipeline import read_bundle
 from app.pipeline.bundle import GAUSSIAN, MANIFEST, NETWORK
 from app.pipeline.gaussian import Gaussian
+from app.pipeline.signature import TrustedKeys
 from offline.cli import REFUSED, main
 from offline.films import FilmsError
 from offline.moments import Moments
 from offline.recalibrate.command import fit_site, refusals
 from offline.recalibrate.compare import Judged, detection_rows, false_rejection, group_rows
-from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, estimate, moments_of, posterior
+from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, RIDGE_KEPT, estimate, moments_of, posterior, prior_of
 from offline.recalibrate.site import read_site
 from offline.recalibrate.suspicion import LEAST_COHORT, residual_energy, robust_z
 from offline.recalibrate.tables import ATTACKS, filled
@@ -63,10 +65,23 @@ def test_posterior_is_the_normal_inverse_wisharts_mean(n: int, k: int) -> None:
     np.testing.assert_allclose(found.cholesky_factor @ found.cholesky_factor.T, lambda_n / (nu_0 + n - D - 1))
 
 
+def test_the_prior_is_the_base_with_less_of_its_ridge() -> None:
+    ridge = 0.5
+    films = drawn(base_gaussian(), D // 2, 1)  # fewer than dimensions: without a ridge the covariance would be singular
+    scatter = np.cov(films, rowvar=False, bias=True)
+    base = Gaussian(films.mean(axis=0), np.linalg.cholesky(scatter + ridge * np.eye(D)))
+    prior = prior_of(base, f"lambda={ridge}")
+    np.testing.assert_allclose(prior.covariance, scatter + RIDGE_KEPT * ridge * np.eye(D), atol=1e-9)
+    np.testing.assert_array_equal(prior.mean, base.mean)
+    twice = prior_of(Gaussian(base.mean, np.linalg.cholesky(prior.covariance)), f"lambda={ridge}")
+    np.linalg.cholesky(twice.covariance)  # a base that was recalibrated has less of it than its manifest says
+    np.testing.assert_array_equal(prior_of(base, "oas=0.1").covariance, moments_of(base).covariance)
+
+
 def test_the_base_counts_for_much_where_the_site_is_like_it_and_for_little_where_not() -> None:
     base = base_gaussian()
-    alike = estimate(base, drawn(base, 200, 1), people(200), 0)
-    moved = estimate(base, 0.2 * drawn(base, 200, 1) + 40.0, people(200), 0)
+    alike = estimate(moments_of(base), drawn(base, 200, 1), people(200), 0)
+    moved = estimate(moments_of(base), 0.2 * drawn(base, 200, 1) + 40.0, people(200), 0)
     assert alike.pseudo_films >= 512
     assert moved.pseudo_films == PSEUDO_FILMS[0]
     fresh = 0.2 * drawn(base, 100, 2) + 40.0
@@ -77,7 +92,7 @@ def test_films_are_judged_by_a_gaussian_that_has_not_seen_their_patient() -> Non
     base = base_gaussian()
     films = drawn(base, 40, 1, shift=3.0)
     patients = np.repeat(people(10), 4)
-    found = estimate(base, films, patients, seed=2)
+    found = estimate(moments_of(base), films, patients, seed=2)
     assert all(len(set(found.fold_of[patients == patient])) == 1 for patient in patients)
     for fold in range(FOLDS):
         rest = posterior(moments_of(base), Moments.of(films[found.fold_of != fold]), found.pseudo_films)
@@ -87,14 +102,14 @@ def test_films_are_judged_by_a_gaussian_that_has_not_seen_their_patient() -> Non
 
 def test_fewer_patients_than_folds() -> None:
     with pytest.raises(FilmsError, match="of 4 patients; at least 5"):
-        estimate(base_gaussian(), np.zeros((40, D)), np.repeat(people(4), 10), seed=0)
+        estimate(moments_of(base_gaussian()), np.zeros((40, D)), np.repeat(people(4), 10), seed=0)
 
 
 def test_the_threshold_keeps_the_target_on_fresh_films_of_a_shifted_site() -> None:
     base = base_gaussian()
     rates = []
     for seed in range(20):
-        fitted, threshold, scores = fit_site(base, drawn(base, 60, seed, shift=2.0), people(60), 0.1, seed)
+        fitted, threshold, scores = fit_site(moments_of(base), drawn(base, 60, seed, shift=2.0), people(60), 0.1, seed)
         fresh = drawn(base, 2000, 1000 + seed, shift=2.0)
         rates.append(float((fitted.gaussian.log_density(fresh) < threshold.value).mean()))
         assert int((scores < threshold.value).sum()) == 5  # floor(0.1 * 61) = 6: the threshold is the sixth smallest
@@ -201,7 +216,14 @@ def test_a_new_version_that_verifies_and_names_its_base(tmp_path: Path, capsys: 
         tmp_path / "table.csv",
         [{"file": name, "patient": name, "view": "PA" if n % 4 else "AP"} for n, name in enumerate(names)],
     )
-    assert recalibrate(tmp_path, "--table", table, "--target", "0.1") == 0
+    key, trusted = tmp_path / "key", tmp_path / "key.pem"
+    assert main(["new-signing-key", "--output", str(key)]) == 0
+    signed = ("--table", table, "--target", "0.1", "--sign-with", key, "--trusted-keys", trusted)
+    assert recalibrate(tmp_path, *signed) == 1
+    assert "the bundle is not signed" in capsys.readouterr().err  # nobody's base becomes a signed bundle
+    assert main(["sign", str(tmp_path / "base"), "--key", str(key)]) == 0
+    assert recalibrate(tmp_path, *signed) == 0
+    assert cxr_gate(["verify-bundle", str(tmp_path / "new"), "--trusted-keys", str(trusted)]) == 0
     assert cxr_gate(["check-bundle", str(tmp_path / "new"), "--device", "cpu"]) == 0
     new = read_bundle(tmp_path / "new").manifest
     told = json.loads((tmp_path / "new" / "report" / "recalibration.json").read_text())
@@ -212,6 +234,9 @@ def test_a_new_version_that_verifies_and_names_its_base(tmp_path: Path, capsys: 
     assert (new.gate.n, new.gate.calibration_n, new.gate.target_false_rejection_rate) == (32, 30, 0.1)
     assert new.recalibration is not None
     assert new.recalibration.base_version == base.manifest.model_version == told["base_version"]
+    assert new.recalibration.base_signed_by in TrustedKeys.read(trusted).ids
+    assert new.recalibration.code is not None
+    assert new.recalibration.code.startswith(__version__)
     assert new.recalibration.n == 30
     assert "recalibrate" in new.recalibration.command
     assert told["false_rejection"]["after"]["rejected"] == 2  # floor(0.1 * 31) = 3: the third smallest score

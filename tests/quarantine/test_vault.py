@@ -93,8 +93,13 @@ def test_keys_are_changed_one_after_the_other(tmp_path: Path) -> None:
         only_new.read(FILM, "model")
 
 
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+
 @pytest.mark.parametrize(
-    "text", ["", "# none", "short", key()[:-4], "é", base64.b64encode(bytes(31)).decode(), f"{key()}\nno key"]
+    "text",
+    ["", "# none", "short", KEY[:-4], "é", base64.b64encode(bytes(31)).decode(), f"{KEY}\nno key"],
+    ids=["empty", "a comment alone", "short", "cut off", "not ASCII", "31 bytes", "a key and more"],
 )
 def test_what_is_no_key_is_refused_without_repeating_it(tmp_path: Path, text: str) -> None:
     file = tmp_path / "key"

@@ -1,0 +1,114 @@
+"""The tables of docs/threat-model.md, from the committed reports: no number in them is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+SERVED_DETECTOR = "mgm-lambda"
+BUDGETS = (1 / 255, 0.02)
+_EVALUATION = Path("reports/standard/evaluation.json")
+_SCENARIO = Path("reports/recalibration/scenario.json")
+
+
+def overshooting(evaluation: dict[str, Any]) -> str:
+    """The paper's attacks, of whoever has the network or a substitute and does not think of a gate."""
+    (served,) = (row for row in evaluation["detectors"] if row["detector"] == SERVED_DETECTOR)
+    lines = ["| attack of the paper | epsilon | rejected | top finding changed |", "|---|---|---|---|"]
+    for name, row in served["attacks"].items():
+        epsilon = 0.02 if name.startswith("white-box") else 0.05
+        flips = evaluation["paper_attacks"][name]["flip_rate"]
+        lines.append(f"| {name} | {epsilon} | {_of(row['detected'], row['n'])} | {flips:.1%} |")
+    return "\n".join(lines)
+
+
+def outsiders(evaluation: dict[str, Any]) -> str:
+    """Who has the service's answers alone: a substitute learned from them, or queries."""
+    lines = ["| attacker | epsilon | passes, with another finding |", "|---|---|---|"]
+    for row in evaluation["substitutes"]:
+        for transfer in row["transfer"]:
+            lines.append(
+                f"| MIM on a {row['arch']} learned from {row['learned_from']} | {_strength(transfer['epsilon'])} "
+                f"| {_of(transfer['passed'], transfer['films'])} |"
+            )
+    queries = evaluation["options"]["square_queries"]
+    for row in evaluation["libraries"]:
+        if row["attacker"] == "Square":
+            lines.append(
+                f"| Square attack on the probabilities, {queries} queries, to {row['goal']} a finding "
+                f"| {_strength(row['epsilon'])} | {_of(row['evaded'], row['eligible'])} |"
+            )
+    return "\n".join(lines)
+
+
+def insiders(evaluation: dict[str, Any]) -> str:
+    """Who has the network, and who has the gate too."""
+    lines = [
+        "| attacker | knows the gate | epsilon | goal | passes, of those on whom it was possible | mean change, grey levels |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in evaluation["aware"]:
+        if any(math.isclose(row["epsilon"], budget) for budget in BUDGETS):
+            informed = "yes" if row["informed"] else "no"
+            lines.append(
+                f"| {row['attacker']}, {row['size']} pixels | {informed} | {_strength(row['epsilon'])} | {row['goal']} "
+                f"| {_of(row['evaded'], row['eligible'])} | {row['grey_change']:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def poisoners(scenario: dict[str, Any]) -> str:
+    """Who puts attacked films among those of a recalibration."""
+    lines = ["| mixed in | share | stopped | FGSM 0.02 detected, if it were not |", "|---|---|---|---|"]
+    for row in scenario["poisoning"]:
+        draws = row["draws"]
+        stopped = sum(
+            draw["refused_for_detection"] or any(check["suspicious"] for check in draw["evidence"].values())
+            for draw in draws
+        )
+        rates = [draw["detection"]["FGSM 0.02"]["detection_rate"] for draw in draws]
+        mean = sum(rates) / len(rates)
+        lines.append(f"| {row['attack']} | {row['share']:.0%} | {stopped} of {len(draws)} draws | {mean:.1%} |")
+    return "\n".join(lines)
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count / total:.1%} ({count} of {total})"
+
+
+def _strength(epsilon: float) -> str:
+    levels = epsilon * 255
+    return f"{round(levels)}/255" if math.isclose(levels, round(levels)) else f"{epsilon:g}"
+
+
+def filled(document: str, root: Path = Path()) -> str:
+    """The document with its tables anew: each stands between ``<!-- name -->`` and ``<!-- /name -->``.
+
+    Raises
+    ------
+    ValueError
+        A table has no place.
+    """
+    evaluation = json.loads((root / _EVALUATION).read_text())
+    scenario = json.loads((root / _SCENARIO).read_text())
+    tables = {
+        "overshooting": overshooting(evaluation),
+        "outsiders": outsiders(evaluation),
+        "insiders": insiders(evaluation),
+        "poisoners": poisoners(scenario),
+    }
+    for name, table in tables.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if not re.search(f"{start}.*?{end}", document, re.DOTALL):
+            raise ValueError(f"the document has no place for the table {name}")
+        before, _, rest = document.partition(start)
+        document = f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
+    return document
+
+
+if __name__ == "__main__":
+    page = Path("docs/threat-model.md")
+    page.write_text(filled(page.read_text()))
