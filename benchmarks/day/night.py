@@ -6,6 +6,7 @@ import asyncio
 import csv
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,9 @@ def recalibrate(bundle: Path, site: Path, output: Path, report_folder: Path) -> 
     CalledProcessError
         It failed, or refused.
     """
+    site, output = (
+        Path(os.path.relpath(path)) for path in (site, output)
+    )  # the report repeats the command, and is committed
     command = [sys.executable, "-m", "offline.cli", "recalibrate", "--bundle", str(bundle), "--films", str(site)]
     command += ["--table", str(site.with_suffix(".csv")), "--output", str(output), "--report", str(report_folder)]
     subprocess.run(command, check=True, env=environment({}))
