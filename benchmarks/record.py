@@ -18,7 +18,8 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from .client import Connection
 from .films import encode, source
 from .processes import Server
 
+HERE = Path(__file__).resolve().parents[1]
 START_SECONDS = 120.0
 
 
@@ -95,29 +97,30 @@ async def accepted(port: int, films: list[bytes]) -> list[bytes]:
     return kept
 
 
-def main() -> None:
-    """Start the services, load them in turns, print the table, stop them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(description: str | None) -> argparse.Namespace:
+    """What a comparison can be told on its command line."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=Path("artifacts/default"))
     parser.add_argument("--other", type=Path, metavar="TREE", help="a checkout that is measured too")
     parser.add_argument("--requests", type=int, default=60, help="in a turn")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--clients", type=int, default=8)
-    parsed = parser.parse_args()
-    films = [
-        encode("png", picture, seed) for seed, picture in enumerate(source(read_bundle(parsed.bundle)).pictures[:16])
-    ]
-    here = Path(__file__).resolve().parents[1]
-    build = here / "build"
-    build.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=build) as name, ExitStack() as stack:
-        folder = Path(name)
-        on_disk = {"CXR_RECORD_URL": f"sqlite:///{folder}/record.sqlite", "CXR_RECORD_KEY_FILE": f"{folder}/key"}
-        plan = {"memory": (here, {"CXR_RECORD_URL": "sqlite://"}), "disk": (here, on_disk)}
-        if parsed.other:
-            plan = {"other": (parsed.other, {"CXR_RECORD_URL": "sqlite://"}), **plan}
-        arms: dict[str, Arm] = {}
-        for title, (tree, settings) in plan.items():
+    return parser.parse_args()
+
+
+def compare(subject: str, plan: dict[str, dict[str, str]], folder: Path, parsed: argparse.Namespace) -> None:
+    """Start a service for each row (its name -> settings), load them in turns, print the table, stop them.
+
+    A checkout that was named on the command line comes first, with the first row's settings.
+    """
+    pictures = source(read_bundle(parsed.bundle)).pictures[:16]
+    films = [encode("png", picture, seed) for seed, picture in enumerate(pictures)]
+    trees = {title: (HERE, settings) for title, settings in plan.items()}
+    if parsed.other:
+        trees = {"other": (parsed.other, next(iter(plan.values()))), **trees}
+    arms: dict[str, Arm] = {}
+    with ExitStack() as stack:
+        for title, (tree, settings) in trees.items():
             arms[title] = start(tree, parsed.bundle, folder, title, **settings)
             stack.enter_context(arms[title].server)
             films = asyncio.run(accepted(arms[title].port, films))
@@ -133,15 +136,28 @@ def main() -> None:
     print(
         f"{len(films)} films, {parsed.clients} clients, {parsed.rounds} rounds of {parsed.requests} requests; medians\n"
     )
-    print(f"| record | films/s | CPU ms a film | films/s of {first}'s | CPU of {first}'s |\n|---|---|---|---|---|")
+    print(f"| {subject} | films/s | CPU ms a film | films/s of {first}'s | CPU of {first}'s |\n|---|---|---|---|---|")
     for title, arm in arms.items():
-        ratios = [
-            statistics.median(np.divide(a, b)) for a, b in ((arm.rates, arms[first].rates), (arm.cpu, arms[first].cpu))
-        ]
-        cells = (
-            f"{statistics.median(arm.rates):.1f} | {statistics.median(arm.cpu):.1f} | {ratios[0]:.3f} | {ratios[1]:.3f}"
-        )
-        print(f"| {title} | {cells} |")
+        pairs = ((arm.rates, arms[first].rates), (arm.cpu, arms[first].cpu))
+        ratios = [statistics.median(np.divide(a, b)) for a, b in pairs]
+        figures = f"{statistics.median(arm.rates):.1f} | {statistics.median(arm.cpu):.1f}"
+        print(f"| {title} | {figures} | {ratios[0]:.3f} | {ratios[1]:.3f} |")
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for the time of a comparison."""
+    (HERE / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=HERE / "build") as folder:
+        yield Path(folder)
+
+
+def main() -> None:
+    """Compare the record in memory and on disk."""
+    parsed = options(__doc__)
+    with scratch() as folder:
+        on_disk = {"CXR_RECORD_URL": f"sqlite:///{folder}/record.sqlite", "CXR_RECORD_KEY_FILE": f"{folder}/key"}
+        compare("record", {"memory": {"CXR_RECORD_URL": "sqlite://"}, "disk": on_disk}, folder, parsed)
 
 
 if __name__ == "__main__":
