@@ -40,7 +40,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     TORCHINDUCTOR_CACHE_DIR=/tmp/inductor
 
 COPY --from=builder /opt/venv /opt/venv
-COPY artifacts /srv/artifacts
+COPY artifacts/default /srv/artifacts/default
 
 # The record of decisions and its key; a volume stays writable under a read-only root.
 RUN install -d -o cxr -g cxr -m 0700 /srv/state

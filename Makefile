@@ -29,7 +29,7 @@ STAMP := $(VENV)/.installed
 FUZZ := build/fuzz-env/bin
 FUZZ_STAMP := build/fuzz-env/.installed
 
-.PHONY: help serve test test-slow lint bench day page soak fuzz audit sbom lock clean
+.PHONY: help serve test test-slow lint bench day page soak fuzz nightly audit sbom lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -58,6 +58,9 @@ fuzz: $(FUZZ_STAMP) ## fuzz decoders, multipart and connections for SECONDS (600
 	$(FUZZ)/python -m tests.fuzz decode build/fuzz $(SECONDS)
 	$(FUZZ)/python -m tests.fuzz multipart build/fuzz $(SECONDS)
 	$(FUZZ)/python -m tests.fuzz connection build/fuzz $(SECONDS)
+
+nightly: $(STAMP) ## what takes hours: test-slow, fuzz, soak, audit, one after the other; all run, and any failure is told at the end
+	$(MAKE) --keep-going --jobs=1 test-slow fuzz soak audit
 
 # The environments of these tools are their own, and are part of no other.
 audit: build/audit/.installed ## known vulnerabilities of what is served (pip-audit asks PyPI; fails where it cannot be asked)

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from app.http.access import is_loopback
 from app.http.application import create_application
-from app.http.protocol import GuardedProtocol
+from app.http.protocol import guarded
 from app.logs import configure_logging
 from app.pipeline import LABELS, Verdict, decode, to_tensor
 from app.pipeline.errors import PipelineError
@@ -23,7 +23,7 @@ from app.quarantine import Vault, keys_of
 from app.quarantine.export import export_films
 from app.records import EMPTY, Head, RecordUnavailable, open_for_reading, open_record
 from app.settings import Settings, SettingsError
-from app.tls import Tls
+from app.tls import Renewal, Tls
 from app.versions import load_chosen, proven_screeners, trusted_keys
 from app.versions.verification import verification
 
@@ -80,19 +80,23 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     )
     tls = Tls.of(settings)
     application = make_application(settings)
+    secured = {}
     if tls:
-        application.state.metrics.tls_certificate_ends.set(tls.ends)
+        ends = application.state.metrics.tls_certificate_ends
+        ends.set(tls.ends)
+        renewal = Renewal(settings, tls, lambda renewed: ends.set(renewed.ends))
+        secured = {**tls.options(), "ssl_context_factory": renewal.context}
     uvicorn.run(
         application,
         host=parsed.host,
         port=parsed.port,
-        http=GuardedProtocol,
+        http=guarded(application.state.metrics),
         ws="none",
         log_config=None,
         access_log=False,  # the middleware logs each answer, without addresses or paths
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
-        **(tls.options() if tls else {}),
+        **secured,
     )
     return 0
 

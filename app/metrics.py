@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -33,6 +33,8 @@ SENDER_FAULTS: Final = (
     "image-too-large",
     "unsupported-media-type",
 )
+#: Why a connection was ended: where in what came the fault was, that it was too much or too late, or that answers were not read.
+CutReason = Literal["request-line", "headers", "body", "too-large", "late", "unread"]
 REJECTED: Final = "rejected-as-adversarial"
 UNKNOWN_KIND: Final = "unknown"
 
@@ -47,6 +49,12 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "cxr_http_request_seconds", "From request to answer.", ["route"], buckets=_SECONDS, registry=self.registry
+        )
+        self.connections_cut = Counter(
+            "cxr_connections_cut",
+            "Connections that were ended for what came on them and is no request, for what was late, or for answers not read.",
+            ["reason"],
+            registry=self.registry,
         )
         self.decisions = Counter(
             "cxr_decisions",
@@ -245,6 +253,8 @@ class Metrics:
             "When the identity provider's keys were last fetched (Unix time); 0 where there is none, or none came.",
             registry=self.registry,
         )
+        for reason in get_args(CutReason):
+            self.connections_cut.labels(reason)
         for answer in ("judged", "refused"):
             self.query_sequence_films.labels(answer)
         self.build = Info("cxr_build", "Versions.", registry=self.registry)

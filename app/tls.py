@@ -1,15 +1,23 @@
-"""TLS of the service itself: what uvicorn is told, and when the certificate ends."""
+"""TLS of the service itself: what uvicorn is told, when the certificate ends, and how another takes its place."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cryptography import x509
 
 from .settings import Settings, SettingsError
+
+log = logging.getLogger("cxr_gate")
+
+#: Between two looks at the files.
+RENEW_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,63 @@ class Tls:
         """Of ``uvicorn.run``. Without a certificate of `client_ca`'s a caller does not get past the handshake."""
         required = {"ssl_ca_certs": str(self.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED} if self.client_ca else {}
         return {"ssl_certfile": str(self.certificate), "ssl_keyfile": str(self.key), **required}
+
+
+class Renewal:
+    """Follows the files of certificate and key while the service runs.
+
+    Parameters
+    ----------
+    settings : Settings
+    tls : Tls
+        What it begins with.
+    announce : callable
+        Is given what took its place.
+    """
+
+    def __init__(self, settings: Settings, tls: Tls, announce: Callable[[Tls], None]) -> None:
+        self._settings = settings
+        self._files = tls.certificate, tls.key
+        self._announce = announce
+        self._seen = [_stamp(file) for file in self._files]
+
+    def context(self, _: object, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        """For uvicorn (``ssl_context_factory``), which asks within the loop that will serve.
+
+        The context is changed in that loop's thread alone: OpenSSL forbids it while another begins a handshake.
+        """
+        context = make()
+        asyncio.get_running_loop().call_later(RENEW_SECONDS, self._look, context)
+        return context
+
+    def _look(self, context: ssl.SSLContext) -> None:
+        asyncio.get_running_loop().call_later(RENEW_SECONDS, self._look, context)
+        stamps = [_stamp(file) for file in self._files]
+        if stamps == self._seen:
+            return
+        self._seen = stamps  # of before they are read: what is written later is looked at again
+        try:
+            # Tried on a context of its own first: a pair that does not fit would leave the live one without a key.
+            tls = Tls.of(self._settings)
+            assert tls
+            context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
+        except (SettingsError, OSError) as error:
+            log.error(
+                "the certificate's files changed and cannot be used; the certificate before holds",
+                extra={"error": str(error)},
+            )
+            return
+        self._announce(tls)
+        log.info("another certificate is served")
+
+
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    """Changes when the file does; None: it is not there."""
+    try:
+        told = file.stat()
+    except OSError:
+        return None
+    return told.st_mtime_ns, told.st_size, told.st_ino
 
 
 def _no_password() -> str:

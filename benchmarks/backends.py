@@ -26,11 +26,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from app.pipeline import Bundle, choose_backends, decode, read_bundle, to_tensor
 from app.pipeline.folded import FoldedNetwork
+from app.pipeline.labels import LABELS
+from app.pipeline.network import ChestNetwork
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 Run = Callable[[Tensor], Outputs]
 UNFOLDED = "torch, unfolded"
 GEMM_SIDE = 2048
+PARTS = ("speed", "gaussian", "gate", "agreement")
 
 
 def runs(bundle: Bundle, threads: int, max_batch: int) -> dict[str, Run]:
@@ -145,7 +148,7 @@ def gaussian(bundle: Bundle, run: Run, name: str, rounds: int) -> None:
     model = bundle.gaussian
 
     def solved(features: NDArray[np.float32]) -> None:
-        centred = features.astype(np.float64) - model.mean
+        centred = features[:, -len(model.mean) :].astype(np.float64) - model.mean
         whitened = solve_triangular(model.cholesky_factor, centred.T, lower=True, check_finite=False)
         np.einsum("ij,ij->j", whitened, whitened)
 
@@ -213,6 +216,36 @@ def agreement(bundle: Bundle, found: dict[str, Run], films: Tensor) -> None:
         print(f"| {name} | {' | '.join(shown)} |", flush=True)
 
 
+def gate(bundle: Bundle, threads: int, batches: list[int], rounds: int) -> None:
+    """What the whole gate costs: watch and Gaussian, over the network that answers alone. In turns, and by ratio."""
+    plain = ChestNetwork(len(LABELS)).eval().requires_grad_(False)
+    weights = bundle.network.state_dict()
+    plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
+    print("\n| gate and network, over the network alone | batch | median | quartiles |\n|---|---|---|---|")
+    for name in ("torch", *(("openvino",) if importlib.util.find_spec("openvino") else ())):
+        (with_gate,), (alone,) = (
+            choose_backends(network, name, "cpu", max_batch=max(batches), threads=threads)
+            for network in (bundle.network, plain)
+        )
+        for batch in batches:
+            images = torch.rand(batch, 1, 224, 224)
+            steps: list[Callable[[], object]] = [
+                lambda: alone.outputs(images),  # noqa: B023  # called at once
+                lambda: bundle.gaussian.log_density(with_gate.outputs(images)[0]),  # noqa: B023
+            ]
+            ratios = []
+            for turn in range(2 * rounds + 2):
+                order = (0, 1) if turn % 2 else (1, 0)  # whoever comes second finds the caches warm
+                seconds = [0.0, 0.0]
+                for step in order:
+                    start = time.perf_counter()
+                    steps[step]()
+                    seconds[step] = time.perf_counter() - start
+                ratios.append(seconds[1] / seconds[0])
+            low, median, high = np.quantile(ratios[2:], (0.25, 0.5, 0.75))
+            print(f"| {name} | {batch} | {median:.2f} | {low:.2f} to {high:.2f} |", flush=True)
+
+
 def main() -> int:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -222,7 +255,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument(
-        "--parts", nargs="+", choices=("speed", "gaussian", "agreement"), default=["speed", "gaussian", "agreement"]
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        help="(default: all)",
     )
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
@@ -236,6 +273,8 @@ def main() -> int:
     if "gaussian" in parsed.parts:
         served = next(reversed([name for name in found if name.startswith("**")]))
         gaussian(bundle, found[served], served, parsed.rounds)
+    if "gate" in parsed.parts:
+        gate(bundle, parsed.threads, parsed.batches, parsed.rounds)
     if "agreement" in parsed.parts:
         films = torch.zeros(0, 1, 224, 224)
         if parsed.films:

@@ -1,4 +1,4 @@
-"""``cxr-offline``: train, features, fit, evaluate, export, recalibrate, new-signing-key, sign, distil, demo."""
+"""``cxr-offline``: from films to a bundle, to its report, and to other sites; ``--help`` lists the commands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from app.pipeline import choose_device
 from app.pipeline.errors import PipelineError
 from app.pipeline.signature import TrustedKeys
 
+from .average import average
 from .blackbox import load_substitute
 from .demo import demo
 from .distil import DistilOptions, distil
@@ -21,13 +22,16 @@ from .export import export
 from .features import Shard
 from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, read_films
 from .fit import FitOptions, extract_shard, fit, training_rule_warning
-from .measure import measure
+from .harden import HardenOptions, harden
+from .measure import AIMED_FILMS, measure
 from .recalibrate import RecalibrationOptions, RecalibrationRefused, read_site, recalibrate
 from .recalibrate.words import sentences as recalibration_sentences
+from .relearn import RIDGE, relearn
 from .report import sentences, write_report
 from .signing import SigningKey, new_signing_key, sign_bundle
 from .substitute import ARCHS
 from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
+from .watch import watch
 
 REFUSED = 3
 
@@ -68,8 +72,40 @@ def _train(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _harden(parsed: argparse.Namespace) -> int:
+    options = HardenOptions(
+        epsilon=parsed.epsilon,
+        steps=parsed.steps,
+        consistency=parsed.consistency,
+        likeness=parsed.likeness,
+        epochs=parsed.epochs,
+        batch_size=parsed.batch_size,
+        seed=parsed.seed,
+        precision=parsed.precision,
+        workers=parsed.workers,
+    )
+    print(harden(parsed.run, _films(parsed), parsed.output, options, choose_device(parsed.device)))
+    return 0
+
+
 def _rate(weights: str) -> float:
     return FROM_NOTHING_RATE if weights == "none" else FINE_TUNING_RATE
+
+
+def _average(parsed: argparse.Namespace) -> int:
+    print(average(parsed.run, parsed.other, parsed.share, parsed.output))
+    return 0
+
+
+def _relearn(parsed: argparse.Namespace) -> int:
+    device = choose_device(parsed.device)
+    print(relearn(parsed.run, parsed.teacher, _films(parsed), parsed.output, parsed.ridge, device, parsed.workers))
+    return 0
+
+
+def _watch(parsed: argparse.Namespace) -> int:
+    print(watch(parsed.run, parsed.by, parsed.output))
+    return 0
 
 
 def _features(parsed: argparse.Namespace) -> int:
@@ -103,7 +139,15 @@ def _features_on_ray(parsed: argparse.Namespace) -> int:
 
 
 def _fit(parsed: argparse.Namespace) -> int:
-    options = FitOptions(parsed.covariance, parsed.ridge, parsed.threshold_rule, parsed.target)
+    options = FitOptions(
+        parsed.covariance,
+        parsed.ridge,
+        parsed.threshold_rule,
+        parsed.target,
+        parsed.variants,
+        parsed.variant_weight,
+        parsed.scaled,
+    )
     gate = fit(parsed.run, _films(parsed), options, choose_device(parsed.device), parsed.workers)
     if options.rule == "training":
         print(training_rule_warning(gate), file=sys.stderr)
@@ -136,11 +180,17 @@ def _measure(parsed: argparse.Namespace) -> int:
         choose_device(parsed.device),
         epsilon=parsed.epsilon,
         steps=parsed.steps,
+        aimed_films=parsed.aimed_films,
         workers=parsed.workers,
     )
     print(f"mean AUROC {report['mean_auroc']:.3f}, false rejection {report['false_rejection_rate']:.1%}")
     for name, row in report["attacks"].items():
         print(f"{name}: detected {row['detection_rate']:.1%}, evaded {row['evasion_rate']:.1%}")
+    for row in report.get("aimed", []):
+        print(
+            f"{row['attacker']}, to {row['goal']} a finding within {row['epsilon'] * 255:.3g}/255: passed with "
+            f"{row['evaded']} of {row['eligible']}"
+        )
     return 0
 
 
@@ -256,6 +306,7 @@ def _parser() -> argparse.ArgumentParser:
     shared_data = Path(os.environ.get("CXR_SHARED_DATA") or "../shared/data")
     commands = parser.add_subparsers(dest="command", required=True)
     defaults, fit_defaults, distil_defaults = TrainOptions(), FitOptions(), DistilOptions()
+    harden_defaults = HardenOptions()
 
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument(
@@ -296,6 +347,76 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run_command=_train)
 
     command = commands.add_parser(
+        "harden",
+        parents=[data, run],
+        help="train a trained network further, against small attacks, into a run of its own; resumes if stopped",
+    )
+    command.add_argument("--output", type=Path, required=True, help="the hardened run's folder")
+    command.add_argument(
+        "--epsilon",
+        type=float,
+        default=harden_defaults.epsilon,
+        help="budget of the attacks in training, pixels in [0,1] (default: 1.5/255)",
+    )
+    command.add_argument(
+        "--steps", type=int, default=harden_defaults.steps, help="of each of them (default: %(default)s)"
+    )
+    command.add_argument(
+        "--consistency",
+        type=float,
+        default=harden_defaults.consistency,
+        help="weight of the attacked film's logits being the film's: more is harder, and less accurate (default: %(default)s)",
+    )
+    command.add_argument(
+        "--likeness",
+        type=float,
+        default=harden_defaults.likeness,
+        help="weight of the logits being those before (default: %(default)s)",
+    )
+    command.add_argument("--epochs", type=int, default=harden_defaults.epochs)
+    command.add_argument("--batch-size", type=int, default=harden_defaults.batch_size)
+    command.add_argument("--seed", type=int, default=harden_defaults.seed)
+    command.add_argument("--precision", choices=("bf16", "float32"), default=harden_defaults.precision)
+    command.set_defaults(run_command=_harden)
+
+    command = commands.add_parser(
+        "average",
+        help="the weighted mean of a run and of one hardened from it: between the two in accuracy and hardness",
+    )
+    command.add_argument("--run", type=Path, required=True)
+    command.add_argument("--other", type=Path, required=True, help="hardened from --run")
+    command.add_argument("--share", type=float, default=0.5, help="of --other (default: %(default)s)")
+    command.add_argument("--output", type=Path, required=True, help="the mean run's folder")
+    command.set_defaults(run_command=_average)
+
+    command = commands.add_parser(
+        "relearn",
+        parents=[data],
+        help="learn the last layer of a hardened network anew from the network before: accuracy back, hardness kept",
+    )
+    command.add_argument("--run", type=Path, required=True, help="the hardened run, whose features stay")
+    command.add_argument("--teacher", type=Path, required=True, help="the run whose logits are learned")
+    command.add_argument(
+        "--ridge",
+        type=float,
+        default=RIDGE,
+        help="in mean variances of the features; more is harder, and less accurate (default: %(default)s)",
+    )
+    command.add_argument("--output", type=Path, required=True, help="the new run's folder")
+    command.set_defaults(run_command=_relearn)
+
+    command = commands.add_parser(
+        "watch",
+        help="put a watch beside a hardened network: the first block of one that was not hardened, for the gate to look through",
+    )
+    command.add_argument("--run", type=Path, required=True, help="the hardened run")
+    command.add_argument("--by", type=Path, required=True, help="the run whose first block watches")
+    command.add_argument(
+        "--output", type=Path, required=True, help="the joined run's folder, to be fitted with --scaled"
+    )
+    command.set_defaults(run_command=_watch)
+
+    command = commands.add_parser(
         "features",
         parents=[data, run],
         help="extract features ahead of fit, in as many processes or on as many machines as there are shards",
@@ -324,6 +445,25 @@ def _parser() -> argparse.ArgumentParser:
         default=fit_defaults.rule,
         help="held-out: conformal quantile of val films. training: the paper's rule, far too strict when n is near 1024",
     )
+    command.add_argument(
+        "--variants",
+        type=int,
+        default=fit_defaults.variants,
+        help="fit on so many copies of each training film too, under harmless changes (noise, gamma, JPEG, small turns), so "
+        "that these are not refused; 0 is the paper's gate (default: %(default)s)",
+    )
+    command.add_argument(
+        "--variant-weight",
+        type=float,
+        default=fit_defaults.variant_weight,
+        help="what each of these copies counts as, beside its film's 1: with more, attacks that look like noise pass "
+        "(default: %(default)s)",
+    )
+    command.add_argument(
+        "--scaled",
+        action="store_true",
+        help="put features into units of their deviations before --lambda is added, as those of a watch need",
+    )
     command.set_defaults(run_command=_fit)
 
     command = commands.add_parser(
@@ -350,6 +490,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--show-films", action="store_true", help="show one test film in the report (a person's film)")
     command.add_argument("--epsilon", type=float, default=0.02, help="with --run: L-infinity budget, pixels in [0,1]")
     command.add_argument("--steps", type=int, default=10, help="with --run: of BIM, PGD and MIM")
+    command.add_argument(
+        "--aimed-films",
+        type=int,
+        default=AIMED_FILMS,
+        help="with --run: test films on which attackers with a goal are tried; 0 for none (default: %(default)s)",
+    )
     command.set_defaults(run_command=_evaluate)
 
     command = commands.add_parser("export", parents=[data, run], help="write a bundle, reload it and compare")

@@ -25,6 +25,7 @@ from .features import weights_sha256, write_json
 from .films import Film, FilmsError, fingerprint, of_split
 from .fit import load_gate, load_network
 from .loading import Augment, in_order, load_film
+from .optimisation import autocast
 from .substitute import Arch, initial_network
 from .train import FROM_NOTHING_RATE, WEIGHTS, augmentation, seed_all
 
@@ -206,7 +207,7 @@ def compare(network: nn.Module, answers: Answers, device: torch.device, options:
     predicted = []
     with torch.inference_mode():
         for images, _ in DataLoader(AnsweredFilms(answers), options.batch_size, num_workers=options.workers):
-            with _autocast(device, options):
+            with autocast(device, options.precision):
                 predicted.append(network(images.to(device))[1].float().sigmoid().cpu())
     own = torch.cat(predicted).numpy()
     return {
@@ -247,7 +248,7 @@ def _one_epoch(
     total = 0.0
     with tqdm(batches, desc=title, unit="batch") as progress:
         for step, (images, answers) in enumerate(progress, start=1):
-            with _autocast(device, options):
+            with autocast(device, options.precision):
                 _, logits = network(images.to(device))
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), answers.to(device))
             optimizer.zero_grad(set_to_none=True)
@@ -257,7 +258,3 @@ def _one_epoch(
             total += loss.item()
             progress.set_postfix(loss=f"{total / step:.4f}")
     return total / len(batches)
-
-
-def _autocast(device: torch.device, options: DistilOptions) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.precision == "bf16")

@@ -20,14 +20,15 @@ from torch import Tensor
 from app.pipeline.backends import torch_backend
 from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
 from app.pipeline.errors import BundleError
-from app.pipeline.labels import LABELS
 from app.pipeline.manifest import Manifest
+from app.pipeline.network import WATCH_LAYERS
 from app.pipeline.orientation import SENSES
 from app.pipeline.preprocess import PREPROCESSING
 from app.pipeline.screener import Screener
 
 from .features import saved
 from .films import Film, of_split, targets_of
+from .findings import findings_of
 from .fit import load_gate, load_network
 from .loading import load_film
 from .measure import REPORT_RECORD
@@ -65,8 +66,8 @@ def export(
     FilmsError
         The run was not trained or fitted.
     """
-    network = load_network(run).to(device)
     gate, fit_options = load_gate(run)
+    network = load_network(run).to(device)
     orientation, turned = load_orientation(run)
     training = json.loads((run / RECORD).read_text())
     report = _report(run)
@@ -85,6 +86,9 @@ def export(
         "gate": {
             "n": gate.n,
             "shrinkage": gate.shrinkage,
+            "watch": WATCH_LAYERS[-1] if network.watch is not None else None,
+            "variants": fit_options.variants or None,
+            "variant_weight": fit_options.variant_weight if fit_options.variants else None,
             "threshold": gate.threshold.value,
             "threshold_rule": fit_options.rule,
             "target_false_rejection_rate": fit_options.target,
@@ -116,38 +120,6 @@ def export(
     )
     _require_same(folder, films, run, device)
     return manifest
-
-
-def findings_of(
-    targets: NDArray[np.float32], logits: NDArray[np.float32], report: dict[str, Any] | None
-) -> list[dict[str, Any]]:
-    """Each finding's operating point on held-out films: the probability with the largest Youden index.
-
-    Without a single positive (or negative) film there is nothing to choose by: the point is then 0.5, and
-    sensitivity and specificity are None.
-    """
-    found = []
-    for column, name in enumerate(LABELS):
-        present, score = targets[:, column].astype(bool), expit(logits[:, column].astype(np.float64))
-        point, sensitivity, specificity = 0.5, None, None
-        if present.any() and not present.all():
-            candidates = np.unique(score)
-            hit = np.array([(score[present] >= cut).mean() for cut in candidates])
-            quiet = np.array([(score[~present] < cut).mean() for cut in candidates])
-            best = int(np.argmax(hit + quiet))
-            point, sensitivity, specificity = float(candidates[best]), float(hit[best]), float(quiet[best])
-        area = report["auroc"][name] if report else None
-        found.append(
-            {
-                "name": name,
-                "operating_point": point,
-                "sensitivity": sensitivity,
-                "specificity": specificity,
-                "calibration_positives": int(present.sum()),
-                "auroc": area if area is not None and np.isfinite(area) else None,
-            }
-        )
-    return found
 
 
 def golden_images(films: list[Film]) -> NDArray[np.uint8]:
@@ -200,6 +172,16 @@ def _measured(report: dict[str, Any] | None) -> dict[str, Any] | None:
         **{name: report[name] for name in names},
         "detection_rate": {name: row["detection_rate"] for name, row in report["attacks"].items()},
         "evasion_rate": {name: row["evasion_rate"] for name, row in report["attacks"].items()},
+        "aimed": [
+            {
+                "attacker": row["attacker"],
+                "knows_the_gate": row["informed"],
+                "films": row["eligible"],
+                **{field: row[field] for field in ("goal", "epsilon", "evaded", "probability_change")},
+            }
+            for row in report.get("aimed", [])
+        ]
+        or None,
     }
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,21 @@ from torch import nn
 from tqdm import tqdm
 
 from app.pipeline.labels import LABELS
-from app.pipeline.network import FEATURE_COUNT, ChestNetwork
+from app.pipeline.network import ChestNetwork
 
 from .films import Film, FilmsError
-from .loading import in_order
+from .harmless import drawn
+from .loading import Change, in_order
 from .moments import Moments
 
 BATCH = 16
 BLOCK = 1024  # rows of features in memory at once
-_RECORD_VERSION = 1
+_RECORD_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Memory-mapped, in the order of the films: features (N, 1024) and logits (N, 14), float32."""
+    """Memory-mapped, in the order of the films: features (N, d) and logits (N, 14), float32."""
 
     features: NDArray[np.float32]
     logits: NDArray[np.float32]
@@ -77,12 +79,33 @@ WHOLE = Shard()
 
 
 @dataclass(frozen=True)
+class Variant:
+    """What is done to films before they are seen; its name says so in the record, so that nothing else is reused."""
+
+    name: str
+    change: Change | None
+
+
+UNCHANGED = Variant("none", None)
+
+
+def harmless_variant(number: int) -> Variant:
+    """Each film under a harmless change of its own, the same in every run of the same number."""
+
+    def change(index: int, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        return drawn(np.random.default_rng((number, index)))(pixels)
+
+    return Variant(f"harmless-{number}", change)
+
+
+@dataclass(frozen=True)
 class _Identity:
     """What features are of; anything else is not reused."""
 
     network_sha256: str
     films_sha256: str
     n: int
+    change: str
     version: int = _RECORD_VERSION
 
 
@@ -94,6 +117,7 @@ def extract(
     device: torch.device,
     workers: int,
     shard: Shard = WHOLE,
+    variant: Variant = UNCHANGED,
 ) -> Outputs:
     """Run the network, in float32 as it serves, over films; resident memory does not grow with their number.
 
@@ -105,21 +129,23 @@ def extract(
     ----------
     films : list of Film
         All of them, also for a shard.
+    variant : Variant
+        What is done to the films first.
     """
-    identity = _identity(network, films)
+    identity = _identity(network, films, variant)
     start, stop = shard.of(len(films))
     stem = folder / shard.file_name(name)
     if _record(stem) == asdict(identity):
         return saved(folder, stem.name)
     folder.mkdir(parents=True, exist_ok=True)
     _path(stem, "extracted.json").unlink(missing_ok=True)  # a kill from here on leaves no record, so nothing is trusted
-    features = open_memmap(_path(stem, "features.npy"), "w+", np.float32, (stop - start, FEATURE_COUNT))
+    features = open_memmap(_path(stem, "features.npy"), "w+", np.float32, (stop - start, network.feature_count))
     logits = open_memmap(_path(stem, "logits.npy"), "w+", np.float32, (stop - start, len(LABELS)))
     network.eval().to(device)
     done = counted = 0
-    moments = _no_moments()
+    moments = _no_moments(network.feature_count)
     began = time.monotonic()
-    batches = in_order(films[start:stop], batch_size=BATCH, workers=workers)
+    batches = in_order(films[start:stop], batch_size=BATCH, workers=workers, change=variant.change)
     with torch.inference_mode(), tqdm(total=stop - start, desc=f"features of {stem.name}", unit="film") as progress:
         for images, _ in batches:
             batch_features, batch_logits = network(images.to(device))
@@ -166,10 +192,7 @@ def merge_shards(folder: Path, name: str) -> Outputs:
     _path(whole, "extracted.json").unlink(missing_ok=True)
     for kind in ("features", "logits"):
         _join([_path(stem, f"{kind}.npy") for stem in stems], _path(whole, f"{kind}.npy"), identity.n)
-    moments = _no_moments()
-    for stem in stems:
-        moments = moments.merge(_load_moments(stem))
-    _save_moments(whole, moments)
+    _save_moments(whole, reduce(Moments.merge, map(_load_moments, stems)))
     films, seconds = (sum(measured(folder, stem.name)[i] for stem in stems) for i in (0, 1))
     write_json(
         _path(whole, "extracted.json"), {**asdict(identity), "measured": {"films": int(films), "seconds": seconds}}
@@ -181,7 +204,13 @@ def merge_shards(folder: Path, name: str) -> Outputs:
 
 
 def reuse_or_extract(
-    network: ChestNetwork, films: list[Film], folder: Path, name: str, device: torch.device, workers: int
+    network: ChestNetwork,
+    films: list[Film],
+    folder: Path,
+    name: str,
+    device: torch.device,
+    workers: int,
+    variant: Variant = UNCHANGED,
 ) -> Outputs:
     """What is there already of this network and these films, whole or as shards; else extracted now.
 
@@ -190,13 +219,13 @@ def reuse_or_extract(
     FilmsError
         Shards of this network and these films, of which some are missing.
     """
-    identity = asdict(_identity(network, films))
+    identity = asdict(_identity(network, films, variant))
     shards = folder.glob(f"{name}-*of*-extracted.json")
     if _record(folder / name) != identity and any(
         _record(path.with_name(path.name.removesuffix("-extracted.json"))) == identity for path in shards
     ):
         return merge_shards(folder, name)
-    return extract(network, films, folder, name, device, workers)
+    return extract(network, films, folder, name, device, workers, variant=variant)
 
 
 def saved(folder: Path, name: str) -> Outputs:
@@ -231,10 +260,10 @@ def write_json(path: Path, content: dict[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _identity(network: ChestNetwork, films: list[Film]) -> _Identity:
+def _identity(network: ChestNetwork, films: list[Film], variant: Variant) -> _Identity:
     """Names, sizes and order of the files; reading all of them again would take as long as the features do."""
     lines = "\n".join(f"{film.path.name}|{film.path.stat().st_size}" for film in films)
-    return _Identity(weights_sha256(network), hashlib.sha256(lines.encode()).hexdigest(), len(films))
+    return _Identity(weights_sha256(network), hashlib.sha256(lines.encode()).hexdigest(), len(films), variant.name)
 
 
 def _path(stem: Path, kind: str) -> Path:
@@ -267,12 +296,12 @@ def _join(parts: list[Path], path: Path, n: int) -> None:
     whole.flush()
 
 
-def _no_moments() -> Moments:
-    return Moments(0, np.zeros(FEATURE_COUNT), np.zeros((FEATURE_COUNT, FEATURE_COUNT)))
+def _no_moments(d: int) -> Moments:
+    return Moments(0, np.zeros(d), np.zeros((d, d)))
 
 
 def _save_moments(stem: Path, moments: Moments) -> None:
-    """Count, mean (1024,) and scatter (1024, 1024), float64."""
+    """Count, mean (d,) and scatter (d, d), float64."""
     arrays = {"n": np.array([moments.n], np.int64), "mean": moments.mean, "scatter": moments.scatter}
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, _path(stem, "moments.safetensors"))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +19,17 @@ from app.pipeline.gaussian import Gaussian
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
-from .features import Shard, extract, measured, reuse_or_extract, saved_moments, write_json
+from .features import (
+    UNCHANGED,
+    Shard,
+    Variant,
+    extract,
+    harmless_variant,
+    measured,
+    reuse_or_extract,
+    saved_moments,
+    write_json,
+)
 from .films import SPLITS, Film, FilmsError, of_split
 from .moments import Moments, ledoit_wolf_shrinkage, oas_shrinkage, shrink_by_lambda, shrink_towards_identity
 from .orientation import fit_orientation
@@ -28,18 +40,37 @@ Covariance = Literal["lambda", "ledoit-wolf", "oas"]
 Rule = Literal["held-out", "training"]
 BLOCK = 1024  # rows of features held in memory at once
 
+#: Of the root-mean-square deviation, that counts as the unit of a feature that never varies.
+LEAST_SHARE = 0.1
+
 FITTED = "gaussian.safetensors"
 FIT_RECORD = "fit.json"
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How the covariance is conditioned, and where the threshold comes from."""
+    """How the covariance is conditioned, and where the threshold comes from.
+
+    Attributes
+    ----------
+    variants : int
+        Copies of each training film under harmless changes (``harmless.drawn``) that are fitted on beside it; 0, as in the
+        paper, fits on the films as they are. The threshold comes from unchanged films all the same.
+    variant_weight : float
+        What each copy counts as, beside its film's 1. A little is enough to let harmless changes pass; more also lets pass
+        what looks like them.
+    scaled : bool
+        Put features into units of their deviations (``scales``) before the covariance is shrunk; the paper does not, and a
+        watch, whose channels differ a hundredfold, needs it.
+    """
 
     covariance: Covariance = "lambda"
     ridge: float = 1e-2
     rule: Rule = "held-out"
     target: float = 0.05
+    variants: int = 0
+    variant_weight: float = 1.0
+    scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,13 +85,25 @@ class FittedGate:
 
 
 def fit_gaussian(
-    features: NDArray[np.float32], options: FitOptions, moments: Moments | None = None
+    features: NDArray[np.float32],
+    options: FitOptions,
+    moments: Moments | None = None,
+    changed: Sequence[NDArray[np.float32]] = (),
 ) -> tuple[Gaussian, str]:
     """Mean, shrunk covariance and Cholesky factor of features, shape (N, d), read in blocks.
 
-    Moments that were accumulated at extraction spare a pass over the features.
+    Moments that were accumulated at extraction, of all of them, spare a pass over the features.
+
+    Parameters
+    ----------
+    changed : sequence of ndarray, shape (N, d)
+        Of the same films under harmless changes.
     """
-    moments = moments_of(features) if moments is None else moments
+    if moments is None:
+        copies = [moments_of(one).weighted(options.variant_weight) for one in changed]
+        moments = reduce(Moments.merge, copies, moments_of(features))
+    scale = scales(moments) if options.scaled else np.ones_like(moments.mean)
+    moments = Moments(moments.n, moments.mean / scale, moments.scatter / np.outer(scale, scale))
     if options.covariance == "lambda":
         covariance, word = shrink_by_lambda(moments.covariance, options.ridge), f"lambda={options.ridge:g}"
     elif options.covariance == "oas":
@@ -68,18 +111,31 @@ def fit_gaussian(
         covariance, word = shrink_towards_identity(moments.covariance, weight), f"oas={weight:.6g}"
     else:
         fourth = sum(
-            float((((block.astype(np.float64) - moments.mean) ** 2).sum(axis=1) ** 2).sum())
-            for block in blocks_of(features)
+            weight * float((((block.astype(np.float64) / scale - moments.mean) ** 2).sum(axis=1) ** 2).sum())
+            for one, weight in ((features, 1.0), *((copy, options.variant_weight) for copy in changed))
+            for block in blocks_of(one)
         )
         weight = ledoit_wolf_shrinkage(moments, fourth)
         covariance, word = shrink_towards_identity(moments.covariance, weight), f"ledoit-wolf={weight:.6g}"
+    if options.scaled:
+        word = f"scaled {word}"
     try:
         factor = np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError as error:
         raise FilmsError(
             "the covariance is not positive definite: fit on more films, or with a larger --lambda"
         ) from error
-    return Gaussian(moments.mean, factor.astype(np.float64, copy=False)), word
+    return Gaussian(scale * moments.mean, np.ascontiguousarray(scale[:, None] * factor, dtype=np.float64)), word
+
+
+def scales(moments: Moments) -> NDArray[np.float64]:
+    """Units of features, shape (d,): their deviations.
+
+    A channel that hardly ever fires would get a unit in which nothing is usual, so that a tenth of the root-mean-square
+    deviation is added in quadrature.
+    """
+    variances = np.diag(moments.covariance)
+    return np.asarray(np.sqrt(variances + LEAST_SHARE**2 * variances.mean()))
 
 
 def fit_gate(
@@ -87,15 +143,16 @@ def fit_gate(
     val_features: NDArray[np.float32],
     options: FitOptions,
     moments: Moments | None = None,
+    changed: Sequence[NDArray[np.float32]] = (),
 ) -> FittedGate:
-    """Fit on training features, and put the threshold where the options say.
+    """Fit on training features, and put the threshold where the options say; `changed` as in ``fit_gaussian``.
 
     Raises
     ------
     FilmsError
         Too few held-out films for the target.
     """
-    gaussian, shrinkage = fit_gaussian(train_features, options, moments)
+    gaussian, shrinkage = fit_gaussian(train_features, options, moments, changed)
     calibration = np.sort(gaussian.log_density(val_features))
     try:
         threshold = (
@@ -135,7 +192,7 @@ def blocks_of(features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 
 def load_network(run: Path) -> ChestNetwork:
-    """The network that ``train`` wrote into `run`.
+    """The network that ``train``, ``harden`` or ``watch`` wrote into `run`, with its watch if it has one.
 
     Raises
     ------
@@ -149,24 +206,44 @@ def load_network(run: Path) -> ChestNetwork:
     arch = json.loads(record.read_text())["options"].get("arch", "densenet121") if record.is_file() else "densenet121"
     if arch != "densenet121":
         raise FilmsError(f"{run} holds a {arch}, a substitute for attacks; only a densenet121 is fitted and served")
-    network = ChestNetwork(len(LABELS))
-    network.load_state_dict(load_weights(path))
+    weights = load_weights(path)
+    network = ChestNetwork(len(LABELS), watched=any(name.startswith("watch.") for name in weights))
+    network.load_state_dict(weights)
     return network.eval().requires_grad_(False)
 
 
 def fit(run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int) -> FittedGate:
-    """Fit the gate, and the model of orientation, on the features of every split, and write both into `run`.
-
-    Features that are in `run` already, of this network and these films, are reused, and their shards merged.
-    """
+    """Fit the gate, and the model of orientation, on the features of every split, and write both into `run`."""
     network = load_network(run)
-    outputs = {
-        split: reuse_or_extract(network, of_split(films, split), run, split, device, workers) for split in SPLITS
-    }
-    gate = fit_gate(outputs["train"].features, outputs["val"].features, options, saved_moments(run, "train"))
+    gate = gate_of(network, run, films, options, device, workers)
     save_gate(run, gate, options)
     fit_orientation(run, network, gate.gaussian, gate.threshold.value, films, device, workers)
     return gate
+
+
+def gate_of(
+    network: ChestNetwork, run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int
+) -> FittedGate:
+    """A network's gate, fitted on the features of every split, which are written into `run`.
+
+    Features that are in `run` already, of this network and these films, are reused, and their shards merged.
+    """
+    seen = network.gate_feature_count
+
+    def extracted(name: str, of: list[Film], variant: Variant = UNCHANGED) -> tuple[NDArray[np.float32], Moments]:
+        one = reuse_or_extract(network, of, run, name, device, workers, variant)
+        return one.features[:, -seen:], saved_moments(run, name).last(seen)
+
+    parts = {split: extracted(split, of_split(films, split)) for split in SPLITS}
+    train, moments = parts["train"]
+    changed = []
+    for number in range(1, options.variants + 1):
+        copies, copies_moments = extracted(
+            f"train-changed-{number}", of_split(films, "train"), harmless_variant(number)
+        )
+        changed.append(copies)
+        moments = moments.merge(copies_moments.weighted(options.variant_weight))
+    return fit_gate(train, parts["val"][0], options, moments, changed)
 
 
 def extract_shard(run: Path, films: list[Film], shard: Shard, device: torch.device, workers: int) -> tuple[int, float]:

@@ -30,11 +30,11 @@ def _film(image: Image.Image) -> Film:
 def noise(deviation: float) -> Change:
     """Gaussian noise of a standard deviation in units of [0,1]; the same noise for the same shape."""
 
-    def change(film: Film) -> Film:
-        grain = np.random.default_rng(0).normal(0, deviation, film.shape)
-        return np.clip(film + grain, 0, 1).astype(np.float32)
+    return lambda film: _grained(film, deviation, np.random.default_rng(0))
 
-    return change
+
+def _grained(film: Film, deviation: float, generator: np.random.Generator) -> Film:
+    return np.clip(film + generator.normal(0, deviation, film.shape), 0, 1).astype(np.float32)
 
 
 def blur(radius: float) -> Change:
@@ -98,6 +98,36 @@ def burned_in_text(film: Film) -> Film:
 def flip(film: Film) -> Film:
     """Mirrored, left for right."""
     return np.ascontiguousarray(film[:, ::-1])
+
+
+def drawn(generator: np.random.Generator) -> Change:
+    """One or two changes, drawn with their strengths: what a gate is fitted to bear.
+
+    Noise of a deviation up to .0075, gamma from .7 to 1.4, contrast from .8 to 1.25, JPEG from quality 60 to 95, a blur up to
+    one pixel, a turn up to 4 degrees, a crop up to 5 %, a copy of another size. The ranges hold what ``CHANGES`` measures, and
+    are not put on it.
+    """
+
+    deviation = generator.uniform(0, 0.0075)
+    kernel = (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR)[generator.integers(3)]
+    kinds: list[Change] = [
+        lambda film: _grained(film, deviation, generator),
+        gamma(float(np.exp(generator.uniform(np.log(0.7), np.log(1.4))))),
+        contrast(float(generator.uniform(0.8, 1.25))),
+        jpeg(int(generator.integers(60, 96))),
+        blur(float(generator.uniform(0, 1))),
+        rotation(float(generator.uniform(-4, 4))),
+        crop(float(generator.uniform(0, 0.05))),
+        resize(int(generator.integers(300, 1025)), kernel),
+    ]
+    chosen = generator.permutation(len(kinds))[: generator.integers(1, 3)]
+
+    def change(film: Film) -> Film:
+        for index in chosen:
+            film = kinds[index](film)
+        return film
+
+    return change
 
 
 #: In the order of the report.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -16,6 +18,8 @@ from app.pipeline.preprocess import to_tensor
 from .films import Film, FilmsError
 
 Augment = Callable[[Tensor], Tensor]
+#: (the film's place in the list, its pixels at its own size, in [0,1]) -> pixels in [0,1], of any size.
+Change = Callable[[int, NDArray[np.float32]], NDArray[np.float32]]
 
 
 def load_film(path: Path) -> Tensor:
@@ -26,30 +30,61 @@ def load_film(path: Path) -> Tensor:
     FilmsError
         The file cannot be decoded; names it and says why.
     """
+    return to_tensor(load_pixels(path))[0]
+
+
+def load_pixels(path: Path) -> NDArray[np.float32]:
+    """One film at its own size, shape (rows, columns), float32, in [0,1].
+
+    Raises
+    ------
+    FilmsError
+        The file cannot be decoded; names it and says why.
+    """
     try:
-        return to_tensor(decode(path.read_bytes()).pixels)[0]
+        return decode(path.read_bytes()).pixels
     except InputError as error:
         raise FilmsError(f"{path}: {error}") from error
 
 
-class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
-    """(image (1, 224, 224) in [0,1], targets (14,)); read when asked for, so memory does not grow with the folder."""
+def as_written(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Clipped to [0,1] and rounded to 8 bits, any shape, float32: as a film is once it is in a file."""
+    return (np.clip(pixels, 0, 1) * 255).round().astype(np.float32) / np.float32(255)
 
-    def __init__(self, films: list[Film], augment: Augment | None = None) -> None:
+
+class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
+    """(image (1, 224, 224) in [0,1], targets (14,)); read when asked for, so memory does not grow with the folder.
+
+    Parameters
+    ----------
+    films : list of Film
+    augment : Augment or None
+        Of the network's input.
+    change : Change or None
+        Of the film itself, which is then rounded to 8 bits, as what is posted is.
+    """
+
+    def __init__(self, films: list[Film], augment: Augment | None = None, change: Change | None = None) -> None:
         self.films = films
         self.augment = augment
+        self.change = change
 
     def __len__(self) -> int:
         return len(self.films)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         film = self.films[index]
-        image = load_film(film.path)
+        pixels = load_pixels(film.path)
+        if self.change is not None:
+            pixels = as_written(self.change(index, pixels))
+        image = to_tensor(pixels)[0]
         if self.augment is not None:
             image = self.augment(image)
         return image, torch.tensor(film.targets, dtype=torch.float32)
 
 
-def in_order(films: list[Film], *, batch_size: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+def in_order(
+    films: list[Film], *, batch_size: int, workers: int, change: Change | None = None
+) -> DataLoader[tuple[Tensor, Tensor]]:
     """Batches of every film, in the order given."""
-    return DataLoader(FilmDataset(films), batch_size=batch_size, num_workers=workers)
+    return DataLoader(FilmDataset(films, change=change), batch_size=batch_size, num_workers=workers)

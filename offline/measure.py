@@ -16,18 +16,30 @@ from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork, LogitsOnly
 
 from .attacks import AttackOptions, as_posted, attack, paper_attacks
+from .evaluation.informed import aimed_rows
+from .evaluation.subject import victim_of_run
 from .features import saved, write_json
 from .films import Film, of_split, targets_of
 from .fit import load_gate, load_network
 from .loading import in_order
 from .metrics import auroc_of_each, bootstrap_interval, mean_auroc
+from .optimisation import autocast
 
 REPORT_RECORD = "report.json"
+#: On which attackers with a goal are tried: each costs a hundred passes and more.
+AIMED_FILMS = 32
 BATCH = 10
 
 
 def measure(
-    run: Path, films: list[Film], device: torch.device, *, epsilon: float = 0.02, steps: int = 10, workers: int = 2
+    run: Path,
+    films: list[Film],
+    device: torch.device,
+    *,
+    epsilon: float = 0.02,
+    steps: int = 10,
+    aimed_films: int = AIMED_FILMS,
+    workers: int = 2,
 ) -> dict[str, Any]:
     """Measure a fitted run on its test films and write ``report.json`` into `run`.
 
@@ -38,11 +50,12 @@ def measure(
     -------
     dict
         AUROC of each finding and their mean, false-rejection rate overall and by group, and for each
-        attack detection_rate, evasion_rate and flip_rate, with counts and 95 % bootstrap intervals over patients.
+        attack detection_rate, evasion_rate and flip_rate, with counts and 95 % bootstrap intervals over patients; and
+        ``aimed``: what attackers with a goal come to on `aimed_films` of the films (0: none), see ``evaluation.informed``.
     """
     test = of_split(films, "test")
+    gate, fit_options = load_gate(run)
     network = load_network(run).to(device)
-    gate, _ = load_gate(run)
     outputs = saved(run, "test")
     targets = targets_of(test)
     patients = np.array([film.patient for film in test])
@@ -67,6 +80,10 @@ def measure(
             network, gate.gaussian, gate.threshold.value, test, name, options, device, workers
         )
         write_json(run / REPORT_RECORD, report)  # a long run cut short keeps what it has
+    if aimed_films:
+        victim = victim_of_run(run, network, gate, films, device)
+        report["aimed"] = aimed_rows(run, victim, fit_options, films, device, aimed_films)
+        write_json(run / REPORT_RECORD, report)
     return report
 
 
@@ -87,7 +104,7 @@ def _attacked(
         for batch, (images, _) in enumerate(in_order(films, batch_size=BATCH, workers=workers)):
             clean = as_posted(images).to(device)
             # Gradients in bfloat16 take half the time and keep nearly every sign; what is judged below is float32.
-            with torch.autocast(device.type, dtype=torch.bfloat16):
+            with autocast(device):
                 attacked = attack(logits_of, clean, options, seed=batch)
             posted = as_posted(attacked)
             with torch.inference_mode():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .harden import HARDENED
+
 
 def model_card(fields: dict[str, Any], report: dict[str, Any] | None, turned: dict[str, Any]) -> str:
     """Markdown of the card; `fields` are those of the manifest, `turned` the record of orientation."""
@@ -13,10 +15,10 @@ def model_card(fields: dict[str, Any], report: dict[str, Any] | None, turned: di
         "**Not a medical device.** Made for research and engineering. No diagnosis, triage or treatment may rest on it.\n",
         "## What it is\n",
         "DenseNet-121 (float32, grey 224x224, pixels in [0,1]) giving 14 ChestX-ray14 findings, and a multivariate Gaussian "
-        "on its 1024 features (Li & Zhu, ISBI 2020) that rejects an image whose log density is under a threshold.\n",
+        f"on {_seen(gate)} (Li & Zhu, ISBI 2020) that rejects an image whose log density is under a "
+        "threshold.\n",
         "## What it was made from\n",
-        f"- Fine-tuned for {provenance['epochs']} epochs (seed {provenance['seed']}) from `{provenance['initial_weights']}`, "
-        f"the Gaussian fitted on {gate['n']} training films ({gate['shrinkage']}).\n"
+        f"- {_trained(provenance)}, the Gaussian fitted on {gate['n']} training films{_variants(gate)} ({gate['shrinkage']}).\n"
         "- The films are labelled by text mining of reports, and are a selection: prevalences are not a hospital's.\n"
         f"- SHA-256 of names, labels and split: `{provenance['data_sha256']}`.\n",
         "## The threshold\n",
@@ -27,13 +29,40 @@ def model_card(fields: dict[str, Any], report: dict[str, Any] | None, turned: di
     parts += _turned(turned)
     if report is None:
         return "\n".join([*parts, "## Measured\n\nNot evaluated: run `cxr-offline evaluate` before `export`.\n"])
-    return "\n".join([*parts, *_measured(fields, report), *_limits()])
+    return "\n".join([*parts, *_measured(fields, report), *_aimed(report), *_limits(fields["gate"], report)])
+
+
+def _variants(gate: dict[str, Any]) -> str:
+    count = gate.get("variants")
+    if not count:
+        return ""
+    weight = gate.get("variant_weight") or 1
+    return f" and {count} copies of each under harmless changes" + (
+        f" (each counting as {weight:g})" if weight != 1 else ""
+    )
+
+
+def _trained(provenance: dict[str, Any]) -> str:
+    start, epochs = provenance["initial_weights"], f"{provenance['epochs']} epochs (seed {provenance['seed']})"
+    if start.startswith(HARDENED):
+        return f"Hardened against small attacks (`cxr-offline harden`) for {epochs} from network {start.removeprefix(HARDENED)}"
+    return f"Fine-tuned for {epochs} from `{start}`"
+
+
+def _seen(gate: dict[str, Any]) -> str:
+    if gate.get("watch"):
+        return (
+            f"mean and deviation of each channel after {gate['watch']} of a second network, the watch, which was not "
+            "hardened"
+        )
+    return "its 1024 features"
 
 
 def _turned(turned: dict[str, Any]) -> list[str]:
     lines = [
         "## Turned and inverted films\n",
-        f"A linear model on the same features, fitted on {turned['n']} training films in every sense, refuses what looks turned "
+        f"A linear model on the 1024 features of the network that answers, fitted on {turned['n']} training films in every "
+        "sense, refuses what looks turned "
         "or inverted (400, not 422: a sender can mend it) before the gate speaks. It was chosen on no attack, and says nothing "
         f"of an image whose log density is under {turned['least_log_density']:.0f} nats. On the test films, each so turned:\n",
         "| the film is | films | refused as such | rejected by the gate | passed |",
@@ -79,13 +108,60 @@ def _measured(fields: dict[str, Any], report: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def _limits() -> list[str]:
+def aimed_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Attackers with a goal, of a report's ``aimed``: those who pass, and how far the probability moves."""
+    lines = [
+        "| attacker | knows the gate | largest change of a pixel | to hide a finding: passed | to invent one: passed |",
+        "|---|---|---|---|---|",
+    ]
+    cells: dict[tuple[str, bool, float], dict[str, str]] = {}
+    for row in rows:
+        share = (
+            f"{row['evaded'] / row['eligible']:.0%} ({row['evaded']} of {row['eligible']}; {row['probability_change']:.3f})"
+            if row["eligible"]
+            else "n/a"
+        )
+        cells.setdefault((row["attacker"], row["informed"], row["epsilon"]), {})[row["goal"]] = share
+    for (name, informed, epsilon), goals in cells.items():
+        lines.append(
+            f"| {name} | {'yes' if informed else 'no'} | {epsilon * 255:.3g}/255 | {goals['hide']} | {goals['invent']} |"
+        )
+    return lines
+
+
+def _aimed(report: dict[str, Any]) -> list[str]:
+    if not report.get("aimed"):
+        return []
+    return [
+        "## Attackers with a goal\n",
+        "*minimal* does not know the gate and stops at the first 8-bit image that reaches its goal; *selective* knows network, "
+        "gate and threshold. *Hide* brings the finding furthest over its operating point under it, *invent* the one nearest "
+        "under its point over it. Passed: goal reached, and accepted; in brackets also by how much the attack moves the "
+        "probability of the finding, on average.\n",
+        *aimed_table(report["aimed"]),
+        "",
+    ]
+
+
+def _limits(gate: dict[str, Any], report: dict[str, Any]) -> list[str]:
+    if report.get("aimed"):
+        attackers = (
+            "- **An attacker who knows the gate, or who stops at the first flip, passes as the table says**, and may pass more "
+            "often with more steps, more starts or an idea that was not tried."
+        )
+    else:
+        attackers = (
+            "- These attacks overshoot and know nothing of the gate. **Expect an attacker who "
+            "knows the gate, or who stops at the first flip, to pass it**: every medical detector so far has been evaded so "
+            "(Yao et al. 2312.01679, Levy et al. 2201.08661). This bundle was not measured against them."
+        )
     return [
         "## Limits\n",
-        "- These attacks overshoot and know nothing of the gate. **Expect an attacker who "
-        "knows the gate, or who stops at the first flip, to pass it**: every medical detector so far has been evaded so "
-        "(Yao et al. 2312.01679, Levy et al. 2201.08661). This bundle was not measured against them.",
-        "- Harmless changes (noise, gamma, rotation) raise false rejection severalfold.",
+        attackers,
+        "- Noise, gamma, JPEG and small turns of ordinary strength were fitted on; other changes, and other scanners, raise "
+        "false rejection."
+        if gate.get("variants")
+        else "- Harmless changes (noise, gamma, rotation) raise false rejection severalfold.",
         "- Frontal films of people only. Children, devices and rare findings are thin in the training films.",
         "- A rejected image is mostly a clean one: at one attack in 10,000 films, at most .2 % of rejections are attacks.\n",
     ]

@@ -12,9 +12,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean (d,) and scatter sum (y - mu)(y - mu)^T (d, d), float64, of the features seen."""
+    """Count, mean (d,) and scatter sum (y - mu)(y - mu)^T (d, d), float64, of the features seen.
 
-    n: int
+    The count is a fraction where films were weighted.
+    """
+
+    n: float
     mean: Array
     scatter: Array
 
@@ -25,6 +28,14 @@ class Moments:
         mean = values.mean(axis=0)
         centred = values - mean
         return cls(len(values), mean, centred.T @ centred)
+
+    def weighted(self, weight: float) -> Moments:
+        """As if each of the films counted as `weight` of one."""
+        return Moments(self.n * weight, self.mean, self.scatter * weight)
+
+    def last(self, count: int) -> Moments:
+        """Of the last so many features alone."""
+        return Moments(self.n, self.mean[-count:], self.scatter[-count:, -count:])
 
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets together (Chan, Golub & LeVeque 1979): never subtracts large near-equal sums."""

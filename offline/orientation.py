@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from app.pipeline.gaussian import Gaussian
-from app.pipeline.network import ChestNetwork
+from app.pipeline.network import FEATURE_COUNT, ChestNetwork
 from app.pipeline.orientation import SENSES, Orientation
 
 from .features import weights_sha256, write_json
@@ -51,7 +51,7 @@ def in_every_sense(images: Tensor) -> dict[str, list[Tensor]]:
 def features_in_every_sense(
     network: nn.Module, films: list[Film], device: torch.device, workers: int, title: str
 ) -> dict[str, NDArray[np.float32]]:
-    """Sense -> features, shape (N or 2 N, 1024)."""
+    """Sense -> features, shape (N or 2 N, d)."""
     found: dict[str, list[NDArray[np.float32]]] = {sense: [] for sense in SENSES}
     with torch.inference_mode(), tqdm(total=len(films), desc=f"turning {title}", unit="film") as progress:
         for images, _ in in_order(films, batch_size=BATCH, workers=workers):
@@ -62,8 +62,8 @@ def features_in_every_sense(
 
 
 def fit_model(features: dict[str, NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights (senses, d) and bias (senses,) on features as they come: the scaling is folded in."""
-    values = np.concatenate([features[sense] for sense in SENSES]).astype(np.float64)
+    """Weights (senses, 1024) and bias (senses,) on the last layer's features as they come: the scaling is folded in."""
+    values = np.concatenate([features[sense][:, :FEATURE_COUNT] for sense in SENSES]).astype(np.float64)
     senses = np.repeat(np.arange(len(SENSES)), [len(features[sense]) for sense in SENSES])
     scaler = StandardScaler().fit(values)
     model = LogisticRegression(C=PENALTY, max_iter=5000, class_weight="balanced").fit(scaler.transform(values), senses)
@@ -150,7 +150,8 @@ def _reused(
     names = np.array([film.path.name for film in films])
     if path.is_file():
         stored = dict(np.load(path))
-        if str(stored.pop("network")) == sha256 and np.array_equal(stored.pop("names"), names):
+        same = str(stored.pop("network")) == sha256 and np.array_equal(stored.pop("names"), names)
+        if same:
             return stored
     features = features_in_every_sense(network.to(device), films, device, workers, split)
     np.savez(path, network=np.array(sha256), names=names, **features)  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ from typing import Any
 
 from app.pipeline.image import INPUT_SIDE
 
+from .model_card import aimed_table
+
 
 def figures(bundle: Path) -> str:
     """Markdown of the table, from ``report/report.json`` of the bundle."""
@@ -28,11 +30,17 @@ def figures(bundle: Path) -> str:
     return "\n".join(lines)
 
 
+def aimed(bundle: Path) -> str:
+    """Markdown of attackers with a goal against the served bundle, from its own report: the model card's table."""
+    report: dict[str, Any] = json.loads((bundle / "report" / "report.json").read_text())
+    return "\n".join(aimed_table(report["aimed"]))
+
+
 SHOWN_BUDGETS = (1 / 255,)  # what passes within this passes within any larger one
 
 
 def attackers(report: Path) -> str:
-    """Markdown of who passes the gate, from ``evaluation.json`` of a whole experiment."""
+    """Markdown of who passes the paper's gate, from ``evaluation.json`` of a whole experiment."""
     evaluation: dict[str, Any] = json.loads((report / "evaluation.json").read_text())
     lines = ["| attacker | knows the gate | epsilon | hides a finding | invents one |", "|---|---|---|---|---|"]
     cells: dict[tuple[str, int, float], dict[str, dict[str, Any]]] = {}
@@ -65,4 +73,5 @@ def _strength(epsilon: float) -> str:
 
 if __name__ == "__main__":
     print(figures(Path("artifacts/default")))
-    print(attackers(Path("reports/standard")))
+    print(aimed(Path("artifacts/default")))
+    print(attackers(Path("reports/paper")))

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
-SERVED_DETECTOR = "mgm-lambda"
+from . import marked
+from .report.reading import gate_of
+
 BUDGETS = (1 / 255, 0.02)
-_EVALUATION = Path("reports/standard/evaluation.json")
+BUDGETS_AIMED = (1 / 255, 2 / 255)
+#: Of the bundle that is served, and the whole experiment on the paper's gate.
+_SERVED = Path("artifacts/default/report/report.json")
+_PAPER = Path("reports/paper/evaluation.json")
 _SCENARIO = Path("reports/recalibration/scenario.json")
+
+
+def served(report: dict[str, Any]) -> str:
+    """The paper's attacks on the bundle that is served."""
+    lines = ["| attack of the paper | epsilon | rejected | top finding changed |", "|---|---|---|---|"]
+    for name, row in report["attacks"].items():
+        attack, _, epsilon = name.partition(" epsilon=")
+        lines.append(f"| white-box {attack} | {epsilon} | {_of(row['detected'], row['n'])} | {row['flip_rate']:.1%} |")
+    return "\n".join(lines)
+
+
+def aimed(report: dict[str, Any]) -> str:
+    """Who wants a finding hidden or invented, of the bundle that is served."""
+    return insiders({"aware": report["aimed"]}, BUDGETS_AIMED)
 
 
 def overshooting(evaluation: dict[str, Any]) -> str:
     """The paper's attacks, of whoever has the network or a substitute and does not think of a gate."""
-    (served,) = (row for row in evaluation["detectors"] if row["detector"] == SERVED_DETECTOR)
+    gate = gate_of(evaluation)
     lines = ["| attack of the paper | epsilon | rejected | top finding changed |", "|---|---|---|---|"]
-    for name, row in served["attacks"].items():
+    for name, row in gate["attacks"].items():
         epsilon = 0.02 if name.startswith("white-box") else 0.05
         flips = evaluation["paper_attacks"][name]["flip_rate"]
         lines.append(f"| {name} | {epsilon} | {_of(row['detected'], row['n'])} | {flips:.1%} |")
@@ -44,14 +62,14 @@ def outsiders(evaluation: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def insiders(evaluation: dict[str, Any]) -> str:
+def insiders(evaluation: dict[str, Any], budgets: tuple[float, ...] = BUDGETS) -> str:
     """Who has the network, and who has the gate too."""
     lines = [
         "| attacker | knows the gate | epsilon | goal | passes, of those on whom it was possible | mean change, grey levels |",
         "|---|---|---|---|---|---|",
     ]
     for row in evaluation["aware"]:
-        if any(math.isclose(row["epsilon"], budget) for budget in BUDGETS):
+        if any(math.isclose(row["epsilon"], budget) for budget in budgets):
             informed = "yes" if row["informed"] else "no"
             lines.append(
                 f"| {row['attacker']}, {row['size']} pixels | {informed} | {_strength(row['epsilon'])} | {row['goal']} "
@@ -92,21 +110,20 @@ def filled(document: str, root: Path = Path()) -> str:
     ValueError
         A table has no place.
     """
-    evaluation = json.loads((root / _EVALUATION).read_text())
+    report = json.loads((root / _SERVED).read_text())
+    paper = json.loads((root / _PAPER).read_text())
     scenario = json.loads((root / _SCENARIO).read_text())
-    tables = {
-        "overshooting": overshooting(evaluation),
-        "outsiders": outsiders(evaluation),
-        "insiders": insiders(evaluation),
-        "poisoners": poisoners(scenario),
-    }
-    for name, table in tables.items():
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        if not re.search(f"{start}.*?{end}", document, re.DOTALL):
-            raise ValueError(f"the document has no place for the table {name}")
-        before, _, rest = document.partition(start)
-        document = f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
-    return document
+    return marked.filled(
+        document,
+        {
+            "served": served(report),
+            "aimed": aimed(report),
+            "overshooting": overshooting(paper),
+            "outsiders": outsiders(paper),
+            "insiders": insiders(paper),
+            "poisoners": poisoners(scenario),
+        },
+    )
 
 
 if __name__ == "__main__":

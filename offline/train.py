@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
 from torchvision.transforms import v2
 from tqdm import tqdm
@@ -22,6 +22,7 @@ from .checkpoint import CHECKPOINT, resume, save_checkpoint
 from .films import Film, FilmsError, fingerprint, of_split, targets_of
 from .loading import FilmDataset, in_order
 from .metrics import mean_auroc
+from .optimisation import Optimisation, autocast
 from .substitute import Arch, initial_network
 
 WEIGHTS = "network.safetensors"
@@ -90,26 +91,9 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
     seed_all(options.seed)
     train_films, val_films = of_split(films, "train"), of_split(films, "val")
     network = initial_network(initial_weights, options.arch).to(processes.device)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": network.features.parameters(), "lr": options.backbone_rate},
-            {"params": network.classifier.parameters(), "lr": options.head_rate},
-        ],
-        weight_decay=options.weight_decay,
-    )
     batches = _batches(train_films, options, processes)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=[options.backbone_rate, options.head_rate],
-        total_steps=options.epochs * len(batches),
-        pct_start=0.21,  # not 0.2, with which a run of five steps has a phase of none
-    )
-    averaged = AveragedModel(
-        network,
-        multi_avg_fn=get_ema_multi_avg_fn(options.average_decay),  # type: ignore[no-untyped-call]
-        use_buffers=True,
-    )
-    state: dict[str, Any] = {"network": network, "averaged": averaged, "optimizer": optimizer, "scheduler": scheduler}
+    optimisation = Optimisation.of(network, options, options.epochs * len(batches))
+    state: dict[str, Any] = {"network": network, **optimisation.state()}
     identity = {"options": asdict(options), "data": fingerprint(films), "initial_weights": Path(initial_weights).name}
     output.mkdir(parents=True, exist_ok=True)
     first_epoch, history = resume(output / CHECKPOINT, state, identity)
@@ -118,13 +102,13 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
         wrapped = nn.parallel.DistributedDataParallel(network)
 
     for epoch in range(first_epoch, options.epochs):
-        loss = _one_epoch(wrapped, averaged, batches, optimizer, scheduler, epoch, options, processes, history)
+        loss = _one_epoch(wrapped, optimisation, batches, epoch, options, processes, history)
         if processes.first:
-            scores = predict(averaged.module, val_films, processes.device, options)
+            scores = predict(optimisation.averaged.module, val_films, processes.device, options)
             history.append({"epoch": epoch + 1, "loss": loss, "val_auroc": mean_auroc(targets_of(val_films), scores)})
             save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, history)
     if processes.first:
-        _write(output, averaged.module, identity, history, len(train_films))
+        write_run(output, optimisation.averaged.module, identity, history, len(train_films))
     if processes.count > 1:
         torch.distributed.destroy_process_group()
     return output / WEIGHTS
@@ -136,17 +120,15 @@ def predict(network: nn.Module, films: list[Film], device: torch.device, options
     outputs = []
     with torch.inference_mode():
         for images, _ in in_order(films, batch_size=options.batch_size, workers=options.workers):
-            with _autocast(device, options):
+            with autocast(device, options.precision):
                 outputs.append(network(images.to(device))[1].float().cpu())
     return torch.cat(outputs).numpy()
 
 
 def _one_epoch(
     network: nn.Module,
-    averaged: AveragedModel,
+    optimisation: Optimisation,
     batches: DataLoader[tuple[Tensor, Tensor]],
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
     epoch: int,
     options: TrainOptions,
     processes: _Processes,
@@ -162,14 +144,14 @@ def _one_epoch(
     title = f"epoch {epoch + 1}/{options.epochs} ({so_far})"
     with tqdm(batches, desc=title, unit="batch", disable=not processes.first) as progress:
         for step, (images, targets) in enumerate(progress, start=1):
-            with _autocast(processes.device, options):
+            with autocast(processes.device, options.precision):
                 _, logits = network(images.to(processes.device))
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets.to(processes.device))
-            optimizer.zero_grad(set_to_none=True)
+            optimisation.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            scheduler.step()
-            averaged.update_parameters(network.module if hasattr(network, "module") else network)  # type: ignore[arg-type]
+            optimisation.optimizer.step()
+            optimisation.scheduler.step()
+            optimisation.averaged.update_parameters(network.module if hasattr(network, "module") else network)  # type: ignore[arg-type]
             total += loss.item()
             progress.set_postfix(loss=f"{total / step:.4f}")
     return total / len(batches)
@@ -207,10 +189,6 @@ def _batches(films: list[Film], options: TrainOptions, processes: _Processes) ->
     )
 
 
-def _autocast(device: torch.device, options: TrainOptions) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.precision == "bf16")
-
-
 def _join_processes(device: str) -> _Processes:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -229,9 +207,15 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _write(
+def write_run(
     output: Path, network: nn.Module, identity: dict[str, Any], history: list[dict[str, float]], train_count: int
 ) -> None:
-    save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, output / WEIGHTS)
+    """A run as ``save_run`` writes it, of a network that was trained."""
     record = {**identity, "train_count": train_count, "history": history, "torch_version": torch.__version__}
+    save_run(output, network.state_dict(), record)
+
+
+def save_run(output: Path, weights: Mapping[str, Tensor], record: dict[str, Any]) -> None:
+    """Write ``network.safetensors`` and ``training.json``: what makes a folder a run that can be fitted."""
+    save_file({name: value.contiguous().cpu() for name, value in weights.items()}, output / WEIGHTS)
     (output / RECORD).write_text(json.dumps(record, indent=2) + "\n")

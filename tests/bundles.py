@@ -22,9 +22,9 @@ ACCEPT_EVERYTHING = -1e15
 REJECT_EVERYTHING = 1e15
 
 
-def random_network(seed: int) -> ChestNetwork:
+def random_network(seed: int, watched: bool = False) -> ChestNetwork:
     torch.manual_seed(seed)
-    return ChestNetwork(len(LABELS)).eval()
+    return ChestNetwork(len(LABELS), watched).eval()
 
 
 def golden_images() -> np.ndarray:
@@ -39,9 +39,9 @@ def features_and_logits(network: ChestNetwork) -> tuple[np.ndarray, np.ndarray]:
 
 def simple_gaussian(network: ChestNetwork) -> Gaussian:
     """Mean of the golden images' features, and one standard deviation for all."""
-    features, _ = features_and_logits(network)
+    features = features_and_logits(network)[0][:, -network.gate_feature_count :]
     spread = float(features.std()) or 1.0
-    return Gaussian(features.mean(axis=0), np.eye(FEATURE_COUNT) * spread)
+    return Gaussian(features.mean(axis=0), np.eye(network.gate_feature_count) * spread)
 
 
 def manifest_fields(threshold: float) -> dict[str, Any]:
@@ -87,15 +87,22 @@ def always_upright(floor: float = 0.0) -> Orientation:
 
 
 def write_random_bundle(
-    folder: Path, threshold: float, *, seed: int = 0, gaussian: Gaussian | None = None, floor: float = 0.0
+    folder: Path,
+    threshold: float,
+    *,
+    seed: int = 0,
+    gaussian: Gaussian | None = None,
+    floor: float = 0.0,
+    watched: bool = False,
 ) -> Path:
     """Write a bundle that verifies; a `gaussian` of another network gives one whose golden check must fail."""
-    network = random_network(seed)
+    network = random_network(seed, watched)
     own = simple_gaussian(network)
     features, logits = features_and_logits(network)
     golden = Golden(golden_images(), own.log_density(features), expit(logits), np.array([-2.0, -1.0]))
     texts = {"MODEL_CARD.md": b"# A random network\n"}
     fields = manifest_fields(threshold)
     fields["orientation"]["least_log_density"] = floor
+    fields["gate"]["watch"] = "denseblock1" if watched else None
     write_bundle(folder, fields, network, gaussian or own, always_upright(floor), golden, texts)
     return folder

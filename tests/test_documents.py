@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS
+from app.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES_A_SECOND, READ_SECONDS
 from app.pipeline.dicom.part10 import MAX_BYTES_PER_PIXEL, MAX_INFLATED_HEADER_BYTES
 from app.pipeline.raster import MAX_JPEG_SCANS, MAX_PNG_CHUNKS
 from benchmarks.soak import table
@@ -45,6 +45,7 @@ def test_the_limits_are_those_of_the_code_and_the_soaks_figures_its_reports() ->
     document = (ROOT / "docs" / "faults.md").read_text()
     for said in (
         f"{MAX_HEAD_BYTES // 1024} KiB, {MAX_HEADERS} lines, {HEAD_SECONDS:g} s",
+        f"{READ_SECONDS:g} s, and 1 s for each {READ_BYTES_A_SECOND // 1024} KiB",
         f"{MAX_JPEG_SCANS}, {MAX_PNG_CHUNKS:,}",
         f"{MAX_BYTES_PER_PIXEL} bytes a pixel of that limit, and {MAX_INFLATED_HEADER_BYTES >> 20} MiB",
     ):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from offline.readme import attackers, figures
+from offline.readme import aimed, attackers, figures
 from tests.http.served import Served, clean_environment, serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,5 +64,6 @@ def test_figures_are_the_reports() -> None:
     assert figures(ROOT / "artifacts" / "default") in README
 
 
-def test_attackers_are_the_experiments() -> None:
-    assert attackers(ROOT / "reports" / "standard") in README
+def test_attackers_are_the_reports() -> None:
+    assert aimed(ROOT / "artifacts" / "default") in README
+    assert attackers(ROOT / "reports" / "paper") in README

@@ -150,9 +150,7 @@ class Device:
             results = batch[0].version.screeners[self._number].screen(torch.cat([item.tensor for item in batch]))
             judged = list(zip(batch, results, strict=True))
         except Exception as error:  # a device may fail in any way; its thread must live on
-            requests = [item.trace.request_id for item in batch if item.trace]
-            failure = {"error": type(error).__name__, "device": self._name, "request_ids": requests}
-            log.error("inference failed", extra=failure)
+            log.error("inference failed", extra=self._failure(error, batch))
             return False
         self._failures = 0
         for item, result in judged:
@@ -161,6 +159,10 @@ class Device:
             else:
                 item.result.set_exception(result)
         return True
+
+    def _failure(self, error: Exception, batch: list[Item]) -> dict[str, object]:
+        requests = [item.trace.request_id for item in batch if item.trace]
+        return {"error": type(error).__name__, "device": self._name, "request_ids": requests}
 
     def _answer(self, item: Item, verdict: Verdict) -> None:
         """Give a verdict, with the heatmap that was asked for; behind the gate there is none, and of a released film more."""
@@ -171,10 +173,7 @@ class Device:
             if item.released and not verdict.accepted:
                 item.probabilities = screener.set_gate_aside(item.tensor)
         except Exception as error:
-            log.error(
-                "what was asked for beside the verdict failed",
-                extra={"error": type(error).__name__, "device": self._name},
-            )
+            log.error("what was asked for beside the verdict failed", extra=self._failure(error, [item]))
             item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
             return
         item.result.set_result(verdict)

@@ -200,7 +200,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain", DECODE})
     application.add_middleware(Observe, metrics=metrics, tracing=tracing)
-    application.add_middleware(Linger, max_bytes=settings.max_body_bytes)  # the last one added is the outermost
+    # The last one added is the outermost.
+    application.add_middleware(Linger, max_bytes=max(settings.max_body_bytes, settings.max_store_bytes))
     _handle_errors(application, metrics, engine)
 
     @application.post(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -106,7 +106,7 @@ async def limited(request: Request, limit: int, reserve: Reserve) -> AsyncGenera
     Overloaded
         Of `reserve`, which is told the length that is declared before anything is read, else what has arrived.
     """
-    declared = declared_length(request)
+    declared = declared_length(request.headers)
     if declared is not None:
         reserve(declared)
     total = 0
@@ -129,14 +129,14 @@ def require_declared_length(request: Request, limit: int) -> None:
     ------
     HttpError
     """
-    declared = declared_length(request)
+    declared = declared_length(request.headers)
     if declared is not None and declared > limit:
         raise _too_large(limit)
 
 
-def declared_length(request: Request) -> int | None:
+def declared_length(headers: Headers) -> int | None:
     """Content-Length in bytes; None for a chunked body."""
-    declared = request.headers.get("content-length", "")
+    declared = headers.get("content-length", "")
     return int(declared) if declared.isdigit() else None
 
 

@@ -104,6 +104,9 @@ class PublicGate(BaseModel):
     """The gate without its threshold, which an attacker could aim at."""
 
     kind: str
+    watch: str | None = Field(
+        description="what it looks through beside the network that answers; null: that network's last features"
+    )
     n: int
     threshold_rule: str
     target_false_rejection_rate: float

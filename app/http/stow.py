@@ -26,6 +26,7 @@ from app.pipeline import Verdict
 from app.pipeline.errors import UnsuitableImage
 from app.pipeline.identity import Identity, is_uid, read_identity
 from app.settings import Settings
+from app.tracing import span
 
 from .accept import accepts
 from .access import Access
@@ -164,14 +165,13 @@ class Store:
                 limited(request, self.settings.max_store_bytes, lambda total: place.reserve(min(total, most)))
             ) as chunks:
                 while True:
-                    arrived: list[Part] = []
-                    async with asyncio.timeout(seconds):
-                        while not arrived:
-                            arrived = parser.feed(await anext(chunks))
+                    with span("read"):
+                        async with asyncio.timeout(seconds):
+                            arrived = await _arrived(parser, chunks)
+                    if not arrived:
+                        break
                     for part in arrived:
                         yield part
-        except StopAsyncIteration:
-            pass
         except TimeoutError as error:
             raise DeadlinePassed(f"an instance did not arrive within {seconds:g} s") from error
         except TooManyParts as error:
@@ -226,6 +226,14 @@ class Store:
             return Failure(REASON_OF[type(error)], SLUG_OF[type(error)], str(error))
         log.error("unexpected error", exc_info=error, extra={"request_id": request_id})
         return Failure(PROCESSING_FAILURE, "internal-error", "a fault of the service; report the request_id")
+
+
+async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -> list[Part]:
+    """The next parts that are whole; none where the body has ended."""
+    async for chunk in chunks:
+        if parts := parser.feed(chunk):
+            return parts
+    return []
 
 
 def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> Failure | None:

@@ -112,8 +112,8 @@ def read_bundle(folder: Path, trusted: TrustedKeys | None = None) -> Bundle:
         raise BundleError(f"{MANIFEST}: findings are not the 14 labels in the order that this code serves")
     if manifest.preprocessing != PREPROCESSING:
         raise BundleError(f"{MANIFEST}: preprocessing differs from this code's; the gate would see other features")
-    network = _network(contents[NETWORK])
-    gaussian = _gaussian(contents[GAUSSIAN], manifest.files[NETWORK])
+    network = _network(contents[NETWORK], manifest.gate.watch is not None)
+    gaussian = _gaussian(contents[GAUSSIAN], manifest.files[NETWORK], network.gate_feature_count)
     orientation = _orientation(contents[ORIENTATION], manifest)
     return Bundle(manifest, network, gaussian, orientation, _golden(contents[GOLDEN]), signed_by)
 
@@ -279,8 +279,8 @@ def read_verified(folder: Path, name: str, digest: str) -> bytes:
     return content
 
 
-def _network(content: bytes) -> ChestNetwork:
-    network = ChestNetwork(len(LABELS))
+def _network(content: bytes, watched: bool) -> ChestNetwork:
+    network = ChestNetwork(len(LABELS), watched)
     try:
         network.load_state_dict(load_tensors(content))
     except (RuntimeError, SafetensorError) as error:
@@ -288,15 +288,15 @@ def _network(content: bytes) -> ChestNetwork:
     return network.eval().requires_grad_(False)
 
 
-def _gaussian(content: bytes, network_sha256: str) -> Gaussian:
+def _gaussian(content: bytes, network_sha256: str, feature_count: int) -> Gaussian:
     arrays = _of_network(GAUSSIAN, content, network_sha256)
     try:
         gaussian = Gaussian(arrays["mean"], arrays["cholesky_factor"])
     except (KeyError, ValueError) as error:
         raise BundleError(f"{GAUSSIAN} cannot be used: {error}") from error
-    if gaussian.mean.shape != (FEATURE_COUNT,):
+    if gaussian.mean.shape != (feature_count,):
         raise BundleError(
-            f"{GAUSSIAN}: mean has shape {gaussian.mean.shape}, the network gives {FEATURE_COUNT} features"
+            f"{GAUSSIAN}: mean has shape {gaussian.mean.shape}, the gate is given {feature_count} features"
         )
     return gaussian
 

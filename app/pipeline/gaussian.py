@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from .network import FEATURE_COUNT
+
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A fitted multivariate Gaussian.
+    """A fitted multivariate Gaussian of d features: all that it is given, or, of a network with a watch, the watch's.
 
     Attributes
     ----------
@@ -48,8 +50,17 @@ class Gaussian:
         object.__setattr__(self, "whitening", np.ascontiguousarray(whitening))
 
     def mahalanobis_squared(self, features: NDArray[np.floating]) -> Array:
-        """Squared Mahalanobis distance ||R^-1 (y - mu)||^2, shape (N, d) -> (N,), float64."""
-        centred = np.asarray(features, dtype=np.float64) - self.mean
+        """Squared Mahalanobis distance ||R^-1 (y - mu)||^2, shape (N, d) or (N, 1024 + d) -> (N,), float64.
+
+        Raises
+        ------
+        ValueError
+            Another number of features.
+        """
+        d = len(self.mean)
+        if features.shape[1] not in (d, FEATURE_COUNT + d):
+            raise ValueError(f"{features.shape[1]} features; the Gaussian is of {d}, alone or after the last layer's")
+        centred = np.asarray(features[:, -d:], dtype=np.float64) - self.mean
         whitened = centred @ self.whitening.T
         squared: Array = np.einsum("ij,ij->i", whitened, whitened)
         return squared
@@ -62,7 +73,7 @@ class Gaussian:
 
         Parameters
         ----------
-        features : ndarray, shape (N, d), float32 or float64
+        features : ndarray, shape (N, d) or (N, 1024 + d), float32 or float64
 
         Returns
         -------

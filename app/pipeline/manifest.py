@@ -30,10 +30,20 @@ class Gate(_Strict):
     """The Gaussian, its threshold, and how both came about."""
 
     kind: Literal["mgm"] = "mgm"
+    watch: Literal["denseblock1"] | None = Field(
+        None,
+        description="it sees mean and deviation of each channel after this block of a network beside the one that answers, "
+        "which was not hardened; None: the last features of the one that answers",
+    )
     n: int = Field(description="images that the Gaussian was fitted on")
     shrinkage: str = Field(
-        description="'lambda=0.01' (S + lambda I), or 'ledoit-wolf=rho' or 'oas=rho' ((1-rho) S + rho tr(S)/d I)"
+        description="'lambda=0.01' (S + lambda I), or 'ledoit-wolf=rho' or 'oas=rho' ((1-rho) S + rho tr(S)/d I); "
+        "'scaled' before it: of features in units of their deviations"
     )
+    variants: int | None = Field(
+        None, description="copies of each of these images, under harmless changes, that it was fitted on too"
+    )
+    variant_weight: float | None = Field(None, description="what each of these copies counted as, beside its image's 1")
     threshold: float = Field(description="log density in nats; below it an image is rejected")
     threshold_rule: Literal["held-out", "training"]
     target_false_rejection_rate: Rate
@@ -63,6 +73,20 @@ class OrientationModel(_Strict):
     n: int = Field(description="training films, each shown in every sense")
 
 
+class Aimed(_Strict):
+    """Test films with which an attacker who wants a finding hidden or invented passes, posted as 8-bit images."""
+
+    attacker: str
+    knows_the_gate: bool
+    goal: Literal["hide", "invent"]
+    epsilon: float = Field(description="largest change of a pixel, in [0, 1]")
+    films: int = Field(description="on which it was possible: accepted before the attack or not")
+    evaded: int = Field(description="goal reached, and accepted")
+    probability_change: float | None = Field(
+        description="of the finding, absolute, mean over these films; little of it says that the network hardly moves"
+    )
+
+
 class Rates(_Strict):
     """Measured on the test films; each interval is a 95 % bootstrap over patients."""
 
@@ -74,6 +98,9 @@ class Rates(_Strict):
     detection_rate: dict[str, Rate] = Field(description="attack name and budget -> attacked images that are rejected")
     evasion_rate: dict[str, Rate] = Field(
         description="attack name and budget -> attacks that reached their goal and were not rejected"
+    )
+    aimed: tuple[Aimed, ...] | None = Field(
+        None, description="who stops at the first flip, and who knows the gate; None: not measured, expect them to pass"
     )
 
 
@@ -131,7 +158,12 @@ class Manifest(_Strict):
         content: dict[str, object] = self.model_dump(mode="json")
         if self.recalibration is None:
             del content["recalibration"]
-        for part, later in (("provenance", ("code", "command")), ("recalibration", ("code", "base_signed_by"))):
+        for part, later in (
+            ("gate", ("watch", "variants", "variant_weight")),
+            ("measured", ("aimed",)),
+            ("provenance", ("code", "command")),
+            ("recalibration", ("code", "base_signed_by")),
+        ):
             fields = content.get(part)
             if isinstance(fields, dict):
                 content[part] = {k: v for k, v in fields.items() if not (k in later and v is None)}

@@ -1,7 +1,8 @@
-"""Tensor -> (features, logits): torchvision's DenseNet-121 with its last pooling layer exposed."""
+"""Tensor -> (features, logits): torchvision's DenseNet-121 with its last pooling layer exposed, and a watch beside it."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 import torch
@@ -10,6 +11,11 @@ from torch.nn import functional as F
 from torchvision.models import densenet121
 
 FEATURE_COUNT: Final = 1024
+#: What a watch gives: mean and deviation of each of the first dense block's 256 channels.
+WATCH_COUNT: Final = 512
+WATCH_LAYERS: Final = ("conv0", "norm0", "relu0", "pool0", "denseblock1")
+#: Added to variances before the root, whose slope is infinite at 0.
+TINY: Final = 1e-12
 #: Mean and deviation of the ImageNet images that the initial weights were trained on, RGB in [0,1].
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -24,20 +30,33 @@ class ChestNetwork(nn.Module):
     ----------
     label_count : int
         Number of logits.
+    watched : bool
+        With a ``Watch`` beside it, for the gate.
     """
 
     image_mean: Tensor
     image_std: Tensor
 
-    def __init__(self, label_count: int) -> None:
+    def __init__(self, label_count: int, watched: bool = False) -> None:
         super().__init__()
         densenet = densenet121(weights=None)
         self.features: nn.Module = densenet.features
         self.classifier = nn.Linear(FEATURE_COUNT, label_count)
         self.register_buffer("image_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("image_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.watch = Watch() if watched else None
         # Convolutions on the CPU are about twice as fast when channels are innermost.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+    @property
+    def feature_count(self) -> int:
+        """Length of the features."""
+        return FEATURE_COUNT + (WATCH_COUNT if self.watch is not None else 0)
+
+    @property
+    def gate_feature_count(self) -> int:
+        """How many of the features, the last ones, the gate sees: the watch's if there is one."""
+        return FEATURE_COUNT if self.watch is None else WATCH_COUNT
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Compute features and logits.
@@ -48,14 +67,43 @@ class ChestNetwork(nn.Module):
 
         Returns
         -------
-        features : Tensor, shape (N, 1024)
-            Global average of the last feature map after ReLU: y = H(x) of Li & Zhu 2020.
+        features : Tensor, shape (N, feature_count)
+            Global average of the last feature map after ReLU, (N, 1024): y = H(x) of Li & Zhu 2020; then, where there is
+            a watch, what it gives, (N, 512).
         logits : Tensor, shape (N, label_count)
         """
         normalised = (images - self.image_mean) / self.image_std  # broadcasts 1 -> 3 channels
-        maps = self.features(normalised.contiguous(memory_format=torch.channels_last))
-        features = F.adaptive_avg_pool2d(F.relu(maps), 1).flatten(1)
-        return features, self.classifier(features)
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        features = F.adaptive_avg_pool2d(F.relu(self.features(normalised)), 1).flatten(1)
+        logits = self.classifier(features)
+        return (features if self.watch is None else torch.cat([features, self.watch(normalised)], 1)), logits
+
+
+class Watch(nn.Module):
+    """The eyes of a gate: stem and first dense block of a DenseNet-121 that was not hardened.
+
+    A network that was hardened against small changes has learned not to see them, in any layer. One that was not sees
+    them in its first block, long before they reach an answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        features = densenet121(weights=None).features
+        self.features = nn.Sequential(OrderedDict((name, getattr(features, name)) for name in WATCH_LAYERS))
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        """Shape (N, 3, 224, 224), as the network's own first layer takes them -> (N, 512), see ``pooled``."""
+        return pooled(self.features(normalised))
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """Mean and standard deviation over places of each channel, shape (N, C, H, W) -> (N, 2 C).
+
+    What a small change of many pixels moves first: an average over places of the last layer alone forgets it.
+    """
+    mean = maps.mean((2, 3), keepdim=True)
+    deviation = ((maps - mean).square().mean((2, 3)) + TINY).sqrt()
+    return torch.cat([mean.flatten(1), deviation], 1)
 
 
 class LogitsOnly(nn.Module):

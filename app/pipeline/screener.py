@@ -56,7 +56,7 @@ class Screener:
         self.most_at_once = backend.most_at_once
 
     def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Shape (N, 1, 224, 224), float32 in [0,1] -> features (N, 1024) and logits (N, 14), float32."""
+        """Shape (N, 1, 224, 224), float32 in [0,1] -> features (N, d) and logits (N, 14), float32."""
         return self.backend.outputs(images)
 
     def screen(self, images: Tensor) -> list[Verdict | NumericalError | UnsuitableImage]:

@@ -236,7 +236,7 @@ class Record:
                     head = _append(connection, head, self.key, values)
                     answers.append(None)
                     continue
-                known = _earliest(connection, item.subject, self.key) if item.earliest_holds else None
+                known = _earliest(connection, item.subject, self.key, item.request_id) if item.earliest_holds else None
                 verdict = item.verdict if known is None else known[1]
                 film = None if verdict.accepted else item.film
                 head = _append(connection, head, self.key, {**_values(item, known), "film": film})
@@ -404,7 +404,16 @@ def _of_subject(query: Select[Any], subject: Subject) -> Select[Any]:
     return query.where(*(ENTRIES.c[name] == value for name, value in subject._asdict().items()))
 
 
-def _earliest(connection: Connection, subject: Subject, key: RecordKey) -> tuple[int, Verdict] | None:
+def _earliest(
+    connection: Connection, subject: Subject, key: RecordKey, request_id: str | None = None
+) -> tuple[int, Verdict] | None:
+    """The number and the verdict of the first entry that gives its seal.
+
+    Parameters
+    ----------
+    request_id : str or None
+        For the log, in a thread that stands in no request; None: the request in hand is named.
+    """
     query = _of_subject(select(ENTRIES).where(ENTRIES.c.kind == JUDGED), subject).order_by(ENTRIES.c.id)
     for row in connection.execute(query).mappings():
         if seal_of(dict(row), key) == row["seal"]:
@@ -412,8 +421,10 @@ def _earliest(connection: Connection, subject: Subject, key: RecordKey) -> tuple
             probabilities = None if written is None else np.asarray(json.loads(written), dtype=np.float64)
             return row["id"], Verdict(row["verdict"] == "accepted", row["log_density"], probabilities)
         # Whoever can write to the database cannot have a verdict of theirs answered.
+        named = {"request_id": request_id} if request_id else {}
         log.error(
-            "an entry of the record does not give its seal; run cxr-gate verify-record", extra={"entry": row["id"]}
+            "an entry of the record does not give its seal; run cxr-gate verify-record",
+            extra={"entry": row["id"], **named},
         )
     return None
 

@@ -154,12 +154,13 @@ class Writer:
             with self._metrics.stage_seconds.labels("record").time():
                 answers, head = self._record.write([item for items, _ in batch for item in items])
         except Exception as error:  # the thread must live on
-            log.error("the record was not written", extra={"error": str(error), "requests": len(batch)})
-            if not isinstance(error, RecordUnavailable):
-                error = RecordUnavailable(f"the record of decisions failed ({type(error).__name__}); try again shortly")
+            # This thread stands in no request, so the line would name none by itself.
+            requests = [item.request_id for items, _ in batch for item in items if item.request_id]
+            unavailable = _unavailable(error)
+            log.error("the record was not written", extra={"error": str(unavailable), "request_ids": requests})
             for (_, result), waits in zip(batch, waiting, strict=True):
                 if waits:
-                    result.set_exception(error)
+                    result.set_exception(unavailable)
         else:
             self._metrics.record_head.set(head.id)
             for (items, result), waits in zip(batch, waiting, strict=True):
@@ -172,7 +173,7 @@ class Writer:
         try:
             removed = self._record.remove_older(self._days)
         except Exception as error:  # the thread must live on
-            log.error("old entries were not removed", extra={"error": str(error)})
+            log.error("old entries were not removed", extra={"error": str(_unavailable(error))})
             return _RETENTION_SECONDS
         if removed:
             log.info("old entries were removed from the record", extra={"entries": removed})
@@ -180,3 +181,10 @@ class Writer:
 
     def _log_head(self, message: str) -> None:
         log.info(message, extra={"head": str(self._record.head())})
+
+
+def _unavailable(error: Exception) -> RecordUnavailable:
+    """The error as it may be told: the text of one that is not the record's own may hold what was to be written."""
+    if isinstance(error, RecordUnavailable):
+        return error
+    return RecordUnavailable(f"the record of decisions failed ({type(error).__name__}); try again shortly")

@@ -94,7 +94,7 @@ def page(result: dict[str, Any], night: dict[str, Any] | None) -> str:
         "",
         "<!-- Written by `make day` from reports/day/day.json. -->",
         "",
-        f"The service with its default bundle ({result['bundle']}), Prometheus and Alertmanager with the configuration "
+        f"The service with bundle {result['bundle']}, Prometheus and Alertmanager with the configuration "
         f"of `deploy/`, and real films, on one machine ({result['cores']} cores; {result['seconds'] / 60:.0f} minutes in all). "
         f"Every duration of the rules is divided by {result['factor']}, and nothing else of them is changed: a second is a "
         "minute of the day, and a window of 15 minutes holds as many films as at a hospital that sends some four in a minute. "

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.http.application import create_application
-from app.http.protocol import GuardedProtocol
+from app.http.protocol import guarded
 from app.logs import configure_logging
 from app.pipeline import LABELS, Screener, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
@@ -42,9 +42,8 @@ def main(port: int, bundle: Path) -> None:
     manifest = served.manifest.model_copy(update={"gate": served.manifest.gate.model_copy(update={"threshold": -1e15})})
     object.__setattr__(served, "manifest", manifest)
     application = create_application([SmallScreener(served, TorchCpu(served.network))], Settings.from_environment())
-    uvicorn.run(
-        application, host="127.0.0.1", port=port, http=GuardedProtocol, ws="none", log_config=None, access_log=False
-    )
+    protocol = guarded(application.state.metrics)
+    uvicorn.run(application, host="127.0.0.1", port=port, http=protocol, ws="none", log_config=None, access_log=False)
 
 
 if __name__ == "__main__":

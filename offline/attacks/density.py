@@ -34,8 +34,8 @@ class LogDensity(nn.Module):
         self.constant = float(2 * factor.diagonal().log().sum()) + len(gaussian.mean) * math.log(2 * math.pi)
 
     def mahalanobis_squared(self, features: Tensor) -> Tensor:
-        """||R^-1 (y - mu)||^2, shape (N, d) -> (N,)."""
-        centred = features.to(self.mean) - self.mean
+        """||R^-1 (y - mu)||^2, shape (N, d or more) -> (N,); see ``Gaussian``."""
+        centred = features[:, -len(self.mean) :].to(self.mean) - self.mean
         whitened = torch.linalg.solve_triangular(self.cholesky_factor, centred.T, upper=False)
         squared: Tensor = whitened.square().sum(0)
         return squared

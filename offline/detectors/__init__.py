@@ -7,13 +7,15 @@ from types import MappingProxyType
 from typing import Final
 
 from .boundary import Forest, OneClassMachine, SupervisedRegression
-from .gaussian import MultivariateGaussian, PrincipalGaussian, RelativeMahalanobis
+from .gaussian import Given, MultivariateGaussian, PrincipalGaussian, RelativeMahalanobis
 from .mixture import ConditionalMixtures, SeveralModes
 from .neighbours import KernelDensity, LocalIntrinsicDimensionality
 from .protocol import Detector, Fitted, Observed
 
 Factory = Callable[[int], Detector]
 
+#: Name of the row of a bundle's own gate, where it is none of these.
+SERVED: Final = "served"
 #: Name -> seed -> detector with its default options, in the order of the report. Those without chance ignore the seed.
 DETECTORS: Final[Mapping[str, Factory]] = MappingProxyType(
     {
@@ -34,11 +36,13 @@ DETECTORS: Final[Mapping[str, Factory]] = MappingProxyType(
 
 __all__ = [
     "DETECTORS",
+    "SERVED",
     "ConditionalMixtures",
     "Detector",
     "Factory",
     "Fitted",
     "Forest",
+    "Given",
     "KernelDensity",
     "LocalIntrinsicDimensionality",
     "MultivariateGaussian",

@@ -32,6 +32,16 @@ class MultivariateGaussian(Unsupervised):
 
 
 @dataclass(frozen=True)
+class Given(Unsupervised):
+    """A Gaussian that was fitted before, as a bundle's: it is taken as it is."""
+
+    gaussian: Gaussian
+
+    def fit(self, clean: Observed, attacked: Observed | None = None) -> Fitted:
+        return fitted(clean, lambda films: self.gaussian.log_density(films.features))
+
+
+@dataclass(frozen=True)
 class Projection:
     """The leading principal axes: mean (d,), axes (d, c) and the variance (c,) along each, descending, float64."""
 
@@ -56,7 +66,7 @@ def principal_axes(features: NDArray[np.float32], explained: float) -> Projectio
         raise FilmsError("the films to fit on all have the same features; there are no principal axes")
     share = np.cumsum(variances) / variances.sum()
     # n films span n - 1 dimensions; what eigh gives beyond them is rounding error.
-    count = min(int(np.searchsorted(share, explained)) + 1, moments.n - 1, len(variances))
+    count = min(int(np.searchsorted(share, explained)) + 1, int(moments.n) - 1, len(variances))
     return Projection(moments.mean, np.ascontiguousarray(axes[:, :count]), variances[:count].copy())
 
 

@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pipeline.network import FEATURE_COUNT
+
 from ..films import FilmsError
 
 Array = NDArray[np.float64]
@@ -26,7 +28,7 @@ class Observed:
     Attributes
     ----------
     features : ndarray, shape (N, d), float32
-        d = 1024 for the served network; may be memory-mapped.
+        d = 1024 for the last layer alone, which comes first; may be memory-mapped.
     logits : ndarray, shape (N, L), float32
         L = 14, in the order of ``LABELS``.
 
@@ -62,6 +64,10 @@ class Observed:
         """Index of the finding with the highest predicted probability, shape (N,)."""
         top: NDArray[np.intp] = self.logits.argmax(axis=1)
         return top
+
+    def last_layer(self) -> Observed:
+        """What the paper's gate sees of it."""
+        return Observed(self.features[:, :FEATURE_COUNT], self.logits)
 
     def take(self, index: NDArray[np.intp] | slice) -> Observed:
         """The films at these rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app.pipeline.decode import decode
 from app.pipeline.labels import LABELS
 from app.pipeline.preprocess import to_tensor
 
+from ..attacks import Victim
 from ..detectors import Observed
 from ..detectors.measures import bootstrap_weights, share, weighted_auroc
 from ..films import Film
-from ..harmless import CHANGES
+from ..harmless import CHANGES, Change
+from ..loading import as_written, load_pixels
 from ..metrics import auroc_of_each, bootstrap_interval, mean_auroc
 from ..orientation import counted, in_every_sense
 from .observing import BATCH, Images, batches
@@ -64,18 +66,24 @@ def groups(films: list[Film], rejected: Rejected, patients: NDArray[Any]) -> lis
     return rows
 
 
-def harmless_stage(subject: Subject, films: list[Film], patients: NDArray[Any]) -> Outcome:
+def harmless_stage(
+    victim: Victim,
+    device: torch.device,
+    films: list[Film],
+    patients: NDArray[Any],
+    changes: Mapping[str, Change] = CHANGES,
+) -> Outcome:
     """Each change is made to the film at its own size, rounded to 8 bits, and judged as the service would."""
     rows = []
-    for name, change in CHANGES.items():
+    for name, change in changes.items():
         densities = []
         for start in tqdm(range(0, len(films), BATCH), desc=f"harmless: {name}", unit="batch"):
-            changed = [_posted(change(decode(film.path.read_bytes()).pixels)) for film in films[start : start + BATCH]]
+            changed = [as_written(change(load_pixels(film.path))) for film in films[start : start + BATCH]]
             images = torch.cat([to_tensor(film) for film in changed])
             with torch.inference_mode():
-                features, _ = subject.victim.network(images.to(subject.device))
-            densities.append(subject.bundle.gaussian.log_density(features.cpu().numpy()))
-        rejected = np.concatenate(densities) < subject.victim.threshold
+                features, _ = victim.network(images.to(device))
+            densities.append(victim.gaussian.log_density(features.cpu().numpy()))
+        rejected = np.concatenate(densities) < victim.threshold
         rows.append({"change": name, **_counted(rejected, patients)})
     return rows, {}
 
@@ -97,10 +105,6 @@ def orientation_stage(subject: Subject, levels: Images, clean: Observed, attacke
         {"film": name, **counted(bundle.orientation, bundle.gaussian, subject.victim.threshold, features)}
         for name, features in found.items()
     ], {}
-
-
-def _posted(film: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (np.clip(film, 0, 1) * 255).round().astype(np.float32) / np.float32(255)
 
 
 def _counted(rejected: Rejected, patients: NDArray[Any]) -> dict[str, Any]:

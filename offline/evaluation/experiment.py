@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -24,7 +25,7 @@ from app.pipeline.network import LogitsOnly
 from ..attacks import AttackOptions, paper_attacks
 from ..attacks.density import LogMixture
 from ..blackbox import Substitute
-from ..detectors import DETECTORS, Observed
+from ..detectors import DETECTORS, SERVED, Given, Observed
 from ..detectors.comparison import Material, compare, learning_curve, without_gate
 from ..films import CHEST_XRAY14_IMAGES, Film, fingerprint, of_split, targets_of
 from .clean import accuracy, groups, harmless_stage, orientation_stage
@@ -164,7 +165,7 @@ class _Run:
         sizes = [size for size in CURVE_SIZES if size < len(self.train)] + [len(self.train)]
         self.result["learning_curve"] = self.store.stage(
             f"learning-curve-{len(self.attacked)}-attacks",
-            lambda: ([asdict(point) for point in learning_curve(material, sizes)], {}),
+            lambda: ([asdict(point) for point in learning_curve(material.last_layer(), sizes)], {}),
         )[0]
 
     def _paper(self, setting: str, stem: str, gradients_of: nn.Module, epsilon: float) -> Images:
@@ -174,7 +175,15 @@ class _Run:
             title = f"{setting} {name}"
 
             def compute(title: str = title, options: AttackOptions = options) -> Outcome:
-                return attack_stage(self.subject, gradients_of, self.levels, self.seen["test"], title, options)
+                return attack_stage(
+                    self.subject.victim.network,
+                    self.subject.device,
+                    gradients_of,
+                    self.levels,
+                    self.seen["test"],
+                    title,
+                    options,
+                )
 
             flips, arrays = self.store.stage(f"{stem}-{name}", compute)
             self.result["paper_attacks"][title] = flips
@@ -194,7 +203,13 @@ class _Run:
         self.result.setdefault("substitutes", []).append({**substitute.about, "transfer": found})
 
     def _detectors(self, material: Material) -> Outcome:
-        rows = compare(material, target=self.subject.bundle.manifest.gate.target_false_rejection_rate, seed=self.seed)
+        """Every detector on the last layer; and the bundle's own gate, where it looks at more."""
+        bundle = self.subject.bundle
+        target = bundle.manifest.gate.target_false_rejection_rate
+        rows = compare(material.last_layer(), target=target, seed=self.seed)
+        if bundle.network.watch is not None:
+            own = {SERVED: lambda seed: Given(bundle.gaussian)}
+            rows = itertools.chain(compare(material, own, target=target, seed=self.seed), rows)
         return [asdict(row) for row in tqdm(rows, desc="detectors", total=len(DETECTORS) + 1, unit="detector")], {}
 
     def clean(self) -> None:
@@ -208,7 +223,8 @@ class _Run:
         )[0]
         if self.preset.harmless:
             self.result["harmless"] = self.store.stage(
-                "harmless", lambda: harmless_stage(self.subject, self.test, self.patients)
+                "harmless",
+                lambda: harmless_stage(self.subject.victim, self.subject.device, self.test, self.patients),
             )[0]
 
     def informed(self) -> None:
@@ -252,8 +268,18 @@ class _Run:
         *,
         native: bool = False,
     ) -> list[dict[str, Any]]:
+        subject = self.subject
         return attacker_rows(
-            self.subject, self.store, name, levels, patients, self.preset, self.seed, modes, native=native
+            subject.victim,
+            subject.device,
+            self.store,
+            name,
+            levels,
+            patients,
+            self.preset.aim,
+            self.seed,
+            modes,
+            native=native,
         )
 
     def _native(self, index: NDArray[np.intp]) -> list[Images]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from ..attacks import (
     AttackResult,
     Goal,
     SearchOptions,
+    Victim,
     at_native_size,
     epsilon_curve,
     feature_constraint,
@@ -29,13 +33,18 @@ from ..attacks.density import LogMixture
 from ..attacks.libraries import apgd, deepfool, square
 from ..attacks.sanity import sanity_checks
 from ..detectors.measures import bootstrap_weights, estimate
-from .observing import Images, to_images
-from .presets import WHITE_BOX_EPSILON, Preset
+from ..features import weights_sha256
+from ..films import Film, fingerprint, of_split
+from ..fit import FitOptions
+from .observing import Images, evenly, load_images, to_images
+from .presets import AIM, WHITE_BOX_EPSILON, Aim, Preset
 from .store import Arrays, Outcome, Store
 from .subject import Subject
 
 GOALS: tuple[Goal, ...] = ("hide", "invent")
 BATCH = 16
+#: One attacker who does not know the gate and one who does: what a model card says of a bundle.
+AIMED = ("minimal", "selective")
 
 
 def attackers(modes: Mapping[str, LogMixture]) -> dict[str, tuple[AwareAttack, bool]]:
@@ -50,12 +59,13 @@ def attackers(modes: Mapping[str, LogMixture]) -> dict[str, tuple[AwareAttack, b
 
 
 def attacker_rows(
-    subject: Subject,
+    victim: Victim,
+    device: torch.device,
     store: Store,
     name: str,
     levels: Images | list[Images],
     patients: NDArray[np.generic],
-    preset: Preset,
+    aim: Aim,
     seed: int,
     modes: Mapping[str, LogMixture],
     *,
@@ -67,14 +77,14 @@ def attacker_rows(
     its own, so that hours of attack resume within the batch where they stopped.
     """
     attack, informed = attackers(modes)[name]
-    victim = at_native_size(subject.victim) if native else subject.victim
+    victim = at_native_size(victim) if native else victim
     make = SearchOptions.within if informed else SearchOptions.least
     budgets = [
         replace(
-            make(epsilon, steps=preset.aware_steps, restarts=preset.restarts if informed else 1, seed=seed),
-            weight_rounds=preset.weight_rounds,
+            make(epsilon, steps=aim.steps, restarts=aim.restarts if informed else 1, seed=seed),
+            weight_rounds=aim.weight_rounds,
         )
-        for epsilon in preset.budgets
+        for epsilon in aim.budgets
     ]
     rows = []
     for goal in GOALS:
@@ -82,7 +92,7 @@ def attacker_rows(
         stem = f"attacker-{'native-' if native else ''}{name}-{goal}"
         tallies: list[Arrays] = []
         with tqdm(total=len(levels), desc=title, unit="film") as progress:
-            for number, images in enumerate(_batched(levels, subject.device)):
+            for number, images in enumerate(_batched(levels, device)):
 
                 def compute(images: torch.Tensor = images, goal: Goal = goal) -> Outcome:
                     curve = epsilon_curve(
@@ -99,6 +109,41 @@ def attacker_rows(
             tally = {field: values[index] for field, values in together.items()}
             rows.append(_row(name, informed, goal, options.epsilon, side, tally, patients, seed))
     return rows
+
+
+def aimed_rows(
+    run: Path,
+    victim: Victim,
+    gate: FitOptions,
+    films: list[Film],
+    device: torch.device,
+    count: int,
+    aim: Aim = AIM,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Rows of ``AIMED`` against a run with this gate, on `count` test films, evenly spread: the same for every defence.
+
+    Kept in `run` for this network, gate, films and effort, and not run again.
+    """
+    identity = {
+        "network": weights_sha256(victim.network),
+        "gate": asdict(gate),
+        "data": fingerprint(films),
+        "films": count,
+        "aim": asdict(aim),
+        "seed": seed,
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    store = Store.open(run / f"aimed-{digest}", identity)
+    test = of_split(films, "test")
+    chosen = [test[index] for index in evenly(len(test), count)]
+    _, arrays = store.stage("aimed-images", lambda: ({}, {"levels": load_images(chosen, "reading")}))
+    patients = np.array([film.patient for film in chosen])
+    return [
+        row
+        for name in AIMED
+        for row in attacker_rows(victim, device, store, name, arrays["levels"], patients, aim, seed, {})
+    ]
 
 
 def sanity_stage(subject: Subject, levels: Images, preset: Preset, seed: int) -> Outcome:

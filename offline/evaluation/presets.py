@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 #: In pixel units of [0,1], rising.
 BUDGETS: Final = (1 / 255, 2 / 255, 4 / 255, 0.02, 8 / 255)
 WHITE_BOX_EPSILON: Final = 0.02  # the paper's
 BLACK_BOX_EPSILON: Final = 0.05  # the paper's
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How hard attackers with a goal try.
+
+    Attributes
+    ----------
+    budgets : tuple of float
+        Epsilons, rising, in pixel units of [0,1].
+    steps, restarts, weight_rounds : int
+        As of ``SearchOptions``; who does not know the gate starts once.
+    """
+
+    budgets: tuple[float, ...]
+    steps: int
+    restarts: int
+    weight_rounds: int
+
+
+#: Of a model card, and of the frontier.
+AIM: Final = Aim((1 / 255, 2 / 255), steps=50, restarts=1, weight_rounds=1)
 
 
 @dataclass(frozen=True)
@@ -36,6 +58,29 @@ class Preset:
     budgets: tuple[float, ...] = BUDGETS
     harmless: bool = True
 
+    @property
+    def aim(self) -> Aim:
+        """Of the attackers who stop early or know the gate."""
+        return Aim(self.budgets, self.aware_steps, self.restarts, self.weight_rounds)
+
+
+_STANDARD: Final = Preset(
+    name="standard",
+    films=260,
+    attack_steps=10,
+    minimal_films=260,
+    gradient_films=130,
+    transfer_films=64,
+    constraint_films=24,
+    native_films=8,
+    sanity_films=4,
+    library_films=6,
+    aware_steps=100,
+    restarts=2,
+    weight_rounds=4,
+    square_queries=100,
+    supervised_films=200,
+)
 
 PRESETS: Final[dict[str, Preset]] = {
     "quick": Preset(
@@ -57,22 +102,20 @@ PRESETS: Final[dict[str, Preset]] = {
         budgets=(1 / 255, 0.02),
         harmless=False,
     ),
-    "standard": Preset(
-        name="standard",
-        films=260,
-        attack_steps=10,
-        minimal_films=260,
-        gradient_films=130,
-        transfer_films=64,
-        constraint_films=24,
-        native_films=8,
-        sanity_films=4,
-        library_films=6,
-        aware_steps=100,
-        restarts=2,
-        weight_rounds=4,
-        square_queries=100,
-        supervised_films=200,
+    "standard": _STANDARD,
+    # On a network that resists, each attacker with a goal spends all of its steps.
+    "short": replace(
+        _STANDARD,
+        name="short",
+        minimal_films=48,
+        gradient_films=32,
+        transfer_films=48,
+        constraint_films=8,
+        native_films=4,
+        aware_steps=50,
+        restarts=1,
+        weight_rounds=2,
+        budgets=(1 / 255, 2 / 255, 0.02),
     ),
     "paper": Preset(
         name="paper",

@@ -9,10 +9,24 @@ import torch
 
 from app.pipeline.backends import torch_backend
 from app.pipeline.bundle import Bundle, read_bundle
+from app.pipeline.network import ChestNetwork
 from app.pipeline.screener import Screener
 from app.pipeline.signature import TrustedKeys
 
 from ..attacks import Victim
+from ..features import saved
+from ..films import Film, of_split, targets_of
+from ..findings import findings_of
+from ..fit import FittedGate
+
+
+def victim_of_run(
+    run: Path, network: ChestNetwork, gate: FittedGate, films: list[Film], device: torch.device
+) -> Victim:
+    """A fitted run as attackers see it, with the operating points that an export would give it, from val films."""
+    targets = targets_of(of_split(films, "val"))
+    points = [finding["operating_point"] for finding in findings_of(targets, saved(run, "val").logits, None)]
+    return Victim.of(network, gate.gaussian, gate.threshold.value, torch.tensor(points, dtype=torch.float64), device)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from app.pipeline.network import LogitsOnly
 from ..attacks import AttackOptions, attack, paper_attacks
 from ..attacks.posting import posted_within
 from ..detectors import Observed
+from ..optimisation import autocast
 from .observing import Images, batches, observe, to_images, to_levels
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON
 from .store import Arrays, Outcome
@@ -29,18 +30,24 @@ def attack_all(
     attacked = []
     for batch, images in enumerate(batches(levels, device, title)):
         # Gradients in bfloat16 take half the time and keep nearly every sign; judging is float32.
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with autocast(device):
             found = attack(gradients_of, images, options, seed=batch)
         attacked.append(to_levels(posted_within(found, images, options.epsilon)))
     return np.concatenate(attacked)
 
 
 def attack_stage(
-    subject: Subject, gradients_of: nn.Module, levels: Images, clean: Observed, title: str, options: AttackOptions
+    network: nn.Module,
+    device: torch.device,
+    gradients_of: nn.Module,
+    levels: Images,
+    clean: Observed,
+    title: str,
+    options: AttackOptions,
 ) -> Outcome:
-    """One attack on all films: what the victim sees of it, and how much it changed."""
-    attacked = attack_all(gradients_of, levels, subject.device, title, options)
-    seen = observe(subject.victim.network, attacked, subject.device, f"features of {title}")
+    """One attack on all films: what the victim's network sees of it, and how much it changed."""
+    attacked = attack_all(gradients_of, levels, device, title, options)
+    seen = observe(network, attacked, device, f"features of {title}")
     change = np.abs(attacked.astype(np.int16) - levels).mean()
     flips = {"flip_rate": float((seen.top_finding != clean.top_finding).mean()), "grey_change": float(change)}
     return flips, {"features": seen.features, "logits": seen.logits, "images": attacked}

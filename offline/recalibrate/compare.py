@@ -59,7 +59,7 @@ def attacked_places(name: str, films: int) -> NDArray[np.intp]:
 
 
 def attacked_features(subject: Subject, levels: Images) -> dict[str, NDArray[np.float32]]:
-    """Attack -> features of the films that it is made on, attacked: shape (M, 1024), in the order of ``attacked_places``.
+    """Attack -> features of the films that it is made on, attacked: shape (M, d), in the order of ``attacked_places``.
 
     None of these attacks knows a gate, so they are the same for every gate on this network.
 

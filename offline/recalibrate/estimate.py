@@ -118,7 +118,8 @@ def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[n
     ----------
     prior : Moments
         Of ``prior_of``.
-    features : ndarray, shape (n, d)
+    features : ndarray, shape (n, d or more)
+        Of which the gate sees the last d.
     patients : ndarray, shape (n,)
     seed : int
         Of the folds.
@@ -128,6 +129,7 @@ def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[n
     FilmsError
         Fewer patients than folds.
     """
+    features = features[:, -len(prior.mean) :]
     people, person = np.unique(patients, return_inverse=True)
     if len(people) < FOLDS:
         raise FilmsError(f"the site's films are of {len(people)} patients; at least {FOLDS} are needed")

@@ -24,8 +24,13 @@ Array = NDArray[np.float64]
 #: Share of films under the base's floor, where turned films still lie above. Of five harmless scanners none puts one of 399
 #: films there (docs/recalibration.md); of a site that is over this the network knows no more than the gate.
 MOST_FOREIGN: Final = 0.05
-#: Robust z-scores beyond which a film stands apart; in five harmless scanners none of 399 films did.
-APART_DENSITY: Final = 8.0
+#: Robust z-scores beyond which a film stands apart; in five harmless scanners none of 399 films did (the paper's gate). Log
+#: densities of clean films have a heavier tail through a watch: what lies hardly further out than the base's own
+#: calibration films do is no evidence.
+LEAST_APART_DENSITY: Final = 8.0
+BEYOND_CALIBRATION: Final = 1.25
+#: Whatever the base says: it may itself be of a site, whose odd films must not open the door to the next ones.
+MOST_APART_DENSITY: Final = 20.0
 APART_RESIDUAL: Final = 5.0
 #: Share of films that may stand apart: a site has its odd film, and one with two scanners that no table tells apart had 0.5 %.
 MOST_APART: Final = 0.01
@@ -113,6 +118,12 @@ def _robust_z(values: Array) -> Array:
     return centred / scale
 
 
+def apart_density(calibration_scores: Array) -> float:
+    """Robust deviations below the median beyond which a log density stands apart, for a base with these calibration scores."""
+    furthest = -robust_z(calibration_scores, np.full(len(calibration_scores), "")).min(initial=0.0)
+    return float(np.clip(BEYOND_CALIBRATION * furthest, LEAST_APART_DENSITY, MOST_APART_DENSITY))
+
+
 def weigh(looks: Looks, names: list[str], bundle: Bundle) -> list[Evidence]:
     """All the evidence there is on a site's films.
 
@@ -123,14 +134,15 @@ def weigh(looks: Looks, names: list[str], bundle: Bundle) -> list[Evidence]:
     """
     densities = bundle.gaussian.log_density(looks.features)
     floor = bundle.orientation.least_log_density
+    apart = apart_density(bundle.golden.calibration_scores)
     return [
         _counted("far from the base", densities < floor, MOST_FOREIGN, names, f"under {floor:.0f} nats"),
         _counted(
             "apart in log density",
-            robust_z(densities, looks.scanners) < -APART_DENSITY,
+            robust_z(densities, looks.scanners) < -apart,
             MOST_APART,
             names,
-            f"over {APART_DENSITY:g} deviations below its scanner's median log density",
+            f"over {apart:.1f} deviations below its scanner's median log density",
         ),
         _counted(
             "apart in fine grain",

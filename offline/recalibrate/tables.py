@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
+
+from .. import marked
 
 ATTACKS = ("FGSM 0.02", "BIM 0.02", "PGD 0.02", "MIM 0.02", "FGSM 2/255", "FGSM 1/255")
 
@@ -77,13 +78,8 @@ def _share(evidence: dict[str, Any]) -> str:
 
 def filled(document: str, scenario: dict[str, Any]) -> str:
     """The document with its tables anew: each stands between ``<!-- name -->`` and ``<!-- /name -->``."""
-    for table in (learning_curve, harmless, poisoning):
-        name = table.__name__
-        block = f"<!-- {name} -->\n{table(scenario)}\n<!-- /{name} -->"
-        document, found = re.subn(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _: block, document, flags=re.DOTALL)  # noqa: B023
-        if found != 1:
-            raise ValueError(f"the document has {found} places for the table {name}")
-    return document
+    tables = (learning_curve, harmless, poisoning)
+    return marked.filled(document, {table.__name__: table(scenario) for table in tables})
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..detectors import SERVED
 from .markup import Html, Section, details, html, joined, paragraph, shade, table, unmeasured
 from .reading import (
-    DEFAULT_GATE,
     PAPER_ATTACKS,
     Rate,
     Tree,
@@ -14,7 +14,7 @@ from .reading import (
     attack_names,
     branch,
     decimal,
-    detector,
+    gate_of,
     number,
     of,
     percent,
@@ -24,10 +24,11 @@ from .reading import (
     text,
     with_interval,
 )
-from .table1 import DEFENCES, PAPER_CLEAN_AUROC, Cell, cells
+from .table1 import PAPER_CLEAN_AUROC, Cell, cells
 
 NAMES: Final = {
-    "mgm-lambda": "MGM, λ on the diagonal (the gate)",
+    SERVED: "The served gate, on its watch",
+    "mgm-lambda": "MGM, λ on the diagonal (the paper's gate)",
     "mgm-ledoit-wolf": "MGM, Ledoit-Wolf",
     "mgm-oas": "MGM, OAS",
     "pca-mgm": "PCA, then MGM",
@@ -50,8 +51,7 @@ def table1(evaluation: Tree) -> Section:
     for cell in cells(evaluation):
         by_defence.setdefault(cell.defence, []).append(cell)
     body: list[list[object]] = []
-    for defence in DEFENCES:
-        line = by_defence[defence]
+    for defence, line in by_defence.items():
         body.append([defence, "paper", *(_paper(cell) for cell in line)])
         body.append(["", "ours", *(_ours(cell) for cell in line)])
     words = joined(
@@ -142,7 +142,7 @@ def detectors(evaluation: Tree) -> Section:
 def _refit(evaluation: Tree) -> str:
     """Why the first row is not quite the served gate."""
     served = percent(number(evaluation, "clean", "false_rejection_rate", "value"))
-    fitted = percent(number(detector(evaluation), "false_rejection_rate", "value"))
+    fitted = percent(number(gate_of(evaluation), "false_rejection_rate", "value"))
     return (
         "Every detector here, the MGM too, is fitted and given its threshold anew on films as attackers post them, in 8 bits "
         "at 224 pixels, so that all see the same. The served gate was fitted on the films at their own size, and its "
@@ -174,10 +174,10 @@ def _area(attack: Tree) -> Html:
 
 
 def _gate(evaluation: Tree) -> Html:
-    row = detector(evaluation)
+    row = gate_of(evaluation)
     attacks = branch(row, "attacks")
     if not attacks:
-        return unmeasured(f"the detector {DEFAULT_GATE}")
+        return unmeasured("the gate")
     levels = [number(found, "false_rejection_rate") for found in rows(next(iter(attacks.values())), "detection_at")]
     body = []
     for name in attack_names(evaluation):

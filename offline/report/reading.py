@@ -10,10 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from ..detectors import SERVED
+
 Tree = Mapping[str, Any]
 
 NOT_AVAILABLE: Final = "n/a"
-DEFAULT_GATE: Final = "mgm-lambda"
+#: The bundle's own gate, where it has no row ``SERVED``.
+PAPER_GATE: Final = "mgm-lambda"
 ATTACKS: Final = ("FGSM", "BIM", "PGD", "MIM")
 SETTINGS: Final = ("white-box", "black-box")
 PAPER_ATTACKS: Final = tuple(f"{setting} {attack}" for setting in SETTINGS for attack in ATTACKS)
@@ -64,9 +67,14 @@ def mean_of(tree: Any, *keys: str) -> Rate:
     return Rate(number(tree, *keys, "mean"), number(tree, *keys, "low"), number(tree, *keys, "high"))
 
 
-def detector(evaluation: Tree, name: str = DEFAULT_GATE) -> Tree:
+def detector(evaluation: Tree, name: str) -> Tree:
     """The first row of a detector; empty where it was not measured."""
     return next((row for row in rows(evaluation, "detectors") if at(row, "detector") == name), {})
+
+
+def gate_of(evaluation: Tree) -> Tree:
+    """The row of the gate that the bundle serves; empty where it was not measured."""
+    return detector(evaluation, SERVED) or detector(evaluation, PAPER_GATE)
 
 
 def attack_names(evaluation: Tree) -> list[str]:

@@ -13,7 +13,7 @@ from .reading import (
     at,
     branch,
     decimal,
-    detector,
+    gate_of,
     number,
     of,
     percent,
@@ -42,7 +42,7 @@ class Headline(NamedTuple):
 
 def stopped(evaluation: Tree) -> tuple[str, Tree] | None:
     """The attack of the paper that the default gate stops least often."""
-    attacks = branch(detector(evaluation), "attacks")
+    attacks = branch(gate_of(evaluation), "attacks")
     measured = [
         (share, name)
         for name in PAPER_ATTACKS
@@ -125,7 +125,7 @@ def _textbook(evaluation: Tree) -> Headline:
     if weakest is None:
         return _unmeasured("Textbook attacks stopped")
     name, row = weakest
-    n = sum(1 for attack in PAPER_ATTACKS if attack in branch(detector(evaluation), "attacks"))
+    n = sum(1 for attack in PAPER_ATTACKS if attack in branch(gate_of(evaluation), "attacks"))
     share = rate(row, "detection_rate")
     note = f"The weakest result of the paper's {n} attacks: {name}."
     return _headline(
@@ -186,7 +186,7 @@ def _about_textbook(evaluation: Tree) -> str:
     if weakest is None:
         return "Whether the gate stops the paper's attacks was not measured."
     name, row = weakest
-    measured = [attack for attack in PAPER_ATTACKS if attack in branch(detector(evaluation), "attacks")]
+    measured = [attack for attack in PAPER_ATTACKS if attack in branch(gate_of(evaluation), "attacks")]
     return (
         f"Of the paper's {len(measured)} attacks, which run at full strength and know nothing of the gate, it stops at least "
         f"{with_interval(rate(row, 'detection_rate'))}; the weakest result is {of(at(row, 'detected'), at(row, 'n'))} "

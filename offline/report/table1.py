@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from .reading import PAPER_ATTACKS, Rate, Tree, at, branch, detector, mean_of, number, rate
+from ..detectors import SERVED
+from .reading import PAPER_ATTACKS, PAPER_GATE, Rate, Tree, at, branch, detector, gate_of, mean_of, number, rate
 
 #: Defence as the paper calls it -> our detector.
 DEFENCES: Final = {
     "No defence": None,
     "Isolation Forest": "isolation-forest",
     "One-class SVM": "one-class-svm",
-    "MGM (the gate)": "mgm-lambda",
+    "MGM (the paper's gate)": PAPER_GATE,
+    "The served gate": SERVED,
 }
 #: Its "F1", which fits accuracy, and AUROC, in the order of PAPER_ATTACKS. None: not in our notes of the paper.
 PAPER_MGM: Final = (
@@ -46,15 +48,17 @@ class Cell(NamedTuple):
 
 
 def cells(evaluation: Tree) -> list[Cell]:
-    """Four defences times eight attacks, row by row."""
+    """Each defence times eight attacks, row by row; the served gate's row is there where it is another than the paper's."""
     made = []
     for defence, name in DEFENCES.items():
+        if name == SERVED and not detector(evaluation, SERVED):
+            continue
         attacks = {} if name is None else branch(detector(evaluation, name), "attacks")
         for attack, mgm in zip(PAPER_ATTACKS, PAPER_MGM, strict=True):
             if name is None:
                 made.append(_undefended(evaluation, defence, attack))
                 continue
-            paper = (_short(mgm[0]), _short(mgm[1])) if name == "mgm-lambda" else (UNKNOWN, UNKNOWN)
+            paper = (_short(mgm[0]), _short(mgm[1])) if name == PAPER_GATE else (UNKNOWN, UNKNOWN)
             row = branch(attacks, attack)
             made.append(
                 Cell(
@@ -87,7 +91,7 @@ def _undefended(evaluation: Tree, defence: str, attack: str) -> Cell:
         mean_of(auroc),
         number(auroc, "deviation"),
         Rate(coverage, None, None),
-        at(detector(evaluation), "attacks", attack, "n"),
+        at(gate_of(evaluation), "attacks", attack, "n"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import signal
 import threading
 import time
@@ -81,11 +82,20 @@ def zygote_of(pid: int) -> int:
     return found
 
 
+def at_work(pid: int) -> bool:
+    """Whether it is past its first steps: only then does it end with the zygote, whatever stops it, and is limited."""
+    try:
+        limits = Path(f"/proc/{pid}/limits").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(re.search(r"^Max data size +\d", limits, re.MULTILINE))
+
+
 def await_child(zygote: int, other_than: frozenset[int] = frozenset()) -> int:
     """A process that decodes a film at this moment."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
-        if found := [one for one in children_of(zygote) if one not in other_than]:
+        if found := [one for one in children_of(zygote) if one not in other_than and at_work(one)]:
             return found[0]
         time.sleep(0.001)
     raise AssertionError("no film is decoded in a process")

@@ -16,7 +16,8 @@ import httptools
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.http.protocol import GuardedProtocol
+from app.http.protocol import guarded
+from app.metrics import Metrics
 
 Request = tuple[bytes, bytes, bytes]  # method, target, body
 
@@ -77,7 +78,7 @@ async def _served(pieces: list[bytes]) -> tuple[list[Request], bytes]:
         await send({"type": "http.response.body", "body": b""})
 
     config = uvicorn.Config(application, lifespan="off", ws="none", log_config=None, access_log=False)  # type: ignore[arg-type]
-    protocol = GuardedProtocol(config, ServerState(), {}, asyncio.get_running_loop())
+    protocol = _PROTOCOL(config, ServerState(), {}, asyncio.get_running_loop())
     transport = _Transport()
     protocol.connection_made(transport)
     for piece in pieces:
@@ -120,3 +121,4 @@ def _path_and_query(target: bytes) -> bytes:
 
 
 _LOOP = asyncio.new_event_loop()
+_PROTOCOL = guarded(Metrics())

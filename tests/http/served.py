@@ -68,7 +68,9 @@ class Served:
         self.process = process
         self.port = port
         self.log = log
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_SECONDS)
+        # A connection is not used again once the service may be about to close it, as it does after 5 s.
+        limits = httpx.Limits(keepalive_expiry=2.0)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_SECONDS, limits=limits)
 
     def post(self, data: bytes, content_type: str | None = "image/png", **headers: str) -> httpx.Response:
         """Post a raw body; None leaves Content-Type out."""

@@ -48,6 +48,24 @@ def test_check_bundle() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_the_model_says_what_attackers_come_to(default: Served) -> None:
+    model = default.get("/v1/model").json()
+    assert model["gate"]["watch"] == "denseblock1"
+    rows = model["measured"]["aimed"]
+    assert {(row["attacker"], row["knows_the_gate"], row["goal"]) for row in rows} == {
+        (attacker, knows, goal)
+        for attacker, knows in (("minimal", False), ("selective", True))
+        for goal in ("hide", "invent")
+    }
+    assert all(0 <= row["evaded"] <= row["films"] for row in rows)
+
+
+def test_the_papers_gate_stays_selectable() -> None:
+    ended = run_command("check-bundle", str(ROOT / "artifacts" / "paper"))
+    assert ended.returncode == 0, ended.stderr
+    assert "densenet121-mgm-e36271daa3bf" in ended.stdout + ended.stderr
+
+
 def test_most_real_films_pass(default: Served, films: list[Path]) -> None:
     answers = [default.post(film.read_bytes()) for film in films]
     statuses = [answer.status_code for answer in answers]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -74,36 +76,68 @@ def service(accepting_bundle: Path) -> Iterator[Told]:
         yield service
 
 
+@contextmanager
+def pulse() -> Iterator[list[float]]:
+    """How late a thread of this process was, at each turn of 10 ms until the block ends; in seconds."""
+    over, late = threading.Event(), [0.0]
+
+    def beat() -> None:
+        while not over.is_set():
+            before = time.monotonic()
+            over.wait(0.01)
+            late.append(time.monotonic() - before - 0.01)
+
+    with ThreadPoolExecutor(1) as pool:
+        beating = pool.submit(beat)
+        try:
+            yield late
+        finally:
+            over.set()
+    beating.result()
+
+
 def test_at_one_and_a_half_times_capacity_the_accepted_keep_their_deadline(accepting_bundle: Path) -> None:
-    """25 films a second are judged, and 37.5 arrive; a queue of 1.5 s is there already."""
+    """25 films a second are judged, and 37.5 arrive; a queue of 1.5 s is there already.
+
+    The admission leaves a quarter of the deadline (0.75 s) for what it cannot foresee. Where the machine itself stood still for
+    most of that, a deadline that passed says nothing of the admission, and it is tried again.
+    """
 
     async def scenario(port: int) -> list[httpx.Response]:
+        # Each on a connection of its own: one that is kept may be closed by the service just as it is used again.
         limits = httpx.Limits(max_connections=1000)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS, limits=limits) as client:
 
             async def one(at: float, mark: int) -> httpx.Response:
                 await asyncio.sleep(at)
-                return await client.post("/v1/score", content=film(mark), headers={"Content-Type": "image/png"})
+                headers = {"Content-Type": "image/png", "Connection": "close"}
+                return await client.post("/v1/score", content=film(mark), headers=headers)
 
             await one(0, 20)
             arrivals = [0.0] * 38 + [number / 37.5 for number in range(150)]
             return await asyncio.gather(*(one(at, 20 + index) for index, at in enumerate(arrivals)))
 
-    with told(accepting_bundle, seconds_a_film=0.04, deadline_seconds=3, max_waiting=10_000) as service:
-        answers = asyncio.run(scenario(service.port))
-        accepted = [mark_of(answer) for answer in answers if answer.status_code == 200]
-        refused = [answer for answer in answers if answer.status_code != 200]
-        assert accepted == [20 + index for index, answer in enumerate(answers) if answer.status_code == 200]
-        assert len(accepted) > 75  # 5.5 s at 25 a second would be 137
-        assert len(refused) > 10
-        for answer in refused:
-            problem = assert_problem(answer, 503)
-            assert problem["type"] == "/problems/overloaded"
-            assert answer.headers["Retry-After"] in {"1", "2", "3"}
-            assert f"try again in {answer.headers['Retry-After']} s" in problem["detail"]
-        assert service.metric('cxr_admissions_refused_total{reason="wait"}') == len(refused)
-        assert_empty(service)
-        assert mark_of(post(service, film(20))) == 20
+    for last in (False, False, True):
+        with told(accepting_bundle, seconds_a_film=0.04, deadline_seconds=3, max_waiting=10_000) as service:
+            with pulse() as late:
+                answers = asyncio.run(scenario(service.port))
+            stood_still = max(late) > 0.5
+            if stood_still and not last and 504 in {answer.status_code for answer in answers}:
+                continue
+            accepted = [mark_of(answer) for answer in answers if answer.status_code == 200]
+            refused = [answer for answer in answers if answer.status_code != 200]
+            assert accepted == [20 + index for index, answer in enumerate(answers) if answer.status_code == 200]
+            assert len(accepted) > 75  # 5.5 s at 25 a second would be 137
+            assert len(refused) > 10
+            for answer in refused:
+                problem = assert_problem(answer, 503)
+                assert problem["type"] == "/problems/overloaded"
+                assert answer.headers["Retry-After"] in {"1", "2", "3"}
+                assert f"try again in {answer.headers['Retry-After']} s" in problem["detail"]
+            assert service.metric('cxr_admissions_refused_total{reason="wait"}') == len(refused)
+            assert_empty(service)
+            assert mark_of(post(service, film(20))) == 20
+            return
 
 
 @pytest.mark.parametrize("path", ["/v1/score", "/v1/explain?finding=Mass"])
@@ -177,7 +211,8 @@ def test_bytes_announced_or_arrived_are_refused_unread(service: Told) -> None:
 def test_a_refusal_reaches_whoever_sends_all_before_he_reads(
     accepting_bundle: Path, length: int | None, connection: str
 ) -> None:
-    """As proxies do; and a connection that is kept is good for the next attempt."""
+    """As proxies do; and a connection that is kept is good for the next attempt. Of chunks nobody knows how many follow."""
+    ends = connection == "close" or length is None
     data = film(20, ballast=5_000_000)[:5_000_000]
     start = head("/v1/score", length).replace(b"\r\n\r\n", f"\r\nConnection: {connection}\r\n\r\n".encode())
     request = start + (data if length else b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
@@ -190,8 +225,9 @@ def test_a_refusal_reaches_whoever_sends_all_before_he_reads(
             patient = open_one()
             for _ in range(3):
                 patient.sendall(request)
-                assert read_answer(patient)[0] == 503
-                patient = open_one() if connection == "close" else patient
+                status, headers, _ = read_answer(patient)
+                assert (status, headers.get("connection") == "close") == (503, ends)
+                patient = open_one() if ends else patient
         service.until("cxr_waiting_requests", 0)
         patient.sendall(request)
         assert read_answer(patient)[0] == 200

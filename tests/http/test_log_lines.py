@@ -8,12 +8,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from torch import Tensor
 
 from app.decoding.decoders import Decoders
 from app.http.middleware import Observe
@@ -23,6 +25,7 @@ from app.pipeline import DecodedImage
 from app.settings import Settings
 from app.tracing import Tracing
 from tests.http.served import ANSWER_SECONDS, png
+from tests.http.told import ToldScreener, told
 
 SECRET = "^".join(("Doe", "Jane"))  # put together, since a line of the source may be in the log
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -99,9 +102,25 @@ def test_a_line_of_a_decoders_thread_names_the_request(
     decoders = Decoders(Settings(), Metrics(), lambda _: None)
     asyncio.run(both())
     decoders.stop()
-    told = [line for line in lines if line["message"] == "decoding"]
-    assert sorted(line["request_id"] for line in told) == ["request1", "request2"]
-    assert {"trace_id", "span_id"}.isdisjoint(told[0])
+    noticed = [line for line in lines if line["message"] == "decoding"]
+    assert sorted(line["request_id"] for line in noticed) == ["request1", "request2"]
+    assert {"trace_id", "span_id"}.isdisjoint(noticed[0])
+
+
+def test_a_line_of_a_devices_thread_names_the_requests(
+    lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, accepting_bundle: Path
+) -> None:
+    def broken(self: ToldScreener, image: Tensor, finding: int) -> None:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr(ToldScreener, "explain", broken)
+    with told(accepting_bundle) as service:
+        path, named = "/v1/explain?finding=Mass", {"Content-Type": "image/png"}
+        answer = service.client.post(path, content=png(), headers=named)
+    assert answer.status_code == 503
+    (line,) = [line for line in lines if line["message"] == "what was asked for beside the verdict failed"]
+    assert line["request_ids"] == [answer.headers["x-request-id"]]
+    assert SECRET not in json.dumps(lines)
 
 
 def test_an_exception_in_the_log_says_where_and_not_with_what() -> None:
@@ -116,5 +135,5 @@ def test_an_exception_in_the_log_says_where_and_not_with_what() -> None:
     line = JsonFormatter().format(logging.makeLogRecord({"msg": "failed", "exc_info": raised}))
     assert SECRET not in line
     assert number not in line
-    told = json.loads(line)["exception"]
-    assert [word in told for word in ("KeyError", "ValueError", "test_log_lines.py", "int(SECRET)")] == [True] * 4
+    written = json.loads(line)["exception"]
+    assert [word in written for word in ("KeyError", "ValueError", "test_log_lines.py", "int(SECRET)")] == [True] * 4

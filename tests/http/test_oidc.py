@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.access import add_key
@@ -94,6 +98,17 @@ def test_rights_are_in_scope_scp_or_roles(hostile: tuple[Told, Provider], said: 
     assert post(service, provider.token(**said)).status_code == 200
 
 
+def test_a_token_needs_an_end_and_may_do_without_a_beginning(hostile: tuple[Told, Provider]) -> None:
+    """RFC 7519 sections 4.1.4 and 4.1.5: both are optional there, and the end is not here."""
+    service, provider = hostile
+    claims = provider.claims(scope="Films", nbf=now() - 60)
+    without = {name: {key: claims[key] for key in claims if key != name} for name in ("nbf", "exp")}
+    key, algorithm = provider.keys["one"]
+    tokens = {name: jwt.encode(each, key, algorithm, headers={"kid": "one"}) for name, each in without.items()}
+    assert post(service, tokens["nbf"]).status_code == 200
+    refused(post(service, tokens["exp"]), "lacks one of exp")
+
+
 @pytest.mark.parametrize(
     "said", [{"scope": "score"}, {"scope": "films"}, {"scope": 7}, {"scope": None}, {"scope": "Ops"}], ids=str
 )
@@ -152,6 +167,16 @@ def _signed_by_hand(header: dict[str, Any], claims: dict[str, Any], sign: Callab
     return (text + b"." + part(sign(text))).decode()
 
 
+def signed(provider: Provider, **changes: Any) -> str:
+    """Signed by the provider's own key, by hand: PyJWT would not write such claims."""
+    key = provider.keys["one"][0]
+    assert isinstance(key, RSAPrivateKey)
+    claims = {**provider.claims(scope="Films"), **changes}
+    return _signed_by_hand(
+        {"alg": "RS256", "typ": "JWT", "kid": "one"}, claims, lambda text: key.sign(text, PKCS1v15(), SHA256())
+    )
+
+
 def anothers(provider: Provider, **headers: Any) -> str:
     """Signed by a key that is not the provider's, under the name of one that is."""
     return jwt.encode(provider.claims(scope="Films"), new_key("RS256"), "RS256", headers={"kid": "one", **headers})
@@ -191,7 +216,14 @@ HOSTILE: dict[str, tuple[Callable[[Provider], str], str]] = {
     "no issuer": (lambda p: p.token(iss=None), "lacks one of"),
     "expired": (lambda p: p.token(exp=now() - LEEWAY_SECONDS - 5), "expired"),
     "without end": (lambda p: p.token(exp=None), "lacks one of"),
+    "an end that is no number": (lambda p: p.token(exp="never"), "none of the provider's"),
+    "an end that is a list": (lambda p: signed(p, exp=[1]), "none of the provider's"),
+    "an end that is null": (lambda p: signed(p, exp=None), "lacks one of"),
+    "an end that never comes": (lambda p: signed(p, exp=math.inf), "none of the provider's"),
     "not yet": (lambda p: p.token(nbf=now() + LEEWAY_SECONDS + 60), "not good yet"),
+    "a beginning that is no number": (lambda p: signed(p, nbf="soon"), "none of the provider's"),
+    "a beginning that is null": (lambda p: signed(p, nbf=None), "none of the provider's"),
+    "a beginning that never comes": (lambda p: signed(p, nbf=math.inf), "none of the provider's"),
     "no subject": (lambda p: p.token(sub=None), "lacks one of"),
     "a subject of two lines": (lambda p: p.token(sub="a\nb"), "subject"),
     "a long subject": (lambda p: p.token(sub="a" * 256), "subject"),

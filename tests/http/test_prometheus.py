@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 import yaml
 
@@ -184,9 +183,7 @@ def test_dashboard_query_gives_data(prometheus: Prometheus, expression: str) -> 
     for variable, value in {"$job": "cxr-gate", "$__rate_interval": "1m", "$__range": "15m"}.items():
         expression = expression.replace(variable, value)
     assert "$" not in expression
-    values = [float(sample["value"][1]) for sample in prometheus.query(expression)]
-    assert values
-    assert not np.isnan(values).all()
+    prometheus.until(f"({expression}) == ({expression})")  # anything that is a number; groups of rules take turns
 
 
 def test_dashboard_is_whole() -> None:

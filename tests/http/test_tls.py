@@ -7,16 +7,17 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app import tls as tls_module
 from app.http.application import create_application
 from app.settings import Settings, SettingsError
-from app.tls import Tls
+from app.tls import Renewal, Tls
 from tests.http.certificates import Authority, Pair, ends
 from tests.http.served import ROOT, START_SECONDS, clean_environment, command, png
 from tests.http.told import ToldScreener, running
@@ -146,6 +147,44 @@ def test_without_authorities_of_callers_none_needs_a_certificate(mutual: Mutual,
         assert answer.status_code == 200
         with pytest.raises(httpx.ConnectError, match=r"(?i)certificate verify failed"):
             httpx.get(f"https://127.0.0.1:{port}/healthz", timeout=30)
+
+
+def test_a_certificate_that_takes_the_place_of_another_is_served(
+    accepting_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tls_module, "RENEW_SECONDS", 0.05)
+    authority = Authority(tmp_path, "authority")
+    served, renewed = authority.sign("served"), authority.sign("renewed", days=60)
+    settings = Settings(record_url="sqlite://", tls_certificate=str(served.certificate), tls_key=str(served.key))
+    begun = Tls.of(settings)
+    assert begun
+    announced: list[float] = []
+    renewal = Renewal(settings, begun, lambda tls: announced.append(tls.ends))
+    context = ssl.create_default_context(cafile=authority.file)
+
+    def shown() -> bytes | None:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+        ):
+            return secure.getpeercert(binary_form=True)
+
+    def until(reached: Callable[[], bool]) -> None:
+        end = time.monotonic() + 30
+        while not reached():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    first, second = (ssl.PEM_cert_to_DER_cert(pair.certificate.read_text()) for pair in (served, renewed))
+    application = create_application([ToldScreener(accepting_bundle)], settings)
+    with running(application, **begun.options(), ssl_context_factory=renewal.context) as port:
+        assert shown() == first
+        served.certificate.write_bytes(renewed.certificate.read_bytes())  # its key is not there yet
+        until(lambda: "cannot be used" in caplog.text)
+        assert shown() == first
+        served.key.write_bytes(renewed.key.read_bytes())
+        until(lambda: shown() == second)
+    assert announced == [ends(renewed)]
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from pydicom import dcmread
 
 from tests.collecting import Answer, Listener, collect, collected, eventually, listening, of_trace
 from tests.http.conftest import Start
-from tests.http.served import Served, png
-from tests.http.stowing import post, related
+from tests.http.served import Served, png, read_answer
+from tests.http.stowing import CONTENT_TYPE, STUDIES, post, related
 from tests.results.films import film
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -104,6 +105,29 @@ def test_one_trace_from_the_caller_to_the_dicomweb_server(observed: Observed) ->
     (line,) = [each for each in map(json.loads, service.logged().splitlines()) if each.get("trace_id") == TRACE]
     assert (line["message"], line["span_id"]) == ("answered", server.span_id)
     assert line["request_id"] == answer.json()["request_id"]
+
+
+def test_the_instances_of_a_store_are_read_one_by_one(observed: Observed) -> None:
+    """One comes at once, and another half a second later, while the first is judged."""
+    trace = "9" * 32
+    body = related([film(15), film(16)])
+    first, second = body[: body.rindex(b"--a-boundary\r\n")], body[body.rindex(b"--a-boundary\r\n") :]
+    with observed.service.connect() as connection:
+        connection.sendall(
+            f"POST {STUDIES} HTTP/1.1\r\nHost: a\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n"
+            f"traceparent: 00-{trace}-{PARENT}-01\r\n\r\n".encode()
+        )
+        connection.sendall(first + second[:20])
+        time.sleep(0.5)
+        connection.sendall(second[20:])
+        assert read_answer(connection)[0] == 200
+    eventually(lambda: bool(of_trace(observed.collector, trace, "POST /dicomweb/studies")))
+    (server,) = of_trace(observed.collector, trace, "POST /dicomweb/studies")
+    reads = of_trace(observed.collector, trace, "read")
+    assert {read.parent for read in reads} == {server.span_id}
+    assert [read.attributes for read in reads] == [{}] * 3  # the first, the second, the end; none of them a fault
+    assert max(read.seconds for read in reads) > 0.4
+    assert len(of_trace(observed.collector, trace, "inference")) == 2
 
 
 def test_a_batch_is_linked_with_every_request_in_it(observed: Observed) -> None:

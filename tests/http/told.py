@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.http.application import create_application
-from app.http.protocol import GuardedProtocol
+from app.http.protocol import guarded
 from app.pipeline import LABELS, Screener, Verdict, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.pipeline.errors import BundleError
@@ -65,7 +65,9 @@ class Told:
     def __init__(self, screener: ToldScreener, port: int) -> None:
         self.screener = screener
         self.port = port
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS)
+        # A connection is not used again once the service may be about to close it, as it does after 5 s.
+        limits = httpx.Limits(keepalive_expiry=2.0)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS, limits=limits)
 
     def metric(self, name: str) -> float:
         """A sample of /metrics; `name` with its labels, as it is written there. 0 if it is not there yet."""
@@ -96,7 +98,7 @@ def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator
 @contextmanager
 def running(application: FastAPI, **options: Any) -> Iterator[int]:
     """Serve an application in a thread of this process until the block ends; gives the port. Options are uvicorn's."""
-    own: dict[str, Any] = {"http": GuardedProtocol, "ws": "none", "server_header": False}
+    own: dict[str, Any] = {"http": guarded(application.state.metrics), "ws": "none", "server_header": False}
     config = uvicorn.Config(application, port=0, log_config=None, access_log=False, **own, **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -17,7 +17,7 @@ from app.pipeline import LABELS, Bundle, Verdict, read_bundle, torch_backend
 from tests.http.served import ROOT
 
 JOB = "cxr-gate"
-BUNDLE = read_bundle(ROOT / "artifacts" / "default")
+BUNDLE = read_bundle(ROOT / "artifacts" / "paper")
 BACKEND = torch_backend(BUNDLE.network, torch.device("cpu"))
 
 #: One film or answer, counted in the metrics of one replica that serves the bundle.

@@ -1,4 +1,4 @@
-"""Where films lie from the threshold of the served bundle: what lets the alerts tell an attack from a scanner."""
+"""Where films lie from the thresholds of both bundles: what lets the alerts tell an attack from a scanner."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.pipeline import Screener
+from app.pipeline import Screener, read_bundle, torch_backend
 from app.pipeline.network import LogitsOnly
 from offline.attacks import AttackOptions, as_posted, attack
 from offline.films import read_films
 from offline.loading import load_film
+from tests.http.served import ROOT
 
 from .simulated import BACKEND, BUNDLE
 
@@ -50,6 +51,25 @@ def attacked(screener: Screener, films: Tensor, epsilon: float, steps: int) -> T
     options = AttackOptions(epsilon=epsilon, step_size=epsilon / 4 if steps > 1 else epsilon, steps=steps)
     network = LogitsOnly(screener.bundle.network)
     return as_posted(torch.cat([attack(network, batch, options) for batch in films.split(8)]))
+
+
+@pytest.fixture(scope="module")
+def watching() -> Screener:
+    """The bundle that is served by default, whose gate looks through a watch."""
+    bundle = read_bundle(ROOT / "artifacts" / "default")
+    return Screener(bundle, torch_backend(bundle.network, torch.device("cpu")))
+
+
+def test_through_a_watch_attacks_are_extreme_and_so_is_noise(watching: Screener, films: Tensor) -> None:
+    """What the runbook owns up to: noise on the pixels that the network sees looks like an attack."""
+    assert extreme_share(watching, films) == 0
+    assert (watching.bundle.golden.calibration_scores - watching.bundle.manifest.gate.threshold > EXTREME).all()
+    assert extreme_share(watching, attacked(watching, films[:8], 0.02, 10)) > 0.9
+    assert extreme_share(watching, attacked(watching, films, 0.02, 1)) > 0.9
+    assert extreme_share(watching, attacked(watching, films, 0.005, 1)) == 0
+    assert extreme_share(watching, noisy(films, 0.005)) < 0.2
+    assert extreme_share(watching, noisy(films, 0.01)) > 0.9
+    assert extreme_share(watching, torch.cat([torch.full((1, 1, 224, 224), grey) for grey in (0.0, 0.5, 1.0)])) == 1
 
 
 def test_no_clean_film_is_extreme(screener: Screener, films: Tensor) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from app.cli import main as cxr_gate
 from app.pipeline import LABELS, read_bundle
 from offline.checkpoint import CHECKPOINT
-from offline.train import RECORD
+from offline.train import RECORD, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 300.0  # seconds; far over what is needed
@@ -92,7 +92,7 @@ def test_from_films_to_a_bundle_that_verifies(folder: Path, run: Path, tmp_path:
     assert [entry["epoch"] for entry in json.loads((run / RECORD).read_text())["history"]] == [1, 2, 3]
     common = ("--data", folder, "--run", run, "--device", "cpu", "--workers", "0")
     assert "19 held-out films" in finished(offline("fit", *common))
-    finished(offline("evaluate", *common, "--steps", "2"))
+    finished(offline("evaluate", *common, "--steps", "2", "--aimed-films", "0"))
     bundle = tmp_path / "bundle"
     finished(offline("export", *common, "--output", bundle))
     assert cxr_gate(["check-bundle", str(bundle), "--device", "cpu"]) == 0
@@ -104,6 +104,43 @@ def test_from_films_to_a_bundle_that_verifies(folder: Path, run: Path, tmp_path:
     assert manifest.measured is not None
     assert manifest.measured.test_n == COUNTS["test"]
     assert set(manifest.measured.detection_rate) == {f"{name} epsilon=0.02" for name in ("FGSM", "BIM", "PGD", "MIM")}
+    assert manifest.measured.aimed is None
+    assert "was not measured against them" in (bundle / "MODEL_CARD.md").read_text()
+
+
+def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Path, tmp_path: Path) -> None:
+    hardened, bundle = tmp_path / "hardened", tmp_path / "bundle"
+    common = ("--data", folder, "--device", "cpu", "--workers", "0")
+    arguments = ("--epochs", "1", "--batch-size", "4", "--precision", "float32", "--epsilon", "0.004")
+    assert "epoch 1/1" in finished(offline("harden", *common, "--run", run, "--output", hardened, *arguments))
+    before, after = ((each / WEIGHTS).read_bytes() for each in (run, hardened))
+    assert before != after
+    (hardened / CHECKPOINT).unlink()
+    again = finished(offline("harden", *common, "--run", run, "--output", hardened, *arguments))
+    assert "epoch" not in again  # it is there whole
+    assert (hardened / WEIGHTS).read_bytes() == after
+    watched = tmp_path / "watched"
+    finished(offline("watch", "--run", hardened, "--by", run, "--output", watched))
+    gate = ("--variants", "2", "--variant-weight", "0.25", "--scaled", "--lambda", "0.1")
+    assert "features of train-changed-2" in finished(offline("fit", *common, "--run", watched, *gate))
+    told = finished(offline("evaluate", *common, "--run", watched, "--steps", "1", "--aimed-films", "1"))
+    assert "selective, to hide a finding within 2/255: passed with" in told
+    finished(offline("export", *common, "--run", watched, "--output", bundle))
+    assert cxr_gate(["check-bundle", str(bundle), "--device", "cpu"]) == 0
+    manifest = read_bundle(bundle).manifest
+    assert (manifest.gate.variants, manifest.gate.variant_weight, manifest.gate.watch) == (2, 0.25, "denseblock1")
+    assert manifest.gate.shrinkage == "scaled lambda=0.1"
+    assert manifest.measured is not None
+    assert manifest.measured.aimed is not None
+    assert {(row.attacker, row.knows_the_gate, row.goal) for row in manifest.measured.aimed} == {
+        (attacker, knows, goal)
+        for attacker, knows in (("minimal", False), ("selective", True))
+        for goal in ("hide", "invent")
+    }
+    card = (bundle / "MODEL_CARD.md").read_text()
+    assert "after denseblock1 of a second network" in card
+    assert "passes as the table says" in card
+    assert manifest.provenance.initial_weights.startswith("hardened ")
 
 
 def test_the_papers_rule_warns(folder: Path, run: Path) -> None:

@@ -19,7 +19,7 @@ from offline.evaluation.observing import evenly
 from offline.evaluation.store import Store
 from offline.evaluation.subject import Subject
 from offline.films import Film, FilmsError
-from offline.harmless import CHANGES
+from offline.harmless import CHANGES, drawn
 from tests.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
 
 COUNTS = {"train": 48, "val": 19, "test": 4}
@@ -68,7 +68,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    folder = write_random_bundle(tmp_path_factory.mktemp("bundle") / "bundle", ACCEPT_EVERYTHING)
+    folder = write_random_bundle(tmp_path_factory.mktemp("bundle") / "bundle", ACCEPT_EVERYTHING, watched=True)
     return Subject.load(folder, torch.device("cpu"))
 
 
@@ -85,7 +85,8 @@ def test_every_part_is_there(outcome: tuple[Path, dict[str, Any], dict[str, Any]
     _, evaluation, arrays = outcome
     json.dumps(evaluation, allow_nan=False)
     attacks = {f"{setting} {name}" for setting in ("white-box", "black-box") for name in ("FGSM", "BIM", "PGD", "MIM")}
-    assert {row["detector"] for row in evaluation["detectors"]} >= {"mgm-lambda", "isolation-forest", "one-class-svm"}
+    assert [row["detector"] for row in evaluation["detectors"]][:2] == ["served", "mgm-lambda"]
+    assert {row["detector"] for row in evaluation["detectors"]} >= {"isolation-forest", "one-class-svm"}
     assert all(set(row["attacks"]) == attacks for row in evaluation["detectors"])
     assert set(evaluation["no_defence"]) == attacks | {"clean"}
     assert [row["name"] for row in evaluation["substitutes"]] == ["one", "other"]
@@ -186,3 +187,17 @@ def test_a_harmless_change_gives_a_film(name: str) -> None:
     assert 0 <= changed.min() < changed.max() <= 1
     assert (film == before).all()
     assert (name == "none") == (changed.shape == film.shape and bool((changed == film).all()))
+
+
+def test_drawn_changes_are_films_of_their_own_and_the_same_again() -> None:
+    line = np.linspace(0.1, 0.9, 300, dtype=np.float32)
+    film = (line[:, None] * line[None, :]).astype(np.float32)
+    before = film.copy()
+    drawings = [drawn(np.random.default_rng((1, index)))(film) for index in range(40)]
+    assert (film == before).all()
+    for changed in drawings:
+        assert changed.dtype == np.float32
+        assert 0 <= changed.min() < changed.max() <= 1
+        assert min(changed.shape) >= 270
+    assert (drawn(np.random.default_rng((1, 7)))(film) == drawings[7]).all()
+    assert len({changed.tobytes() for changed in drawings}) >= 36  # two crops may cut the same pixels

@@ -27,6 +27,45 @@ def test_gaussian_is_numpys_whatever_the_block(block: int, monkeypatch: pytest.M
     assert shrinkage == "lambda=0.05"
 
 
+@pytest.mark.parametrize("covariance", ["lambda", "ledoit-wolf", "oas"])
+def test_films_and_their_variants_are_fitted_as_one_set(covariance: Covariance) -> None:
+    plain, first, second = (features(60, seed) for seed in (1, 2, 3))
+    options = FitOptions(covariance=covariance)
+    halves, _ = fit_gaussian(plain, FitOptions(covariance=covariance, variant_weight=0.5), changed=[first, first])
+    whole, _ = fit_gaussian(plain, options, changed=[first])
+    np.testing.assert_allclose(halves.mean, whole.mean, rtol=1e-9)
+    np.testing.assert_allclose(halves.cholesky_factor, whole.cholesky_factor, rtol=1e-7, atol=1e-9)
+    apart, word = fit_gaussian(plain, options, changed=[first, second])
+    together, same = fit_gaussian(np.concatenate([plain, first, second]), options)
+    np.testing.assert_allclose(apart.mean, together.mean, rtol=1e-9)
+    np.testing.assert_allclose(apart.cholesky_factor, together.cholesky_factor, rtol=1e-7, atol=1e-9)
+    assert word[:10] == same[:10]
+
+
+def test_scaled_features_have_no_unit() -> None:
+    """And one that never varies counts as one that varies little, not as impossible."""
+    values = np.random.default_rng(0).normal(size=(700, 40)).astype(np.float32)
+    values[:, 0] = 3.0
+    options = FitOptions(ridge=0.1, scaled=True)
+    gaussian, word = fit_gaussian(values, options)
+    other, _ = fit_gaussian(values * np.float32(4), options)
+    np.testing.assert_allclose(
+        other.log_density(values[:9] * np.float32(4)) + 40 * np.log(4), gaussian.log_density(values[:9]), rtol=1e-6
+    )
+    assert word == "scaled lambda=0.1"
+    deviations = values.std(0).astype(np.float64)
+    units = np.sqrt(deviations**2 + 0.01 * (deviations**2).mean())
+    covariance = np.cov(values.astype(np.float64), rowvar=False, bias=True) + 0.1 * np.diag(units**2)
+    oracle = multivariate_normal(values.astype(np.float64).mean(axis=0), covariance).logpdf(values[:9])
+    np.testing.assert_allclose(gaussian.log_density(values[:9]), oracle, rtol=1e-5)
+
+
+def test_the_threshold_of_a_gate_with_variants_is_of_unchanged_films() -> None:
+    gate = fit_gate(features(300), features(99, seed=1), FitOptions(), changed=[features(300, seed=2) * 2])
+    assert (gate.calibration_scores < gate.threshold.value).sum() == 4
+    assert gate.n == 300
+
+
 @pytest.mark.parametrize("covariance", ["ledoit-wolf", "oas"])
 def test_shrinkage_fits_fewer_films_than_features(covariance: Covariance) -> None:
     gaussian, shrinkage = fit_gaussian(features(8), FitOptions(covariance=covariance))

@@ -25,7 +25,14 @@ from offline.recalibrate.command import fit_site, refusals
 from offline.recalibrate.compare import Judged, detection_rows, false_rejection, group_rows
 from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, RIDGE_KEPT, estimate, moments_of, posterior, prior_of
 from offline.recalibrate.site import read_site
-from offline.recalibrate.suspicion import LEAST_COHORT, residual_energy, robust_z
+from offline.recalibrate.suspicion import (
+    LEAST_APART_DENSITY,
+    LEAST_COHORT,
+    MOST_APART_DENSITY,
+    apart_density,
+    residual_energy,
+    robust_z,
+)
 from offline.recalibrate.tables import ATTACKS, filled
 from tests.bundles import write_random_bundle
 
@@ -278,6 +285,16 @@ def test_a_minority_stands_apart_unless_it_is_another_scanners() -> None:
     assert (robust_z(grain, two) > 5).sum() == 0
     few = np.repeat(["a", "b", "c"], [91, LEAST_COHORT - 1 - 4, 4])  # b and c are taken together
     assert np.isfinite(robust_z(grain[few != "a"], few[few != "a"])).all()
+
+
+def test_a_log_density_stands_apart_beyond_what_the_base_has_seen_of_clean_films() -> None:
+    scores = np.random.default_rng(0).normal(0, 1, 200)
+    assert apart_density(scores) == LEAST_APART_DENSITY
+    scores[0] = -12.0  # deviations are about 1
+    assert 12 < apart_density(scores) < 18
+    scores[0] = -1000.0
+    assert apart_density(scores) == MOST_APART_DENSITY
+    assert apart_density(np.zeros(0)) == LEAST_APART_DENSITY
 
 
 def test_tables_come_from_the_report_into_their_places() -> None:

@@ -14,6 +14,7 @@ from app.pipeline import LABELS, ChestNetwork
 from offline.features import (
     Shard,
     extract,
+    harmless_variant,
     measured,
     merge_shards,
     reuse_or_extract,
@@ -30,6 +31,8 @@ CPU = torch.device("cpu")
 
 class Quick(nn.Module):
     """Features and logits of the right shapes, without the work; counts its films."""
+
+    feature_count = 1024
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,6 +103,21 @@ def test_one_shard_and_many_agree(network: ChestNetwork, films: list[Film], tmp_
         path.name for path in (tmp_path / "1").iterdir()
     )
     assert measured(tmp_path / "n", "train")[0] == len(films)
+
+
+def test_each_variant_is_films_of_its_own_and_is_reused_as_that_alone(
+    network: ChestNetwork, films: list[Film], tmp_path: Path
+) -> None:
+    plain = extract(network, films, tmp_path / "plain", "train", CPU, 0).features
+    first = extract(network, films, tmp_path, "changed", CPU, 0, variant=harmless_variant(1)).features.copy()
+    assert not (first == plain).all(axis=1).any()
+    before = network.films
+    again = reuse_or_extract(network, films, tmp_path, "changed", CPU, 0, harmless_variant(1)).features
+    assert network.films == before
+    np.testing.assert_array_equal(again, first)
+    second = reuse_or_extract(network, films, tmp_path, "changed", CPU, 0, harmless_variant(2)).features
+    assert network.films == before + len(films)
+    assert not (second == first).all(axis=1).any()
 
 
 def test_what_is_there_is_reused(network: ChestNetwork, films: list[Film], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import offline.train
+import offline.optimisation
 from app.pipeline import LABELS, ChestNetwork
 from offline.films import Film, FilmsError
 from offline.substitute import initial_network
@@ -132,6 +132,6 @@ def test_every_number_of_steps_has_a_schedule(
     def stop(*_: object, **__: object) -> None:
         raise Reached
 
-    monkeypatch.setattr(offline.train, "AveragedModel", stop)  # made just after the schedule
+    monkeypatch.setattr(offline.optimisation, "AveragedModel", stop)  # made just after the schedule
     with pytest.raises(Reached):
         train(films, "none", tmp_path, dataclasses.replace(OPTIONS, epochs=epochs), "cpu")

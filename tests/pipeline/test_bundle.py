@@ -122,6 +122,30 @@ def test_round_trip(bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Orienta
     assert bundle.manifest.gate.threshold == -1e9
 
 
+def test_a_bundle_whose_gate_has_a_watch(
+    parts: tuple[ChestNetwork, Gaussian, Orientation, Golden], tmp_path: Path
+) -> None:
+    network, gaussian, orientation, golden = parts
+    watched = ChestNetwork(len(LABELS), watched=True).eval()
+    watched.load_state_dict(network.state_dict(), strict=False)
+    content = fields()
+    content["gate"]["watch"] = "denseblock1"
+    gate = Gaussian(np.zeros(512), np.eye(512))
+    write_bundle(tmp_path / "watched", content, watched, gate, orientation, golden, TEXTS)
+    bundle = read_bundle(tmp_path / "watched")
+    with torch.inference_mode():
+        features = bundle.network(torch.from_numpy(golden.images).float() / 255)[0].numpy()
+    assert bundle.orientation.faults(features, np.zeros(len(features))) == [None] * len(features)
+    expected = -0.5 * (np.square(features[:, -512:].astype(np.float64)).sum(1) + 512 * np.log(2 * np.pi))
+    np.testing.assert_allclose(bundle.gaussian.log_density(features), expected)
+    write_bundle(tmp_path / "watched", content, watched, gaussian, orientation, golden, TEXTS)
+    with pytest.raises(BundleError, match="the gate is given 512 features"):
+        read_bundle(tmp_path / "watched")
+    write_bundle(tmp_path / "watched", fields(), watched, gaussian, orientation, golden, TEXTS)
+    with pytest.raises(BundleError, match="DenseNet-121"):
+        read_bundle(tmp_path / "watched")
+
+
 def test_the_same_content_has_the_same_version_and_replaces_what_was_there(
     bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Orientation, Golden], copy: Path
 ) -> None:

@@ -32,7 +32,7 @@ def unruly(network: ChestNetwork) -> ChestNetwork:
 @pytest.fixture(scope="module")
 def network() -> ChestNetwork:
     torch.manual_seed(0)
-    return unruly(ChestNetwork(14))
+    return unruly(ChestNetwork(14, watched=True))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,15 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import densenet121
 
-from app.pipeline.network import FEATURE_COUNT, IMAGENET_MEAN, IMAGENET_STD, ChestNetwork, LogitsOnly
+from app.pipeline.network import (
+    FEATURE_COUNT,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    WATCH_COUNT,
+    ChestNetwork,
+    LogitsOnly,
+    pooled,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +41,32 @@ def test_features_and_logits_are_torchvisions(network: ChestNetwork, images: Ten
     assert logits.shape == (2, 14)
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(logits, expected_logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_watch_adds_mean_and_deviation_of_its_channels(network: ChestNetwork, images: Tensor) -> None:
+    torch.manual_seed(5)
+    watched, other = ChestNetwork(14, watched=True).eval(), densenet121(weights=None).eval()
+    seen = {f"watch.features.{name}": value for name, value in other.features.state_dict().items()}
+    watched.load_state_dict({**network.state_dict(), **{k: v for k, v in seen.items() if k in watched.state_dict()}})
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.inference_mode():
+        features, logits = watched(images)
+        expected, expected_logits = network(images)
+        maps = other.features[:5]((images.expand(-1, 3, -1, -1) - mean) / std).double()
+    moments = torch.cat([maps.mean((2, 3)), maps.std((2, 3), correction=0)], 1)
+    torch.testing.assert_close(features[:, :FEATURE_COUNT], expected, rtol=0, atol=0)
+    torch.testing.assert_close(features[:, FEATURE_COUNT:].double(), moments, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits, expected_logits, rtol=0, atol=0)
+    assert features.shape[1] == watched.feature_count == FEATURE_COUNT + watched.gate_feature_count
+    assert watched.gate_feature_count == WATCH_COUNT
+    assert network.gate_feature_count == network.feature_count == FEATURE_COUNT
+
+
+def test_a_deviation_of_nothing_has_a_gradient() -> None:
+    maps = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    pooled(maps).sum().backward()
+    assert maps.grad is not None
+    assert maps.grad.isfinite().all()
 
 
 def test_weights_load_into_another(network: ChestNetwork, images: Tensor) -> None:

@@ -44,7 +44,7 @@ def test_a_flat_film_has_no_residual_and_a_point_stands_out() -> None:
 @pytest.mark.slow
 def test_a_strong_attack_shows_and_a_faint_one_hides_among_clean_films(shared_data: Path) -> None:
     """What docs/quarantine.md says of the residual."""
-    network = LogitsOnly(read_bundle(ROOT / "artifacts" / "default").network)
+    network = LogitsOnly(read_bundle(ROOT / "artifacts" / "paper").network)
     paths = sorted((shared_data / "chest_xrays").rglob("*.png"))[:8]
     clean = [as_posted(to_tensor(decode(path.read_bytes()).pixels)) for path in paths]
 

@@ -69,7 +69,9 @@ def test_a_decision_whose_caller_left_is_written_all_the_same(record: Record) ->
 
 
 @pytest.mark.parametrize("optional", [False, True])
-def test_what_cannot_be_written_is_no_answer_unless_the_record_is_optional(tmp_path: Path, optional: bool) -> None:
+def test_what_cannot_be_written_is_no_answer_unless_the_record_is_optional(
+    tmp_path: Path, optional: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     record = open_record(f"sqlite:///{tmp_path}/record.sqlite", tmp_path / "key")
     wanted = decision(subject(record.key), verdict())
     with writing(record, optional=optional) as (writer, metrics):
@@ -80,10 +82,40 @@ def test_what_cannot_be_written_is_no_answer_unless_the_record_is_optional(tmp_p
             with pytest.raises(RecordUnavailable):
                 asyncio.run(writer.keep(wanted))
         assert metrics.registry.get_sample_value("cxr_record_failures_total") == 1
+        (line,) = [line for line in caplog.records if line.getMessage() == "the record was not written"]
+        assert vars(line)["request_ids"] == [wanted.request_id]
         execute(tmp_path / "record.sqlite", "ALTER TABLE elsewhere RENAME TO entries")
         asyncio.run(writer.keep(wanted))  # it goes on
     assert record.verify().count == 1
     record.close()
+
+
+def test_the_text_of_a_fault_that_is_not_the_records_own_is_told_nobody(
+    record: Record, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("Canary^Jane Doe")
+
+    monkeypatch.setattr(record, "write", fail)
+    with writing(record) as (writer, _), pytest.raises(RecordUnavailable, match="ValueError") as raised:
+        asyncio.run(writer.keep(decision(subject(record.key), verdict())))
+    told = [str(raised.value), *(str(vars(line)) for line in caplog.records)]
+    assert any("the record was not written" in line for line in told)
+    assert "Canary" not in "".join(told)
+
+
+def test_who_finds_a_changed_entry_is_named_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    record = open_record(f"sqlite:///{tmp_path}/record.sqlite", tmp_path / "key")
+    first, again = (
+        decision(subject(record.key), verdict(), request_id=name, earliest_holds=True) for name in ("first", "again")
+    )
+    with writing(record) as (writer, _):
+        asyncio.run(writer.keep(first))
+        execute(tmp_path / "record.sqlite", "UPDATE entries SET caller = 'somebody'")
+        assert not asyncio.run(writer.keep(again)).from_record
+    record.close()
+    (line,) = [line for line in caplog.records if "does not give its seal" in line.getMessage()]
+    assert (vars(line)["entry"], vars(line)["request_id"]) == (1, "again")
 
 
 def test_the_head_is_logged_when_the_record_is_opened_and_closed(

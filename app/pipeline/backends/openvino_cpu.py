@@ -12,9 +12,9 @@ from openvino import opset13 as op
 from torch import Tensor
 
 from ..errors import BackendError
-from ..folded import ClampedConvolution, FoldedNetwork
+from ..folded import ClampedConvolution, DenseBlock, FoldedNetwork
 from ..image import INPUT_SIDE
-from ..network import FEATURE_COUNT, ChestNetwork
+from ..network import TINY, ChestNetwork
 
 _LARGEST: Final = np.finfo(np.float32).max
 
@@ -74,7 +74,9 @@ class OpenVinoCpu:
             given = self._alone.infer([films], share_inputs=True)
             return given[0], given[1]
         count, labels = len(films), self.network.classifier.out_features
-        self._given = [(np.empty((0, FEATURE_COUNT), np.float32), np.empty((0, labels), np.float32))] * count
+        self._given = [
+            (np.empty((0, self.network.feature_count), np.float32), np.empty((0, labels), np.float32))
+        ] * count
         for place in range(count):
             self._together.start_async([films[place : place + 1]], place, share_inputs=True)
         self._together.wait_all()
@@ -87,24 +89,45 @@ class OpenVinoCpu:
 
 
 def openvino_model(network: FoldedNetwork) -> openvino.Model:
-    """The folded network as an OpenVINO graph: images (N, 1, 224, 224) -> features (N, 1024), logits (N, label_count)."""
+    """The folded network as an OpenVINO graph: images (N, 1, 224, 224) -> features, logits, as of it."""
     images = op.parameter([-1, 1, INPUT_SIDE, INPUT_SIDE], np.float32, name="images")
     ones = op.broadcast(op.constant(np.float32(1)), op.shape_of(images))
-    maps = op.relu(_convolution(op.concat([images, ones], 1), network.stem))
-    maps = op.max_pool(maps, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
-    for number, block in enumerate(network.blocks):
-        if number > 0:
-            transition = network.transitions[number - 1]
-            pooled = op.avg_pool(_clamped(maps, transition), [2, 2], [0, 0], [0, 0], [2, 2], True)
-            maps = _convolution(pooled, transition.convolution)
-        for narrow, wide in zip(block.narrow, block.wide, strict=True):
-            added = op.relu(_convolution(_clamped(maps, narrow), narrow.convolution))
-            maps = op.concat([maps, _convolution(added, wide)], 1)
+    inputs = op.concat([images, ones], 1)
+    maps = _block(_stem(inputs, network.stem), network.blocks[0])
+    for transition, block in zip(network.transitions, network.blocks[1:], strict=True):
+        pooled = op.avg_pool(_clamped(maps, transition), [2, 2], [0, 0], [0, 0], [2, 2], True)
+        maps = _block(_convolution(pooled, transition.convolution), block)
     maps = op.relu(op.add(op.multiply(maps, _constant(network.scale)), _constant(network.shift)))
-    features = op.reduce_mean(maps, op.constant(np.array([2, 3])), False)
+    features = op.reduce_mean(maps, _places(), False)
     weighted = op.matmul(features, _constant(network.classifier.weight), False, True)
     logits = op.add(weighted, _constant(network.classifier.bias))
+    if network.watch is not None:
+        seen = _block(_stem(inputs, network.watch.stem), network.watch.block)
+        features = op.concat([features, *_pooled(seen)], 1)
     return openvino.Model([op.result(features), op.result(logits)], [images], "cxr-gate")
+
+
+def _stem(inputs: Any, convolution: Any) -> Any:
+    maps = op.relu(_convolution(inputs, convolution))
+    return op.max_pool(maps, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+
+
+def _block(maps: Any, block: DenseBlock) -> Any:
+    for narrow, wide in zip(block.narrow, block.wide, strict=True):
+        added = op.relu(_convolution(_clamped(maps, narrow), narrow.convolution))
+        maps = op.concat([maps, _convolution(added, wide)], 1)
+    return maps
+
+
+def _pooled(maps: Any) -> list[Any]:
+    """As ``network.pooled``: means and deviations."""
+    mean = op.reduce_mean(maps, _places(), True)
+    variance = op.reduce_mean(op.squared_difference(maps, mean), _places(), False)
+    return [op.squeeze(mean, _places()), op.sqrt(op.add(variance, op.constant(np.float32(TINY))))]
+
+
+def _places() -> Any:
+    return op.constant(np.array([2, 3]))
 
 
 def _constant(tensor: Tensor) -> Any:

@@ -50,7 +50,7 @@ class Backend(Protocol):
 
         Returns
         -------
-        features : ndarray, shape (N, 1024), float32
+        features : ndarray, shape (N, network.feature_count), float32
         logits : ndarray, shape (N, 14), float32
             A row does not depend on its neighbours in the batch but by rounding.
         """

@@ -1,0 +1,54 @@
+"""The weighted mean of two runs' weights: between a network and what it became, accuracy and hardness can be traded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from .features import weights_sha256
+from .films import FilmsError
+from .fit import load_network
+from .train import RECORD, WEIGHTS, save_run
+
+
+def average(run: Path, other: Path, share: float, output: Path) -> Path:
+    """``(1 - share) run + share other``, tensor by tensor (Wortsman et al., CVPR 2022, arXiv 2109.01903).
+
+    It is a network that works only where one was trained on from the other: then the loss is low all along the line.
+
+    Parameters
+    ----------
+    run, other, output : Path
+        Folders of runs; `output` is made, as one like those of ``train``, to be fitted.
+    share : float
+        Of `other`, in [0, 1].
+
+    Returns
+    -------
+    Path
+        The weights file.
+
+    Raises
+    ------
+    FilmsError
+        No trained network in one of them, or one has a watch and the other has none.
+    """
+    if not 0 <= share <= 1:
+        raise FilmsError(f"--share {share:g} is not between 0 and 1")
+    first, second = load_network(run), load_network(other)
+    weights, others = first.state_dict(), second.state_dict()
+    if weights.keys() != others.keys():
+        raise FilmsError(f"of {run} and {other} one has a watch and the other has none")
+    records = [json.loads((one / RECORD).read_text()) for one in (run, other)]
+    if records[0]["data"] != records[1]["data"]:
+        raise FilmsError(f"{run} and {other} were trained on different films")
+    mean = {
+        name: torch.lerp(value, others[name], share) if value.is_floating_point() else value
+        for name, value in weights.items()
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    start = f"{records[1]['initial_weights']}, then averaged with network {weights_sha256(first)[:12]} at {share:g}"
+    save_run(output, mean, {**records[1], "initial_weights": start})
+    return output / WEIGHTS

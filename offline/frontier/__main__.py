@@ -1,0 +1,112 @@
+"""``python -m offline.frontier``: make every defence, measure each on the same films, and write the table of docs/research.md.
+
+What is there already is not made again: a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.pipeline.backends import choose_device
+from app.pipeline.bundle import NETWORK, REPORT, read_bundle
+
+from ..average import average
+from ..films import Film, read_films
+from ..fit import load_network
+from ..harden import HardenOptions, harden
+from ..relearn import relearn
+from ..train import RECORD, WEIGHTS
+from ..watch import watch
+from .point import Measuring, measure_point
+from .recipes import RECIPES, Recipe
+from .table import REPORT as FRONTIER
+from .table import filled
+
+PAGE = Path("docs/research.md")
+#: Runs that are kept, since each takes half an hour; of other films, options or another start they are not taken, but made.
+KEPT = (Path("artifacts/hardened"), Path("artifacts/hardened-twice"))
+
+
+def main() -> int:
+    """Make, measure and write."""
+    parser = argparse.ArgumentParser(prog="python -m offline.frontier", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of labelled films")
+    parser.add_argument("--bundle", type=Path, default=Path("artifacts/paper"), help="whose network is started from")
+    parser.add_argument("--runs", type=Path, default=Path("runs/frontier"), help="what is made (default: %(default)s)")
+    parser.add_argument("--only", choices=tuple(RECIPES), action="append", help="these alone (default: all)")
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    device, films = choose_device("auto"), read_films(given.data)
+    report: dict[str, Any] = json.loads(FRONTIER.read_text()) if FRONTIER.is_file() else {"points": {}}
+    for name in given.only or RECIPES:
+        recipe = RECIPES[name]
+        run = _network_run(recipe, given.bundle, given.runs, films, device, given.workers)
+        print(f"== {name}: {recipe.title}", flush=True)
+        network = load_network(run)
+        measured = measure_point(name, network, run, films, recipe.gate, Measuring(), device, given.workers)
+        report["points"][name] = {"title": recipe.title, "training": json.loads((run / RECORD).read_text()), **measured}
+        report |= {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}",
+        }
+        FRONTIER.parent.mkdir(parents=True, exist_ok=True)
+        FRONTIER.write_text(json.dumps(report, indent=1) + "\n")
+    PAGE.write_text(filled(PAGE.read_text(), report))
+    return 0
+
+
+def _network_run(
+    recipe: Recipe, bundle: Path, runs: Path, films: list[Film], device: torch.device, workers: int
+) -> Path:
+    """The run whose network a recipe asks for: the bundle's, or what was made of it."""
+    start = runs / "start"
+    if not (start / RECORD).is_file():
+        read_bundle(bundle)  # verified, before anything rests on it
+        start.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / NETWORK, start / WEIGHTS)
+        shutil.copyfile(bundle / REPORT / "training.json", start / RECORD)
+    run, name = start, "hardened" if recipe.hardening else "start"
+    for options in recipe.hardening:
+        name += f"-{options.epsilon * 255:.3g}-{options.consistency:g}-{options.epochs}"
+        before, run = run, runs / name
+        if not run.is_dir():
+            _take_kept(run, options)
+        harden(before, films, run, options, device)
+    if recipe.share < 1:
+        name += f"-at-{recipe.share:g}"
+        last, run = run, runs / name
+        if not (run / RECORD).is_file():
+            average(before, last, recipe.share, run)
+    if recipe.relearned:
+        name += f"-relearned-{recipe.relearned:g}"
+        last, run = run, runs / name
+        if not (run / RECORD).is_file():
+            relearn(last, before, films, run, recipe.relearned, device, workers)
+    if recipe.watched:
+        before, run = run, runs / f"{name}-watched"
+        if not (run / RECORD).is_file():
+            watch(before, start, run)
+    return run
+
+
+def _take_kept(run: Path, options: HardenOptions) -> None:
+    """Copy a kept run of these options, if there is one; ``harden`` sees whether it is of this start and these films."""
+    for kept in KEPT:
+        record = json.loads((kept / RECORD).read_text())
+        if record["options"] == {**asdict(options), "arch": "densenet121"}:
+            run.mkdir(parents=True)
+            for name in (WEIGHTS, RECORD):
+                shutil.copyfile(kept / name, run / name)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,122 @@
+"""One defence measured: accuracy, false rejection, the paper's attacks, those who stop early, those who know the gate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from app.pipeline.network import ChestNetwork, LogitsOnly
+
+from ..attacks import Victim, paper_attacks
+from ..detectors import Observed
+from ..evaluation.clean import harmless_stage, rate
+from ..evaluation.informed import aimed_rows
+from ..evaluation.observing import evenly, load_images, observe
+from ..evaluation.presets import AIM, Aim
+from ..evaluation.store import Outcome, Store
+from ..evaluation.subject import victim_of_run
+from ..evaluation.uninformed import attack_stage
+from ..features import saved, weights_sha256
+from ..films import Film, Split, fingerprint, of_split, targets_of
+from ..fit import FitOptions, FittedGate, gate_of
+from ..harmless import CHANGES
+from ..metrics import mean_auroc
+
+HELD_OUT: Final[tuple[Split, ...]] = ("val", "test")
+EPSILONS: Final = (1 / 255, 0.005, 0.02)
+HARMLESS: Final = ("noise sd .005", "gamma .8", "gamma 1.25", "JPEG quality 75")
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How much is measured: films of the test split, evenly spread, and steps of the attacks."""
+
+    attacked_films: int = 48
+    aimed_films: int = 32
+    attack_steps: int = 10
+    aim: Aim = AIM
+    seed: int = 0
+
+
+def measure_point(
+    name: str,
+    network: ChestNetwork,
+    run: Path,
+    films: list[Film],
+    gate_options: FitOptions,
+    measuring: Measuring,
+    device: torch.device,
+    workers: int,
+) -> dict[str, Any]:
+    """Fit the gate, attack, and count; stages are kept under ``run/NAME`` and not run again.
+
+    Everything is chosen on train and val films, and measured on test films: the same films and seeds for every defence.
+    """
+    gate = gate_of(network, run, films, gate_options, device, workers)
+    logits = {split: saved(run, split).logits for split in HELD_OUT}
+    targets = {split: targets_of(of_split(films, split)) for split in HELD_OUT}
+    victim = victim_of_run(run, network, gate, films, device)
+    identity = {
+        "network": weights_sha256(network),
+        "gate": asdict(gate_options),
+        "data": fingerprint(films),
+        "measuring": asdict(measuring),
+    }
+    store = Store.open(run / name, identity)
+    test = of_split(films, "test")
+    patients = np.array([film.patient for film in test])
+    changes = {change: CHANGES[change] for change in HARMLESS}
+    return {
+        "auroc": {split: mean_auroc(targets[split], logits[split]) for split in HELD_OUT},
+        "clean": _clean(gate, run, patients),
+        "harmless": store.stage("harmless", lambda: harmless_stage(victim, device, test, patients, changes))[0],
+        "blind": _blind(victim, device, store, test, measuring),
+        "aimed": aimed_rows(
+            run, victim, gate_options, films, device, measuring.aimed_films, measuring.aim, measuring.seed
+        ),
+        "identity": identity,
+        "seconds": sum(store.seconds().values()),
+    }
+
+
+def _clean(gate: FittedGate, run: Path, patients: np.ndarray[Any, Any]) -> dict[str, Any]:
+    rejected = gate.gaussian.log_density(saved(run, "test").features) < gate.threshold.value
+    return {"films": len(rejected), "rejected": int(rejected.sum()), "false_rejection_rate": rate(rejected, patients)}
+
+
+def _blind(
+    victim: Victim, device: torch.device, store: Store, test: list[Film], measuring: Measuring
+) -> list[dict[str, Any]]:
+    """The paper's attacks: ``stopped`` are rejected, or have the top finding that they had."""
+    chosen = [test[index] for index in evenly(len(test), measuring.attacked_films)]
+    _, arrays = store.stage("images", lambda: ({}, {"levels": load_images(chosen, "reading")}))
+    levels = arrays["levels"]
+    clean = observe(victim.network, levels, device, "clean films")
+    rows = []
+    for epsilon in EPSILONS:
+        for attack, options in paper_attacks(epsilon, measuring.attack_steps).items():
+            title = f"{attack} {epsilon:.4f}"
+
+            def compute(title: str = title, options: Any = options) -> Outcome:
+                logits = LogitsOnly(victim.network)
+                _, seen = attack_stage(victim.network, device, logits, levels, clean, title, options)
+                return {}, {"features": seen["features"], "logits": seen["logits"]}
+
+            _, found = store.stage(title.replace(" ", "-"), compute)
+            rejected = victim.gaussian.log_density(found["features"]) < victim.threshold
+            changed = Observed(found["features"], found["logits"]).top_finding != clean.top_finding
+            rows.append(
+                {
+                    "attack": attack,
+                    "epsilon": epsilon,
+                    "films": len(levels),
+                    "rejected": int(rejected.sum()),
+                    "changed": int(changed.sum()),
+                    "stopped": int((rejected | ~changed).sum()),
+                }
+            )
+    return rows

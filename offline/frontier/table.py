@@ -1,0 +1,97 @@
+"""The tables of docs/research.md, from the committed report: no number in them is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Final
+
+from .. import marked
+from .recipes import RECIPES
+
+REPORT: Final = Path("reports/frontier/frontier.json")
+_BUDGETS: Final = ((1 / 255, "1/255"), (2 / 255, "2/255"))
+_EPSILONS: Final = ((1 / 255, "1/255"), (0.005, ".005"), (0.02, ".02"))
+
+Point = dict[str, Any]
+
+
+def filled(document: str, report: dict[str, Any]) -> str:
+    """The document with its tables anew, each between ``<!-- NAME -->`` and ``<!-- /NAME -->``."""
+    return marked.filled(document, {"aimed": aimed(report), "blind": blind(report), "cost": cost(report)})
+
+
+def aimed(report: dict[str, Any]) -> str:
+    """Who hides or invents a finding, and stops there: evaded of eligible, and how far the probability moves on average."""
+    columns = [
+        (attacker, goal, budget, f"{attacker}, {goal}, {word}")
+        for attacker in ("minimal", "selective")
+        for budget, word in _BUDGETS
+        for goal in ("hide", "invent")
+    ]
+    lines = [_row("defence", *(title for *_, title in columns)), _row(*["---"] * (len(columns) + 1))]
+    for point in _points(report):
+        cells = []
+        for attacker, goal, budget, _ in columns:
+            (row,) = (
+                one
+                for one in point["aimed"]
+                if one["attacker"] == attacker and one["goal"] == goal and math.isclose(one["epsilon"], budget)
+            )
+            cells.append(f"{_of(row['evaded'], row['eligible'])}; {row['probability_change']:.3f}")
+        lines.append(_row(point["title"], *cells))
+    return "\n".join(lines)
+
+
+def blind(report: dict[str, Any]) -> str:
+    """The paper's attacks: rejected, or without effect on the top finding."""
+    attacks = ("FGSM", "BIM", "PGD", "MIM")
+    columns = [(attack, epsilon, f"{attack} {word}") for epsilon, word in _EPSILONS for attack in attacks]
+    lines = [_row("defence", *(title for *_, title in columns)), _row(*["---"] * (len(columns) + 1))]
+    for point in _points(report):
+        cells = []
+        for attack, epsilon, _ in columns:
+            (row,) = (
+                one for one in point["blind"] if one["attack"] == attack and math.isclose(one["epsilon"], epsilon)
+            )
+            cells.append(f"{row['stopped'] / row['films']:.0%} ({row['rejected'] / row['films']:.0%})")
+        lines.append(_row(point["title"], *cells))
+    return "\n".join(lines)
+
+
+def cost(report: dict[str, Any]) -> str:
+    """Accuracy and false rejection, clean and under harmless change."""
+    changes = [row["change"] for row in _points(report)[0]["harmless"]]
+    lines = [_row("defence", "AUROC val", "AUROC test", "clean refused", *changes), _row(*["---"] * (len(changes) + 4))]
+    for point in _points(report):
+        clean = point["clean"]
+        lines.append(
+            _row(
+                point["title"],
+                f"{point['auroc']['val']:.3f}",
+                f"{point['auroc']['test']:.3f}",
+                _of(clean["rejected"], clean["films"]),
+                *(_of(row["rejected"], row["films"]) for row in point["harmless"]),
+            )
+        )
+    return "\n".join(lines)
+
+
+def _points(report: dict[str, Any]) -> list[Point]:
+    """Those that were measured, in the order of the recipes."""
+    return [report["points"][name] for name in RECIPES if name in report["points"]]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count / total:.0%} ({count} of {total})" if total else "n/a"
+
+
+def read_report(root: Path = Path()) -> dict[str, Any]:
+    """The committed report."""
+    content: dict[str, Any] = json.loads((root / REPORT).read_text())
+    return content

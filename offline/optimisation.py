@@ -1,0 +1,75 @@
+"""How a network is optimised, trained or hardened: AdamW under a one-cycle schedule, with an average of the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .substitute import Trainable
+
+
+class Rates(Protocol):
+    """What the options of a run say of it."""
+
+    @property
+    def backbone_rate(self) -> float: ...
+    @property
+    def head_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def average_decay(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """The parts, of one network."""
+
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    averaged: AveragedModel
+
+    @staticmethod
+    def of(network: Trainable, rates: Rates, steps: int) -> Optimisation:
+        """Over so many steps; the head has a rate of its own."""
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": network.features.parameters(), "lr": rates.backbone_rate},
+                {"params": network.classifier.parameters(), "lr": rates.head_rate},
+            ],
+            weight_decay=rates.weight_decay,
+        )
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[rates.backbone_rate, rates.head_rate],
+            total_steps=steps,
+            pct_start=0.21,  # not 0.2, with which a run of five steps has a phase of none
+        )
+        averaged = AveragedModel(
+            network,
+            multi_avg_fn=get_ema_multi_avg_fn(rates.average_decay),  # type: ignore[no-untyped-call]
+            use_buffers=True,
+        )
+        return Optimisation(optimizer, scheduler, averaged)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it, beside the network."""
+        return {"averaged": self.averaged, "optimizer": self.optimizer, "scheduler": self.scheduler}
+
+
+def autocast(device: torch.device, precision: str = "bf16") -> torch.autocast:
+    """In bfloat16 where the precision is "bf16" and the device computes in it.
+
+    Processors without it emulate it: BIM then took nine times as long as in float32 (27.5 s a film, 3.2).
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16" and _has_bfloat16(device))
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type != "cpu":
+        return True
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is Arm's

@@ -1,0 +1,64 @@
+"""The frontier: a defence is measured through the whole, resumed without work, and the page shows the committed report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from app.pipeline import LABELS, ChestNetwork
+from offline.evaluation.informed import AIMED
+from offline.evaluation.presets import Aim
+from offline.fit import FitOptions, load_network
+from offline.frontier import point as measuring
+from offline.frontier.point import Measuring, measure_point
+from offline.frontier.recipes import RECIPES
+from offline.frontier.table import REPORT, filled, read_report
+
+from .small import noise_films
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = Measuring(attacked_films=2, aimed_films=2, attack_steps=1, aim=Aim((1 / 255,), 2, 1, 1))
+
+
+def test_a_defence_is_measured_and_what_is_there_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    films = noise_films(tmp_path, {"train": 6, "val": 19, "test": 3})
+    run = tmp_path / "run"
+    run.mkdir()
+    save_file(
+        {k: v.contiguous() for k, v in ChestNetwork(len(LABELS)).state_dict().items()}, run / "network.safetensors"
+    )
+    network, options = load_network(run), FitOptions(variants=1)
+
+    def measured() -> dict[str, object]:
+        return measure_point("small", network, run, films, options, SMALL, torch.device("cpu"), 0)
+
+    first = measured()
+    assert [row["change"] for row in first["harmless"]] == list(measuring.HARMLESS)  # type: ignore[attr-defined]
+    for row in first["blind"]:  # type: ignore[attr-defined]
+        assert row["films"] == 2
+        assert max(row["rejected"], 2 - row["changed"]) <= row["stopped"] <= row["rejected"] + 2 - row["changed"]
+    assert {(row["attacker"], row["goal"]) for row in first["aimed"]} == {  # type: ignore[attr-defined]
+        (attacker, goal) for attacker in AIMED for goal in ("hide", "invent")
+    }
+    monkeypatch.setattr(measuring, "attack_stage", None)  # whoever attacked again would fail
+    monkeypatch.setattr(measuring, "harmless_stage", None)
+    assert json.loads(json.dumps(measured())) == json.loads(json.dumps(first))
+
+
+def test_the_page_shows_the_committed_report() -> None:
+    page = (ROOT / "docs" / "research.md").read_text()
+    assert page == filled(page, read_report(ROOT))
+
+
+def test_every_defence_of_the_report_has_a_recipe() -> None:
+    points = read_report(ROOT)["points"]
+    assert set(points) <= set(RECIPES)
+    assert all(point["title"] == RECIPES[name].title for name, point in points.items())
+    assert (ROOT / REPORT).is_file()

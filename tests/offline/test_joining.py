@@ -1,0 +1,69 @@
+"""Two runs become one: the mean of their weights, or one that answers and one that watches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from app.pipeline.network import WATCH_LAYERS
+from offline.average import average
+from offline.films import FilmsError
+from offline.fit import load_network
+from offline.train import RECORD, WEIGHTS
+from offline.watch import watch
+from tests.bundles import random_network
+
+
+def run_of(folder: Path, seed: int, *, data: str = "films") -> Path:
+    folder.mkdir()
+    save_file({name: value.contiguous() for name, value in random_network(seed).state_dict().items()}, folder / WEIGHTS)
+    (folder / RECORD).write_text(json.dumps({"options": {}, "data": data, "initial_weights": "none", "history": []}))
+    return folder
+
+
+def test_the_mean_of_two_runs(tmp_path: Path) -> None:
+    first, second = run_of(tmp_path / "a", 1), run_of(tmp_path / "b", 2)
+    average(first, second, 0.25, tmp_path / "mean")
+    one, other, mean = (load_network(folder).state_dict() for folder in (first, second, tmp_path / "mean"))
+    for name, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.75 * one[name] + 0.25 * other[name])
+    record = json.loads((tmp_path / "mean" / RECORD).read_text())
+    assert "averaged with network" in record["initial_weights"]
+
+
+def test_a_mean_of_what_has_none(tmp_path: Path) -> None:
+    first, second = run_of(tmp_path / "a", 1), run_of(tmp_path / "b", 2, data="others")
+    with pytest.raises(FilmsError, match="different films"):
+        average(first, second, 0.5, tmp_path / "mean")
+    with pytest.raises(FilmsError, match="not between 0 and 1"):
+        average(first, second, 1.5, tmp_path / "mean")
+    watch(first, second, tmp_path / "watched")
+    with pytest.raises(FilmsError, match="one has a watch"):
+        average(first, tmp_path / "watched", 0.5, tmp_path / "mean")
+    assert not (tmp_path / "mean" / WEIGHTS).exists()
+
+
+def test_one_answers_and_the_other_watches(tmp_path: Path) -> None:
+    first, second = run_of(tmp_path / "a", 1), run_of(tmp_path / "b", 2)
+    watch(first, second, tmp_path / "watched")
+    answering, seeing, joined = (load_network(folder) for folder in (first, second, tmp_path / "watched"))
+    images = torch.rand((2, 1, 224, 224), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features, logits = joined(images)
+        expected, expected_logits = answering(images)
+        assert joined.watch is not None
+        assert seeing.watch is None
+    torch.testing.assert_close(logits, expected_logits, rtol=0, atol=0)
+    torch.testing.assert_close(features[:, :1024], expected, rtol=0, atol=0)
+    for name in WATCH_LAYERS:
+        theirs = seeing.features.get_submodule(name).state_dict()
+        for key, value in joined.watch.features.get_submodule(name).state_dict().items():
+            assert torch.equal(value, theirs[key])
+    again = watch(tmp_path / "watched", first, tmp_path / "again")  # a run that has a watch gets another
+    assert load_network(again.parent).watch is not None
+    assert "of network" in json.loads((tmp_path / "watched" / RECORD).read_text())["watch"]

@@ -1,0 +1,52 @@
+"""A last layer learned anew: ridge regression as scikit-learn does it, on features that stay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from offline.films import FilmsError
+from offline.fit import load_network
+from offline.loading import load_film
+from offline.relearn import relearn, ridge_layer
+from offline.train import RECORD, WEIGHTS
+
+from .small import noise_films
+from .test_joining import run_of
+
+
+def test_ridge_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    features = (rng.normal(3, 1, (40, 1024)) * rng.uniform(0.1, 2, 1024)).astype(np.float32)
+    logits = rng.normal(-2, 1, (40, 14)).astype(np.float32)
+    weight, bias = ridge_layer(features, logits, 0.1)
+    variance = float(features.astype(np.float64).var(0).mean())
+    expected = Ridge(alpha=0.1 * variance * len(features)).fit(features.astype(np.float64), logits)
+    np.testing.assert_allclose(weight, expected.coef_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(bias, expected.intercept_, rtol=1e-6)
+
+
+def test_the_features_stay_and_the_last_layer_answers_as_the_teacher(tmp_path: Path) -> None:
+    run, teacher = run_of(tmp_path / "run", 1), run_of(tmp_path / "teacher", 2)
+    films = noise_films(tmp_path, {"train": 6, "val": 2})
+    relearn(run, teacher, films, tmp_path / "new", 1e-6, torch.device("cpu"), 0)
+    before, teaching, after = (load_network(folder) for folder in (run, teacher, tmp_path / "new"))
+    for name, value in before.features.state_dict().items():
+        torch.testing.assert_close(after.features.state_dict()[name], value, rtol=0, atol=0)
+    images = torch.stack([load_film(film.path) for film in films[:6]])
+    with torch.inference_mode():
+        torch.testing.assert_close(after(images)[1], teaching(images)[1], rtol=0, atol=0.02)
+    record = json.loads((tmp_path / "new" / RECORD).read_text())
+    assert "last layer learned from network" in record["initial_weights"]
+
+
+def test_without_a_ridge_nothing_is_written(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", 1)
+    with pytest.raises(FilmsError, match="--ridge 0 is not over 0"):
+        relearn(run, run, [], tmp_path / "new", 0, torch.device("cpu"), 0)
+    assert not (tmp_path / "new" / WEIGHTS).exists()
