@@ -17,6 +17,7 @@ from .blackbox import load_substitute
 from .demo import demo
 from .distil import DistilOptions, distil
 from .evaluation import PRESETS, evaluate
+from .evaluation.presets import AIM
 from .evaluation.subject import Subject
 from .export import export
 from .features import Shard
@@ -181,6 +182,7 @@ def _measure(parsed: argparse.Namespace) -> int:
         epsilon=parsed.epsilon,
         steps=parsed.steps,
         aimed_films=parsed.aimed_films,
+        aimed_steps=parsed.aimed_steps,
         workers=parsed.workers,
     )
     print(f"mean AUROC {report['mean_auroc']:.3f}, false rejection {report['false_rejection_rate']:.1%}")
@@ -495,6 +497,9 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=AIMED_FILMS,
         help="with --run: test films on which attackers with a goal are tried; 0 for none (default: %(default)s)",
+    )
+    command.add_argument(
+        "--aimed-steps", type=int, default=AIM.steps, help="with --run: of those attackers (default: %(default)s)"
     )
     command.set_defaults(run_command=_evaluate)
 

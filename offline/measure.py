@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.pipeline.network import ChestNetwork, LogitsOnly
 
 from .attacks import AttackOptions, as_posted, attack, paper_attacks
 from .evaluation.informed import aimed_rows
+from .evaluation.presets import AIM
 from .evaluation.subject import victim_of_run
 from .features import saved, write_json
 from .films import Film, of_split, targets_of
@@ -39,6 +40,7 @@ def measure(
     epsilon: float = 0.02,
     steps: int = 10,
     aimed_films: int = AIMED_FILMS,
+    aimed_steps: int = AIM.steps,
     workers: int = 2,
 ) -> dict[str, Any]:
     """Measure a fitted run on its test films and write ``report.json`` into `run`.
@@ -51,7 +53,8 @@ def measure(
     dict
         AUROC of each finding and their mean, false-rejection rate overall and by group, and for each
         attack detection_rate, evasion_rate and flip_rate, with counts and 95 % bootstrap intervals over patients; and
-        ``aimed``: what attackers with a goal come to on `aimed_films` of the films (0: none), see ``evaluation.informed``.
+        ``aimed``: what attackers with a goal come to on `aimed_films` of the films (0: none) in `aimed_steps` steps, see
+        ``evaluation.informed``.
     """
     test = of_split(films, "test")
     gate, fit_options = load_gate(run)
@@ -82,7 +85,9 @@ def measure(
         write_json(run / REPORT_RECORD, report)  # a long run cut short keeps what it has
     if aimed_films:
         victim = victim_of_run(run, network, gate, films, device)
-        report["aimed"] = aimed_rows(run, victim, fit_options, films, device, aimed_films)
+        aim = replace(AIM, steps=aimed_steps)
+        report["aimed"] = aimed_rows(run, victim, fit_options, films, device, aimed_films, aim)
+        report["aimed_steps"] = aimed_steps
         write_json(run / REPORT_RECORD, report)
     return report
 

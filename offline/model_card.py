@@ -136,8 +136,8 @@ def _aimed(report: dict[str, Any]) -> list[str]:
         "## Attackers with a goal\n",
         "*minimal* does not know the gate and stops at the first 8-bit image that reaches its goal; *selective* knows network, "
         "gate and threshold. *Hide* brings the finding furthest over its operating point under it, *invent* the one nearest "
-        "under its point over it. Passed: goal reached, and accepted; in brackets also by how much the attack moves the "
-        "probability of the finding, on average.\n",
+        f"under its point over it. Each has {report['aimed_steps']} steps. Passed: goal reached, and accepted; in brackets "
+        "also by how much the attack moves the probability of the finding, on average.\n",
         *aimed_table(report["aimed"]),
         "",
     ]

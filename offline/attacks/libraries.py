@@ -2,7 +2,7 @@
 
 No library takes a multi-label loss in APGD, Square or DeepFool: all of them decide by the largest logit whether an
 image is still to be attacked. ``TwoClass`` therefore shows them one finding as two classes, which loses nothing: see
-its identity.
+its identity. ``TopOrNot`` shows them likewise whether a finding leads.
 
 The library is the Adversarial Robustness Toolbox (ART). Compared when it was chosen:
 
@@ -17,9 +17,9 @@ The library is the Adversarial Robustness Toolbox (ART). Compared when it was ch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from .goals import Goal, Target
 from .judging import AttackResult, Victim, judged
 from .posting import posted_within, require_posted
 
+LibraryAttack = Literal["APGD", "Square"]
 BATCH = 16  # images at once in the library's loops
 
 
@@ -72,6 +73,26 @@ class TwoClass(nn.Module):
         return torch.stack([kept, torch.zeros_like(kept)], 1)
 
 
+class TopOrNot(nn.Module):
+    """Whether one finding has the highest logit, as two classes: 0, it has; 1, another leads.
+
+    The logits are [z_f - max of the others, 0]: the margin of Carlini & Wagner 2017 (f_6), and what the untargeted
+    difference of logits is for classes that exclude each other.
+    """
+
+    def __init__(self, logits_of: nn.Module, finding: int) -> None:
+        super().__init__()
+        self.logits_of = logits_of
+        self.finding = finding
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape (N, 1, H, W) in [0, 1] -> (N, 2)."""
+        logits = self.logits_of(images)
+        others = torch.cat([logits[:, : self.finding], logits[:, self.finding + 1 :]], 1)
+        leads = logits[:, self.finding] - others.amax(1)
+        return torch.stack([leads, torch.zeros_like(leads)], 1)
+
+
 def apgd(
     victim: Victim,
     images: Tensor,
@@ -94,21 +115,7 @@ def apgd(
     ------
     LibraryMissing
     """
-    evasion = _evasion()
-
-    def make(classifier: Any) -> Any:
-        return evasion.AutoProjectedGradientDescent(
-            classifier,
-            norm=np.inf,
-            eps=epsilon,
-            eps_step=2 * epsilon,
-            max_iter=steps,
-            nb_random_init=restarts,
-            batch_size=BATCH,
-            verbose=False,
-        )
-
-    return _run(make, victim, images, target, epsilon, steps * restarts, seed)
+    return _run(_apgd(epsilon, steps, restarts), victim, images, target, epsilon, steps * restarts, seed)
 
 
 def square(
@@ -120,14 +127,36 @@ def square(
     ------
     LibraryMissing
     """
-    evasion = _evasion()
+    return _run(_square(epsilon, queries), victim, images, target, epsilon, queries, seed)
 
-    def make(classifier: Any) -> Any:
-        return evasion.SquareAttack(
-            classifier, norm=np.inf, eps=epsilon, max_iter=queries, batch_size=BATCH, verbose=False
-        )
 
-    return _run(make, victim, images, target, epsilon, queries, seed)
+def unseat(
+    name: LibraryAttack, logits_of: nn.Module, images: Tensor, epsilon: float, effort: int, seed: int = 0
+) -> Tensor:
+    """APGD or Square from an attacker without a goal: another finding than the clean image's is to lead.
+
+    Parameters
+    ----------
+    logits_of : Module
+        (N, 1, H, W) in [0, 1] -> logits (N, L).
+    images : Tensor, shape (N, 1, H, W), on the 8-bit grid of [0, 1]
+    effort : int
+        Steps of APGD, queries of Square.
+
+    Returns
+    -------
+    Tensor, shape (N, 1, H, W), on the 8-bit grid
+        Within `epsilon` of `images`.
+
+    Raises
+    ------
+    LibraryMissing
+    """
+    with torch.no_grad():
+        top = logits_of(images).argmax(1)
+    make = _apgd(epsilon, effort, 1) if name == "APGD" else _square(epsilon, effort)
+    groups = [(TopOrNot(logits_of, finding), (top == finding).nonzero()[:, 0]) for finding in top.unique().tolist()]
+    return _attacked(make, groups, images, epsilon, seed)
 
 
 def deepfool(victim: Victim, images: Tensor, target: Target, *, steps: int = 50, seed: int = 0) -> AttackResult:
@@ -168,6 +197,25 @@ def classifier_of(model: nn.Module, images: Tensor, classes: int = 2) -> Any:
     )
 
 
+def _apgd(epsilon: float, steps: int, restarts: int) -> Callable[[Any], Any]:
+    return lambda classifier: _evasion().AutoProjectedGradientDescent(
+        classifier,
+        norm=np.inf,
+        eps=epsilon,
+        eps_step=2 * epsilon,
+        max_iter=steps,
+        nb_random_init=restarts,
+        batch_size=BATCH,
+        verbose=False,
+    )
+
+
+def _square(epsilon: float, queries: int) -> Callable[[Any], Any]:
+    return lambda classifier: _evasion().SquareAttack(
+        classifier, norm=np.inf, eps=epsilon, max_iter=queries, batch_size=BATCH, verbose=False
+    )
+
+
 def _run(
     make: Callable[[Any], Any],
     victim: Victim,
@@ -177,20 +225,30 @@ def _run(
     steps: int,
     seed: int,
 ) -> AttackResult:
-    """Attack the eligible images, those with one finding at a time: a library's model knows one question only."""
+    """Attack the eligible images, those with one finding at a time."""
+    groups = []
+    for finding in sorted(set(target.finding[target.eligible].tolist())):
+        index = (target.eligible & (target.finding == finding)).nonzero()[:, 0]
+        point = float(target.point[index[0]])
+        groups.append((TwoClass(LogitsOnly(victim.network), finding, point, target.goal), index))
+    attacked = _attacked(make, groups, images, epsilon, seed)
+    spent = torch.where(target.eligible, steps, 0)
+    return judged(victim, images, attacked, target, epsilon, spent)
+
+
+def _attacked(
+    make: Callable[[Any], Any], groups: Sequence[tuple[nn.Module, Tensor]], images: Tensor, epsilon: float, seed: int
+) -> Tensor:
+    """Attack each group of images through its own two classes, since a library's model knows one question only."""
     require_posted(images)
     attacked = images.clone()
     with _numpy_seed(seed):
-        for finding in sorted(set(target.finding[target.eligible].tolist())):
-            index = (target.eligible & (target.finding == finding)).nonzero()[:, 0]
-            point = float(target.point[index[0]])
-            model = TwoClass(LogitsOnly(victim.network), finding, point, target.goal)
+        for model, index in groups:
             found = make(classifier_of(model, images)).generate(
                 images[index].cpu().numpy(), y=np.zeros(len(index), dtype=np.int64)
             )
             attacked[index] = posted_within(torch.from_numpy(found).to(images), images[index], epsilon)
-    spent = torch.where(target.eligible, steps, 0)
-    return judged(victim, images, attacked, target, epsilon, spent)
+    return attacked
 
 
 def _evasion() -> Any:

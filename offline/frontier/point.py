@@ -1,8 +1,10 @@
-"""One defence measured: accuracy, false rejection, the paper's attacks, those who stop early, those who know the gate."""
+"""One defence measured: accuracy, false rejection, attackers without a goal, those who stop early, who know the gate."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,14 +14,15 @@ import torch
 from app.pipeline.network import ChestNetwork, LogitsOnly
 
 from ..attacks import Victim, paper_attacks
+from ..attacks.libraries import LibraryAttack, unseat
 from ..detectors import Observed
 from ..evaluation.clean import harmless_stage, rate
 from ..evaluation.informed import aimed_rows
-from ..evaluation.observing import evenly, load_images, observe
+from ..evaluation.observing import Images, batches, evenly, load_images, observe, to_levels
 from ..evaluation.presets import AIM, Aim
 from ..evaluation.store import Outcome, Store
 from ..evaluation.subject import victim_of_run
-from ..evaluation.uninformed import attack_stage
+from ..evaluation.uninformed import attack_all
 from ..features import saved, weights_sha256
 from ..films import Film, Split, fingerprint, of_split, targets_of
 from ..fit import FitOptions, FittedGate, gate_of
@@ -33,11 +36,13 @@ HARMLESS: Final = ("noise sd .005", "gamma .8", "gamma 1.25", "JPEG quality 75")
 
 @dataclass(frozen=True)
 class Measuring:
-    """How much is measured: films of the test split, evenly spread, and steps of the attacks."""
+    """How much is measured: films of the test split, evenly spread; steps of the attacks, and queries of Square."""
 
     attacked_films: int = 48
     aimed_films: int = 32
     attack_steps: int = 10
+    apgd_steps: int = 20
+    square_queries: int = 200
     aim: Aim = AIM
     seed: int = 0
 
@@ -91,20 +96,30 @@ def _clean(gate: FittedGate, run: Path, patients: np.ndarray[Any, Any]) -> dict[
 def _blind(
     victim: Victim, device: torch.device, store: Store, test: list[Film], measuring: Measuring
 ) -> list[dict[str, Any]]:
-    """The paper's attacks: ``stopped`` are rejected, or have the top finding that they had."""
+    """Attackers without a goal who do not know the gate: ``stopped`` are rejected, or have the top finding that they had."""
     chosen = [test[index] for index in evenly(len(test), measuring.attacked_films)]
     _, arrays = store.stage("images", lambda: ({}, {"levels": load_images(chosen, "reading")}))
     levels = arrays["levels"]
     clean = observe(victim.network, levels, device, "clean films")
+    logits = LogitsOnly(victim.network)
     rows = []
     for epsilon in EPSILONS:
-        for attack, options in paper_attacks(epsilon, measuring.attack_steps).items():
+        makers: dict[str, Callable[[str], Images]] = {
+            **{
+                name: partial(attack_all, logits, levels, device, options=options)
+                for name, options in paper_attacks(epsilon, measuring.attack_steps).items()
+            },
+            "APGD": partial(_unseated, "APGD", logits, levels, device, epsilon, measuring.apgd_steps, measuring.seed),
+            "Square": partial(
+                _unseated, "Square", logits, levels, device, epsilon, measuring.square_queries, measuring.seed
+            ),
+        }
+        for attack, make in makers.items():
             title = f"{attack} {epsilon:.4f}"
 
-            def compute(title: str = title, options: Any = options) -> Outcome:
-                logits = LogitsOnly(victim.network)
-                _, seen = attack_stage(victim.network, device, logits, levels, clean, title, options)
-                return {}, {"features": seen["features"], "logits": seen["logits"]}
+            def compute(title: str = title, make: Callable[[str], Images] = make) -> Outcome:
+                seen = observe(victim.network, make(title), device, f"features of {title}")
+                return {}, {"features": seen.features, "logits": seen.logits}
 
             _, found = store.stage(title.replace(" ", "-"), compute)
             rejected = victim.gaussian.log_density(found["features"]) < victim.threshold
@@ -120,3 +135,21 @@ def _blind(
                 }
             )
     return rows
+
+
+def _unseated(
+    name: LibraryAttack,
+    logits: LogitsOnly,
+    levels: Images,
+    device: torch.device,
+    epsilon: float,
+    effort: int,
+    seed: int,
+    title: str,
+) -> Images:
+    """APGD or Square on all films, in float32: the library takes no bfloat16."""
+    found = [
+        to_levels(unseat(name, logits, images, epsilon, effort, seed + batch))
+        for batch, images in enumerate(batches(levels, device, title))
+    ]
+    return np.concatenate(found)

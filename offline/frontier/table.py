@@ -45,17 +45,16 @@ def aimed(report: dict[str, Any]) -> str:
 
 
 def blind(report: dict[str, Any]) -> str:
-    """The paper's attacks: rejected, or without effect on the top finding."""
-    attacks = ("FGSM", "BIM", "PGD", "MIM")
+    """Attackers without a goal: rejected, or without effect on the top finding."""
+    attacks = ("FGSM", "BIM", "PGD", "MIM", "APGD", "Square")
     columns = [(attack, epsilon, f"{attack} {word}") for epsilon, word in _EPSILONS for attack in attacks]
     lines = [_row("defence", *(title for *_, title in columns)), _row(*["---"] * (len(columns) + 1))]
     for point in _points(report):
         cells = []
         for attack, epsilon, _ in columns:
-            (row,) = (
-                one for one in point["blind"] if one["attack"] == attack and math.isclose(one["epsilon"], epsilon)
-            )
-            cells.append(f"{row['stopped'] / row['films']:.0%} ({row['rejected'] / row['films']:.0%})")
+            rows = [row for row in point["blind"] if row["attack"] == attack and math.isclose(row["epsilon"], epsilon)]
+            shares = [f"{row['stopped'] / row['films']:.0%} ({row['rejected'] / row['films']:.0%})" for row in rows]
+            cells.append(shares[0] if shares else "not measured")
         lines.append(_row(point["title"], *cells))
     return "\n".join(lines)
 

@@ -123,7 +123,8 @@ def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Pa
     finished(offline("watch", "--run", hardened, "--by", run, "--output", watched))
     gate = ("--variants", "2", "--variant-weight", "0.25", "--scaled", "--lambda", "0.1")
     assert "features of train-changed-2" in finished(offline("fit", *common, "--run", watched, *gate))
-    told = finished(offline("evaluate", *common, "--run", watched, "--steps", "1", "--aimed-films", "1"))
+    aimed = ("--aimed-films", "1", "--aimed-steps", "2")
+    told = finished(offline("evaluate", *common, "--run", watched, "--steps", "1", *aimed))
     assert "selective, to hide a finding within 2/255: passed with" in told
     finished(offline("export", *common, "--run", watched, "--output", bundle))
     assert cxr_gate(["check-bundle", str(bundle), "--device", "cpu"]) == 0
@@ -140,6 +141,7 @@ def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Pa
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "after denseblock1 of a second network" in card
     assert "passes as the table says" in card
+    assert "Each has 2 steps" in card
     assert manifest.provenance.initial_weights.startswith("hardened ")
 
 

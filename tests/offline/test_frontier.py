@@ -21,7 +21,9 @@ from offline.frontier.table import REPORT, filled, read_report
 from .small import noise_films
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = Measuring(attacked_films=2, aimed_films=2, attack_steps=1, aim=Aim((1 / 255,), 2, 1, 1))
+SMALL = Measuring(
+    attacked_films=2, aimed_films=2, attack_steps=1, apgd_steps=2, square_queries=2, aim=Aim((1 / 255,), 2, 1, 1)
+)
 
 
 def test_a_defence_is_measured_and_what_is_there_is_not_measured_again(
@@ -41,14 +43,19 @@ def test_a_defence_is_measured_and_what_is_there_is_not_measured_again(
 
     first = measured()
     assert [row["change"] for row in first["harmless"]] == list(measuring.HARMLESS)  # type: ignore[attr-defined]
+    assert {row["attack"] for row in first["blind"]} == {"FGSM", "BIM", "PGD", "MIM", "APGD", "Square"}  # type: ignore[attr-defined]
     for row in first["blind"]:  # type: ignore[attr-defined]
         assert row["films"] == 2
         assert max(row["rejected"], 2 - row["changed"]) <= row["stopped"] <= row["rejected"] + 2 - row["changed"]
     assert {(row["attacker"], row["goal"]) for row in first["aimed"]} == {  # type: ignore[attr-defined]
         (attacker, goal) for attacker in AIMED for goal in ("hide", "invent")
     }
-    monkeypatch.setattr(measuring, "attack_stage", None)  # whoever attacked again would fail
-    monkeypatch.setattr(measuring, "harmless_stage", None)
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("measured again")
+
+    for part in ("attack_all", "unseat", "harmless_stage"):
+        monkeypatch.setattr(measuring, part, forbidden)
     assert json.loads(json.dumps(measured())) == json.loads(json.dumps(first))
 
 

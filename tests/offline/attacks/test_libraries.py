@@ -10,7 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offline.attacks import AttackOptions, Target, Victim, attack, paper_attacks, top_finding_loss
-from offline.attacks.libraries import LibraryMissing, TwoClass, apgd, classifier_of, deepfool, square
+from offline.attacks.libraries import (
+    LibraryAttack,
+    LibraryMissing,
+    TopOrNot,
+    TwoClass,
+    apgd,
+    classifier_of,
+    deepfool,
+    square,
+    unseat,
+)
+from offline.attacks.linf import runner_up_loss
+from offline.attacks.posting import require_posted
 
 from .toys import Convolutional, apart, gaussian, posted
 
@@ -29,6 +41,19 @@ class Logits(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images)[1]
+        return logits
+
+
+class Centred(nn.Module):
+    """Logits less their mean over some images."""
+
+    def __init__(self, logits_of: nn.Module, images: Tensor) -> None:
+        super().__init__()
+        self.logits_of = logits_of
+        self.mean = logits_of(images).mean(0).detach()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.logits_of(images) - self.mean
         return logits
 
 
@@ -135,6 +160,28 @@ def test_theirs_reach_our_goals(name: str, goal: Any) -> None:
     else:  # Square draws at random, and rounding to 8 bits takes some of DeepFool's back over the boundary
         assert not (result.goal_reached & ~possible).any()
         assert result.goal_reached.sum() >= possible.sum() / 2
+
+
+def test_top_or_not_asks_whether_another_finding_leads(logits_of: nn.Module, images: Tensor) -> None:
+    logits = logits_of(images)
+    for finding in range(logits.shape[1]):
+        two = TopOrNot(logits_of, finding)(images)
+        assert (two.argmax(1) == 0).tolist() == (logits.argmax(1) == finding).tolist()
+        top = torch.full((len(images),), finding)
+        torch.testing.assert_close(-(two[:, 0] - two[:, 1]).sum(), runner_up_loss(logits, top))
+
+
+@pytest.mark.parametrize(("name", "effort"), [("APGD", 20), ("Square", 200)])
+def test_unseat_brings_another_finding_to_the_top(
+    logits_of: nn.Module, images: Tensor, name: LibraryAttack, effort: int
+) -> None:
+    pytest.importorskip("art", reason="needs the attacks extra", exc_type=ImportError)
+    near = Centred(logits_of, images)  # the toy's own findings lie too far apart for any small change
+    found = unseat(name, near, images, EPSILON, effort)
+    require_posted(found)
+    assert (found - images).abs().max() <= EPSILON + 1e-6
+    assert (near(found).argmax(1) != near(images).argmax(1)).float().mean() >= 0.5
+    torch.testing.assert_close(unseat(name, near, images, EPSILON, effort), found, rtol=0, atol=0)
 
 
 def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
