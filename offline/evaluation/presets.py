@@ -103,18 +103,23 @@ PRESETS: Final[dict[str, Preset]] = {
         harmless=False,
     ),
     "standard": _STANDARD,
-    # On a network that resists, each attacker with a goal spends all of its steps.
+    # On a network that resists, each attacker with a goal spends all of its steps: an hour on two cores, where "standard"
+    # takes a night.
     "short": replace(
         _STANDARD,
         name="short",
-        minimal_films=48,
-        gradient_films=32,
+        films=130,
+        minimal_films=16,
+        gradient_films=12,
         transfer_films=48,
-        constraint_films=8,
-        native_films=4,
+        constraint_films=2,
+        native_films=2,
+        sanity_films=2,
+        library_films=4,
         aware_steps=50,
         restarts=1,
-        weight_rounds=2,
+        weight_rounds=1,
+        supervised_films=64,
         budgets=(1 / 255, 2 / 255, 0.02),
     ),
     "paper": Preset(
