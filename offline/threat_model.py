@@ -12,8 +12,9 @@ from .report.reading import gate_of
 
 BUDGETS = (1 / 255, 0.02)
 BUDGETS_AIMED = (1 / 255, 2 / 255)
-#: Of the bundle that is served, and the whole experiment on the paper's gate.
+#: Of the bundle that is served; the whole experiment on it, and on the paper's gate.
 _SERVED = Path("artifacts/default/report/report.json")
+_SERVED_WHOLE = Path("reports/default/evaluation.json")
 _PAPER = Path("reports/paper/evaluation.json")
 _SCENARIO = Path("reports/recalibration/scenario.json")
 
@@ -111,6 +112,7 @@ def filled(document: str, root: Path = Path()) -> str:
         A table has no place.
     """
     report = json.loads((root / _SERVED).read_text())
+    whole = json.loads((root / _SERVED_WHOLE).read_text())
     paper = json.loads((root / _PAPER).read_text())
     scenario = json.loads((root / _SCENARIO).read_text())
     return marked.filled(
@@ -118,6 +120,7 @@ def filled(document: str, root: Path = Path()) -> str:
         {
             "served": served(report),
             "aimed": aimed(report),
+            "aimed-whole": insiders(whole),
             "overshooting": overshooting(paper),
             "outsiders": outsiders(paper),
             "insiders": insiders(paper),
