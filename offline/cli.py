@@ -383,12 +383,17 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser(
         "average",
-        help="the weighted mean of a run and of one hardened from it: between the two in accuracy and hardness",
+        help="a run between another and what was hardened from it, or beyond: accuracy against hardness",
     )
     command.add_argument("--run", type=Path, required=True)
     command.add_argument("--other", type=Path, required=True, help="hardened from --run")
-    command.add_argument("--share", type=float, default=0.5, help="of --other (default: %(default)s)")
-    command.add_argument("--output", type=Path, required=True, help="the mean run's folder")
+    command.add_argument(
+        "--share",
+        type=float,
+        default=0.5,
+        help="of --other; over 1 goes beyond it: harder, and less accurate (default: %(default)s)",
+    )
+    command.add_argument("--output", type=Path, required=True, help="the new run's folder")
     command.set_defaults(run_command=_average)
 
     command = commands.add_parser(

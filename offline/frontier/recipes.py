@@ -23,7 +23,7 @@ class Recipe:
         How the starting network is hardened, one after the other; none: it serves as it is.
     gate : FitOptions
     share : float
-        Of what hardening made last, averaged with the network before it.
+        Of what hardening made last, averaged with the network before it; over 1 goes on beyond it.
     relearned : float
         Ridge with which its last layer is then learned anew from the network before; 0: it stays.
     watched : bool
@@ -65,6 +65,14 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             "network hardened twice, its last layer learned anew, the gate on a watch",
             _HARDER,
             _THROUGH_WATCH,
+            relearned=0.1,
+            watched=True,
+        ),
+        "beyond-watched": Recipe(
+            "beyond the network hardened twice, its last layer learned anew, the gate on a watch",
+            _HARDER,
+            _THROUGH_WATCH,
+            share=1.6,
             relearned=RIDGE,
             watched=True,
         ),

@@ -25,13 +25,14 @@ def run_of(folder: Path, seed: int, *, data: str = "films") -> Path:
     return folder
 
 
-def test_the_mean_of_two_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.25, 1.5])
+def test_the_mean_of_two_runs_and_beyond(tmp_path: Path, share: float) -> None:
     first, second = run_of(tmp_path / "a", 1), run_of(tmp_path / "b", 2)
-    average(first, second, 0.25, tmp_path / "mean")
+    average(first, second, share, tmp_path / "mean")
     one, other, mean = (load_network(folder).state_dict() for folder in (first, second, tmp_path / "mean"))
     for name, value in mean.items():
         if value.is_floating_point():
-            torch.testing.assert_close(value, 0.75 * one[name] + 0.25 * other[name])
+            torch.testing.assert_close(value, (1 - share) * one[name] + share * other[name])
     record = json.loads((tmp_path / "mean" / RECORD).read_text())
     assert "averaged with network" in record["initial_weights"]
 
@@ -40,8 +41,8 @@ def test_a_mean_of_what_has_none(tmp_path: Path) -> None:
     first, second = run_of(tmp_path / "a", 1), run_of(tmp_path / "b", 2, data="others")
     with pytest.raises(FilmsError, match="different films"):
         average(first, second, 0.5, tmp_path / "mean")
-    with pytest.raises(FilmsError, match="not between 0 and 1"):
-        average(first, second, 1.5, tmp_path / "mean")
+    with pytest.raises(FilmsError, match="not between 0 and 3"):
+        average(first, second, 3.5, tmp_path / "mean")
     watch(first, second, tmp_path / "watched")
     with pytest.raises(FilmsError, match="one has a watch"):
         average(first, tmp_path / "watched", 0.5, tmp_path / "mean")
