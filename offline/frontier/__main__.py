@@ -81,7 +81,7 @@ def _network_run(
         if not run.is_dir():
             _take_kept(run, options)
         harden(before, films, run, options, device)
-    if recipe.share < 1:
+    if recipe.share != 1:
         name += f"-at-{recipe.share:g}"
         last, run = run, runs / name
         if not (run / RECORD).is_file():
