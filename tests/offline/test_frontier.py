@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from app.pipeline import LABELS, ChestNetwork
 from offline.evaluation.informed import AIMED
 from offline.evaluation.presets import Aim
 from offline.fit import FitOptions, load_network
+from offline.frontier import __main__ as making
 from offline.frontier import point as measuring
 from offline.frontier.point import Measuring, measure_point
-from offline.frontier.recipes import RECIPES
+from offline.frontier.recipes import RECIPES, Recipe
 from offline.frontier.table import REPORT, filled, read_report
+from offline.harden import HardenOptions
 
-from .small import noise_films
+from .small import noise_films, random_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Measuring(
@@ -57,6 +60,18 @@ def test_a_defence_is_measured_and_what_is_there_is_not_measured_again(
     for part in ("attack_all", "unseat", "harmless_stage"):
         monkeypatch.setattr(measuring, part, forbidden)
     assert json.loads(json.dumps(measured())) == json.loads(json.dumps(first))
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0, 1.5])
+def test_a_defence_short_of_what_was_hardened_last_and_beyond_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    start, hardened = random_run(tmp_path / "start", 1), random_run(tmp_path / "elsewhere", 2)
+    monkeypatch.setattr(making, "harden", lambda before, films, run, options, device: shutil.copytree(hardened, run))
+    recipe = Recipe("", (HardenOptions(epsilon=0.5),), FitOptions(), share=share)
+    run = making._network_run(recipe, tmp_path / "no bundle", tmp_path, [], torch.device("cpu"), 0)
+    one, other, made = (load_network(folder).classifier.weight for folder in (start, hardened, run))
+    torch.testing.assert_close(made, (1 - share) * one + share * other)
 
 
 def test_the_page_shows_the_committed_report() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from app.pipeline.network import WATCH_LAYERS
 from offline.average import average
@@ -15,19 +14,13 @@ from offline.films import FilmsError
 from offline.fit import load_network
 from offline.train import RECORD, WEIGHTS
 from offline.watch import watch
-from tests.bundles import random_network
 
-
-def run_of(folder: Path, seed: int, *, data: str = "films") -> Path:
-    folder.mkdir()
-    save_file({name: value.contiguous() for name, value in random_network(seed).state_dict().items()}, folder / WEIGHTS)
-    (folder / RECORD).write_text(json.dumps({"options": {}, "data": data, "initial_weights": "none", "history": []}))
-    return folder
+from .small import random_run
 
 
 @pytest.mark.parametrize("share", [0.25, 1.5])
 def test_the_mean_of_two_runs_and_beyond(tmp_path: Path, share: float) -> None:
-    first, second = run_of(tmp_path / "a", 1), run_of(tmp_path / "b", 2)
+    first, second = random_run(tmp_path / "a", 1), random_run(tmp_path / "b", 2)
     average(first, second, share, tmp_path / "mean")
     one, other, mean = (load_network(folder).state_dict() for folder in (first, second, tmp_path / "mean"))
     for name, value in mean.items():
@@ -38,7 +31,7 @@ def test_the_mean_of_two_runs_and_beyond(tmp_path: Path, share: float) -> None:
 
 
 def test_a_mean_of_what_has_none(tmp_path: Path) -> None:
-    first, second = run_of(tmp_path / "a", 1), run_of(tmp_path / "b", 2, data="others")
+    first, second = random_run(tmp_path / "a", 1), random_run(tmp_path / "b", 2, data="others")
     with pytest.raises(FilmsError, match="different films"):
         average(first, second, 0.5, tmp_path / "mean")
     with pytest.raises(FilmsError, match="not between 0 and 3"):
@@ -50,7 +43,7 @@ def test_a_mean_of_what_has_none(tmp_path: Path) -> None:
 
 
 def test_one_answers_and_the_other_watches(tmp_path: Path) -> None:
-    first, second = run_of(tmp_path / "a", 1), run_of(tmp_path / "b", 2)
+    first, second = random_run(tmp_path / "a", 1), random_run(tmp_path / "b", 2)
     watch(first, second, tmp_path / "watched")
     answering, seeing, joined = (load_network(folder) for folder in (first, second, tmp_path / "watched"))
     images = torch.rand((2, 1, 224, 224), generator=torch.Generator().manual_seed(0))
