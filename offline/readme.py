@@ -10,6 +10,7 @@ from typing import Any
 from app.pipeline.image import INPUT_SIDE
 
 from .model_card import aimed_table
+from .report.reading import strength
 
 
 def figures(bundle: Path) -> str:
@@ -56,7 +57,7 @@ def attackers(report: Path) -> str:
         for transfer in row["transfer"]:
             share = f"{transfer['passed'] / transfer['films']:.1%} ({transfer['passed']} of {transfer['films']})"
             lines.append(
-                f"| MIM on an outsider's {row['arch']}, from {row['learned_from']} | no | {_strength(transfer['epsilon'])} "
+                f"| MIM on an outsider's {row['arch']}, from {row['learned_from']} | no | {strength(transfer['epsilon'])} "
                 f"| {share}: either | |"
             )
     return "\n".join(lines)
@@ -64,11 +65,6 @@ def attackers(report: Path) -> str:
 
 def _passed(row: dict[str, Any] | None) -> str:
     return "" if row is None else f"{row['evaded'] / row['eligible']:.1%} ({row['evaded']} of {row['eligible']})"
-
-
-def _strength(epsilon: float) -> str:
-    levels = epsilon * 255
-    return f"{round(levels)}/255" if math.isclose(levels, round(levels)) else f"{epsilon:g}"
 
 
 if __name__ == "__main__":

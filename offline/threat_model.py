@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import marked
-from .report.reading import gate_of
+from .report.reading import gate_of, strength
 
 BUDGETS = (1 / 255, 0.02)
 BUDGETS_AIMED = (1 / 255, 2 / 255)
@@ -50,7 +50,7 @@ def outsiders(evaluation: dict[str, Any]) -> str:
     for row in evaluation["substitutes"]:
         for transfer in row["transfer"]:
             lines.append(
-                f"| MIM on a {row['arch']} learned from {row['learned_from']} | {_strength(transfer['epsilon'])} "
+                f"| MIM on a {row['arch']} learned from {row['learned_from']} | {strength(transfer['epsilon'])} "
                 f"| {_of(transfer['passed'], transfer['films'])} |"
             )
     queries = evaluation["options"]["square_queries"]
@@ -58,7 +58,7 @@ def outsiders(evaluation: dict[str, Any]) -> str:
         if row["attacker"] == "Square":
             lines.append(
                 f"| Square attack on the probabilities, {queries} queries, to {row['goal']} a finding "
-                f"| {_strength(row['epsilon'])} | {_of(row['evaded'], row['eligible'])} |"
+                f"| {strength(row['epsilon'])} | {_of(row['evaded'], row['eligible'])} |"
             )
     return "\n".join(lines)
 
@@ -73,7 +73,7 @@ def insiders(evaluation: dict[str, Any], budgets: tuple[float, ...] = BUDGETS) -
         if any(math.isclose(row["epsilon"], budget) for budget in budgets):
             informed = "yes" if row["informed"] else "no"
             lines.append(
-                f"| {row['attacker']}, {row['size']} pixels | {informed} | {_strength(row['epsilon'])} | {row['goal']} "
+                f"| {row['attacker']}, {row['size']} pixels | {informed} | {strength(row['epsilon'])} | {row['goal']} "
                 f"| {_of(row['evaded'], row['eligible'])} | {row['grey_change']:.2f} |"
             )
     return "\n".join(lines)
@@ -96,11 +96,6 @@ def poisoners(scenario: dict[str, Any]) -> str:
 
 def _of(count: int, total: int) -> str:
     return f"{count / total:.1%} ({count} of {total})"
-
-
-def _strength(epsilon: float) -> str:
-    levels = epsilon * 255
-    return f"{round(levels)}/255" if math.isclose(levels, round(levels)) else f"{epsilon:g}"
 
 
 def filled(document: str, root: Path = Path()) -> str:
