@@ -14,7 +14,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ def serve(bundle: Path, log: Path, *options: str, **settings: str) -> Iterator[S
             env=clean_environment(settings),
             stdout=sink,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     served = Served(process, port, log)
     try:
@@ -122,6 +123,9 @@ def serve(bundle: Path, log: Path, *options: str, **settings: str) -> Iterator[S
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(timeout=10)
+        # A child may be left: under libfaketime a fork can hang before it runs its program, and then ignores SIGTERM.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _await_ready(served: Served) -> None:
