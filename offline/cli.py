@@ -25,6 +25,7 @@ from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, read_films
 from .fit import FitOptions, extract_shard, fit, training_rule_warning
 from .harden import HardenOptions, harden
 from .measure import AIMED_FILMS, measure
+from .memory import keep_freed_memory
 from .recalibrate import RecalibrationOptions, RecalibrationRefused, read_site, recalibrate
 from .recalibrate.words import sentences as recalibration_sentences
 from .relearn import RIDGE, relearn
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     parsed.arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # the process is this command, and ends with it
+        keep_freed_memory()
     try:
         return int(parsed.run_command(parsed))
     except (FilmsError, PipelineError) as error:

@@ -23,6 +23,7 @@ from ..average import average
 from ..films import Film, read_films
 from ..fit import load_network
 from ..harden import HardenOptions, harden
+from ..memory import keep_freed_memory
 from ..relearn import relearn
 from ..train import RECORD, WEIGHTS
 from ..watch import watch
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--only", choices=tuple(RECIPES), action="append", help="these alone (default: all)")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
+    keep_freed_memory()
     device, films = choose_device("auto"), read_films(given.data)
     report: dict[str, Any] = json.loads(FRONTIER.read_text()) if FRONTIER.is_file() else {"points": {}}
     for name in given.only or RECIPES:
