@@ -65,7 +65,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             "network hardened twice, its last layer learned anew, the gate on a watch",
             _HARDER,
             _THROUGH_WATCH,
-            relearned=0.1,
+            relearned=RIDGE,
             watched=True,
         ),
         "beyond-watched": Recipe(
@@ -73,7 +73,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             _HARDER,
             _THROUGH_WATCH,
             share=1.6,
-            relearned=RIDGE,
+            relearned=0.01,
             watched=True,
         ),
     }
