@@ -20,7 +20,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 torch.ones(64, 2**18)
 before = faults()
-for _ in range(20):
+for _ in range(100):
     torch.ones(64, 2**18)
 print(faults() - before)
 """
@@ -38,4 +38,4 @@ def faults(how: str) -> int:
     HUGE_PAGES.is_file() and "[always]" in HUGE_PAGES.read_text(), reason="huge pages hide how often memory is mapped"
 )
 def test_large_tensors_fault_a_few_times_and_not_each_time() -> None:
-    assert faults("kept") < 6 * PAGES < 18 * PAGES < faults("left")
+    assert faults("kept") < 25 * PAGES < 90 * PAGES < faults("left")
