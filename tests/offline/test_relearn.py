@@ -16,8 +16,7 @@ from offline.loading import load_film
 from offline.relearn import relearn, ridge_layer
 from offline.train import RECORD, WEIGHTS
 
-from .small import noise_films
-from .test_joining import run_of
+from .small import noise_films, random_run
 
 
 def test_ridge_is_scikit_learns() -> None:
@@ -32,7 +31,7 @@ def test_ridge_is_scikit_learns() -> None:
 
 
 def test_the_features_stay_and_the_last_layer_answers_as_the_teacher(tmp_path: Path) -> None:
-    run, teacher = run_of(tmp_path / "run", 1), run_of(tmp_path / "teacher", 2)
+    run, teacher = random_run(tmp_path / "run", 1), random_run(tmp_path / "teacher", 2)
     films = noise_films(tmp_path, {"train": 6, "val": 2})
     relearn(run, teacher, films, tmp_path / "new", 1e-6, torch.device("cpu"), 0)
     before, teaching, after = (load_network(folder) for folder in (run, teacher, tmp_path / "new"))
@@ -46,7 +45,7 @@ def test_the_features_stay_and_the_last_layer_answers_as_the_teacher(tmp_path: P
 
 
 def test_without_a_ridge_nothing_is_written(tmp_path: Path) -> None:
-    run = run_of(tmp_path / "run", 1)
+    run = random_run(tmp_path / "run", 1)
     with pytest.raises(FilmsError, match="--ridge 0 is not over 0"):
         relearn(run, run, [], tmp_path / "new", 0, torch.device("cpu"), 0)
     assert not (tmp_path / "new" / WEIGHTS).exists()
