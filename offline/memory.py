@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     """Have glibc reuse what is freed, however large; whether that could be arranged.
 
     A block of tens of megabytes, as activations are, is otherwise mapped anew each time and unmapped when it is freed, and
-    each of its pages costs a fault and is filled with zeros again. An attacker's step on 16 films took .23 s a film on two
-    threads, and .14 since; on one thread .49, and .20 since. The process keeps the most that it ever needed, so that this is
+    each of its pages costs a fault and is filled with zeros again. An attacker's step on 16 films took .22 s a film on two
+    threads, and .17 since; on one thread .34, and .24 since. The process keeps the most that it ever needed, so that this is
     for commands that end, and not for a service.
     """
     try:

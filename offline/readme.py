@@ -52,7 +52,7 @@ def attackers(report: Path) -> str:
         informed = "yes" if next(iter(goals.values()))["informed"] else "no"
         where = "" if size == INPUT_SIDE else f", on {size} pixel films"
         passed = [_passed(goals.get(goal)) for goal in ("hide", "invent")]
-        lines.append(f"| {name}{where} | {informed} | {round(epsilon * 255)}/255 | {' | '.join(passed)} |")
+        lines.append(f"| {name}{where} | {informed} | {strength(epsilon)} | {' | '.join(passed)} |")
     for row in evaluation.get("substitutes", []):
         for transfer in row["transfer"]:
             share = f"{transfer['passed'] / transfer['films']:.1%} ({transfer['passed']} of {transfer['films']})"
