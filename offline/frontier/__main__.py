@@ -1,4 +1,4 @@
-"""``python -m offline.frontier``: make every defence, measure each on the same films, and write the table of docs/research.md.
+"""``python -m offline.frontier``: make every defence, measure each on the same films, and show it in docs/research.md.
 
 What is there already is not made again: a run that was stopped goes on where it was.
 """
@@ -27,12 +27,12 @@ from ..memory import keep_freed_memory
 from ..relearn import relearn
 from ..train import RECORD, WEIGHTS
 from ..watch import watch
+from .plot import write_picture
 from .point import Measuring, measure_point
 from .recipes import RECIPES, Recipe
+from .table import PAGE, filled
 from .table import REPORT as FRONTIER
-from .table import filled
 
-PAGE = Path("docs/research.md")
 #: Runs that are kept, since each takes half an hour; of other films, options or another start they are not taken, but made.
 KEPT = (Path("artifacts/hardened"), Path("artifacts/hardened-twice"))
 
@@ -63,6 +63,7 @@ def main() -> int:
         FRONTIER.parent.mkdir(parents=True, exist_ok=True)
         FRONTIER.write_text(json.dumps(report, indent=1) + "\n")
     PAGE.write_text(filled(PAGE.read_text(), report))
+    write_picture(report)
     return 0
 
 

@@ -40,7 +40,8 @@ class Recipe:
 
 _PAPER: Final = FitOptions()
 _TOLERANT: Final = FitOptions(variants=4)
-_THROUGH_WATCH: Final = FitOptions(ridge=0.002, variants=2, variant_weight=0.1, scaled=True)
+#: How a gate that looks through a watch is fitted.
+THROUGH_WATCH: Final = FitOptions(ridge=0.002, variants=2, variant_weight=0.1, scaled=True)
 _HARDENED: Final = (HardenOptions(),)
 _HARDER: Final = (*_HARDENED, HardenOptions(epsilon=0.0098, consistency=3.0))
 
@@ -49,29 +50,29 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
         "paper": Recipe("the paper's gate on the network as trained", (), _PAPER),
         "tolerant": Recipe("the gate fitted on harmless copies too", (), _TOLERANT),
-        "watched": Recipe("the gate on a watch", (), _THROUGH_WATCH, watched=True),
+        "watched": Recipe("the gate on a watch", (), THROUGH_WATCH, watched=True),
         "hardened": Recipe("hardened network, the paper's gate", _HARDENED, _PAPER),
         "hardened-tolerant": Recipe("hardened network, the gate fitted on harmless copies too", _HARDENED, _TOLERANT),
-        "hardened-watched": Recipe("hardened network, the gate on a watch", _HARDENED, _THROUGH_WATCH, watched=True),
+        "hardened-watched": Recipe("hardened network, the gate on a watch", _HARDENED, THROUGH_WATCH, watched=True),
         "between-watched": Recipe(
             "half-way between hardened once and twice, the gate on a watch",
             _HARDER,
-            _THROUGH_WATCH,
+            THROUGH_WATCH,
             share=0.5,
             watched=True,
         ),
-        "harder-watched": Recipe("network hardened twice, the gate on a watch", _HARDER, _THROUGH_WATCH, watched=True),
+        "harder-watched": Recipe("network hardened twice, the gate on a watch", _HARDER, THROUGH_WATCH, watched=True),
         "relearned-watched": Recipe(
             "network hardened twice, its last layer learned anew, the gate on a watch",
             _HARDER,
-            _THROUGH_WATCH,
+            THROUGH_WATCH,
             relearned=RIDGE,
             watched=True,
         ),
         "beyond-watched": Recipe(
             "beyond the network hardened twice, its last layer learned anew, the gate on a watch",
             _HARDER,
-            _THROUGH_WATCH,
+            THROUGH_WATCH,
             share=1.6,
             relearned=0.01,
             watched=True,

@@ -10,8 +10,9 @@ from typing import Any, Final
 from .. import marked
 from .recipes import RECIPES
 
+PAGE: Final = Path("docs/research.md")
 REPORT: Final = Path("reports/frontier/frontier.json")
-_BUDGETS: Final = ((1 / 255, "1/255"), (2 / 255, "2/255"))
+BUDGETS: Final = ((1 / 255, "1/255"), (2 / 255, "2/255"))
 _EPSILONS: Final = ((1 / 255, "1/255"), (0.005, ".005"), (0.02, ".02"))
 
 Point = dict[str, Any]
@@ -27,11 +28,11 @@ def aimed(report: dict[str, Any]) -> str:
     columns = [
         (attacker, goal, budget, f"{attacker}, {goal}, {word}")
         for attacker in ("minimal", "selective")
-        for budget, word in _BUDGETS
+        for budget, word in BUDGETS
         for goal in ("hide", "invent")
     ]
-    lines = [_row("defence", *(title for *_, title in columns)), _row(*["---"] * (len(columns) + 1))]
-    for point in _points(report):
+    lines = [table_row("defence", *(title for *_, title in columns)), table_row(*["---"] * (len(columns) + 1))]
+    for _, point in points(report):
         cells = []
         for attacker, goal, budget, _ in columns:
             (row,) = (
@@ -40,7 +41,7 @@ def aimed(report: dict[str, Any]) -> str:
                 if one["attacker"] == attacker and one["goal"] == goal and math.isclose(one["epsilon"], budget)
             )
             cells.append(f"{_of(row['evaded'], row['eligible'])}; {row['probability_change']:.3f}")
-        lines.append(_row(point["title"], *cells))
+        lines.append(table_row(point["title"], *cells))
     return "\n".join(lines)
 
 
@@ -48,25 +49,28 @@ def blind(report: dict[str, Any]) -> str:
     """Attackers without a goal: rejected, or without effect on the top finding."""
     attacks = ("FGSM", "BIM", "PGD", "MIM", "APGD", "Square")
     columns = [(attack, epsilon, f"{attack} {word}") for epsilon, word in _EPSILONS for attack in attacks]
-    lines = [_row("defence", *(title for *_, title in columns)), _row(*["---"] * (len(columns) + 1))]
-    for point in _points(report):
+    lines = [table_row("defence", *(title for *_, title in columns)), table_row(*["---"] * (len(columns) + 1))]
+    for _, point in points(report):
         cells = []
         for attack, epsilon, _ in columns:
             rows = [row for row in point["blind"] if row["attack"] == attack and math.isclose(row["epsilon"], epsilon)]
             shares = [f"{row['stopped'] / row['films']:.0%} ({row['rejected'] / row['films']:.0%})" for row in rows]
             cells.append(shares[0] if shares else "not measured")
-        lines.append(_row(point["title"], *cells))
+        lines.append(table_row(point["title"], *cells))
     return "\n".join(lines)
 
 
 def cost(report: dict[str, Any]) -> str:
     """Accuracy and false rejection, clean and under harmless change."""
-    changes = [row["change"] for row in _points(report)[0]["harmless"]]
-    lines = [_row("defence", "AUROC val", "AUROC test", "clean refused", *changes), _row(*["---"] * (len(changes) + 4))]
-    for point in _points(report):
+    changes = [row["change"] for row in points(report)[0][1]["harmless"]]
+    lines = [
+        table_row("defence", "AUROC val", "AUROC test", "clean refused", *changes),
+        table_row(*["---"] * (len(changes) + 4)),
+    ]
+    for _, point in points(report):
         clean = point["clean"]
         lines.append(
-            _row(
+            table_row(
                 point["title"],
                 f"{point['auroc']['val']:.3f}",
                 f"{point['auroc']['test']:.3f}",
@@ -77,12 +81,13 @@ def cost(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _points(report: dict[str, Any]) -> list[Point]:
-    """Those that were measured, in the order of the recipes."""
-    return [report["points"][name] for name in RECIPES if name in report["points"]]
+def points(report: dict[str, Any]) -> list[tuple[str, Point]]:
+    """Those that were measured, with their recipes' names, in the order of the recipes."""
+    return [(name, report["points"][name]) for name in RECIPES if name in report["points"]]
 
 
-def _row(*cells: str) -> str:
+def table_row(*cells: str) -> str:
+    """A line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 

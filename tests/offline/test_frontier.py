@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,10 +17,12 @@ from offline.evaluation.presets import Aim
 from offline.fit import FitOptions, load_network
 from offline.frontier import __main__ as making
 from offline.frontier import point as measuring
+from offline.frontier.plot import draw
 from offline.frontier.point import Measuring, measure_point
 from offline.frontier.recipes import RECIPES, Recipe
 from offline.frontier.table import REPORT, filled, read_report
 from offline.harden import HardenOptions
+from offline.report.ink import LIGHT
 
 from .small import noise_films, random_run
 
@@ -84,3 +87,14 @@ def test_every_defence_of_the_report_has_a_recipe() -> None:
     assert set(points) <= set(RECIPES)
     assert all(point["title"] == RECIPES[name].title for name, point in points.items())
     assert (ROOT / REPORT).is_file()
+
+
+def test_the_picture_shows_hiding_and_inventing_together() -> None:
+    report = read_report(ROOT)
+    figure = draw(report, LIGHT)
+    point = report["points"]["paper"]
+    rows = [row for row in point["aimed"] if row["attacker"] == "selective" and row["epsilon"] < 1.5 / 255]
+    share = sum(row["evaded"] for row in rows) / sum(row["eligible"] for row in rows)
+    marks = {tuple(np.asarray(line.get_xydata())[0]) for line in figure.axes[0].lines}
+    assert len(marks) == 2 * len(report["points"])
+    assert any(abs(x - point["auroc"]["test"]) < 0.001 and y == pytest.approx(share) for x, y in marks)
