@@ -72,11 +72,21 @@ class ChestNetwork(nn.Module):
             a watch, what it gives, (N, 512).
         logits : Tensor, shape (N, label_count)
         """
-        normalised = (images - self.image_mean) / self.image_std  # broadcasts 1 -> 3 channels
-        normalised = normalised.contiguous(memory_format=torch.channels_last)
-        features = F.adaptive_avg_pool2d(F.relu(self.features(normalised)), 1).flatten(1)
-        logits = self.classifier(features)
+        normalised = self._normalised(images)
+        features, logits = self._answered(normalised)
         return (features if self.watch is None else torch.cat([features, self.watch(normalised)], 1)), logits
+
+    def logits(self, images: Tensor) -> Tensor:
+        """As of ``forward``, for who does not look at the features: a watch is not run."""
+        return self._answered(self._normalised(images))[1]
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        normalised = (images - self.image_mean) / self.image_std  # broadcasts 1 -> 3 channels
+        return normalised.contiguous(memory_format=torch.channels_last)
+
+    def _answered(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
+        features = F.adaptive_avg_pool2d(F.relu(self.features(normalised)), 1).flatten(1)
+        return features, self.classifier(features)
 
 
 class Watch(nn.Module):
@@ -115,5 +125,7 @@ class LogitsOnly(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Shape (N, 1, 224, 224) in [0,1] -> logits, shape (N, label_count)."""
-        logits: Tensor = self.network(images)[1]
+        logits: Tensor = (
+            self.network.logits(images) if isinstance(self.network, ChestNetwork) else self.network(images)[1]
+        )
         return logits

@@ -86,6 +86,19 @@ def test_logits_only(network: ChestNetwork, images: Tensor) -> None:
         torch.testing.assert_close(LogitsOnly(network)(images[:1]), network(images[:1])[1])
 
 
+def test_logits_alone_are_the_same_and_run_no_watch(images: Tensor) -> None:
+    network = ChestNetwork(14, watched=True).eval()
+    with torch.inference_mode():
+        logits = network(images[:1])[1]
+        network.watch = Unasked()  # type: ignore[assignment]
+        assert torch.equal(LogitsOnly(network)(images[:1]), logits)
+
+
+class Unasked(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        raise AssertionError("the watch was run")
+
+
 def test_gradients_reach_the_pixels(network: ChestNetwork, images: Tensor) -> None:
     pixels = images[:1].clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(LogitsOnly(network)(pixels).sum(), pixels)
