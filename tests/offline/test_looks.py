@@ -57,7 +57,7 @@ def test_a_view_sees_only_what_it_changes() -> None:
     network = random_network(0)
     levels = np.random.default_rng(0).integers(0, 256, (2, 1, 224, 224), dtype=np.uint8)
     levels[1] = 128  # what JPEG leaves as it is
-    score = looks.seen_by_view(network, jpeg(75), np.ones(14), torch.device("cpu"))(levels)
+    score = looks.seen_by_view(looks.Logits(network, torch.device("cpu")), jpeg(75), np.ones(14))(levels)
     assert score[0] > 0
     assert score[1] == pytest.approx(0, abs=1e-5)
 
