@@ -90,7 +90,6 @@ def test_a_secret_crop_needs_a_watch() -> None:
         looks.SecretCrop(1, ChestNetwork(14))
 
 
-@pytest.mark.skipif(not (ROOT / looks.REPORT).is_file(), reason="the report of looks was not made")
 def test_the_page_shows_the_committed_report() -> None:
     page = (ROOT / "docs" / "research.md").read_text()
     assert page == looks.filled(page, looks.read_report(ROOT))
