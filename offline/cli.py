@@ -31,6 +31,7 @@ from .recalibrate.words import sentences as recalibration_sentences
 from .relearn import RIDGE, relearn
 from .report import sentences, write_report
 from .signing import SigningKey, new_signing_key, sign_bundle
+from .soften import soften
 from .substitute import ARCHS
 from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
 from .watch import watch
@@ -98,6 +99,11 @@ def _rate(weights: str) -> float:
 
 def _average(parsed: argparse.Namespace) -> int:
     print(average(parsed.run, parsed.other, parsed.share, parsed.output))
+    return 0
+
+
+def _soften(parsed: argparse.Namespace) -> int:
+    print(soften(parsed.run, parsed.deviation, parsed.output))
     return 0
 
 
@@ -398,6 +404,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--output", type=Path, required=True, help="the new run's folder")
     command.set_defaults(run_command=_average)
+
+    command = commands.add_parser(
+        "soften",
+        help="blur the filters of a network's first layer, so that changes of single pixels move it less; relearn after it",
+    )
+    command.add_argument("--run", type=Path, required=True)
+    command.add_argument(
+        "--deviation", type=float, default=1.0, help="of the blur, in pixels of the 224 (default: %(default)s)"
+    )
+    command.add_argument("--output", type=Path, required=True, help="the new run's folder")
+    command.set_defaults(run_command=_soften)
 
     command = commands.add_parser(
         "relearn",

@@ -25,6 +25,7 @@ from ..fit import load_network
 from ..harden import HardenOptions, harden
 from ..memory import keep_freed_memory
 from ..relearn import relearn
+from ..soften import soften
 from ..train import RECORD, WEIGHTS
 from ..watch import watch
 from .plot import write_picture
@@ -89,6 +90,11 @@ def _network_run(
         last, run = run, runs / name
         if not (run / RECORD).is_file():
             average(before, last, recipe.share, run)
+    if recipe.softened:
+        name += f"-softened-{recipe.softened:g}"
+        last, run = run, runs / name
+        if not (run / RECORD).is_file():
+            soften(last, recipe.softened, run)
     if recipe.relearned:
         name += f"-relearned-{recipe.relearned:g}"
         last, run = run, runs / name
