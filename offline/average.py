@@ -12,7 +12,7 @@ import torch
 from .features import weights_sha256
 from .films import FilmsError
 from .fit import load_network
-from .train import RECORD, WEIGHTS, save_run
+from .train import RECORD, save_successor
 
 #: More is taken for a slip; up to 2 was tried (docs/research.md).
 FURTHEST: Final = 3.0
@@ -48,14 +48,10 @@ def average(run: Path, other: Path, share: float, output: Path) -> Path:
     weights, others = first.state_dict(), second.state_dict()
     if weights.keys() != others.keys():
         raise FilmsError(f"of {run} and {other} one has a watch and the other has none")
-    records = [json.loads((one / RECORD).read_text()) for one in (run, other)]
-    if records[0]["data"] != records[1]["data"]:
+    if len({json.loads((one / RECORD).read_text())["data"] for one in (run, other)}) > 1:
         raise FilmsError(f"{run} and {other} were trained on different films")
     mean = {
         name: torch.lerp(value, others[name], share) if value.is_floating_point() else value
         for name, value in weights.items()
     }
-    output.mkdir(parents=True, exist_ok=True)
-    start = f"{records[1]['initial_weights']}, then averaged with network {weights_sha256(first)[:12]} at {share:g}"
-    save_run(output, mean, {**records[1], "initial_weights": start})
-    return output / WEIGHTS
+    return save_successor(other, mean, f"averaged with network {weights_sha256(first)[:12]} at {share:g}", output)

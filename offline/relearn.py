@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ from .features import reuse_or_extract, weights_sha256
 from .films import Film, FilmsError, of_split
 from .fit import load_network, moments_of
 from .moments import shrink_by_lambda
-from .train import RECORD, WEIGHTS, save_run
+from .train import save_successor
 
 Array = NDArray[np.float64]
 
@@ -61,10 +60,8 @@ def relearn(
     weights = network.state_dict()
     weights["classifier.weight"] = torch.from_numpy(weight).float()
     weights["classifier.bias"] = torch.from_numpy(bias).float()
-    record = json.loads((run / RECORD).read_text())
-    by = f"then its last layer learned from network {weights_sha256(teaching)[:12]} (ridge {ridge:g})"
-    save_run(output, weights, {**record, "initial_weights": f"{record['initial_weights']}, {by}"})
-    return output / WEIGHTS
+    then = f"its last layer learned from network {weights_sha256(teaching)[:12]} (ridge {ridge:g})"
+    return save_successor(run, weights, then, output)
 
 
 def ridge_layer(features: NDArray[np.float32], logits: NDArray[np.float32], ridge: float) -> tuple[Array, Array]:

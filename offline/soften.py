@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from .features import weights_sha256
 from .films import FilmsError
 from .fit import load_network
-from .train import RECORD, WEIGHTS, save_run
+from .train import save_successor
 
 FIRST_LAYER: Final = "features.conv0.weight"
 #: A filter is 7 pixels wide: of a wider blur hardly anything but its mean would be left.
@@ -48,11 +47,8 @@ def soften(run: Path, deviation: float, output: Path) -> Path:
     network = load_network(run)
     weights = network.state_dict()
     weights[FIRST_LAYER] = blurred(weights[FIRST_LAYER], deviation)
-    output.mkdir(parents=True, exist_ok=True)
-    record = json.loads((run / RECORD).read_text())
-    by = f"then the first layer of network {weights_sha256(network)[:12]} blurred by {deviation:g} pixels"
-    save_run(output, weights, {**record, "initial_weights": f"{record['initial_weights']}, {by}"})
-    return output / WEIGHTS
+    then = f"the first layer of network {weights_sha256(network)[:12]} blurred by {deviation:g} pixels"
+    return save_successor(run, weights, then, output)
 
 
 def blurred(filters: Tensor, deviation: float) -> Tensor:

@@ -215,6 +215,14 @@ def write_run(
     save_run(output, network.state_dict(), record)
 
 
+def save_successor(run: Path, weights: Mapping[str, Tensor], then: str, output: Path) -> Path:
+    """Write weights that were made from those of `run` as a run of their own, and return their file; `then` says how."""
+    record = json.loads((run / RECORD).read_text())
+    output.mkdir(parents=True, exist_ok=True)
+    save_run(output, weights, {**record, "initial_weights": f"{record['initial_weights']}, then {then}"})
+    return output / WEIGHTS
+
+
 def save_run(output: Path, weights: Mapping[str, Tensor], record: dict[str, Any]) -> None:
     """Write ``network.safetensors`` and ``training.json``: what makes a folder a run that can be fitted."""
     save_file({name: value.contiguous().cpu() for name, value in weights.items()}, output / WEIGHTS)

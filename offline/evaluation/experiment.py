@@ -7,7 +7,6 @@ import itertools
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from app.pipeline.network import LogitsOnly
 from ..attacks import AttackOptions, paper_attacks
 from ..attacks.density import LogMixture
 from ..blackbox import Substitute
+from ..circumstances import circumstances
 from ..detectors import DETECTORS, SERVED, Given, Observed
 from ..detectors.comparison import Material, compare, learning_curve, without_gate
 from ..films import CHEST_XRAY14_IMAGES, Film, fingerprint, of_split, targets_of
@@ -306,7 +306,7 @@ class _Run:
             "data_sha256": identity["data"],
             "run": output.name,
             "seed": self.seed,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **circumstances(self.subject.device),
             "versions": {
                 "python": platform.python_version(),
                 "torch": str(torch.__version__),
@@ -314,7 +314,6 @@ class _Run:
                 "scipy": scipy.__version__,
                 "scikit-learn": sklearn.__version__,
             },
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {self.subject.device}",
             "seconds": self.store.seconds(),
             "extraction": self._extraction(),
             "films": {

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ from app.pipeline.backends import choose_device
 from app.pipeline.bundle import NETWORK, REPORT, read_bundle
 
 from ..average import average
+from ..circumstances import circumstances
 from ..films import Film, read_films
 from ..fit import load_network
 from ..harden import HardenOptions, harden
 from ..memory import keep_freed_memory
 from ..relearn import relearn
-from ..soften import soften
 from ..train import RECORD, WEIGHTS
 from ..watch import watch
 from .plot import write_picture
@@ -57,10 +57,7 @@ def main() -> int:
         network = load_network(run)
         measured = measure_point(name, network, run, films, recipe.gate, Measuring(), device, given.workers)
         report["points"][name] = {"title": recipe.title, "training": json.loads((run / RECORD).read_text()), **measured}
-        report |= {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}",
-        }
+        report |= circumstances(device)
         FRONTIER.parent.mkdir(parents=True, exist_ok=True)
         FRONTIER.write_text(json.dumps(report, indent=1) + "\n")
     PAGE.write_text(filled(PAGE.read_text(), report))
@@ -87,23 +84,20 @@ def _network_run(
         harden(before, films, run, options, device)
     if recipe.share != 1:
         name += f"-at-{recipe.share:g}"
-        last, run = run, runs / name
-        if not (run / RECORD).is_file():
-            average(before, last, recipe.share, run)
-    if recipe.softened:
-        name += f"-softened-{recipe.softened:g}"
-        last, run = run, runs / name
-        if not (run / RECORD).is_file():
-            soften(last, recipe.softened, run)
+        run = _made(runs / name, partial(average, before, run, recipe.share))
     if recipe.relearned:
         name += f"-relearned-{recipe.relearned:g}"
-        last, run = run, runs / name
-        if not (run / RECORD).is_file():
-            relearn(last, before, films, run, recipe.relearned, device, workers)
+        learn = partial(relearn, run, before, films, ridge=recipe.relearned, device=device, workers=workers)
+        run = _made(runs / name, learn)
     if recipe.watched:
-        before, run = run, runs / f"{name}-watched"
-        if not (run / RECORD).is_file():
-            watch(before, start, run)
+        run = _made(runs / f"{name}-watched", partial(watch, run, start))
+    return run
+
+
+def _made(run: Path, make: Callable[[Path], object]) -> Path:
+    """The run in this folder, made if it is not there."""
+    if not (run / RECORD).is_file():
+        make(run)
     return run
 
 

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import platform
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +29,8 @@ from app.pipeline.preprocess import to_tensor
 
 from .. import marked
 from ..attacks import SearchOptions, Victim, epsilon_curve, minimal, paper_attacks
-from ..evaluation.observing import Images, batches, evenly, load_images, observe, to_levels
+from ..circumstances import circumstances
+from ..evaluation.observing import BATCH, Images, batches, evenly, load_images, observe, to_levels
 from ..evaluation.presets import AIM, Aim
 from ..evaluation.subject import Subject
 from ..evaluation.uninformed import attack_all
@@ -49,13 +47,10 @@ from .table import PAGE, table_row
 
 REPORT: Final = Path("reports/frontier/looks.json")
 CLEAN_REFUSED: Final = 0.05
-BATCH: Final = 16
 BLOCKS: Final = 5  # of EfficientNet-lite0, down to a side of 28
 #: Deviations of the noise that probabilities are averaged over, in units of [0,1], and how many draws.
 SMOOTHING: Final = (0.02, 0.05, 0.1, 0.25, 0.5)
 DRAWS: Final = 4
-#: An L-infinity ball of one grey level reaches this far in L2, the norm in which smoothing certifies.
-L2_OF_ONE_LEVEL: Final = INPUT_SIDE / 255
 
 #: Images (N, 1, 224, 224) -> scores (N,), higher where a film is likelier to be refused.
 Look = Callable[[Images], NDArray[np.float64]]
@@ -209,8 +204,11 @@ def looks_of(subject: Subject, clean: Images, train: list[Film], keys: int, work
     network, device, gaussian = subject.bundle.network, subject.device, subject.bundle.gaussian
     logits = Logits(network, device)
     scale = logits(clean).std(0).astype(np.float64)
-    served: Look = lambda levels: -gaussian.log_density(observe(network, levels, device, "served").features)  # noqa: E731
-    looks = {"the gate that is served": served}
+
+    def served(levels: Images) -> NDArray[np.float64]:
+        return -gaussian.log_density(observe(network, levels, device, "served").features)
+
+    looks: dict[str, Look] = {"the gate that is served": served}
     for name, change in VIEWS.items():
         looks[f"view: {name}"] = seen_by_view(logits, change, scale)
     try:
@@ -347,8 +345,7 @@ def main(arguments: list[str] | None = None) -> int:
     images = {**{name: made for name, (made, _) in attacked.items()}, **harmless}
     looks = looks_of(subject, clean, of_split(films, "train"), given.keys, given.workers)
     report = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}",
+        **circumstances(device),
         "bundle": subject.bundle.manifest.model_version,
         "clean_films": len(val),
         "attacked": {name: {"made": len(made), "films": tried} for name, (made, tried) in attacked.items()},
@@ -367,12 +364,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _written(clean: Images, change: Change) -> Images:
     return np.stack([to_levels(to_tensor(as_written(change(film[0].astype(np.float32) / 255)))[0]) for film in clean])
-
-
-def read_report(root: Path = Path()) -> dict[str, Any]:
-    """The committed report."""
-    content: dict[str, Any] = json.loads((root / REPORT).read_text())
-    return content
 
 
 if __name__ == "__main__":

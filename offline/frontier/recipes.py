@@ -24,8 +24,6 @@ class Recipe:
     gate : FitOptions
     share : float
         Of what hardening made last, averaged with the network before it; over 1 goes on beyond it.
-    softened : float
-        Blur of its first layer's filters, in pixels; 0: they stay.
     relearned : float
         Ridge with which its last layer is then learned anew from the network before; 0: it stays.
     watched : bool
@@ -36,7 +34,6 @@ class Recipe:
     hardening: tuple[HardenOptions, ...]
     gate: FitOptions
     share: float = 1.0
-    softened: float = 0.0
     relearned: float = 0.0
     watched: bool = False
 

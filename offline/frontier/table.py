@@ -95,7 +95,7 @@ def _of(count: int, total: int) -> str:
     return f"{count / total:.0%} ({count} of {total})" if total else "n/a"
 
 
-def read_report(root: Path = Path()) -> dict[str, Any]:
-    """The committed report."""
-    content: dict[str, Any] = json.loads((root / REPORT).read_text())
+def read_report(root: Path = Path(), report: Path = REPORT) -> dict[str, Any]:
+    """The committed report, of the frontier or of looks."""
+    content: dict[str, Any] = json.loads((root / report).read_text())
     return content

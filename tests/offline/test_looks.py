@@ -12,6 +12,7 @@ import torch
 from app.pipeline.network import ChestNetwork
 from offline.evaluation.presets import Aim
 from offline.frontier import looks
+from offline.frontier.table import read_report
 from offline.harmless import flip, jpeg
 from tests.bundles import random_network, write_random_bundle
 
@@ -92,4 +93,4 @@ def test_a_secret_crop_needs_a_watch() -> None:
 
 def test_the_page_shows_the_committed_report() -> None:
     page = (ROOT / "docs" / "research.md").read_text()
-    assert page == looks.filled(page, looks.read_report(ROOT))
+    assert page == looks.filled(page, read_report(ROOT, looks.REPORT))
