@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 from offline.attacks import AttackOptions, Target, Victim, attack, paper_attacks, top_finding_loss
 from offline.attacks.libraries import (
+    BATCH,
     LibraryAttack,
     LibraryMissing,
+    Remembered,
     TopOrNot,
     TwoClass,
     apgd,
@@ -182,6 +184,32 @@ def test_unseat_brings_another_finding_to_the_top(
     assert (found - images).abs().max() <= EPSILON + 1e-6
     assert (near(found).argmax(1) != near(images).argmax(1)).float().mean() >= 0.5
     torch.testing.assert_close(unseat(name, near, images, EPSILON, effort), found, rtol=0, atol=0)
+
+
+def test_what_is_remembered_is_what_the_network_says_and_is_asked_once(logits_of: nn.Module, images: Tensor) -> None:
+    asked: list[int] = []
+
+    class Counting(nn.Module):
+        def forward(self, some: Tensor) -> Tensor:
+            asked.append(len(some))
+            return logits_of(some)  # type: ignore[no-any-return]
+
+    remembered = Remembered(Counting())
+    first, twice = images[:2], torch.cat([images[1:3], images[1:2]])
+    with torch.no_grad():
+        torch.testing.assert_close(remembered(first), logits_of(first))
+        torch.testing.assert_close(remembered(twice), logits_of(twice))
+        torch.testing.assert_close(remembered(images[:3]), logits_of(images[:3]))
+    assert asked == [2, 1]
+
+
+def test_what_is_remembered_is_bounded(logits_of: nn.Module, images: Tensor) -> None:
+    remembered = Remembered(logits_of)
+    many = torch.rand(5 * BATCH, *images.shape[1:], generator=torch.Generator().manual_seed(0))
+    for image in many:
+        with torch.no_grad():
+            torch.testing.assert_close(remembered(image[None]), logits_of(image[None]))
+    assert len(remembered.known) == 4 * BATCH
 
 
 def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
