@@ -15,7 +15,7 @@ from app.pipeline.signature import TrustedKeys
 from .average import average
 from .blackbox import load_substitute
 from .demo import demo
-from .distil import DistilOptions, distil
+from .distil import DistilOptions, Served, distil
 from .evaluation import PRESETS, evaluate
 from .evaluation.presets import AIM
 from .evaluation.subject import Subject
@@ -273,7 +273,12 @@ def _distil(parsed: argparse.Namespace) -> int:
         workers=parsed.workers,
     )
     device = choose_device(parsed.device)
-    record = distil(parsed.run, _films(parsed), parsed.output, options, device, parsed.weights)
+    if parsed.run is not None:
+        served = Served.of_run(parsed.run, device)
+    else:
+        bundle = Subject.load(parsed.bundle, device).bundle
+        served = Served(bundle.network, bundle.gaussian, bundle.manifest.gate.threshold)
+    record = distil(served, _films(parsed), parsed.output, options, device, parsed.weights)
     last = record["history"][-1]
     print(
         f"learned from {record['train_answered']} answers ({record['train_rejected']} films were rejected and gave none); "
@@ -599,7 +604,11 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run_command=_sign)
 
     command = commands.add_parser(
-        "distil", parents=[data, run], help="train a substitute from the service's answers alone, as an outsider could"
+        "distil", parents=[data], help="train a substitute from the service's answers alone, as an outsider could"
+    )
+    command.add_argument("--run", type=Path, help="the folder that train and fit wrote: what its export would answer")
+    command.add_argument(
+        "--bundle", type=Path, default=Path("artifacts/default"), help="what is served (default: %(default)s)"
     )
     command.add_argument("--output", type=Path, required=True, help="the substitute's folder")
     command.add_argument("--arch", choices=ARCHS, default=distil_defaults.arch)

@@ -50,6 +50,36 @@ class DistilOptions:
 
 
 @dataclass(frozen=True)
+class Served:
+    """The service as an outsider meets it: he posts films and reads answers, and never sees these.
+
+    Attributes
+    ----------
+    network : ChestNetwork
+        On the device.
+    gaussian : Gaussian
+    threshold : float
+        Nats; what has a lower log density is answered with 422.
+    """
+
+    network: ChestNetwork
+    gaussian: Gaussian
+    threshold: float
+
+    @staticmethod
+    def of_run(run: Path, device: torch.device) -> Served:
+        """What an export of a fitted run would serve.
+
+        Raises
+        ------
+        FilmsError
+            The run has no network, or was not fitted.
+        """
+        gate, _ = load_gate(run)
+        return Served(load_network(run).to(device), gate.gaussian, gate.threshold.value)
+
+
+@dataclass(frozen=True)
 class Answers:
     """What the service said to films, each posted once as an 8-bit PNG of 224 x 224.
 
@@ -71,9 +101,7 @@ class Answers:
 
 
 def ask(
-    network: ChestNetwork,
-    gaussian: Gaussian,
-    threshold: float,
+    served: Served,
     films: list[Film],
     device: torch.device,
     workers: int,
@@ -93,8 +121,8 @@ def ask(
     with torch.inference_mode(), tqdm(total=len(films), desc=f"asking about {title}", unit="film") as progress:
         for batch, _ in in_order(films, batch_size=_QUERY_BATCH, workers=workers):
             posted = as_posted(batch)
-            features, logits = network(posted.to(device))
-            passed = gaussian.log_density(features.cpu().numpy()) >= threshold
+            features, logits = served.network(posted.to(device))
+            passed = served.gaussian.log_density(features.cpu().numpy()) >= served.threshold
             accepted.append(passed)
             probabilities.append(logits.float().sigmoid().cpu()[torch.from_numpy(passed)])
             if keep:
@@ -130,9 +158,9 @@ class AnsweredFilms(Dataset[tuple[Tensor, Tensor]]):
 
 
 def distil(
-    run: Path, films: list[Film], output: Path, options: DistilOptions, device: torch.device, weights: str = "none"
+    served: Served, films: list[Film], output: Path, options: DistilOptions, device: torch.device, weights: str = "none"
 ) -> dict[str, Any]:
-    """Train a substitute on the answers of a fitted run, and write its weights and ``distillation.json`` into `output`.
+    """Train a substitute on the answers of what is served, and write its weights and ``distillation.json`` into `output`.
 
     Resumes from the last whole epoch found in `output`.
 
@@ -153,11 +181,8 @@ def distil(
         probabilities, with that of a constant answer (the mean over train) beside it as the yardstick.
     """
     seed_all(options.seed)
-    served = load_network(run).to(device)
-    gate, _ = load_gate(run)
     train_answers, val_answers = (
-        ask(served, gate.gaussian, gate.threshold.value, of_split(films, split), device, options.workers, split)
-        for split in ("train", "val")
+        ask(served, of_split(films, split), device, options.workers, split) for split in ("train", "val")
     )
     network = initial_network(weights, options.arch).to(device)
     batches = DataLoader(
@@ -174,7 +199,7 @@ def distil(
     record: dict[str, Any] = {
         "options": asdict(options),
         "initial_weights": Path(weights).name,
-        "served_network_sha256": weights_sha256(served),
+        "served_network_sha256": weights_sha256(served.network),
         "data": fingerprint(films),
         "train_answered": len(train_answers.films),
         "train_rejected": train_answers.rejected,

@@ -10,17 +10,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import offline.cli
 import offline.distil
 from app.pipeline import LABELS, ChestNetwork
 from app.pipeline.gaussian import Gaussian
 from offline.attacks import as_posted
 from offline.checkpoint import CHECKPOINT
-from offline.distil import DISTILLATION_RECORD, AnsweredFilms, DistilOptions, ask, compare, distil
+from offline.cli import main
+from offline.distil import DISTILLATION_RECORD, AnsweredFilms, DistilOptions, Served, ask, compare, distil
 from offline.films import Film, FilmsError
 from offline.fit import FitOptions, FittedGate, save_gate
 from offline.loading import load_film
 from offline.threshold import Threshold
 from offline.train import WEIGHTS
+from tests.bundles import random_network, write_random_bundle
 
 from .small import noise_films
 
@@ -62,12 +65,18 @@ def output(run: Path, films: list[Film], tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("distilled")
     train_only = [film for film in films if film.split == "train"]
     # As val, the accepted train films again: noise so like itself might leave no val film accepted.
-    distil(run, [*train_only, *(dataclasses.replace(film, split="val") for film in train_only)], folder, OPTIONS, CPU)
+    distil(
+        Served.of_run(run, CPU),
+        [*train_only, *(dataclasses.replace(film, split="val") for film in train_only)],
+        folder,
+        OPTIONS,
+        CPU,
+    )
     return folder
 
 
 def test_answers_are_the_services(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
-    answers = ask(served, gate.gaussian, gate.threshold.value, films[:5], CPU, 0, "train")
+    answers = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
     assert (len(answers.films), answers.rejected) == (3, 2)
     assert answers.images is not None
     for film, probabilities, image in zip(answers.films, answers.probabilities, answers.images, strict=True):
@@ -81,9 +90,9 @@ def test_answers_are_the_services(films: list[Film], served: ChestNetwork, gate:
 def test_streamed_films_are_the_kept_ones(
     films: list[Film], served: ChestNetwork, gate: FittedGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = ask(served, gate.gaussian, gate.threshold.value, films[:5], CPU, 0, "train")
+    kept = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
     monkeypatch.setattr(offline.distil, "KEPT_FILMS", 2)
-    streamed = ask(served, gate.gaussian, gate.threshold.value, films[:5], CPU, 0, "train")
+    streamed = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
     assert streamed.images is None
     for one, other in zip(AnsweredFilms(kept), AnsweredFilms(streamed), strict=True):
         torch.testing.assert_close(one, other)
@@ -91,7 +100,7 @@ def test_streamed_films_are_the_kept_ones(
 
 def test_a_gate_that_answers_nothing(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
     with pytest.raises(FilmsError, match="rejects all 5 films"):
-        ask(served, gate.gaussian, np.inf, films[:5], CPU, 0, "train")
+        ask(Served(served, gate.gaussian, np.inf), films[:5], CPU, 0, "train")
 
 
 def test_the_record_says_what_was_asked(output: Path) -> None:
@@ -104,7 +113,13 @@ def test_the_record_says_what_was_asked(output: Path) -> None:
 
 def test_labels_change_nothing(run: Path, films: list[Film], output: Path, tmp_path: Path) -> None:
     train_only = [dataclasses.replace(film, targets=(1,) * len(LABELS)) for film in films if film.split == "train"]
-    distil(run, [*train_only, *(dataclasses.replace(f, split="val") for f in train_only)], tmp_path, OPTIONS, CPU)
+    distil(
+        Served.of_run(run, CPU),
+        [*train_only, *(dataclasses.replace(f, split="val") for f in train_only)],
+        tmp_path,
+        OPTIONS,
+        CPU,
+    )
     one, other = load_file(output / WEIGHTS), load_file(tmp_path / WEIGHTS)
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
@@ -116,7 +131,7 @@ def test_a_stopped_distillation_resumes(
     few = [*films[:4], *(dataclasses.replace(film, split="val") for film in films[:4])]
     options = dataclasses.replace(OPTIONS, epochs=2)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    distil(run, few, whole, options, CPU)
+    distil(Served.of_run(run, CPU), few, whole, options, CPU)
     once = offline.distil.compare
 
     def cut_short(*arguments: Any) -> Any:
@@ -126,17 +141,38 @@ def test_a_stopped_distillation_resumes(
 
     monkeypatch.setattr(offline.distil, "compare", cut_short)
     with pytest.raises(KeyboardInterrupt):
-        distil(run, few, stopped, options, CPU)
+        distil(Served.of_run(run, CPU), few, stopped, options, CPU)
     monkeypatch.undo()
-    distil(run, few, stopped, options, CPU)
+    distil(Served.of_run(run, CPU), few, stopped, options, CPU)
     one, other = load_file(whole / WEIGHTS), load_file(stopped / WEIGHTS)
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
 
 
 def test_a_network_agrees_with_itself(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
-    answers = ask(served, gate.gaussian, -np.inf, films, CPU, 0, "all")
+    answers = ask(Served(served, gate.gaussian, -np.inf), films, CPU, 0, "all")
     measured = compare(served, answers, CPU, dataclasses.replace(OPTIONS, precision="float32"))
     assert measured["val_mean_absolute_difference"] < 1e-6
     assert measured["val_same_top_finding"] == 1
     assert measured["val_correlation"] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_command_asks_a_bundle_or_a_run(
+    run: Path, gate: FittedGate, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Served] = []
+
+    def stands_in(served: Served, *rest: Any) -> dict[str, Any]:
+        asked.append(served)
+        history = [{"val_mean_absolute_difference": 0.0, "val_correlation": 1.0}]
+        counts = dict.fromkeys(("train_answered", "train_rejected", "val_answered"), 1)
+        return {"history": history, "constant_mean_absolute_difference": 0.1, **counts}
+
+    monkeypatch.setattr(offline.cli, "distil", stands_in)
+    monkeypatch.setattr(offline.cli, "_films", lambda parsed: films)
+    write_random_bundle(tmp_path / "bundle", -123.0, watched=True)
+    rest = ["--output", str(tmp_path / "substitute"), "--device", "cpu"]
+    assert main(["distil", "--bundle", str(tmp_path / "bundle"), *rest]) == 0
+    assert main(["distil", "--run", str(run), *rest]) == 0
+    assert [one.threshold for one in asked] == [-123.0, gate.threshold.value]
+    torch.testing.assert_close(asked[0].network.classifier.weight, random_network(0, True).classifier.weight)
