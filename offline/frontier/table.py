@@ -40,7 +40,7 @@ def aimed(report: dict[str, Any]) -> str:
                 for one in point["aimed"]
                 if one["attacker"] == attacker and one["goal"] == goal and math.isclose(one["epsilon"], budget)
             )
-            cells.append(f"{_of(row['evaded'], row['eligible'])}; {row['probability_change']:.3f}")
+            cells.append(f"{count_of(row['evaded'], row['eligible'])}; {row['probability_change']:.3f}")
         lines.append(table_row(point["title"], *cells))
     return "\n".join(lines)
 
@@ -74,8 +74,8 @@ def cost(report: dict[str, Any]) -> str:
                 point["title"],
                 f"{point['auroc']['val']:.3f}",
                 f"{point['auroc']['test']:.3f}",
-                _of(clean["rejected"], clean["films"]),
-                *(_of(row["rejected"], row["films"]) for row in point["harmless"]),
+                count_of(clean["rejected"], clean["films"]),
+                *(count_of(row["rejected"], row["films"]) for row in point["harmless"]),
             )
         )
     return "\n".join(lines)
@@ -91,7 +91,8 @@ def table_row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _of(count: int, total: int) -> str:
+def count_of(count: int, total: int) -> str:
+    """A share, and what it is of: 50% (1 of 2)."""
     return f"{count / total:.0%} ({count} of {total})" if total else "n/a"
 
 
