@@ -110,8 +110,9 @@ class Remembered(nn.Module):
         self.logits_of = logits_of
         self.known: dict[bytes, Tensor] = {}
 
+    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Shape (N, 1, H, W) in [0, 1] -> logits (N, L), those of `logits_of`."""
+        """Shape (N, 1, H, W) in [0, 1] -> logits (N, L), those of `logits_of`, without a graph."""
         keys = [hashlib.sha256(image.cpu().numpy().tobytes()).digest() for image in images]
         unknown = [place for place, key in enumerate(keys) if key not in self.known]
         if unknown:
@@ -146,7 +147,16 @@ def apgd(
     ------
     LibraryMissing
     """
-    return _run(_apgd(epsilon, steps, restarts), victim, images, target, epsilon, steps * restarts, seed)
+    return _run(
+        _apgd(epsilon, steps, restarts),
+        LogitsOnly(victim.network),
+        victim,
+        images,
+        target,
+        epsilon,
+        steps * restarts,
+        seed,
+    )
 
 
 def square(
@@ -159,7 +169,7 @@ def square(
     LibraryMissing
     """
     logits_of = Remembered(LogitsOnly(victim.network))
-    return _run(_square(epsilon, queries), victim, images, target, epsilon, queries, seed, logits_of)
+    return _run(_square(epsilon, queries), logits_of, victim, images, target, epsilon, queries, seed)
 
 
 def unseat(
@@ -207,7 +217,7 @@ def deepfool(victim: Victim, images: Tensor, target: Target, *, steps: int = 50,
     def make(classifier: Any) -> Any:
         return evasion.DeepFool(classifier, max_iter=steps, nb_grads=2, batch_size=BATCH, verbose=False)
 
-    return _run(make, victim, images, target, math.inf, steps, seed)
+    return _run(make, LogitsOnly(victim.network), victim, images, target, math.inf, steps, seed)
 
 
 def classifier_of(model: nn.Module, images: Tensor, classes: int = 2) -> Any:
@@ -251,21 +261,20 @@ def _square(epsilon: float, queries: int) -> Callable[[Any], Any]:
 
 def _run(
     make: Callable[[Any], Any],
+    logits_of: nn.Module,
     victim: Victim,
     images: Tensor,
     target: Target,
     epsilon: float,
     steps: int,
     seed: int,
-    logits_of: nn.Module | None = None,
 ) -> AttackResult:
     """Attack the eligible images, those with one finding at a time."""
-    asked = LogitsOnly(victim.network) if logits_of is None else logits_of
     groups = []
     for finding in sorted(set(target.finding[target.eligible].tolist())):
         index = (target.eligible & (target.finding == finding)).nonzero()[:, 0]
         point = float(target.point[index[0]])
-        groups.append((TwoClass(asked, finding, point, target.goal), index))
+        groups.append((TwoClass(logits_of, finding, point, target.goal), index))
     attacked = _attacked(make, groups, images, epsilon, seed)
     spent = torch.where(target.eligible, steps, 0)
     return judged(victim, images, attacked, target, epsilon, spent)
