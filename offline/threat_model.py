@@ -50,7 +50,7 @@ def outsiders(evaluation: dict[str, Any]) -> str:
     for row in evaluation["substitutes"]:
         for transfer in row["transfer"]:
             lines.append(
-                f"| MIM on a {row['arch']} learned from {row['learned_from']} | {strength(transfer['epsilon'])} "
+                f"| MIM on {row['name']}, a {row['arch']} learned from {row['learned_from']} | {strength(transfer['epsilon'])} "
                 f"| {_of(transfer['passed'], transfer['films'])} |"
             )
     queries = evaluation["options"]["square_queries"]
@@ -115,9 +115,10 @@ def filled(document: str, root: Path = Path()) -> str:
         {
             "served": served(report),
             "aimed": aimed(report),
-            "aimed-whole": insiders(whole),
+            "aimed-whole": insiders(whole, (*BUDGETS_AIMED, BUDGETS[-1])),
             "overshooting": overshooting(paper),
-            "outsiders": outsiders(paper),
+            "outsiders": outsiders(whole),
+            "outsiders-paper": outsiders(paper),
             "insiders": insiders(paper),
             "poisoners": poisoners(scenario),
         },

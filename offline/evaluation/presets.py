@@ -120,7 +120,7 @@ PRESETS: Final[dict[str, Preset]] = {
         restarts=1,
         weight_rounds=1,
         supervised_films=64,
-        budgets=(1 / 255, 0.02),
+        budgets=(1 / 255, 2 / 255, 0.02),
     ),
     "paper": Preset(
         name="paper",

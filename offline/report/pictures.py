@@ -72,8 +72,9 @@ def _answers(axes: Axes, before: NDArray[Any], after: NDArray[Any], theme: Theme
     axes.set_yticks(y, [name.replace("_", " ") for name in names], fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("probability that the network gives")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
+    axes.set_xlabel("probability that the network gives", loc="left")
+    # Beside the label of the axis: above, it would lie on a title as long as the panel.
+    axes.legend(loc="upper right", bbox_to_anchor=(1, -0.07), ncols=2, borderaxespad=0.1)
 
 
 def feature_maps(arrays: Arrays, theme: Theme) -> Figure | None:
