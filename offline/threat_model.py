@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from . import marked
 from .report.reading import gate_of, strength
 
-BUDGETS = (1 / 255, 0.02)
-BUDGETS_AIMED = (1 / 255, 2 / 255)
 #: Of the bundle that is served; the whole experiment on it, and on the paper's gate.
 _SERVED = Path("artifacts/default/report/report.json")
 _SERVED_WHOLE = Path("reports/default/evaluation.json")
@@ -30,7 +27,11 @@ def served(report: dict[str, Any]) -> str:
 
 def aimed(report: dict[str, Any]) -> str:
     """Who wants a finding hidden or invented, of the bundle that is served."""
-    return insiders({"aware": report["aimed"]}, BUDGETS_AIMED)
+    lines = [
+        "| attacker | knows the gate | epsilon | goal | passes, of those on whom it was possible | mean change, grey levels |",
+        "|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *(f"{_start(row)} | {_passes(row)} |" for row in report["aimed"])])
 
 
 def overshooting(evaluation: dict[str, Any]) -> str:
@@ -63,20 +64,30 @@ def outsiders(evaluation: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def insiders(evaluation: dict[str, Any], budgets: tuple[float, ...] = BUDGETS) -> str:
-    """Who has the network, and who has the gate too."""
+def insiders(served: dict[str, Any], paper: dict[str, Any]) -> str:
+    """Who has the network, and who has the gate too: against what is served, and against the paper's gate."""
     lines = [
-        "| attacker | knows the gate | epsilon | goal | passes, of those on whom it was possible | mean change, grey levels |",
-        "|---|---|---|---|---|---|",
+        "| attacker | knows the gate | epsilon | goal "
+        "| passes what is served | mean change | passes the paper's gate | mean change |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for row in evaluation["aware"]:
-        if any(math.isclose(row["epsilon"], budget) for budget in budgets):
-            informed = "yes" if row["informed"] else "no"
-            lines.append(
-                f"| {row['attacker']}, {row['size']} pixels | {informed} | {strength(row['epsilon'])} | {row['goal']} "
-                f"| {_of(row['evaded'], row['eligible'])} | {row['grey_change']:.2f} |"
-            )
+    before = {_attack(row): row for row in paper["aware"]}
+    for row in served["aware"]:
+        lines.append(f"{_start(row)} | {_passes(row)} | {_passes(before[_attack(row)])} |")
     return "\n".join(lines)
+
+
+def _attack(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["attacker"], row["size"], row["goal"], strength(row["epsilon"])
+
+
+def _start(row: dict[str, Any]) -> str:
+    informed = "yes" if row["informed"] else "no"
+    return f"| {row['attacker']}, {row['size']} pixels | {informed} | {strength(row['epsilon'])} | {row['goal']}"
+
+
+def _passes(row: dict[str, Any]) -> str:
+    return f"{_of(row['evaded'], row['eligible'])} | {row['grey_change']:.2f}"
 
 
 def poisoners(scenario: dict[str, Any]) -> str:
@@ -115,11 +126,10 @@ def filled(document: str, root: Path = Path()) -> str:
         {
             "served": served(report),
             "aimed": aimed(report),
-            "aimed-whole": insiders(whole, (*BUDGETS_AIMED, BUDGETS[-1])),
             "overshooting": overshooting(paper),
             "outsiders": outsiders(whole),
             "outsiders-paper": outsiders(paper),
-            "insiders": insiders(paper),
+            "insiders": insiders(whole, paper),
             "poisoners": poisoners(scenario),
         },
     )
