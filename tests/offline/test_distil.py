@@ -60,18 +60,16 @@ def run(tmp_path_factory: pytest.TempPathFactory, served: ChestNetwork, gate: Fi
     return folder
 
 
+def with_the_same_as_val(train: list[Film]) -> list[Film]:
+    """As val, the train films again: of noise so like itself no other val film might be accepted."""
+    return [*train, *(dataclasses.replace(film, split="val") for film in train)]
+
+
 @pytest.fixture(scope="module")
 def output(run: Path, films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distilled")
     train_only = [film for film in films if film.split == "train"]
-    # As val, the accepted train films again: noise so like itself might leave no val film accepted.
-    distil(
-        Served.of_run(run, CPU),
-        [*train_only, *(dataclasses.replace(film, split="val") for film in train_only)],
-        folder,
-        OPTIONS,
-        CPU,
-    )
+    distil(Served.of_run(run, CPU), with_the_same_as_val(train_only), folder, OPTIONS, CPU)
     return folder
 
 
@@ -113,13 +111,7 @@ def test_the_record_says_what_was_asked(output: Path) -> None:
 
 def test_labels_change_nothing(run: Path, films: list[Film], output: Path, tmp_path: Path) -> None:
     train_only = [dataclasses.replace(film, targets=(1,) * len(LABELS)) for film in films if film.split == "train"]
-    distil(
-        Served.of_run(run, CPU),
-        [*train_only, *(dataclasses.replace(f, split="val") for f in train_only)],
-        tmp_path,
-        OPTIONS,
-        CPU,
-    )
+    distil(Served.of_run(run, CPU), with_the_same_as_val(train_only), tmp_path, OPTIONS, CPU)
     one, other = load_file(output / WEIGHTS), load_file(tmp_path / WEIGHTS)
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
@@ -128,7 +120,7 @@ def test_labels_change_nothing(run: Path, films: list[Film], output: Path, tmp_p
 def test_a_stopped_distillation_resumes(
     run: Path, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = [*films[:4], *(dataclasses.replace(film, split="val") for film in films[:4])]
+    few = with_the_same_as_val(films[:4])
     options = dataclasses.replace(OPTIONS, epochs=2)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     distil(Served.of_run(run, CPU), few, whole, options, CPU)

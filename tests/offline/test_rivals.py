@@ -26,7 +26,7 @@ MAPS = GENERATOR.random((2, 8, 7, 7), dtype=np.float32)
 @pytest.mark.parametrize("watched", [False, True])
 def test_rivals_are_measured_through_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool) -> None:
     bundle, page, report = tmp_path / "bundle", tmp_path / "page.md", tmp_path / "reports" / "rivals.json"
-    write_random_bundle(bundle, -1e15, watched=True)
+    write_random_bundle(bundle, -1e15, watched=watched)
     films = noise_films(tmp_path, {"train": 5, "val": 4, "test": 1})
     page.write_text("<!-- rivals -->\n<!-- /rivals -->\n")
     monkeypatch.setattr(rivals, "read_films", lambda data: films)
