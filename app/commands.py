@@ -17,7 +17,7 @@ from app.http.access import is_loopback
 from app.http.application import create_application
 from app.http.protocol import guarded
 from app.logs import configure_logging
-from app.pipeline import LABELS, Verdict, decode, to_tensor
+from app.pipeline import LABELS, Verdict, decode, film_tensor
 from app.pipeline.errors import PipelineError
 from app.quarantine import Vault, keys_of
 from app.quarantine.export import export_films
@@ -110,7 +110,7 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
             image = decode(
                 path.read_bytes(), max_pixels=settings.max_pixels, accepted_modalities=settings.accepted_modalities
             )
-            verdict = screener.screen(to_tensor(image.pixels))[0]
+            verdict = screener.screen(film_tensor(image))[0]
             if not isinstance(verdict, Verdict):
                 raise verdict
             answer["verdict"] = "accepted" if verdict.accepted else "rejected as adversarial"

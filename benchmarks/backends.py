@@ -24,7 +24,7 @@ from scipy.special import expit
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.pipeline import Bundle, choose_backends, decode, read_bundle, to_tensor
+from app.pipeline import Bundle, choose_backends, decode, film_tensor, read_bundle
 from app.pipeline.folded import FoldedNetwork
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
@@ -281,7 +281,7 @@ def main() -> int:
             from offline.films import of_split, read_films
 
             paths = [film.path for film in of_split(read_films(parsed.films), "test")]
-            films = torch.cat([to_tensor(decode(path.read_bytes()).pixels) for path in paths])
+            films = torch.cat([film_tensor(decode(path.read_bytes())) for path in paths])
         agreement(bundle, found, films)
     print(f"\nload after {os.getloadavg()[0]:.1f}")
     return 0

@@ -18,7 +18,7 @@ import torch
 from scipy.special import expit
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.pipeline import Bundle, Screener, Verdict, choose_backends, decode, read_bundle, to_tensor
+from app.pipeline import Bundle, Screener, Verdict, choose_backends, decode, film_tensor, read_bundle, to_tensor
 from app.pipeline.image import INPUT_SIDE
 from app.settings import Settings
 from benchmarks import films
@@ -48,7 +48,7 @@ def write_films(bundle: Bundle, folder: Path, count: int) -> dict[str, Any]:
         for seed in range(4 * count):
             body = films.encode(mix, source.pictures[seed % len(source.pictures)], seed)
             with torch.inference_mode():
-                features, logits = bundle.network(to_tensor(decode(body).pixels))
+                features, logits = bundle.network(film_tensor(decode(body)))
             density = bundle.gaussian.log_density(features.numpy())
             if bundle.orientation.faults(features.numpy(), density)[0]:
                 continue  # the service says so instead of judging; peers know nothing of it
@@ -122,11 +122,11 @@ def latency(bundle: Path, film: Path) -> None:
 
     def one() -> float:
         started = time.perf_counter()
-        verdict = screener.screen(to_tensor(decode(body).pixels))[0]
+        verdict = screener.screen(film_tensor(decode(body)))[0]
         assert isinstance(verdict, Verdict)
         return time.perf_counter() - started
 
-    stacked = to_tensor(decode(body).pixels).repeat(MAX_BATCH, 1, 1, 1)
+    stacked = film_tensor(decode(body)).repeat(MAX_BATCH, 1, 1, 1)
     batch = seconds(lambda: screener.screen(stacked), 7)
     before = time.process_time()  # of all threads
     for _ in range(5):

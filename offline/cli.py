@@ -34,6 +34,7 @@ from .signing import SigningKey, new_signing_key, sign_bundle
 from .soften import soften
 from .substitute import ARCHS
 from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
+from .unpack import unpack
 from .watch import watch
 
 REFUSED = 3
@@ -110,6 +111,11 @@ def _soften(parsed: argparse.Namespace) -> int:
 def _relearn(parsed: argparse.Namespace) -> int:
     device = choose_device(parsed.device)
     print(relearn(parsed.run, parsed.teacher, _films(parsed), parsed.output, parsed.ridge, device, parsed.workers))
+    return 0
+
+
+def _unpack(parsed: argparse.Namespace) -> int:
+    print(unpack(parsed.bundle, parsed.output))
     return 0
 
 
@@ -447,6 +453,18 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, required=True, help="the joined run's folder, to be fitted with --scaled"
     )
     command.set_defaults(run_command=_watch)
+
+    command = commands.add_parser(
+        "unpack",
+        help="the run in a bundle: its network, for a gate to be fitted anew",
+        description="Writes a bundle's network and the record of its training as a run. Use it where a bundle is of an earlier "
+        "format: the network stays, and fit and export make a bundle of today's format with it.",
+    )
+    command.add_argument(
+        "--bundle", type=Path, required=True, help="the bundle's folder, of this format or an earlier one"
+    )
+    command.add_argument("--output", type=Path, required=True, help="the new run's folder")
+    command.set_defaults(run_command=_unpack)
 
     command = commands.add_parser(
         "features",

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from app.pipeline import decode, read_bundle, to_tensor
+from app.pipeline import decode, film_tensor, read_bundle
 from app.pipeline.decode import sniff
 from app.pipeline.network import LogitsOnly
 
@@ -44,7 +44,7 @@ def demo(url: str, bundle: Path, film: Path, epsilon: float, steps: int) -> list
     """
     try:
         data = film.read_bytes()
-        clean = as_posted(to_tensor(decode(data).pixels))
+        clean = as_posted(film_tensor(decode(data)))
     except Exception as error:
         raise FilmsError(f"{film}: {error}") from error
     served = read_bundle(bundle)

@@ -28,7 +28,8 @@ from .moments import Moments
 
 BATCH = 16
 BLOCK = 1024  # rows of features in memory at once
-_RECORD_VERSION = 2
+#: Raised when the pixels that the network gets change: 3 are those of the exposed field.
+_RECORD_VERSION = 3
 
 
 @dataclass(frozen=True)

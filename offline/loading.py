@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from app.pipeline.decode import decode
 from app.pipeline.errors import InputError
-from app.pipeline.preprocess import to_tensor
+from app.pipeline.image import DecodedImage
+from app.pipeline.preprocess import film_tensor, picture_tensor
 
 from .films import Film, FilmsError
 
@@ -30,19 +31,23 @@ def load_film(path: Path) -> Tensor:
     FilmsError
         The file cannot be decoded; names it and says why.
     """
-    return to_tensor(load_pixels(path))[0]
+    return film_tensor(_decoded(path))[0]
 
 
 def load_pixels(path: Path) -> NDArray[np.float32]:
-    """One film at its own size, shape (rows, columns), float32, in [0,1].
+    """One film at its own size with all that surrounds its exposed field, shape (rows, columns), float32, in [0,1].
 
     Raises
     ------
     FilmsError
         The file cannot be decoded; names it and says why.
     """
+    return _decoded(path).pixels
+
+
+def _decoded(path: Path) -> DecodedImage:
     try:
-        return decode(path.read_bytes()).pixels
+        return decode(path.read_bytes())
     except InputError as error:
         raise FilmsError(f"{path}: {error}") from error
 
@@ -74,10 +79,10 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         film = self.films[index]
-        pixels = load_pixels(film.path)
-        if self.change is not None:
-            pixels = as_written(self.change(index, pixels))
-        image = to_tensor(pixels)[0]
+        if self.change is None:
+            image = load_film(film.path)
+        else:
+            image = picture_tensor(as_written(self.change(index, load_pixels(film.path))))[0]
         if self.augment is not None:
             image = self.augment(image)
         return image, torch.tensor(film.targets, dtype=torch.float32)

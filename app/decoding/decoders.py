@@ -13,7 +13,7 @@ from prometheus_client import Gauge
 from torch import Tensor
 
 from app.metrics import Metrics
-from app.pipeline import DecodedImage, decode, to_tensor
+from app.pipeline import DecodedImage, decode, film_tensor
 from app.pipeline.decode import sniff
 from app.pipeline.dicom.part10 import is_uncompressed
 from app.settings import Settings
@@ -120,7 +120,7 @@ class Decoders:
         for keyword in image.missing_tags:
             self._metrics.missing_tags.labels(keyword).inc()
         with self._metrics.stage_seconds.labels("preprocess").time():
-            return image, to_tensor(image.pixels)
+            return image, film_tensor(image)
 
     def _waiting(self, place: Place) -> Gauge:
         return self._metrics.queue_films.labels(f"decode-{place}")

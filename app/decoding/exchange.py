@@ -3,7 +3,7 @@
     service -> process   the film, then the end of the stream
     process -> service   length of the header (uint32, little endian), the header (JSON), an image's pixels (float32)
 
-The header is ``{"shape": [rows, columns], "notes": [...], "missing_tags": [...]}``, or ``{"error", "message"}``. A decoder
+The header is ``{"field": {...}, "notes": [...], "missing_tags": [...]}``, or ``{"error", "message"}``. A decoder
 that read hostile bytes may have been taken over, so its answer is data, is checked, and is never unpickled. A pipe beats
 shared memory here: large arrays get large pages, whereas shared memory is filled and mapped in small ones.
 """
@@ -20,6 +20,7 @@ import numpy as np
 
 from app.pipeline.dicom.suitability import EXPECTED_TAGS
 from app.pipeline.errors import ImageTooLarge, MalformedImage, UnsuitableImage, UnsupportedMedia
+from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage
 
 LENGTH: Final = struct.Struct("<I")
@@ -63,13 +64,13 @@ def exchange(process: socket.socket, data: bytes, seconds: float, max_pixels: in
             raise NoAnswer("a header without end")
         told = json.loads(_filled(bytearray(length), process, deadline))
         if "error" not in told:
-            rows, columns = map(int, told["shape"])
-            if rows <= 0 or columns <= 0 or rows * columns > max_pixels:
+            field = ExposedField.from_json(told["field"])
+            if field.rows * field.columns > max_pixels:
                 raise NoAnswer("an impossible size")
-            pixels = np.empty((rows, columns), np.float32)
+            pixels = np.empty((field.rows, field.columns), np.float32)
             _fill(pixels.data.cast("B"), process, deadline)
             missing = tuple(tag for tag in EXPECTED_TAGS if tag in told["missing_tags"])  # they label a metric
-            return DecodedImage(pixels, "dicom", tuple(map(str, told["notes"])), missing)
+            return DecodedImage(pixels, field, "dicom", tuple(map(str, told["notes"])), missing)
         error = MemoryLimitMet() if told["error"] == NO_MEMORY else _ERRORS[told["error"]](str(told["message"]))
     except TimeoutError:
         raise

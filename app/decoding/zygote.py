@@ -128,7 +128,7 @@ def _decode(service: socket.socket, options: Options) -> None:
             max_pixels=options.max_pixels,
             accepted_modalities=frozenset(options.accepted_modalities),
         )
-        header = {"shape": image.pixels.shape, "notes": image.notes, "missing_tags": image.missing_tags}
+        header = {"field": image.field.as_json(), "notes": image.notes, "missing_tags": image.missing_tags}
         pixels = np.ascontiguousarray(image.pixels).data
     except InputError as error:
         header = {"error": type(error).__name__, "message": str(error)}

@@ -307,8 +307,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         if as_dicom:
             capture = await run_in_threadpool(reports.heatmap_of, film, screened, finding)
             return Response(capture, media_type=DICOM)
-        rows, columns = screened.image.pixels.shape
-        picture = await run_in_threadpool(overlay_png, screened.heatmap, rows, columns)
+        picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
         return Response(picture, media_type="image/png")
 
     @application.post("/dicomweb/studies", **_STORE)

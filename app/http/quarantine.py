@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.engine import Engine
-from app.pipeline import LABELS
+from app.pipeline import LABELS, DecodedImage, film_tensor
 from app.quarantine import AlreadyDecided, FilmUnreadable, NoSuchFilm, Quarantine, is_film_id
 from app.quarantine.pictures import film_png, residual_png
 from app.records import FilmEvent, FilmState, KeptFilm
@@ -42,6 +42,10 @@ _STATES: Final = tuple(state for state in get_args(FilmState) if state != "remov
 _MEDIA_TYPE_OF: Final = {kind: media_type for media_type, kind in RAW_TYPES.items()}
 #: Films are of patients: no cache between keeps them.
 _NO_STORE: Final = {"Cache-Control": "no-store"}
+
+
+def _residual(image: DecodedImage) -> bytes:
+    return residual_png(film_tensor(image))
 
 
 def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quarantine | None, engine: Engine) -> None:
@@ -116,7 +120,9 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             film = await held.film(_film_id(request))
             image = await engine.look_at(await held.read(film))
             await held.note(_event(request, "viewed", film))
-        return Response(await run_in_threadpool(residual_png, image.pixels), media_type="image/png", headers=_NO_STORE)
+        return Response(
+            await run_in_threadpool(lambda: residual_png(film_tensor(image))), media_type="image/png", headers=_NO_STORE
+        )
 
     @application.post("/v1/quarantine/{id}/release", **_described(KeptFilmDetails, 400, 404, 409, 413, 504, body=True))
     async def release(request: Request) -> Response:

@@ -71,7 +71,7 @@ class Reports:
         assert screened.heatmap is not None
         capture = make_secondary_capture(
             read_source(film),
-            screened.image.pixels,
+            screened.image,
             screened.heatmap,
             finding,
             pixels_digest=pixels_digest(screened.image.pixels),

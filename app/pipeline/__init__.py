@@ -1,6 +1,6 @@
 """From bytes to a verdict, one stage a file.
 
-    bytes -> decode -> DecodedImage -> to_tensor -> Backend -> Gaussian.log_density -> judge -> Verdict
+    bytes -> decode -> DecodedImage (with its exposed field) -> film_tensor -> Backend -> Gaussian.log_density -> judge -> Verdict
 
 ``Screener`` puts the last three together; ``read_bundle`` and ``choose_backends`` give it its parts. Nothing here
 knows HTTP, reads the environment, or imports anything else of ``app``.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .backends import Backend, choose_backends, choose_device, torch_backend
     from .bundle import Bundle, read_bundle
     from .network import ChestNetwork
-    from .preprocess import to_tensor
+    from .preprocess import film_tensor, picture_tensor, to_tensor
     from .screener import Screener
     from .verdict import Verdict
 
@@ -32,6 +32,8 @@ __all__ = [
     "choose_backends",
     "choose_device",
     "decode",
+    "film_tensor",
+    "picture_tensor",
     "read_bundle",
     "to_tensor",
     "torch_backend",
@@ -47,6 +49,8 @@ _MODULE_OF: Final = {
     "choose_backends": "backends",
     "choose_device": "backends",
     "read_bundle": "bundle",
+    "film_tensor": "preprocess",
+    "picture_tensor": "preprocess",
     "to_tensor": "preprocess",
     "torch_backend": "backends",
 }

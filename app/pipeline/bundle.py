@@ -41,7 +41,7 @@ GOLDEN: Final = "golden.safetensors"
 MODEL_CARD: Final = "MODEL_CARD.md"
 REPORT: Final = "report"
 REQUIRED: Final = (NETWORK, GAUSSIAN, ORIENTATION, GOLDEN, MODEL_CARD)
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 #: Key in the headers of what was fitted on features, naming the network that gave them.
 PAIRED_NETWORK: Final = "network_sha256"
 
@@ -236,16 +236,23 @@ def parse_manifest(content: bytes) -> Manifest:
     try:
         fields = json.loads(content)
         if isinstance(fields, dict) and fields.get("format_version") != FORMAT_VERSION:
-            raise BundleError(
-                f"{MANIFEST}: format_version {fields.get('format_version')!r} is not {FORMAT_VERSION}, which this code "
-                "reads; export the bundle again"
-            )
+            raise BundleError(_of_another_format(fields.get("format_version")))
         manifest = Manifest.model_validate(fields)
     except (ValueError, ValidationError) as error:
         raise BundleError(f"{MANIFEST} cannot be read: {error}") from error
     if manifest.model_version != _version_of(manifest):
         raise BundleError(f"{MANIFEST} was changed after it was written: its content does not give its model_version")
     return manifest
+
+
+def _of_another_format(version: object) -> str:
+    told = f"{MANIFEST}: format_version {version!r} is not {FORMAT_VERSION}, which this code reads. "
+    if version in {1, 2}:
+        return (
+            f"{told}The gate was fitted on whole pictures, and this code judges their exposed field: fit it again with "
+            "'cxr-offline unpack', 'fit' and 'export' (artifacts/README.md)"
+        )
+    return f"{told}Serve it with the version of the code that it was made for, or export it again"
 
 
 def check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:

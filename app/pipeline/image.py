@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageTooLarge, MalformedImage, UnsuitableImage
+from .exposed_field import ExposedField, Polygon, describe, find_field
 
 INPUT_SIDE: Final = 224  # pixels; what the network takes
 
@@ -27,7 +28,9 @@ class DecodedImage:
     Attributes
     ----------
     pixels : ndarray, shape (rows, columns), float32, in [0, 1]
-        0 is black (least exposed tissue dark, as MONOCHROME2).
+        The whole picture; 0 is black (least exposed tissue dark, as MONOCHROME2).
+    field : ExposedField
+        The part of it that is judged.
     source_kind : {"png", "jpeg", "dicom"}
     notes : tuple of str
         What a reader should know of how the pixels were made (which window, what was missing).
@@ -36,9 +39,23 @@ class DecodedImage:
     """
 
     pixels: NDArray[np.float32]
+    field: ExposedField
     source_kind: SourceKind
     notes: tuple[str, ...] = ()
     missing_tags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        pixels: NDArray[np.float32],
+        source_kind: SourceKind,
+        notes: tuple[str, ...] = (),
+        missing_tags: tuple[str, ...] = (),
+        shutters: tuple[Polygon, ...] = (),
+    ) -> DecodedImage:
+        """With its exposed field found, and noted where it is not the whole picture."""
+        field = find_field(pixels, shutters)
+        return cls(pixels, field, source_kind, (*notes, *describe(field, shutters)), missing_tags)
 
 
 def require_usable_size(rows: int, columns: int, max_pixels: int) -> None:

@@ -141,7 +141,7 @@ class Recalibration(_Strict):
 class Manifest(_Strict):
     """Everything about a bundle but its arrays."""
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     model_version: str
     files: dict[str, str] = Field(description="path in the bundle -> SHA-256")
     findings: tuple[Finding, ...]

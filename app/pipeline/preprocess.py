@@ -1,4 +1,4 @@
-"""DecodedImage -> tensor (1, 1, 224, 224) in [0,1]."""
+"""DecodedImage -> its exposed field -> tensor (1, 1, 224, 224) in [0,1]."""
 
 from __future__ import annotations
 
@@ -10,15 +10,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .image import INPUT_SIDE
+from .exposed_field import EXPOSED_FIELD, cut_out, find_field
+from .image import INPUT_SIDE, DecodedImage
 
 #: What the bundle's manifest says of this stage; a bundle fitted with another is refused.
 PREPROCESSING: Final[dict[str, object]] = {
     "channels": "grey",
+    "exposed_field": EXPOSED_FIELD,
     "range": [0.0, 1.0],
     "resize": "stretched to 224x224, bilinear, antialiased",
     "side": INPUT_SIDE,
 }
+
+
+def film_tensor(image: DecodedImage) -> Tensor:
+    """A film as the network takes it: its exposed field, resized. Shape (1, 1, 224, 224), float32, in [0, 1]."""
+    return to_tensor(cut_out(image.pixels, image.field))
+
+
+def picture_tensor(pixels: NDArray[np.float32]) -> Tensor:
+    """As ``film_tensor``, of pixels that were changed since they were decoded: their field is found anew."""
+    return to_tensor(cut_out(pixels, find_field(pixels)))
 
 
 def to_tensor(pixels: NDArray[np.float32]) -> Tensor:

@@ -40,7 +40,7 @@ def decode_raster(data: bytes, kind: SourceKind, max_pixels: int) -> DecodedImag
         raise MalformedImage(
             f"the {kind.upper()} is damaged or cut short ({type(error).__name__}); send the whole file again"
         ) from error
-    return DecodedImage(require_finite_unit_range(grey), kind)
+    return DecodedImage.of(require_finite_unit_range(grey), kind)
 
 
 def _require_usual_structure(data: bytes, kind: SourceKind) -> None:

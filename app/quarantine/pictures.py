@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import median_filter
-
-from app.pipeline import to_tensor
+from torch import Tensor
 
 #: The residual that is black, and (positive) white. The paper's attacks change a pixel by up to .02. The scale is the same
 #: for all films, so that a reviewer learns what a clean one looks like.
@@ -28,15 +27,15 @@ def film_png(pixels: NDArray[np.float32]) -> bytes:
     return _png(np.rint(pixels * 255))
 
 
-def residual_png(pixels: NDArray[np.float32]) -> bytes:
-    """What the network gets less its 3x3 median, 224x224, as 8-bit PNG: mid-grey is none, black and white ``RESIDUAL_RANGE``.
+def residual_png(film: Tensor) -> bytes:
+    """What the network gets less its 3x3 median, as 8-bit PNG: mid-grey is none, black and white ``RESIDUAL_RANGE``.
 
     Parameters
     ----------
-    pixels : ndarray, shape (rows, columns), float32, in [0, 1]
+    film : Tensor, shape (1, 1, 224, 224), float32, in [0, 1]
     """
-    film = to_tensor(pixels)[0, 0].numpy()
-    residual = film - median_filter(film, size=RESIDUAL_SIDE, mode="nearest")
+    seen = film[0, 0].numpy()
+    residual = seen - median_filter(seen, size=RESIDUAL_SIDE, mode="nearest")
     return _png(np.clip(np.rint(127.5 + 127.5 * residual / RESIDUAL_RANGE), 0, 255))
 
 

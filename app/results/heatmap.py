@@ -14,6 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM
 
 from app import __version__
+from app.pipeline.exposed_field import ExposedField
+from app.pipeline.image import DecodedImage
 
 from .identity import derived_uid
 from .source import Source
@@ -29,34 +31,37 @@ SERIES_NUMBER: Final = 9901
 COLOURS: Final = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float64)
 
 
-def warmth(shares: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+def warmth(shares: NDArray[np.float32], field: ExposedField) -> NDArray[np.float32]:
     """What speaks for the finding, as a share of the most, at the size shown.
 
     Parameters
     ----------
     shares : ndarray, shape (7, 7)
-        Of ``class_activation_map``.
-    rows, columns : int
-        Of the film; the size shown has its shape, and no side over ``LONGEST_SIDE``.
+        Of ``class_activation_map``, over the exposed field.
+    field : ExposedField
+        Of the film. The size shown has the whole film's shape, and no side over ``LONGEST_SIDE``.
 
     Returns
     -------
     ndarray, float32, in [0, 1]
-        All zero where nothing speaks for the finding.
+        All zero where nothing speaks for the finding, and outside of the field.
     """
-    scale = min(1.0, LONGEST_SIDE / max(rows, columns))
-    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    scale = min(1.0, LONGEST_SIDE / max(field.rows, field.columns))
+    whole = np.zeros((max(1, round(field.rows * scale)), max(1, round(field.columns * scale))), np.float32)
+    top, left = round(field.top * scale), round(field.left * scale)
+    size = (max(1, round(field.right * scale) - left), max(1, round(field.bottom * scale) - top))
     positive = np.clip(shares, 0, None)
     most = float(positive.max())
     if most > 0:
         positive = positive / most
     enlarged = Image.fromarray(positive.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-    return np.clip(np.asarray(enlarged, dtype=np.float32), 0, 1)
+    whole[top : top + size[1], left : left + size[0]] = np.clip(np.asarray(enlarged, dtype=np.float32), 0, 1)
+    return whole
 
 
-def overlay_png(shares: NDArray[np.float32], rows: int, columns: int) -> bytes:
+def overlay_png(shares: NDArray[np.float32], field: ExposedField) -> bytes:
     """The map alone, as an RGBA PNG that is transparent where nothing speaks for the finding."""
-    warm = warmth(shares, rows, columns)
+    warm = warmth(shares, field)
     picture = np.dstack([_coloured(warm), (warm * 255).round()]).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(picture, "RGBA").save(buffer, "PNG")
@@ -65,7 +70,7 @@ def overlay_png(shares: NDArray[np.float32], rows: int, columns: int) -> bytes:
 
 def make_secondary_capture(
     source: Source,
-    film: NDArray[np.float32],
+    image: DecodedImage,
     shares: NDArray[np.float32],
     finding: str,
     *,
@@ -79,10 +84,15 @@ def make_secondary_capture(
 
     Parameters
     ----------
-    film : ndarray, shape (rows, columns), float32, in [0, 1]
+    image : DecodedImage
+        The film.
+    shares : ndarray, shape (7, 7)
+        Of ``class_activation_map``.
     """
-    warm = warmth(shares, *film.shape)
-    grey = np.asarray(Image.fromarray(film).resize(warm.shape[::-1], Image.Resampling.BILINEAR), dtype=np.float64)
+    warm = warmth(shares, image.field)
+    grey = np.asarray(
+        Image.fromarray(image.pixels).resize(warm.shape[::-1], Image.Resampling.BILINEAR), dtype=np.float64
+    )
     weight = (STRONGEST * warm)[..., None]
     picture = ((1 - weight) * (grey * 255)[..., None] + weight * _coloured(warm)).round().clip(0, 255).astype(np.uint8)
     about = (source.sop_instance_uid, pixels_digest, model_version, LAYOUT, finding)

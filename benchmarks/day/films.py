@@ -35,7 +35,7 @@ from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRL
 from app.pipeline.bundle import Bundle
 from app.pipeline.decode import decode
 from app.pipeline.network import LogitsOnly
-from app.pipeline.preprocess import to_tensor
+from app.pipeline.preprocess import film_tensor
 from benchmarks.films import undecodable
 from offline.attacks import AttackOptions, attack, paper_attacks
 from offline.attacks.native import NativeNetwork
@@ -111,7 +111,7 @@ def scanned(levels: Levels, name: str) -> Levels:
 
 def at_input_side(levels: Levels) -> Levels:
     """The film at 224x224, as the network gets it, of 8 bits."""
-    return to_levels(to_tensor(decode(png(levels)).pixels)[0, 0])
+    return to_levels(film_tensor(decode(png(levels)))[0, 0])
 
 
 def png(levels: Levels) -> bytes:

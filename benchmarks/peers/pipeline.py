@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
-from app.pipeline import decode, read_bundle, to_tensor
+from app.pipeline import decode, film_tensor, read_bundle
 from app.pipeline.image import INPUT_SIDE
 
 #: Set by the harness; the bundle that all systems serve.
@@ -27,7 +27,7 @@ def read(film: bytes) -> Tensor:
     InputError
         The bytes are no film.
     """
-    return to_tensor(decode(film).pixels)
+    return film_tensor(decode(film))
 
 
 class Model:

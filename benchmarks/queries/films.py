@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from app.pipeline import decode, to_tensor
+from app.pipeline import decode, film_tensor
 from offline.films import Film, read_films
 
 SIDE: Final = 224
@@ -43,7 +43,7 @@ def load(data: Path, *splits: str) -> Films:
     """The shared films of some splits, rounded to the 8 bits of the PNG that would be posted."""
     known = [film for film in read_films(data) if film.split in splits]
     films = sorted(known, key=lambda film: (film.patient, film.path.name))
-    images = [to_tensor(decode(film.path.read_bytes()).pixels).numpy()[0, 0] for film in films]
+    images = [film_tensor(decode(film.path.read_bytes())).numpy()[0, 0] for film in films]
     return Films(tuple(films), levels(np.stack(images)))
 
 

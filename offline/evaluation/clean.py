@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.pipeline.labels import LABELS
-from app.pipeline.preprocess import to_tensor
+from app.pipeline.preprocess import picture_tensor
 
 from ..attacks import Victim
 from ..detectors import Observed
@@ -79,7 +79,7 @@ def harmless_stage(
         densities = []
         for start in tqdm(range(0, len(films), BATCH), desc=f"harmless: {name}", unit="batch"):
             changed = [as_written(change(load_pixels(film.path))) for film in films[start : start + BATCH]]
-            images = torch.cat([to_tensor(film) for film in changed])
+            images = torch.cat([picture_tensor(film) for film in changed])
             with torch.inference_mode():
                 features, _ = victim.network(images.to(device))
             densities.append(victim.gaussian.log_density(features.cpu().numpy()))

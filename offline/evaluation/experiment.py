@@ -19,6 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from app.pipeline.decode import decode
+from app.pipeline.exposed_field import cut_out
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import AttackOptions, paper_attacks
@@ -283,7 +284,8 @@ class _Run:
         )
 
     def _native(self, index: NDArray[np.intp]) -> list[Images]:
-        films = [decode(self.test[one].path.read_bytes()).pixels for one in index]
+        decoded = [decode(self.test[one].path.read_bytes()) for one in index]
+        films = [cut_out(image.pixels, image.field) for image in decoded]
         return [(film[None] * 255).round().astype(np.uint8) for film in films]
 
     def finish(self, identity: dict[str, Any], output: Path) -> tuple[dict[str, Any], Arrays]:

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from app.pipeline.backends import choose_device
 from app.pipeline.image import INPUT_SIDE
 from app.pipeline.network import IMAGENET_MEAN, IMAGENET_STD, ChestNetwork, LogitsOnly, pooled
-from app.pipeline.preprocess import to_tensor
+from app.pipeline.preprocess import picture_tensor
 
 from .. import marked
 from ..attacks import SearchOptions, Victim, epsilon_curve, minimal, paper_attacks
@@ -363,7 +363,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _written(clean: Images, change: Change) -> Images:
-    return np.stack([to_levels(to_tensor(as_written(change(film[0].astype(np.float32) / 255)))[0]) for film in clean])
+    return np.stack(
+        [to_levels(picture_tensor(as_written(change(film[0].astype(np.float32) / 255)))[0]) for film in clean]
+    )
 
 
 if __name__ == "__main__":

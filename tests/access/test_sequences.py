@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.access.sequences import DESCRIPTOR_SIZE, MOST_FILMS, RADIUS, Sequences, descriptor
-from app.pipeline import decode, to_tensor
+from app.pipeline import decode, film_tensor
 from offline.films import read_films
 from tests.http.served import pixels
 
@@ -120,7 +120,7 @@ def test_serial_films_are_none_and_changed_ones_are(shared_data: Path) -> None:
     """The films of the test split, of which no figure of the detector comes."""
     sequences = Sequences(films=4096, seconds=60)
     films = sorted(read_films(shared_data / "chest_xrays"), key=lambda each: (each.patient, each.path.name))
-    images = [to_tensor(decode(each.path.read_bytes()).pixels).numpy()[0, 0] for each in films if each.split == "test"]
+    images = [film_tensor(decode(each.path.read_bytes())).numpy()[0, 0] for each in films if each.split == "test"]
     assert max(sequences.see("pacs", image, "").near for image in images) <= 2
     for number in range(12):
         seen = sequences.see("pacs", changed(images[0], number, 0.05), "")

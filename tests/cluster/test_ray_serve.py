@@ -21,7 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app.pipeline import Screener, Verdict, decode, read_bundle, to_tensor, torch_backend
+from app.pipeline import Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
 from tests.decoding.processes import small_film
 from tests.http.served import (
@@ -69,7 +69,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _tensors() -> Any:
     import torch
 
-    return torch.cat([to_tensor(decode(film).pixels) for film in FILMS])
+    return torch.cat([film_tensor(decode(film)) for film in FILMS])
 
 
 @pytest.fixture(scope="module")

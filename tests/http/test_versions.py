@@ -27,7 +27,7 @@ import pytest
 import torch
 
 from app.access import add_key
-from app.pipeline import LABELS, Screener, Verdict, decode, read_bundle, to_tensor, torch_backend
+from app.pipeline import LABELS, Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
 from app.pipeline.bundle import read_manifest
 from tests.bundles import ACCEPT_EVERYTHING, random_network, simple_gaussian, write_random_bundle
 from tests.http.served import (
@@ -63,7 +63,7 @@ class Bundles:
 def probabilities(folder: Path) -> list[list[float]]:
     bundle = read_bundle(folder)
     screener = Screener(bundle, torch_backend(bundle.network, torch.device("cpu")))
-    verdicts = screener.screen(torch.cat([to_tensor(decode(film).pixels) for film in FILMS]))
+    verdicts = screener.screen(torch.cat([film_tensor(decode(film)) for film in FILMS]))
     told = [verdict.probabilities for verdict in verdicts if isinstance(verdict, Verdict)]
     return [[] if row is None else [float(value) for value in row] for row in told]
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from pydicom.data import get_testdata_file
 
 from app.access import add_key
-from app.pipeline import decode, read_bundle, to_tensor
+from app.pipeline import decode, film_tensor, read_bundle
 from app.pipeline.network import LogitsOnly
 from app.records import open_record
 from offline.attacks import AttackOptions, as_posted, attack
@@ -162,7 +162,7 @@ def attacked(film: bytes) -> bytes:
     """That film at 224x224, attacked by BIM: an 8-bit PNG, as it would be posted."""
     network = LogitsOnly(read_bundle(BUNDLE).network)
     torch.manual_seed(0)
-    clean = as_posted(to_tensor(decode(film).pixels))
+    clean = as_posted(film_tensor(decode(film)))
     return png_of(as_posted(attack(network, clean, AttackOptions(epsilon=0.02, step_size=0.005, steps=6))))
 
 

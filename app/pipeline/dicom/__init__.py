@@ -1,6 +1,7 @@
 """DICOM Part 10 -> DecodedImage, in the order of PS3.4 section N.2; inverting earlier damages images.
 
     bytes -> part10 (data set) -> suitability (tags) -> layout (pixel header) -> stored (values) -> presentation ([0,1])
+                                                                              -> shutters (regions)
 
 ``codestream`` and ``codecs`` serve ``stored``; ``tags`` reads values for all. Everything that a header can tell is
 checked before a pixel is decompressed. ``docs/dicom.md`` states for each tag and transfer syntax what is done.
@@ -13,6 +14,7 @@ from ..image import DecodedImage, require_finite_unit_range, require_usable_size
 from .layout import PixelLayout
 from .part10 import read_part10
 from .presentation import present
+from .shutters import read_shutters
 from .stored import stored_values
 from .suitability import require_chest_film
 
@@ -29,10 +31,12 @@ def decode_dicom(data: bytes, max_pixels: int, accepted_modalities: frozenset[st
         stored, stored_notes = stored_values(film, layout)
         pixels, presentation_notes = present(stored, film, layout)
         image = require_finite_unit_range(pixels)
+        shutters, shutter_notes = read_shutters(film.dataset)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # a decoder facing hostile bytes may raise anything
         raise MalformedImage(
             f"the DICOM file is damaged or cut short ({type(error).__name__}); send the whole instance again"
         ) from error
-    return DecodedImage(image, "dicom", (*notes, *stored_notes, *presentation_notes), missing)
+    notes = (*notes, *stored_notes, *presentation_notes, *shutter_notes)
+    return DecodedImage.of(image, "dicom", notes, missing, shutters)

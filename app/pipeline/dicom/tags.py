@@ -21,7 +21,9 @@ READ_KEYWORDS: Final = (
     "PatientSpeciesDescription PatientSpeciesCodeSequence AnatomicalOrientationType "
     "SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns BitsAllocated BitsStored "
     "HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept RescaleSlope "
-    "ModalityLUTSequence VOILUTSequence WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelData"
+    "ModalityLUTSequence VOILUTSequence WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelData "
+    "ShutterShape ShutterLeftVerticalEdge ShutterRightVerticalEdge ShutterUpperHorizontalEdge ShutterLowerHorizontalEdge "
+    "CenterOfCircularShutter RadiusOfCircularShutter VerticesOfThePolygonalShutter"
 ).split(" ")
 
 #: Terms that a message may repeat: modalities (PS3.3 C.7.3.1.1.1), body parts (PS3.16 annex L), views and photometric
@@ -49,6 +51,15 @@ def text(dataset: Dataset, keyword: str) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         value = next(iter(value), None)
     return "" if value is None else str(value).strip().upper()
+
+
+def texts(dataset: Dataset, keyword: str) -> list[str]:
+    """All values as text, in capitals and without padding; none where the tag is absent or empty."""
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return []
+    parts = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+    return [str(part).strip().upper() for part in parts]
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:

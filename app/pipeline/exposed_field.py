@@ -1,0 +1,293 @@
+"""Which part of a picture is film? Borders, bars, collimation and shutters are found, and left out of what is judged.
+
+A border says nothing of the patient, but a gate that looks at statistics of the whole picture takes it for tampering.
+The stage lies between decoding and resizing, in a request and in a fit alike:
+
+    pixels -> find_field -> ExposedField -> cut_out -> pixels of the field -> to_tensor
+
+It leaves out what holds nothing: what the header shutters (PS3.3 C.7.6.11), margins of one grey, and margins behind a
+straight edge (collimation), which may be turned by a few degrees. Where it is not sure, it leaves nothing out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.ndimage import binary_erosion
+from scipy.spatial import cKDTree
+
+from .margins import straight_margin, uniform_margin
+
+Pixels = NDArray[np.float32]
+Point = tuple[float, float]
+#: Corners (column, row) of a region, in pixels of the whole picture.
+Polygon = tuple[Point, ...]
+
+#: What a bundle's manifest says of this stage; a gate that was fitted without it, or with another, judges other pixels.
+EXPOSED_FIELD: Final = "shutters, margins of one grey, straight edges up to 4.5 degrees (1)"
+
+#: Of the picture. Where less would be left, nothing is left out.
+LEAST_OF_THE_PICTURE: Final = 0.25
+#: A header has a shutter of each shape at most, and straight edges make one outline.
+MOST_OUTLINES: Final = 8
+#: Straight edges are looked for in a picture of this many pixels a side, or up to twice as many.
+PREVIEW_SIDE: Final = 256
+#: Pixels of it by which an edge is moved inwards, since pixels on it are half dead.
+INSET: Final = 1.5
+#: A field that is filled is reduced to this many pixels at its shorter side, or up to twice as many. The network takes 224.
+FILLED_SIDE: Final = 448
+
+
+@dataclass(frozen=True)
+class ExposedField:
+    """The part of a picture that is judged.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Of the whole picture.
+    top, left, bottom, right : int
+        The smallest rectangle around the field, half open, in pixels of the whole picture.
+    outlines : tuple of Polygon
+        The field is what lies in the rectangle and within all of these; none where it is the whole rectangle.
+    """
+
+    rows: int
+    columns: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+    outlines: tuple[Polygon, ...] = ()
+
+    @classmethod
+    def whole(cls, rows: int, columns: int) -> ExposedField:
+        """All of a picture."""
+        return cls(rows, columns, 0, 0, rows, columns)
+
+    def as_json(self) -> dict[str, object]:
+        """For another process, or a caller."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> ExposedField:
+        """What another process says, which may have been taken over.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            It is no field.
+        """
+        rows, columns, top, left, bottom, right = (
+            int(told[name]) for name in ("rows", "columns", "top", "left", "bottom", "right")
+        )
+        outlines = tuple(tuple((float(x), float(y)) for x, y in outline) for outline in told["outlines"])
+        corners = [coordinate for outline in outlines for corner in outline for coordinate in corner]
+        if not (0 <= top < bottom <= rows and 0 <= left < right <= columns):
+            raise ValueError("an impossible field")
+        if len(outlines) > MOST_OUTLINES or not np.isfinite(corners).all() or any(len(o) < 3 for o in outlines):
+            raise ValueError("impossible outlines")
+        return cls(rows, columns, top, left, bottom, right, outlines)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+        return self == ExposedField.whole(self.rows, self.columns)
+
+    @property
+    def share(self) -> float:
+        """Share of the picture's area that the rectangle has."""
+        return (self.bottom - self.top) * (self.right - self.left) / (self.rows * self.columns)
+
+    def within(self, top: int, left: int, bottom: int, right: int) -> ExposedField:
+        """With a smaller rectangle, given in pixels of this one's."""
+        return ExposedField(
+            self.rows,
+            self.columns,
+            self.top + top,
+            self.left + left,
+            self.top + bottom,
+            self.left + right,
+            self.outlines,
+        )
+
+
+def find_field(pixels: Pixels, shutters: Sequence[Polygon] = ()) -> ExposedField:
+    """Find the exposed field.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (rows, columns), float32, in [0, 1]
+    shutters : sequence of Polygon
+        Regions outside of which the header says that nothing is to be seen.
+
+    Returns
+    -------
+    ExposedField
+        All of the picture where nothing is found, or where what was found would leave too little of it.
+    """
+    rows, columns = pixels.shape
+    field = whole = ExposedField.whole(rows, columns)
+    for shutter in shutters:
+        field = _bounded(field, shutter)
+    field = _without_uniform_margins(pixels, field)
+    edges = _straight_edges(pixels, field)
+    if edges is not None:
+        field = _without_uniform_margins(pixels, _bounded(field, edges))
+    return field if field.share >= LEAST_OF_THE_PICTURE else whole
+
+
+def cut_out(pixels: Pixels, field: ExposedField) -> Pixels:
+    """The pixels of the field.
+
+    What lies in the field's rectangle, but not in the field, is filled with the mirror image of what lies within: a fill
+    of one grey would be a border again.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (field.rows, field.columns), float32, in [0, 1]
+
+    Returns
+    -------
+    ndarray, shape (rows, columns), float32, in [0, 1]
+        A view of `pixels` where nothing is filled; else reduced to less than twice ``FILLED_SIDE`` at the shorter side.
+    """
+    inside = pixels[field.top : field.bottom, field.left : field.right]
+    if not field.outlines:
+        return inside
+    step = max(1, min(inside.shape) // FILLED_SIDE)
+    reduced = _block_means(inside, step)
+    seen = np.ones(reduced.shape, bool)
+    for outline in field.outlines:
+        corners = [((x - field.left) / step, (y - field.top) / step) for x, y in outline]
+        seen &= _rasterised(corners, reduced.shape)
+    return _mirrored(reduced, seen)
+
+
+#: The sides of a picture, each as lines from the edge inwards; views, without a copy.
+_SIDES: Final[tuple[Callable[[Pixels], Pixels], ...]] = (
+    lambda picture: picture,
+    lambda picture: picture.T,
+    lambda picture: picture[::-1],
+    lambda picture: picture.T[::-1],
+)
+
+
+def describe(field: ExposedField, shutters: Sequence[Polygon]) -> tuple[str, ...]:
+    """Notes on what is left out; none of the whole picture."""
+    if field.is_whole:
+        return ("the shutter of the header would leave too little of the film: not applied",) if shutters else ()
+    sides = {
+        "top": field.top,
+        "left": field.left,
+        "bottom": field.rows - field.bottom,
+        "right": field.columns - field.right,
+    }
+    named = ", ".join(f"{width} at the {side}" for side, width in sides.items() if width)
+    left_out = (
+        f"outside of the exposed field, left out: pixels {named}" if named else "outside of the exposed field, left out"
+    )
+    return (left_out + (", and what lies beyond slanted or round edges" if field.outlines else ""),)
+
+
+def _without_uniform_margins(pixels: Pixels, field: ExposedField) -> ExposedField:
+    for _ in range(3):  # a border may lie around another one
+        inside = pixels[field.top : field.bottom, field.left : field.right]
+        top, left, bottom, right = (uniform_margin(of(inside)) for of in _SIDES)
+        if not (top or left or bottom or right):
+            break
+        rows, columns = inside.shape
+        field = field.within(top, left, rows - bottom, columns - right)
+    return field
+
+
+def _straight_edges(pixels: Pixels, field: ExposedField) -> Polygon | None:
+    """The rectangle of the field, cut off at the straight edges of its margins; None where there is none."""
+    inside = pixels[field.top : field.bottom, field.left : field.right]
+    step = max(1, min(inside.shape) // PREVIEW_SIDE)
+    preview = inside[::step, ::step]
+    found = [straight_margin(of(preview)) for of in _SIDES]
+    if all(edge is None for edge in found):
+        return None
+    top, left, bottom, right = (
+        None if edge is None else ((edge[0] + INSET) * step, (edge[1] + INSET) * step) for edge in found
+    )
+    rows, columns = inside.shape
+    corners: list[Point] = [(0, 0), (columns, 0), (columns, rows), (0, rows)]
+    if top is not None:
+        corners = _cut(corners, (0, top[0]), (columns, top[1]))
+    if right is not None:
+        corners = _cut(corners, (columns - right[0], 0), (columns - right[1], rows))
+    if bottom is not None:
+        corners = _cut(corners, (columns, rows - bottom[1]), (0, rows - bottom[0]))
+    if left is not None:
+        corners = _cut(corners, (left[1], rows), (left[0], 0))
+    return tuple((x + field.left, y + field.top) for x, y in corners) or None
+
+
+def _cut(corners: list[Point], start: Point, end: Point) -> list[Point]:
+    """The part of a convex polygon to the right of a line, seen along it (Sutherland and Hodgman, 1974); rows go down."""
+
+    def side(point: Point) -> float:
+        return (end[0] - start[0]) * (point[1] - start[1]) - (end[1] - start[1]) * (point[0] - start[0])
+
+    kept: list[Point] = []
+    for one, other in zip(corners, [*corners[1:], *corners[:1]], strict=True):
+        here, there = side(one), side(other)
+        if here >= 0:
+            kept.append(one)
+        if (here >= 0) != (there >= 0):
+            at = here / (here - there)
+            kept.append((one[0] + at * (other[0] - one[0]), one[1] + at * (other[1] - one[1])))
+    return kept
+
+
+def _bounded(field: ExposedField, outline: Polygon) -> ExposedField:
+    """The part of a field within an outline; an outline that fills its rectangle to a pixel is none."""
+    across, down = [x for x, _ in outline], [y for _, y in outline]
+    left, right = max(field.left, math.floor(min(across))), min(field.right, math.ceil(max(across)))
+    top, bottom = max(field.top, math.floor(min(down))), min(field.bottom, math.ceil(max(down)))
+    if right - left < 2 or bottom - top < 2:
+        return field
+    rectangle = all(
+        min(abs(x - left), abs(x - right)) <= 1 and min(abs(y - top), abs(y - bottom)) <= 1 for x, y in outline
+    )
+    return ExposedField(
+        field.rows, field.columns, top, left, bottom, right, field.outlines if rectangle else (*field.outlines, outline)
+    )
+
+
+def _block_means(pixels: Pixels, step: int) -> Pixels:
+    """Means of blocks of step x step pixels; what fills no block at the far edges is left out."""
+    rows, columns = pixels.shape[0] // step, pixels.shape[1] // step
+    blocks = pixels[: rows * step, : columns * step].reshape(rows, step, columns, step)
+    return np.asarray(blocks.mean((1, 3), dtype=np.float32))
+
+
+def _rasterised(corners: Sequence[Point], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which pixels lie wholly within a polygon."""
+    canvas = Image.new("1", (shape[1], shape[0]), 0)
+    ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in corners], fill=1)
+    # Pixels on the outline are part dead; beyond the canvas nothing is told.
+    return np.asarray(binary_erosion(np.array(canvas, bool), border_value=1))
+
+
+def _mirrored(pixels: Pixels, seen: NDArray[np.bool_]) -> Pixels:
+    """Each pixel that is not seen takes the one that lies as far behind the nearest seen one, or that one itself."""
+    if seen.all() or not seen.any():
+        return pixels
+    row, column = np.nonzero(~seen)
+    rim = np.argwhere(seen & ~binary_erosion(seen, border_value=1))
+    near_row, near_column = rim[cKDTree(rim).query(np.column_stack([row, column]))[1]].T
+    behind_row = np.clip(2 * near_row - row, 0, pixels.shape[0] - 1)
+    behind_column = np.clip(2 * near_column - column, 0, pixels.shape[1] - 1)
+    usable = seen[behind_row, behind_column]
+    filled = pixels.copy()
+    filled[row, column] = np.where(usable, pixels[behind_row, behind_column], pixels[near_row, near_column])
+    return filled

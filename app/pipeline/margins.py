@@ -1,0 +1,135 @@
+"""Margins along one side of a picture: of one grey, or behind a straight edge. ``exposed_field`` asks for each side."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Lines from an edge of the picture inwards, shape (lines, pixels of a line), float32, in [0, 1].
+Lines = NDArray[np.float32]
+
+#: Of a side. A margin whose end is not found within it is no margin.
+MOST_OF_A_SIDE: Final = 0.4
+#: Share of the pixels outside of an edge that must be dead. The others are markers and text.
+DEAD_SHARE: Final = 0.97
+
+# Margins of one grey.
+
+#: A dead pixel lies within this of the margin's grey.
+TOLERANCE: Final = 3.5 / 255
+#: Pixels of a line that are looked at.
+SAMPLES: Final = 256
+#: Share of the lines that may be anything before a margin begins: scanners and resampling leave one or two.
+RAGGED_SHARE: Final = 0.004
+#: A bright margin must end within this share of the lines: at most half of a line has its grey there. A saturated abdomen
+#: ends slowly, and is no margin.
+SUDDEN_SHARE: Final = 0.01
+#: Lines behind a margin that may be looked at for a mixture of margin and film: blocks of JPEG have eight.
+MOST_BLENDED: Final = 8
+#: Ringing of JPEG beside a strong edge, and what counts as one.
+RINGING: Final = 5 * TOLERANCE
+STRONG: Final = 12 * TOLERANCE
+
+# Straight edges. The picture is a preview of some hundred pixels a side.
+
+STEEPEST: Final = math.tan(math.radians(4.5))
+SLOPES: Final = 37
+#: Collimated pixels differ from each other more than a border's: scattered rays reach them.
+SCATTER: Final = 0.06
+#: Up to this grey a margin is dark, and whatever is darker than it belongs to it; as does all below the second.
+DARK: Final = 0.2
+DARKEST: Final = 0.1
+#: Share of a margin's length over which the film must reach the edge. A shoulder touches a line in few places.
+CONTACT: Final = 0.35
+#: Of a side, in the mean: thinner wedges change nothing.
+LEAST_DEPTH: Final = 0.006
+
+
+def uniform_margin(lines: Lines) -> int:
+    """How many lines from the edge are of one grey.
+
+    Returns
+    -------
+    int
+        0 where there is no margin, or no end of it within ``MOST_OF_A_SIDE``.
+    """
+    count, width = lines.shape
+    limit = int(count * MOST_OF_A_SIDE)
+    samples = lines[:limit, :: max(1, width // SAMPLES)]
+    for first in range(min(1 + math.ceil(count * RAGGED_SHARE), limit)):
+        grey = float(np.median(samples[first]))
+        if (np.abs(samples[first] - grey) <= TOLERANCE).mean() < DEAD_SHARE:
+            continue
+        distances = np.abs(samples[first:] - grey)
+        shares = (distances <= TOLERANCE).mean(1)
+        dead = (shares >= DEAD_SHARE) & (np.cumsum(shares) >= DEAD_SHARE * np.arange(1, len(shares) + 1))
+        margin = int(np.flatnonzero(dead)[-1]) + 1
+        if first + margin >= limit or margin <= first:
+            return 0
+        behind = shares[margin : margin + max(MOST_BLENDED, int(count * SUDDEN_SHARE))]
+        if grey > 0.5 and not (behind < 0.5).any():
+            return 0
+        return first + margin + _blended(distances[margin : margin + MOST_BLENDED + 1])
+    return 0
+
+
+def _blended(distances: Lines) -> int:
+    """How many lines behind a margin hold a mixture of its grey and the film, as resampling and JPEG leave them.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (lines, pixels of a line)
+        From the margin's grey.
+    """
+    # JPEG: lines that are nearly the margin's, and then a strong edge.
+    nearly = (distances <= RINGING).mean(1) >= 0.8
+    until = len(nearly) if nearly.all() else int(nearly.argmin())
+    ringing = until if until < len(distances) and (distances[until:] > STRONG).mean(1).max() > 0.5 else 0
+    # Resampling: one or two lines that lie between.
+    mixed = 0
+    while mixed < 2 and ringing + mixed + 1 < len(distances):
+        here, next_one = distances[ringing + mixed], distances[ringing + mixed + 1]
+        if (here < 0.75 * next_one).mean() < 0.7:
+            break
+        mixed += 1
+    return ringing + mixed
+
+
+def straight_margin(lines: Lines) -> tuple[float, float] | None:
+    """The straight edge of a margin along one side of a small picture.
+
+    Returns
+    -------
+    tuple of float, or None
+        How deep the margin is at the beginning and at the end of a line, in lines. One of the two may be below 0, where the
+        margin is a wedge. None where there is no margin.
+    """
+    count, width = lines.shape
+    limit = int(count * MOST_OF_A_SIDE)
+    strip = lines[: limit + 2]
+    best, best_depth = None, LEAST_DEPTH * count
+    place = (np.arange(width) + 0.5) / width - 0.5
+    slopes = np.linspace(-STEEPEST, STEEPEST, SLOPES)[:, None] * width
+    fifth = max(1, width // 5)
+    for grey in {float(np.median(part)) for part in (strip[0], strip[0, :fifth], strip[0, -fifth:])}:
+        near = strip <= max(grey + SCATTER, DARKEST) if grey <= DARK else np.abs(strip - grey) <= SCATTER
+        if near[:2].mean() < CONTACT:
+            continue
+        over = ~near[:-1] & ~near[1:]  # two pixels in a row: one may be grain
+        depth = np.where(over.any(0), over.argmax(0), limit).astype(np.float64)
+        # Of each slope, the deepest line outside of which 97 % of the pixels are dead.
+        above = depth - slopes * place
+        rank = int((1 - DEAD_SHARE) * (width - 1))
+        levels = np.partition(above, rank, axis=1)[:, rank, None]
+        edges = levels + slopes * place
+        margins = edges > 0
+        touching = ((depth - edges < 2) & margins).sum(1) >= CONTACT * margins.sum(1)
+        depths = np.where(touching & (margins.mean(1) >= CONTACT) & (edges.max(1) < limit), edges.clip(0).mean(1), 0.0)
+        deepest = int(depths.argmax())
+        if depths[deepest] > best_depth:
+            level, slope = float(levels[deepest, 0]), float(slopes[deepest, 0])
+            best, best_depth = (level - slope / 2, level + slope / 2), float(depths[deepest])
+    return best
