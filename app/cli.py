@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_QUERY_SEQUENCES (count, refuse, off), CXR_QUERY_NEAR_DUPLICATES, CXR_QUERY_FILMS, CXR_QUERY_HOURS "
         "(docs/query-detection.md), "
         "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
-        "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added); to store a report of each DICOM "
+        "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added), CXR_HEADER_WORDS (a site's own words in headers: "
+        "docs/dicom.md); to store a report of each DICOM "
         "film to a DICOMweb server, CXR_RESULTS_URL, CXR_RESULTS_USER, CXR_RESULTS_PASSWORD, CXR_RESULTS_FOLDER.",
     )
     parser.add_argument("--version", action="version", version=__version__)

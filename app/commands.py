@@ -107,9 +107,7 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
         try:
-            image = decode(
-                path.read_bytes(), max_pixels=settings.max_pixels, accepted_modalities=settings.accepted_modalities
-            )
+            image = decode(path.read_bytes(), max_pixels=settings.max_pixels, rules=settings.header_rules)
             verdict = screener.screen(to_tensor(image.pixels))[0]
             if not isinstance(verdict, Verdict):
                 raise verdict
