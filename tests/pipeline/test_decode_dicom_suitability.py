@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
@@ -31,7 +32,6 @@ ACCEPTED: dict[str, dict[str, object]] = {
     "from the front": {"PatientOrientation": ["L", "F"]},
     "orientation with a second letter": {"PatientOrientation": ["LF", "FP"]},
     "orientation empty": {"PatientOrientation": ""},
-    "from behind": {"PatientOrientation": ["R", "F"]},
     "frontal by code, lateral by description": {
         "ViewPosition": "UNKNOWN",
         "ViewCodeSequence": coded("399348003"),
@@ -77,6 +77,14 @@ def test_accepted(name: str) -> None:
     image = decode(part10(film(**ACCEPTED[name])))
     unknown = tuple(keyword for keyword, value in ACCEPTED[name].items() if value == "UNKNOWN")
     assert image.missing_tags == unknown
+
+
+def test_a_mirrored_film_is_noted_and_stays_as_it_is_stored() -> None:
+    """PS3.3 C.7.6.1.1.1: rows that run to the patient's right. The heatmap and the PACS must show the same film."""
+    usual, mirrored = (decode(part10(film(PatientOrientation=[rows, "F"]))) for rows in "LR")
+    assert np.array_equal(usual.pixels, mirrored.pixels)
+    note = "PatientOrientation (0020,0020) says that the film is mirrored; judged and shown as it is stored"
+    assert mirrored.notes == (note, *usual.notes)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -59,6 +59,14 @@ def test_the_tables_are_whole() -> None:
     assert [films(PADCHEST, expected) for expected in ("accepted", "lateral", "other")] == [132934, 27915, 12]
 
 
+def test_mirrored_films_are_noted() -> None:
+    """14 films of OpenI are."""
+    mirrored = [row for row in OPENI if row["PatientOrientation"] == "R\\F"]
+    assert [row["films"] for row in mirrored] == ["14"]
+    notes, _ = require_chest_film(header(mirrored[0]), DEFAULT_RULES)
+    assert "PatientOrientation (0020,0020) says that the film is mirrored" in notes[0]
+
+
 def test_a_table_of_the_field(shared_data: Path) -> None:
     """A table of headers beside the shared films, read by the columns that are DICOM keywords, and judged by its own words."""
     path = shared_data / "field" / "openi_headers.csv"

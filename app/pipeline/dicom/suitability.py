@@ -59,8 +59,8 @@ def require_chest_film(dataset: Dataset, rules: HeaderRules) -> tuple[tuple[str,
     notes, missing = require_frontal_chest_words(
         dataset, rules.words, chest_coded=chest_coded, frontal_coded=frontal_coded
     )
-    _require_upright_frontal(dataset)
-    return notes, missing
+    mirrored = _require_upright_frontal(dataset)
+    return (*notes, *mirrored), missing
 
 
 def _codes(dataset: Dataset, keyword: str) -> list[str]:
@@ -80,8 +80,12 @@ def _require_codes(dataset: Dataset, keyword: str, accepted: frozenset[str], oth
     return bool(codes)
 
 
-def _require_upright_frontal(dataset: Dataset) -> None:
-    """PatientOrientation (PS3.3 C.7.6.1.1.1): the directions in which rows and columns run, the principal letter first."""
+def _require_upright_frontal(dataset: Dataset) -> tuple[str, ...]:
+    """PatientOrientation (PS3.3 C.7.6.1.1.1): the directions in which rows and columns run, the principal letter first.
+
+    A mirrored film is noted and not turned: the heatmap, the Secondary Capture and the viewer must lie as the film does
+    in the PACS, no finding has a side, and the network was trained on mirror images too.
+    """
     value = dataset.get("PatientOrientation") or ()
     directions = [str(part).strip().upper()[:1] for part in ([value] if isinstance(value, str) else value)]
     rows, columns = [*directions, "", ""][:2]
@@ -94,6 +98,7 @@ def _require_upright_frontal(dataset: Dataset) -> None:
         raise UnsuitableImage(
             f"{tag} says that the film lies on its side or upside down; turn it so that the head is on top"
         )
+    return (f"{tag} says that the film is mirrored; judged and shown as it is stored",) if rows == "R" else ()
 
 
 def _require_person(dataset: Dataset) -> None:
