@@ -1,4 +1,4 @@
-"""``cxr-gate``: serve, score files, check a bundle, verify the record, make keys, forward from Orthanc."""
+"""``cxr-gate``: serve, score files, check a bundle or headers, verify the record, make keys, forward from Orthanc."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_QUERY_SEQUENCES (count, refuse, off), CXR_QUERY_NEAR_DUPLICATES, CXR_QUERY_FILMS, CXR_QUERY_HOURS "
         "(docs/query-detection.md), "
         "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
-        "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added); to store a report of each DICOM "
+        "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added), CXR_HEADER_WORDS (a site's own words in headers: "
+        "cxr-gate check-headers --help); to store a report of each DICOM "
         "film to a DICOMweb server, CXR_RESULTS_URL, CXR_RESULTS_USER, CXR_RESULTS_PASSWORD, CXR_RESULTS_FOLDER.",
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -105,6 +106,18 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="made if it is not there; must be empty"
     )
+    headers = commands.add_parser(
+        "check-headers",
+        help="say what the headers of an archive's films would get",
+        description="Print for each combination of headers whether its films would be accepted or refused, and why. TABLE is a "
+        "CSV whose columns are DICOM keywords: Modality, and any of BodyPartExamined, ViewPosition, PatientOrientation, "
+        "SeriesDescription, StudyDescription, ProtocolName, AcquisitionDeviceProcessingDescription, "
+        "PerformedProcedureStepDescription, PresentationIntentType. A column named films counts films; without it a line is one "
+        "film. No film is read. Words that your machines use and that are not known are added by "
+        "CXR_HEADER_WORDS=chest+TRX,lateral+PERF; chest-TRX removes one. The lists are chest, region (another one), frontal, "
+        "lateral, view (oblique, decubitus) and silent (names neither region nor view); docs/dicom.md.",
+    )
+    headers.add_argument("table", type=Path, metavar="TABLE")
     access.add_commands(commands, os.environ)
     forward.add_command(commands, os.environ)
     return parser

@@ -1,4 +1,5 @@
-"""What the commands do that load torch: serve, score, check-bundle, verify-bundle, verify-record, export-quarantine."""
+"""What the commands do that load torch: serve, score, check-bundle, verify-bundle, verify-record, export-quarantine,
+check-headers."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from app.headers import TableError, checked
 from app.http.access import is_loopback
 from app.http.application import create_application
 from app.http.protocol import guarded
@@ -48,10 +50,11 @@ def run(parsed: argparse.Namespace) -> int:
             "verify-bundle": _verify_bundle,
             "verify-record": _verify_record,
             "export-quarantine": _export_quarantine,
+            "check-headers": _check_headers,
         }
         command = commands[parsed.command]
         return command(parsed, settings)
-    except (PipelineError, SettingsError, RecordUnavailable) as error:
+    except (PipelineError, SettingsError, RecordUnavailable, TableError) as error:
         print(f"cxr-gate: {error}", file=sys.stderr)
         return 1
 
@@ -107,9 +110,7 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
     for path in parsed.files:
         answer: dict[str, object] = {"file": str(path)}
         try:
-            image = decode(
-                path.read_bytes(), max_pixels=settings.max_pixels, accepted_modalities=settings.accepted_modalities
-            )
+            image = decode(path.read_bytes(), max_pixels=settings.max_pixels, rules=settings.header_rules)
             verdict = screener.screen(film_tensor(image))[0]
             if not isinstance(verdict, Verdict):
                 raise verdict
@@ -123,6 +124,12 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
             answer["error"] = str(error)
         print(json.dumps(answer))
     return 1 if failed else 0
+
+
+def _check_headers(parsed: argparse.Namespace, settings: Settings) -> int:
+    for line in checked(parsed.table, settings.header_rules):
+        print(line)
+    return 0
 
 
 def _check_bundle(parsed: argparse.Namespace, settings: Settings) -> int:

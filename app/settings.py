@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final, get_type_hints
 
-from app.pipeline.dicom.suitability import ALWAYS_ACCEPTED_MODALITIES, OPTIONAL_MODALITIES
+from app.pipeline.dicom.rules import ALWAYS_ACCEPTED_MODALITIES, OPTIONAL_MODALITIES, HeaderRules
+from app.pipeline.dicom.words import WordsError
 from app.pipeline.image import DEFAULT_MAX_PIXELS
 
 PREFIX = "CXR_"
@@ -89,6 +90,7 @@ class Settings:
     quarantine_mb: int = 4096  # MiB of all kept films; over it the oldest go, those that were decided on first
     quarantine_days: float = 30.0  # after which a film goes
     accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
+    header_words: tuple[str, ...] = ()  # "chest+TRX,lateral-PERFIL": a site's own words (docs/dicom.md)
     results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
     results_user: str = ""
     results_password: str = field(default="", repr=False)
@@ -115,6 +117,9 @@ class Settings:
             if names[variable] == "accepted_modalities":
                 values[names[variable]] = _modalities(variable, text)
                 continue
+            if names[variable] == "header_words":
+                values[names[variable]] = _header_words(variable, text)
+                continue
             if kind is bool:
                 values[names[variable]] = _truth(variable, text)
                 continue
@@ -133,6 +138,11 @@ class Settings:
             values[names[variable]] = value
         return cls(**values)  # type: ignore[arg-type]  # each was converted to its field's type
 
+    @property
+    def header_rules(self) -> HeaderRules:
+        """What holds for the headers of DICOM films."""
+        return HeaderRules(self.accepted_modalities, self.header_words)
+
 
 def _truth(variable: str, text: str) -> bool:
     if text not in {"true", "false"}:
@@ -148,3 +158,12 @@ def _modalities(variable: str, text: str) -> frozenset[str]:
             f"{','.join(sorted(OPTIONAL_MODALITIES))}"
         )
     return named
+
+
+def _header_words(variable: str, text: str) -> tuple[str, ...]:
+    changes = tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        _ = HeaderRules(word_changes=changes).words
+    except WordsError as error:
+        raise SettingsError(f"{variable}: {error}") from error
+    return changes

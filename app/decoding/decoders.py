@@ -57,8 +57,7 @@ class Decoders:
             place: ThreadPoolExecutor(count, thread_name_prefix=f"decode-{place}")
             for place, count in self._at_once.items()
         }
-        modalities = tuple(sorted(settings.accepted_modalities))
-        options = Options(settings.max_pixels, modalities, settings.decode_memory_mb * 2**20)
+        options = Options(settings.max_pixels, settings.header_rules, settings.decode_memory_mb * 2**20)
         self._nursery = Nursery(options, settings.decode_seconds, self._count_failure)
 
     def start(self) -> None:
@@ -126,9 +125,7 @@ class Decoders:
         return self._metrics.queue_films.labels(f"decode-{place}")
 
     def _in_thread(self, data: bytes) -> DecodedImage:
-        return decode(
-            data, max_pixels=self._settings.max_pixels, accepted_modalities=self._settings.accepted_modalities
-        )
+        return decode(data, max_pixels=self._settings.max_pixels, rules=self._settings.header_rules)
 
     def _count_failure(self, reason: Failure) -> None:
         self._metrics.decode_process_failures.labels(reason).inc()

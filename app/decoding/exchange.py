@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from app.pipeline.dicom.suitability import EXPECTED_TAGS
+from app.pipeline.dicom.projection import EXPECTED_TAGS
 from app.pipeline.errors import ImageTooLarge, MalformedImage, UnsuitableImage, UnsupportedMedia
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage

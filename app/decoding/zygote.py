@@ -28,6 +28,7 @@ from typing import Final
 import numpy as np
 
 from app.pipeline.decode import decode
+from app.pipeline.dicom.rules import HeaderRules
 from app.pipeline.errors import InputError
 
 from .exchange import LENGTH, NO_MEMORY
@@ -44,18 +45,25 @@ class Options:
     Attributes
     ----------
     max_pixels : int
-    accepted_modalities : tuple of str
+    rules : HeaderRules
     memory_bytes : int
         A child's private memory (RLIMIT_DATA), some 70 MiB of which it is born with.
     """
 
     max_pixels: int
-    accepted_modalities: tuple[str, ...]
+    rules: HeaderRules
     memory_bytes: int
 
     def as_json(self) -> str:
         """For the command line."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), default=sorted)  # the set of modalities
+
+    @classmethod
+    def of_json(cls, text: str) -> Options:
+        """What ``as_json`` gave."""
+        told = json.loads(text)
+        rules = told.pop("rules")
+        return cls(rules=HeaderRules(frozenset(rules["modalities"]), tuple(rules["word_changes"])), **told)
 
 
 def main(arguments: list[str]) -> None:
@@ -65,7 +73,8 @@ def main(arguments: list[str]) -> None:
     warnings.simplefilter("ignore")  # a hostile file shall not write to the service's log
     logging.disable()
     control = socket.socket(fileno=int(arguments[0]))
-    options = Options(**json.loads(arguments[1]))
+    options = Options.of_json(arguments[1])
+    _ = options.rules.words  # read once, for all children
     gc.freeze()  # a collection in a child would copy the pages of all that is shared
     children: set[int] = set()
     control.send(READY)
@@ -126,7 +135,7 @@ def _decode(service: socket.socket, options: Options) -> None:
         image = decode(
             b"".join(iter(lambda: service.recv(2**20), b"")),
             max_pixels=options.max_pixels,
-            accepted_modalities=frozenset(options.accepted_modalities),
+            rules=options.rules,
         )
         header = {"field": image.field.as_json(), "notes": image.notes, "missing_tags": image.missing_tags}
         pixels = np.ascontiguousarray(image.pixels).data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dicom import decode_dicom
-from .dicom.suitability import ALWAYS_ACCEPTED_MODALITIES
+from .dicom.rules import DEFAULT_RULES, HeaderRules
 from .errors import MalformedImage
 from .image import DEFAULT_MAX_PIXELS, DecodedImage, SourceKind
 from .raster import decode_raster
@@ -35,7 +35,7 @@ def decode(
     data: bytes,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES,
+    rules: HeaderRules = DEFAULT_RULES,
 ) -> DecodedImage:
     """Decode a film.
 
@@ -45,8 +45,8 @@ def decode(
         A whole PNG, JPEG or DICOM Part 10 file.
     max_pixels : int
         Limit on rows x columns, checked before anything is decompressed.
-    accepted_modalities : frozenset of str
-        Values of a DICOM film's Modality (0008,0060) that are scored.
+    rules : HeaderRules
+        What a site says of DICOM headers.
 
     Raises
     ------
@@ -54,5 +54,5 @@ def decode(
     """
     kind = sniff(data)
     if kind == "dicom":
-        return decode_dicom(data, max_pixels, accepted_modalities)
+        return decode_dicom(data, max_pixels, rules)
     return decode_raster(data, kind, max_pixels)

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from app.decoding.exchange import NoAnswer, exchange
 from app.decoding.nursery import Failure, Nursery
 from app.decoding.zygote import Options
 from app.pipeline import decode
-from app.pipeline.errors import InputError, MalformedImage
+from app.pipeline.dicom.rules import DEFAULT_RULES, HeaderRules
+from app.pipeline.errors import InputError, MalformedImage, UnsuitableImage
 from app.pipeline.image import DecodedImage
 from app.settings import Settings
 from tests.pipeline.mutants import valid_films
@@ -33,10 +35,14 @@ class Watched(Nursery):
     """A nursery that keeps what failed."""
 
     def __init__(
-        self, seconds: float = SECONDS, memory_mb: int = Settings().decode_memory_mb, max_pixels: int = MAX_PIXELS
+        self,
+        seconds: float = SECONDS,
+        memory_mb: int = Settings().decode_memory_mb,
+        max_pixels: int = MAX_PIXELS,
+        rules: HeaderRules = DEFAULT_RULES,
     ) -> None:
         self.failures: list[Failure] = []
-        super().__init__(Options(max_pixels, ("CR", "DX"), memory_mb * 2**20), seconds, self.failures.append)
+        super().__init__(Options(max_pixels, rules, memory_mb * 2**20), seconds, self.failures.append)
 
     @property
     def zygote(self) -> int:
@@ -44,7 +50,7 @@ class Watched(Nursery):
 
 
 @contextmanager
-def running(**limits: float) -> Iterator[Watched]:
+def running(**limits: Any) -> Iterator[Watched]:
     nursery = Watched(**limits)
     nursery.start()
     try:
@@ -72,6 +78,17 @@ def test_what_a_film_lacks_is_told(films: dict[str, bytes]) -> None:
     lacking = films["jpeg-ls"].replace(b"CS\x02\x00PA", b"CS\x02\x00  ")
     with running() as nursery:
         assert nursery.decode(lacking).missing_tags == decode(lacking).missing_tags == ("ViewPosition",)
+
+
+def test_a_sites_header_rules_hold_in_a_process(films: dict[str, bytes]) -> None:
+    theirs = (
+        films["jpeg-ls"].replace(b"CS\x06\x00CHEST ", b"CS\x06\x00TRXTRX").replace(b"CS\x02\x00DX", b"CS\x02\x00RF")
+    )
+    with running(rules=HeaderRules(frozenset({"CR", "DX", "RF"}), ("chest+TRXTRX",))) as nursery:
+        assert nursery.decode(theirs).missing_tags == ()
+    with running(rules=HeaderRules(frozenset({"CR", "DX", "RF"}))) as nursery, pytest.raises(UnsuitableImage) as caught:
+        nursery.decode(theirs)
+    assert "BodyPartExamined (0018,0015)" in str(caught.value)
 
 
 REFUSED = {

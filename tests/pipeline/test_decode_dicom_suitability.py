@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 
 from app.pipeline import decode
+from app.pipeline.dicom.rules import HeaderRules
 from app.pipeline.dicom.suitability import CHEST_REGION_CODES, FRONTAL_VIEW_CODES
 from app.pipeline.errors import UnsuitableImage
 from app.settings import Settings, SettingsError
@@ -28,9 +30,18 @@ ACCEPTED: dict[str, dict[str, object]] = {
     "THORAX": {"BodyPartExamined": "THORAX"},
     "for presentation": {"PresentationIntentType": "FOR PRESENTATION"},
     "from the front": {"PatientOrientation": ["L", "F"]},
-    "from behind": {"PatientOrientation": ["R", "F"]},
     "orientation with a second letter": {"PatientOrientation": ["LF", "FP"]},
     "orientation empty": {"PatientOrientation": ""},
+    "frontal by code, lateral by description": {
+        "ViewPosition": "UNKNOWN",
+        "ViewCodeSequence": coded("399348003"),
+        "StudyDescription": "CHEST LATERAL",
+    },
+    "chest by code, abdomen by description": {
+        "BodyPartExamined": "UNKNOWN",
+        "AnatomicRegionSequence": coded("816094009"),
+        "StudyDescription": "ABDOMEN",
+    },
     "view by code": {"ViewCodeSequence": coded("272479007")},
     "view by an older code": {"ViewCodeSequence": coded("R-10206", "SRT")},
     "view by the site's own code": {"ViewCodeSequence": coded("4711", "99LOCAL")},
@@ -64,7 +75,16 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_accepted(name: str) -> None:
     image = decode(part10(film(**ACCEPTED[name])))
-    assert image.missing_tags == ()
+    unknown = tuple(keyword for keyword, value in ACCEPTED[name].items() if value == "UNKNOWN")
+    assert image.missing_tags == unknown
+
+
+def test_a_mirrored_film_is_noted_and_stays_as_it_is_stored() -> None:
+    """PS3.3 C.7.6.1.1.1: rows that run to the patient's right. The heatmap and the PACS must show the same film."""
+    usual, mirrored = (decode(part10(film(PatientOrientation=[rows, "F"]))) for rows in "LR")
+    assert np.array_equal(usual.pixels, mirrored.pixels)
+    note = "PatientOrientation (0020,0020) says that the film is mirrored; judged and shown as it is stored"
+    assert mirrored.notes == (note, *usual.notes)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -97,7 +117,7 @@ def test_the_code_lists_are_those_of_the_standard() -> None:
 @pytest.mark.parametrize("modality", ["RF", "SC"])
 def test_a_modality_is_accepted_where_the_caller_says_so(modality: str) -> None:
     data = part10(film(Modality=modality))
-    assert decode(data, accepted_modalities=frozenset({"CR", "DX", modality})).source_kind == "dicom"
+    assert decode(data, rules=HeaderRules(frozenset({"CR", "DX", modality}))).source_kind == "dicom"
     with pytest.raises(UnsuitableImage, match="only CR or DX"):
         decode(data)
 

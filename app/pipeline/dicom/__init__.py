@@ -3,7 +3,8 @@
     bytes -> part10 (data set) -> suitability (tags) -> layout (pixel header) -> stored (values) -> presentation ([0,1])
                                                                               -> shutters (regions)
 
-``codestream`` and ``codecs`` serve ``stored``; ``tags`` reads values for all. Everything that a header can tell is
+``codestream`` and ``codecs`` serve ``stored``; ``projection``, ``words`` and ``rules`` serve ``suitability``; ``tags`` reads
+values for all. Everything that a header can tell is
 checked before a pixel is decompressed. ``docs/dicom.md`` states for each tag and transfer syntax what is done.
 """
 
@@ -14,6 +15,7 @@ from ..image import DecodedImage, require_finite_unit_range, require_usable_size
 from .layout import PixelLayout
 from .part10 import read_part10
 from .presentation import present
+from .rules import HeaderRules
 from .shutters import read_shutters
 from .stored import stored_values
 from .suitability import require_chest_film
@@ -21,11 +23,11 @@ from .suitability import require_chest_film
 __all__ = ["decode_dicom"]
 
 
-def decode_dicom(data: bytes, max_pixels: int, accepted_modalities: frozenset[str]) -> DecodedImage:
+def decode_dicom(data: bytes, max_pixels: int, rules: HeaderRules) -> DecodedImage:
     """Decode a DICOM film; see ``decode`` for arguments and errors."""
     try:
         film = read_part10(data, max_pixels)
-        notes, missing = require_chest_film(film.dataset, accepted_modalities)
+        notes, missing = require_chest_film(film.dataset, rules)
         layout = PixelLayout.of(film.dataset)
         require_usable_size(layout.rows, layout.columns, max_pixels)
         stored, stored_notes = stored_values(film, layout)

@@ -7,15 +7,9 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from ..errors import UnsuitableImage
+from .projection import require_frontal_chest_words
+from .rules import HeaderRules
 from .tags import listed, named, shown, text
-
-#: Projection radiographs, always scored.
-ALWAYS_ACCEPTED_MODALITIES: Final = frozenset({"CR", "DX"})
-#: Fluoroscopy systems and film digitisers write chest films under these; a site says so if its do.
-OPTIONAL_MODALITIES: Final = frozenset({"RF", "SC"})
-#: CHEST is the standard's term (PS3.16 annex L); the others are what senders write for it.
-ACCEPTED_BODY_PARTS: Final = frozenset({"CHEST", "THORAX", "LUNG", "LUNGS"})
-FRONTAL_VIEWS: Final = frozenset({"PA", "AP"})
 
 #: Codes by (designator, value); SNOMED's older identifiers (SRT, SNM3) are still sent. PS3.16 CID 4010, frontal ones.
 FRONTAL_VIEW_CODES: Final = frozenset(
@@ -28,26 +22,20 @@ CHEST_REGION_CODES: Final = frozenset(
 _SNOMED: Final = frozenset({"SCT", "SRT", "SNM3", "99SDM"})
 _PEOPLE: Final = frozenset({"HOMO SAPIENS", "HUMAN", "337915000", "L-85003"})
 
-#: Absent ones are accepted, marked in the notes, and counted.
-EXPECTED_TAGS: Final = ("BodyPartExamined", "ViewPosition")
 
-
-def require_chest_film(
-    dataset: Dataset, accepted_modalities: frozenset[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def require_chest_film(dataset: Dataset, rules: HeaderRules) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Refuse what its tags say is no frontal chest radiograph of a person.
 
     Parameters
     ----------
     dataset : Dataset
-    accepted_modalities : frozenset of str
-        Values of Modality (0008,0060).
+    rules : HeaderRules
 
     Returns
     -------
     notes : tuple of str
     missing : tuple of str
-        Those of ``EXPECTED_TAGS`` that are absent or empty.
+        Those of ``EXPECTED_TAGS`` that are absent, empty, or say nothing.
 
     Raises
     ------
@@ -55,32 +43,24 @@ def require_chest_film(
         The message names the tag.
     """
     modality = text(dataset, "Modality")
-    if modality not in accepted_modalities:
+    if modality not in rules.modalities:
         raise UnsuitableImage(
-            f"{named('Modality')} is {shown(modality)}; only {listed(accepted_modalities)} films are scored"
+            f"{named('Modality')} is {shown(modality)}; only {listed(rules.modalities)} films are scored"
         )
     if text(dataset, "PresentationIntentType") == "FOR PROCESSING":  # PS3.3 C.8.11.1: no presentation is defined for it
         raise UnsuitableImage(f"{named('PresentationIntentType')} is FOR PROCESSING; send the FOR PRESENTATION film")
-    body_part = text(dataset, "BodyPartExamined")
-    if body_part and body_part not in ACCEPTED_BODY_PARTS:
-        raise UnsuitableImage(
-            f"{named('BodyPartExamined')} is {shown(body_part)}; expected {listed(ACCEPTED_BODY_PARTS)}"
-        )
-    view = text(dataset, "ViewPosition")
-    if view and view not in FRONTAL_VIEWS:
-        raise UnsuitableImage(
-            f"{named('ViewPosition')} is {shown(view)}; only frontal views ({listed(FRONTAL_VIEWS)}) are scored"
-        )
-    _require_codes(
+    _require_person(dataset)
+    chest_coded = _require_codes(
         dataset, "AnatomicRegionSequence", CHEST_REGION_CODES, "is of another region than the chest; send chest films"
     )
-    _require_codes(
+    frontal_coded = _require_codes(
         dataset, "ViewCodeSequence", FRONTAL_VIEW_CODES, "is of a view that is not frontal; send PA or AP films"
     )
-    _require_upright_frontal(dataset)
-    _require_person(dataset)
-    missing = tuple(keyword for keyword in EXPECTED_TAGS if not text(dataset, keyword))
-    return tuple(f"{keyword} missing" for keyword in missing), missing
+    notes, missing = require_frontal_chest_words(
+        dataset, rules.words, chest_coded=chest_coded, frontal_coded=frontal_coded
+    )
+    mirrored = _require_upright_frontal(dataset)
+    return (*notes, *mirrored), missing
 
 
 def _codes(dataset: Dataset, keyword: str) -> list[str]:
@@ -92,14 +72,20 @@ def _codes(dataset: Dataset, keyword: str) -> list[str]:
     ]
 
 
-def _require_codes(dataset: Dataset, keyword: str, accepted: frozenset[str], otherwise: str) -> None:
+def _require_codes(dataset: Dataset, keyword: str, accepted: frozenset[str], otherwise: str) -> bool:
+    """Whether there is an accepted code; other codes are refused, none is accepted."""
     codes = _codes(dataset, keyword)
     if codes and not accepted.intersection(codes):
         raise UnsuitableImage(f"{named(keyword)} {otherwise}")
+    return bool(codes)
 
 
-def _require_upright_frontal(dataset: Dataset) -> None:
-    """PatientOrientation (PS3.3 C.7.6.1.1.1): the directions in which rows and columns run, the principal letter first."""
+def _require_upright_frontal(dataset: Dataset) -> tuple[str, ...]:
+    """PatientOrientation (PS3.3 C.7.6.1.1.1): the directions in which rows and columns run, the principal letter first.
+
+    A mirrored film is noted and not turned: the heatmap, the Secondary Capture and the viewer must lie as the film does
+    in the PACS, no finding has a side, and the network was trained on mirror images too.
+    """
     value = dataset.get("PatientOrientation") or ()
     directions = [str(part).strip().upper()[:1] for part in ([value] if isinstance(value, str) else value)]
     rows, columns = [*directions, "", ""][:2]
@@ -112,6 +98,7 @@ def _require_upright_frontal(dataset: Dataset) -> None:
         raise UnsuitableImage(
             f"{tag} says that the film lies on its side or upside down; turn it so that the head is on top"
         )
+    return (f"{tag} says that the film is mirrored; judged and shown as it is stored",) if rows == "R" else ()
 
 
 def _require_person(dataset: Dataset) -> None:

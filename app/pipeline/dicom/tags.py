@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pydicom import config
+from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_has_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 
@@ -15,9 +16,12 @@ from ..errors import MalformedImage
 # pydicom's warnings of invalid values quote them, and a log must not hold a patient's name.
 config.settings.reading_validation_mode = config.IGNORE
 
-#: Nothing else is kept of a data set: neither names nor identifiers ever reach this code.
+#: Nothing else is kept of a data set: neither names nor identifiers ever reach this code, but where somebody wrote them
+#: into a description. Descriptions are compared with lists of words, and never repeated.
 READ_KEYWORDS: Final = (
     "Modality PresentationIntentType BodyPartExamined ViewPosition PatientOrientation AnatomicRegionSequence ViewCodeSequence "
+    "SeriesDescription ProtocolName AcquisitionDeviceProcessingDescription PerformedProcedureStepDescription StudyDescription "
+    "SpecificCharacterSet "
     "PatientSpeciesDescription PatientSpeciesCodeSequence AnatomicalOrientationType "
     "SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns BitsAllocated BitsStored "
     "HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept RescaleSlope "
@@ -35,6 +39,9 @@ SHOWN_TERMS: Final = frozenset(
     "WHOLEBODY LATERAL LL RL LLD RLD LLO RLO RAO LAO RPO LPO OBLIQUE LAT "
     "RGB MONOCHROME1 MONOCHROME2 YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT".split(" ")
 ) | {"PALETTE COLOR"}
+
+#: Of a tag of free text; the standard's longest has 64 characters.
+MAX_TEXT_BYTES: Final = 1024
 
 
 def named(keyword: str) -> str:
@@ -60,6 +67,25 @@ def texts(dataset: Dataset, keyword: str) -> list[str]:
         return []
     parts = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
     return [str(part).strip().upper() for part in parts]
+
+
+def free_text(dataset: Dataset, keyword: str) -> str:
+    """All values as text, whatever their VR; empty where the tag is absent. What is over ``MAX_TEXT_BYTES`` is left out.
+
+    Senders write UTF-8 and Latin-1 under any SpecificCharacterSet, and into tags that have none.
+    """
+    element = dataset.get_item(keyword)
+    value = None if element is None else element.value
+    if isinstance(value, bytes):
+        raw = value[:MAX_TEXT_BYTES].rstrip(b"\0")
+        for encoding in ("utf-8", python_encoding.get(text(dataset, "SpecificCharacterSet"), "latin-1")):
+            try:
+                return raw.decode(encoding)
+            except (UnicodeError, LookupError):  # no Python knows all of the standard's sets
+                continue
+        return raw.decode("latin-1")
+    parts = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    return " ".join(str(part) for part in parts if isinstance(part, str))[:MAX_TEXT_BYTES]
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:

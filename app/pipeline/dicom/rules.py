@@ -1,0 +1,42 @@
+"""What a site says of headers: the modalities that it scores, and its own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from .words import Words, words
+
+#: Projection radiographs, always scored.
+ALWAYS_ACCEPTED_MODALITIES: Final = frozenset({"CR", "DX"})
+#: Fluoroscopy systems and film digitisers write chest films under these; a site says so if its do.
+OPTIONAL_MODALITIES: Final = frozenset({"RF", "SC"})
+
+
+@dataclass(frozen=True)
+class HeaderRules:
+    """What holds for the header of every film.
+
+    Attributes
+    ----------
+    modalities : frozenset of str
+        Values of Modality (0008,0060) that are scored.
+    word_changes : tuple of str
+        As ``words`` takes them: ``chest+TRX``, ``lateral-PERFIL``.
+    """
+
+    modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES
+    word_changes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> Words:
+        """The listed words with these changes.
+
+        Raises
+        ------
+        WordsError
+        """
+        return words(self.word_changes)
+
+
+DEFAULT_RULES: Final = HeaderRules()
