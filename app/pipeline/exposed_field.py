@@ -275,7 +275,7 @@ def _rasterised(corners: Sequence[Point], shape: tuple[int, ...]) -> NDArray[np.
     canvas = Image.new("1", (shape[1], shape[0]), 0)
     ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in corners], fill=1)
     # Pixels on the outline are part dead; beyond the canvas nothing is told.
-    return np.asarray(binary_erosion(np.array(canvas, bool), border_value=1))
+    return np.asarray(binary_erosion(np.array(canvas, bool), np.ones((3, 3), bool), border_value=1))
 
 
 def _mirrored(pixels: Pixels, seen: NDArray[np.bool_]) -> Pixels:

@@ -24,9 +24,9 @@ TOLERANCE: Final = 3.5 / 255
 SAMPLES: Final = 256
 #: Share of the lines that may be anything before a margin begins: scanners and resampling leave one or two.
 RAGGED_SHARE: Final = 0.004
-#: A bright margin must end within this share of the lines: at most half of a line has its grey there. A saturated abdomen
-#: ends slowly, and is no margin.
-SUDDEN_SHARE: Final = 0.01
+#: Lines within which a bright margin must end: at most half of a line has its grey there. A saturated abdomen ends slowly,
+#: and is no margin.
+SUDDEN: Final = 3
 #: Lines behind a margin that may be looked at for a mixture of margin and film: blocks of JPEG have eight.
 MOST_BLENDED: Final = 8
 #: Ringing of JPEG beside a strong edge, and what counts as one.
@@ -69,7 +69,7 @@ def uniform_margin(lines: Lines) -> int:
         margin = int(np.flatnonzero(dead)[-1]) + 1
         if first + margin >= limit or margin <= first:
             return 0
-        behind = shares[margin : margin + max(MOST_BLENDED, int(count * SUDDEN_SHARE))]
+        behind = shares[margin : margin + SUDDEN]
         if grey > 0.5 and not (behind < 0.5).any():
             return 0
         return first + margin + _blended(distances[margin : margin + MOST_BLENDED + 1])
