@@ -36,6 +36,8 @@ EXPOSED_FIELD: Final = "shutters, margins of one grey, straight edges up to 4.5 
 LEAST_OF_THE_PICTURE: Final = 0.25
 #: A header has a shutter of each shape at most, and straight edges make one outline.
 MOST_OUTLINES: Final = 8
+#: From the 1st to the 99th percentile of a picture. Of one with less, tolerances shrink in proportion: real films have more.
+USUAL_RANGE: Final = 0.4
 #: Straight edges are looked for in a picture of this many pixels a side, or up to twice as many.
 PREVIEW_SIDE: Final = 256
 #: Pixels of it by which an edge is moved inwards, since pixels on it are half dead.
@@ -136,10 +138,11 @@ def find_field(pixels: Pixels, shutters: Sequence[Polygon] = ()) -> ExposedField
     field = whole = ExposedField.whole(rows, columns)
     for shutter in shutters:
         field = _bounded(field, shutter)
-    field = _without_uniform_margins(pixels, field)
-    edges = _straight_edges(pixels, field)
+    contrast = _contrast(pixels)
+    field = _without_uniform_margins(pixels, field, contrast)
+    edges = _straight_edges(pixels, field, contrast)
     if edges is not None:
-        field = _without_uniform_margins(pixels, _bounded(field, edges))
+        field = _without_uniform_margins(pixels, _bounded(field, edges), contrast)
     return field if field.share >= LEAST_OF_THE_PICTURE else whole
 
 
@@ -196,10 +199,17 @@ def describe(field: ExposedField, shutters: Sequence[Polygon]) -> tuple[str, ...
     return (left_out + (", and what lies beyond slanted or round edges" if field.outlines else ""),)
 
 
-def _without_uniform_margins(pixels: Pixels, field: ExposedField) -> ExposedField:
+def _contrast(pixels: Pixels) -> float:
+    """Of a faint picture, how much of the usual range it has; 1 of any other."""
+    steps = (max(1, side // 64) for side in pixels.shape)
+    low, high = np.percentile(pixels[tuple(slice(None, None, step) for step in steps)], (1, 99))
+    return float(np.clip((high - low) / USUAL_RANGE, 1e-6, 1.0))
+
+
+def _without_uniform_margins(pixels: Pixels, field: ExposedField, contrast: float) -> ExposedField:
     for _ in range(3):  # a border may lie around another one
         inside = pixels[field.top : field.bottom, field.left : field.right]
-        top, left, bottom, right = (uniform_margin(of(inside)) for of in _SIDES)
+        top, left, bottom, right = (uniform_margin(of(inside), contrast) for of in _SIDES)
         if not (top or left or bottom or right):
             break
         rows, columns = inside.shape
@@ -207,12 +217,12 @@ def _without_uniform_margins(pixels: Pixels, field: ExposedField) -> ExposedFiel
     return field
 
 
-def _straight_edges(pixels: Pixels, field: ExposedField) -> Polygon | None:
+def _straight_edges(pixels: Pixels, field: ExposedField, contrast: float) -> Polygon | None:
     """The rectangle of the field, cut off at the straight edges of its margins; None where there is none."""
     inside = pixels[field.top : field.bottom, field.left : field.right]
     step = max(1, min(inside.shape) // PREVIEW_SIDE)
     preview = inside[::step, ::step]
-    found = [straight_margin(of(preview)) for of in _SIDES]
+    found = [straight_margin(of(preview), contrast) for of in _SIDES]
     if all(edge is None for edge in found):
         return None
     top, left, bottom, right = (

@@ -48,8 +48,14 @@ CONTACT: Final = 0.35
 LEAST_DEPTH: Final = 0.006
 
 
-def uniform_margin(lines: Lines) -> int:
+def uniform_margin(lines: Lines, contrast: float = 1.0) -> int:
     """How many lines from the edge are of one grey.
+
+    Parameters
+    ----------
+    lines : ndarray
+    contrast : float, over 0 and at most 1
+        Of a faint picture, by which all tolerances shrink.
 
     Returns
     -------
@@ -61,9 +67,9 @@ def uniform_margin(lines: Lines) -> int:
     samples = lines[:limit, :: max(1, width // SAMPLES)]
     for first in range(min(1 + math.ceil(count * RAGGED_SHARE), limit)):
         grey = float(np.median(samples[first]))
-        if (np.abs(samples[first] - grey) <= TOLERANCE).mean() < DEAD_SHARE:
+        if (np.abs(samples[first] - grey) <= TOLERANCE * contrast).mean() < DEAD_SHARE:
             continue
-        distances = np.abs(samples[first:] - grey)
+        distances = np.abs(samples[first:] - grey) / np.float32(contrast)
         shares = (distances <= TOLERANCE).mean(1)
         dead = (shares >= DEAD_SHARE) & (np.cumsum(shares) >= DEAD_SHARE * np.arange(1, len(shares) + 1))
         margin = int(np.flatnonzero(dead)[-1]) + 1
@@ -98,8 +104,13 @@ def _blended(distances: Lines) -> int:
     return ringing + mixed
 
 
-def straight_margin(lines: Lines) -> tuple[float, float] | None:
+def straight_margin(lines: Lines, contrast: float = 1.0) -> tuple[float, float] | None:
     """The straight edge of a margin along one side of a small picture.
+
+    Parameters
+    ----------
+    lines, contrast
+        As of ``uniform_margin``.
 
     Returns
     -------
@@ -115,7 +126,10 @@ def straight_margin(lines: Lines) -> tuple[float, float] | None:
     slopes = np.linspace(-STEEPEST, STEEPEST, SLOPES)[:, None] * width
     fifth = max(1, width // 5)
     for grey in {float(np.median(part)) for part in (strip[0], strip[0, :fifth], strip[0, -fifth:])}:
-        near = strip <= max(grey + SCATTER, DARKEST) if grey <= DARK else np.abs(strip - grey) <= SCATTER
+        if grey <= DARK * contrast:
+            near = strip <= max(grey + SCATTER * contrast, DARKEST * contrast)
+        else:
+            near = np.abs(strip - grey) <= SCATTER * contrast
         if near[:2].mean() < CONTACT:
             continue
         over = ~near[:-1] & ~near[1:]  # two pixels in a row: one may be grain

@@ -13,8 +13,7 @@ from PIL import Image
 from app.pipeline import decode, film_tensor, picture_tensor
 from app.pipeline.exposed_field import LEAST_OF_THE_PICTURE, ExposedField, cut_out, describe, find_field
 from app.pipeline.margins import MOST_OF_A_SIDE
-
-from .framed import Film, barred, bordered, chest, collimated, lettered, turned_rectangle
+from benchmarks.field.frames import Film, barred, bordered, chest, collimated, lettered, turned_rectangle
 
 FILM = chest()
 
@@ -229,3 +228,10 @@ def test_a_real_film_and_the_same_in_a_border_come_to_the_same_input(shared_data
 def test_changed_pixels_are_judged_by_a_field_of_their_own() -> None:
     framed = posted(bordered(FILM, 10, 1.0))
     assert (picture_tensor(framed) == picture_tensor(posted(FILM))).all()
+
+
+def test_a_faint_film_is_not_taken_for_its_own_margin() -> None:
+    """Twelve bits in a file of sixteen, before anybody says so."""
+    faint = (FILM / 16).astype(np.float32)
+    assert find_field(faint).is_whole
+    assert edges(find_field(bordered(faint, 10, 0.0))) == (10, 10, 330, 310)
