@@ -40,7 +40,9 @@ MOST_OUTLINES: Final = 8
 USUAL_RANGE: Final = 0.4
 #: Straight edges are looked for in a picture of this many pixels a side, or up to twice as many.
 PREVIEW_SIDE: Final = 256
-#: Pixels of it by which an edge is moved inwards, since pixels on it are half dead.
+#: An outline is looked at in this many pixels a side when it is asked whether it holds a whole rectangle.
+COARSE_SIDE: Final = 128
+#: Pixels of the preview by which an edge is moved inwards, since pixels on it are half dead.
 INSET: Final = 1.5
 #: A field that is filled is reduced to this many pixels at its shorter side, or up to twice as many. The network takes 224.
 FILLED_SIDE: Final = 448
@@ -170,7 +172,8 @@ def cut_out(pixels: Pixels, field: ExposedField) -> Pixels:
     for outline in field.outlines:
         corners = [((x - field.left) / step, (y - field.top) / step) for x, y in outline]
         seen &= _rasterised(corners, reduced.shape)
-    return _mirrored(reduced, seen)
+    # Pixels on an outline are part dead; of what lies beyond the rectangle nothing is known.
+    return _mirrored(reduced, binary_erosion(seen, np.ones((3, 3), bool), border_value=1))
 
 
 #: The sides of a picture, each as lines from the edge inwards; views, without a copy.
@@ -259,18 +262,16 @@ def _cut(corners: list[Point], start: Point, end: Point) -> list[Point]:
 
 
 def _bounded(field: ExposedField, outline: Polygon) -> ExposedField:
-    """The part of a field within an outline; an outline that fills its rectangle to a pixel is none."""
+    """The part of a field within an outline; one that holds the whole of its rectangle is left out."""
     across, down = [x for x, _ in outline], [y for _, y in outline]
     left, right = max(field.left, math.floor(min(across))), min(field.right, math.ceil(max(across)))
     top, bottom = max(field.top, math.floor(min(down))), min(field.bottom, math.ceil(max(down)))
     if right - left < 2 or bottom - top < 2:
         return field
-    rectangle = all(
-        min(abs(x - left), abs(x - right)) <= 1 and min(abs(y - top), abs(y - bottom)) <= 1 for x, y in outline
-    )
-    return ExposedField(
-        field.rows, field.columns, top, left, bottom, right, field.outlines if rectangle else (*field.outlines, outline)
-    )
+    shape = (min(COARSE_SIDE, bottom - top), min(COARSE_SIDE, right - left))
+    corners = [((x - left) * shape[1] / (right - left), (y - top) * shape[0] / (bottom - top)) for x, y in outline]
+    outlines = field.outlines if _rasterised(corners, shape).all() else (*field.outlines, outline)
+    return ExposedField(field.rows, field.columns, top, left, bottom, right, outlines)
 
 
 def _block_means(pixels: Pixels, step: int) -> Pixels:
@@ -281,11 +282,10 @@ def _block_means(pixels: Pixels, step: int) -> Pixels:
 
 
 def _rasterised(corners: Sequence[Point], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which pixels lie wholly within a polygon."""
+    """Which pixels of a picture of this shape lie within a polygon, given in pixels."""
     canvas = Image.new("1", (shape[1], shape[0]), 0)
     ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in corners], fill=1)
-    # Pixels on the outline are part dead; beyond the canvas nothing is told.
-    return np.asarray(binary_erosion(np.array(canvas, bool), np.ones((3, 3), bool), border_value=1))
+    return np.array(canvas, bool)
 
 
 def _mirrored(pixels: Pixels, seen: NDArray[np.bool_]) -> Pixels:

@@ -64,7 +64,7 @@ def _lower_threshold(folder: Path) -> None:
 
 def _new_format(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 3}))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format_version": 4}))
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {

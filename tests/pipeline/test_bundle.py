@@ -194,7 +194,7 @@ def test_an_edited_threshold(copy: Path) -> None:
         read_bundle(copy)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format_version": 2}'], ids=repr)
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format_version": 3}'], ids=repr)
 def test_a_manifest_that_is_none(copy: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError, match="cannot be read"):
@@ -280,7 +280,12 @@ FORGED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
         lambda folder: {"orientation": {"senses": ["upright"], "least_log_density": 0.0, "n": 1}},
         "not those that this code knows",
     ),
-    "format_version 1": (lambda folder: {"format_version": 1}, "format_version 1 is not 2"),
+    "format_version 1": (lambda folder: {"format_version": 1}, "format_version 1 is not 3"),
+    "fitted without the exposed field": (
+        lambda folder: {"format_version": 2},
+        "fit it again with 'cxr-offline unpack'",
+    ),
+    "of the future": (lambda folder: {"format_version": 4}, "format_version 4 is not 3"),
     "field that is not known": (lambda folder: {"surplus": 1}, "cannot be read"),
     "other preprocessing": (lambda folder: {"preprocessing": {**PREPROCESSING, "side": 256}}, "preprocessing differs"),
     "labels in another order": (

@@ -30,7 +30,7 @@ def verdict(seed: int = 0, accepted: bool = True) -> Verdict:
 
 
 def image(seed: int = 0) -> DecodedImage:
-    return DecodedImage(np.random.default_rng(seed).random((8, 6), dtype=np.float32), "dicom")
+    return DecodedImage.of(np.random.default_rng(seed).random((8, 6), dtype=np.float32), "dicom")
 
 
 def subject(key: RecordKey, seed: int = 0) -> Subject:

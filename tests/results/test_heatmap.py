@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
+from app.pipeline.exposed_field import ExposedField
+from app.pipeline.image import DecodedImage
 from app.results import make_secondary_capture, overlay_png, pixels_digest, read_source, to_part10
 from app.results.heatmap import warmth
 from tests.orthanc.pacs import tool
@@ -16,7 +18,8 @@ from tests.results.films import film
 
 SENT = film()
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-FILM = np.linspace(0, 1, 300 * 240, dtype=np.float32).reshape(300, 240)
+WHOLE = ExposedField.whole(300, 240)
+FILM = DecodedImage(np.linspace(0, 1, 300 * 240, dtype=np.float32).reshape(300, 240), WHOLE, "dicom")
 
 
 def shares(row: int = 1, column: int = 5) -> np.ndarray:
@@ -27,12 +30,12 @@ def shares(row: int = 1, column: int = 5) -> np.ndarray:
 
 
 def capture(map_: np.ndarray, made: datetime = NOON, finding: str = "Effusion") -> bytes:
-    about = {"pixels_digest": pixels_digest(FILM), "model_version": "a-model", "made": made}
+    about = {"pixels_digest": pixels_digest(FILM.pixels), "model_version": "a-model", "made": made}
     return to_part10(make_secondary_capture(read_source(SENT), FILM, map_, finding, **about))
 
 
 def test_the_overlay_has_the_films_shape_and_is_warm_where_the_evidence_is() -> None:
-    with Image.open(io.BytesIO(overlay_png(shares(), 300, 240))) as picture:
+    with Image.open(io.BytesIO(overlay_png(shares(), WHOLE))) as picture:
         assert (picture.size, picture.mode) == ((240, 300), "RGBA")
         alpha = np.asarray(picture)[..., 3]
     assert np.unravel_index(alpha.argmax(), alpha.shape) == pytest.approx((300 * 1.5 / 7, 240 * 5.5 / 7), abs=4)
@@ -41,8 +44,17 @@ def test_the_overlay_has_the_films_shape_and_is_warm_where_the_evidence_is() -> 
 
 
 def test_a_large_film_is_shown_smaller_and_a_map_without_evidence_is_clear() -> None:
-    assert warmth(shares(), 4096, 2048).shape == (1024, 512)
-    assert not warmth(-np.ones((7, 7), np.float32), 300, 240).any()
+    assert warmth(shares(), ExposedField.whole(4096, 2048)).shape == (1024, 512)
+    assert not warmth(-np.ones((7, 7), np.float32), WHOLE).any()
+
+
+def test_the_map_lies_in_the_exposed_field_and_nothing_is_warm_outside_of_it() -> None:
+    warm = warmth(shares(), ExposedField(300, 240, 50, 20, 260, 160))
+    assert warm.shape == (300, 240)
+    row, column = np.unravel_index(warm.argmax(), warm.shape)
+    assert (row, column) == pytest.approx((50 + 210 * 1.5 / 7, 20 + 140 * 5.5 / 7), abs=4)
+    warm[50:260, 20:160] = 0
+    assert not warm.any()
 
 
 def test_the_capture_is_valid_and_in_the_films_study() -> None:
