@@ -28,7 +28,7 @@ from app.access.oidc import OidcError, Provider, parse_scopes
 from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
-from app.pipeline.decode import sniff
+from app.pipeline.image import SourceKind
 from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
@@ -38,12 +38,13 @@ from app.versions import Catalogue, ChoiceFile, Versions, load
 
 from .accept import DICOM, accepts, takes_json, wants_dicom
 from .access import KEY, Access
-from .body import MULTIPART, RAW_TYPES, read_film
+from .body import read_film
 from .decided import add_decided_route
 from .decisions import Decisions
 from .decode import DECODE, add_decode_route
 from .disconnect import CancelOnDisconnect
 from .linger import Linger
+from .media import FILM_BODY
 from .middleware import Observe
 from .page import serve_pages
 from .problems import MEDIA_TYPE, OPERATORS_PROBLEMS, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
@@ -59,10 +60,6 @@ log = logging.getLogger("cxr_gate")
 
 _PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_FORM = {
-    "schema": {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
-}
-
 
 #: FastAPI's own would export paths, which hold UIDs, and the texts of errors, where a variable of the environment or somebody's
 #: provider switches it on. Ours is in app.tracing.
@@ -209,9 +206,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         dependencies=[KEY],
         response_model=Accepted,
         responses=_score_responses(),
-        openapi_extra={
-            "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}}
-        },
+        openapi_extra={"requestBody": FILM_BODY},
     )
     async def score(request: Request) -> Response:
         """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial".
@@ -222,17 +217,17 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         accept = ",".join(request.headers.getlist("accept"))
         film = b""
 
-        async def read(place: Place) -> bytes:
+        async def read(place: Place) -> tuple[bytes, SourceKind]:
             nonlocal film
-            film = await read_film(request, settings.max_body_bytes, place.reserve)
-            request.state.source_kind = sniff(film)
-            if request.state.source_kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
+            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+            request.state.source_kind = kind
+            if kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
                 raise HttpError(
                     "not-acceptable",
                     "Accept asks for application/dicom, and a report can be made of a DICOM film only; send the film as "
                     "DICOM, or accept application/json",
                 )
-            return film
+            return film, kind
 
         screened = await engine.screen(read, look=partial(watch.see, caller, request.state.request_id))
         verdict, kind = screened.verdict, screened.image.source_kind
@@ -266,7 +261,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
                     "schema": {"type": "string", "enum": list(LABELS)},
                 }
             ],
-            "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}},
+            "requestBody": FILM_BODY,
         },
     )
     async def explain(request: Request) -> Response:
@@ -286,17 +281,17 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             raise HttpError("not-acceptable", "the heatmap is image/png or application/dicom; name one in Accept")
         film = b""
 
-        async def read(place: Place) -> bytes:
+        async def read(place: Place) -> tuple[bytes, SourceKind]:
             nonlocal film
-            film = await read_film(request, settings.max_body_bytes, place.reserve)
-            request.state.source_kind = sniff(film)
-            if as_dicom and request.state.source_kind != "dicom":
+            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+            request.state.source_kind = kind
+            if as_dicom and kind != "dicom":
                 raise HttpError(
                     "not-acceptable",
                     "Accept asks for application/dicom, and a Secondary Capture can be made of a DICOM film only; send the "
                     "film as DICOM, or accept image/png",
                 )
-            return film
+            return film, kind
 
         look = partial(watch.see, caller, request.state.request_id)
         screened = await engine.screen(read, LABELS.index(finding), look)

@@ -32,6 +32,7 @@ from .accept import accepts
 from .access import Access
 from .body import limited, require_declared_length, require_identity_encoding
 from .decisions import Asked, Decisions
+from .media import UNDECLARED, declared_kind, essence
 from .problems import SLUG_OF, HttpError
 from .related import MalformedMultipart, Part, RelatedParser, TooManyParts
 from .reports import Reports
@@ -197,7 +198,7 @@ class Store:
 
     async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked) -> Outcome:
         async with self.engine.deadline() as expires:
-            image, tensor = await self.engine.decode(part.body)
+            image, tensor = await self.engine.decode(part.body, "dicom")
             self.watch.see(asked.caller, asked.request_id, tensor)
             version = self.engine.active  # each instance by the version that is active at its turn
 
@@ -238,9 +239,9 @@ async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -
 
 def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> Failure | None:
     """What can be told before a part is decoded."""
-    media_type, _ = parse_options_header(part.headers.get("content-type", DICOM))
-    if media_type != DICOM.encode():
-        return Failure(NOT_DICOM, "unsupported-media-type", f"the part's Content-Type is not {DICOM}")
+    media_type = essence(part.headers.get("content-type"))
+    if media_type not in UNDECLARED and declared_kind(media_type) != "dicom":
+        return Failure(NOT_DICOM, "unsupported-media-type", f"the part's Content-Type is not {DICOM}; send it as that")
     if part.headers.get("content-transfer-encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
         return Failure(
             NOT_DICOM,
