@@ -7,6 +7,7 @@ from typing import Final
 from python_multipart.multipart import parse_options_header
 
 DICOM: Final = "application/dicom"
+DICOM_JSON: Final = "application/dicom+json"
 _JSON: Final = "application/json"
 #: Explicit VR Little Endian, PS3.18's default for an instance, and "any".
 _TRANSFER_SYNTAXES: Final = {b"1.2.840.10008.1.2.1", b"*"}
@@ -23,6 +24,20 @@ def accepts(header: str, media_type: str) -> bool:
         In lower case, without parameters.
     """
     return not header.strip() or _quality(_qualities(header), media_type) > 0
+
+
+def dicom_json_type(header: str) -> str | None:
+    """How DICOM JSON is to be named: by its own type unless plain JSON is liked better; None if neither will do.
+
+    Clients older than ``application/dicom+json`` (PS3.18 of 2016) ask for ``application/json``.
+    """
+    if not header.strip():
+        return DICOM_JSON
+    qualities = _qualities(header)
+    named, plain = _quality(qualities, DICOM_JSON), _quality(qualities, _JSON)
+    if max(named, plain) <= 0:
+        return None
+    return DICOM_JSON if named >= plain else _JSON
 
 
 def wants_dicom(header: str) -> bool:

@@ -36,7 +36,7 @@ from app.settings import Settings, SettingsError
 from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
-from .accept import DICOM, accepts, takes_json, wants_dicom
+from .accept import DICOM, DICOM_JSON, accepts, takes_json, wants_dicom
 from .access import KEY, Access
 from .body import read_film
 from .decided import add_decided_route
@@ -51,7 +51,6 @@ from .problems import MEDIA_TYPE, OPERATORS_PROBLEMS, PROBLEMS, REJECTED_DETAIL,
 from .quarantine import add_quarantine_routes
 from .reports import Reports
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
-from .store_response import MEDIA_TYPE as DICOM_JSON
 from .stow import Store
 from .versions import add_version_routes
 from .watch import Watch
@@ -76,7 +75,7 @@ _ACCESS: dict[int | str, dict[str, Any]] = {
     429: {**_PROBLEM, "description": "quota"},
     503: {**_PROBLEM, "description": "identity provider unavailable"},
 }
-_DICOM_JSON = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
+_DICOM_JSON = {"content": {name: {"schema": {"type": "object"}} for name in (DICOM_JSON, "application/json")}}
 _RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}
 _STORE: dict[str, Any] = {
     "response_class": Response,

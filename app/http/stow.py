@@ -28,7 +28,7 @@ from app.pipeline.identity import Identity, is_uid, read_identity
 from app.settings import Settings
 from app.tracing import span
 
-from .accept import accepts
+from .accept import DICOM_JSON, dicom_json_type
 from .access import Access
 from .body import limited, require_declared_length, require_identity_encoding
 from .decisions import Asked, Decisions
@@ -39,7 +39,6 @@ from .reports import Reports
 from .store_response import (
     CANNOT_UNDERSTAND,
     CLASS_NOT_SUPPORTED,
-    MEDIA_TYPE,
     NOT_DICOM,
     OTHER_STUDY,
     PROCESSING_FAILURE,
@@ -91,9 +90,12 @@ class Store:
         """
         if study is not None and not is_uid(study):
             raise HttpError("malformed-request", "the study of the path is no UID; name a StudyInstanceUID (0020,000D)")
-        if not accepts(",".join(request.headers.getlist("accept")), MEDIA_TYPE):
+        media_type = dicom_json_type(",".join(request.headers.getlist("accept")))
+        if media_type is None:
             raise HttpError(
-                "not-acceptable", f"the answer is {MEDIA_TYPE} only; name it in Accept, or leave Accept out"
+                "not-acceptable",
+                f"the answer is {DICOM_JSON} only, not XML or anything else, and nothing was judged; name {DICOM_JSON} or "
+                "application/json in Accept, or leave Accept out",
             )
         parser = self._parser(request)
         outcomes = await self._outcomes(request, parser, study)
@@ -103,7 +105,7 @@ class Store:
         return JSONResponse(
             response_body(outcomes, request.state.request_id),
             status_code=status,
-            media_type=MEDIA_TYPE,
+            media_type=media_type,
             headers={"Retry-After": str(self.engine.retry_after)} if status == 503 else None,
         )
 

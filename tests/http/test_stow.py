@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from dicomweb_client.api import DICOMwebClient
+from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 from pydicom.uid import DigitalXRayImageStorageForPresentation, MRImageStorage, generate_uid
 from requests import HTTPError
@@ -303,16 +305,72 @@ def test_a_compressed_body_is_415(service: Served) -> None:
         ("*/*", 200),
         (DICOM_JSON, 200),
         ("application/*;q=0.1, text/html", 200),
-        ("application/dicom+json;q=0, */*", 406),
+        ("application/dicom+json; charset=utf-8", 200),
+        ("application/dicom+xml, application/dicom+json;q=0.5", 200),
+        ('multipart/related; type="application/dicom+xml", */*;q=0.1', 200),
+        ("application/json;q=0.5, application/dicom+json", 200),
+        ("application/json, application/dicom+json", 200),
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", 200),  # Java's own, where a program names none
+        ("application/dicom+json;q=0, text/*", 406),
         ("application/dicom+xml", 406),
+        ('multipart/related; type="application/dicom+xml"', 406),
         ("text/html", 406),
     ],
 )
 def test_accept(service: Served, accept: str, status: int) -> None:
     response = post(service, related([film(1)]), Accept=accept)
-    assert response.status_code == status
     if status == 406:
         assert DICOM_JSON in assert_problem(response, 406)["detail"]
+    else:
+        assert len(scored(answer_of(response, 200))) == 1
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/json", "application/dicom+json;q=0, */*", "application/json, application/*;q=0.5"]
+)
+def test_plain_json_is_answered_as_such(service: Served, accept: str) -> None:
+    response = post(service, related([film(1)]), Accept=accept)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    assert len(scored(Dataset.from_json(response.json()))) == 1
+
+
+def test_another_accept_is_refused_before_the_body_is_sent(service: Served) -> None:
+    assert head_alone(service, Content_Length="1000", Accept="application/dicom+xml") == (406, "not-acceptable")
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(service: Served) -> None:
+    over = str(512 * 2**20 + 1)
+    assert head_alone(service, Content_Length=over) == (413, "body-too-large")
+    assert head_alone(service, Content_Length=over, Expect="100-continue") == (413, "body-too-large")
+
+
+def head_alone(service: Served, **headers: str) -> tuple[int, str]:
+    """Status and problem of a store request of which nothing but the head comes."""
+    lines = {
+        "Host": "localhost",
+        "Content-Type": CONTENT_TYPE,
+        **{name.replace("_", "-"): v for name, v in headers.items()},
+    }
+    with service.connect() as connection:
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        connection.sendall(f"POST {STUDIES} HTTP/1.1\r\n{head}\r\n".encode())
+        started = time.monotonic()
+        assert connection.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL) != b"HTTP/1.1 100"
+        status, _, text = read_answer(connection)
+    assert time.monotonic() - started < 5
+    return status, json.loads(text)["type"].removeprefix("/problems/")
+
+
+@pytest.mark.parametrize(
+    "part_type", ["application/octet-stream", "application/x-dicom", 'application/dicom; transfer-syntax="x']
+)
+def test_a_parts_type_that_says_no_other(service: Served, part_type: str) -> None:
+    answer_of(post(service, related([film(1)], part_type)), 200)
+
+
+def test_a_png_in_a_preamble_is_no_png_here(service: Served) -> None:
+    (item,) = scored(answer_of(stow(service, png()[:128] + film(1)[128:]), 200))
+    assert told(item)[1] == "ACCEPTED"
 
 
 BAD_BODIES = {
