@@ -49,6 +49,7 @@ from .middleware import Observe
 from .page import serve_pages
 from .problems import MEDIA_TYPE, OPERATORS_PROBLEMS, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .quarantine import add_quarantine_routes
+from .query import KNOWN_QUERY
 from .reports import Reports
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
 from .stow import Store
@@ -190,6 +191,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         docs_url=None,  # FastAPI's own page takes its scripts from the internet, which a hospital's network may not reach
         redoc_url=None,
         telemetry=NO_TELEMETRY,
+        dependencies=[KNOWN_QUERY],
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
     application.state.access = access
@@ -321,7 +323,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     add_quarantine_routes(application, access, quarantine, engine)
     add_decided_route(application, access, record)
 
-    @application.get("/v1/model")
+    @application.get("/v1/model", responses={400: {**_PROBLEM, "description": "malformed request"}})
     async def model() -> ModelDescription:
         """What is served, its accuracy on held-out films, and the limits."""
         version = engine.active

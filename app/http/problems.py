@@ -62,7 +62,10 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "probabilities.",
     ),
     "malformed-request": Problem(
-        400, "malformed request", "The request could not be understood.", "Correct it as the detail says."
+        400,
+        "malformed request",
+        "The request could not be understood, or has a query parameter that its path does not know.",
+        "Correct it as the detail says.",
     ),
     "malformed-image": Problem(
         400, "malformed image", "The image is empty, damaged, cut short or undecodable.", "Send the whole file again."

@@ -61,7 +61,7 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
         access.require(request, "review")
         return _there(quarantine)
 
-    @application.get("/v1/quarantine", **_described(KeptFilmPage, 400, 404, parameters=("state", "before", "limit")))
+    @application.get("/v1/quarantine", **_described(KeptFilmPage, 404, parameters=("state", "before", "limit")))
     async def films(request: Request) -> Response:
         """Rejected films, newest first."""
         held = reviewer(request)
@@ -124,12 +124,12 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             await run_in_threadpool(lambda: residual_png(film_tensor(image))), media_type="image/png", headers=_NO_STORE
         )
 
-    @application.post("/v1/quarantine/{id}/release", **_described(KeptFilmDetails, 400, 404, 409, 413, 504, body=True))
+    @application.post("/v1/quarantine/{id}/release", **_described(KeptFilmDetails, 404, 409, 413, 504, body=True))
     async def release(request: Request) -> Response:
         """Say that a film is clean, and why. Its sender may then have its probabilities."""
         return await decide(request, "released")
 
-    @application.post("/v1/quarantine/{id}/confirm", **_described(KeptFilmDetails, 400, 404, 409, 413, 504, body=True))
+    @application.post("/v1/quarantine/{id}/confirm", **_described(KeptFilmDetails, 404, 409, 413, 504, body=True))
     async def confirm(request: Request) -> Response:
         """Say that a film is bad, and why."""
         return await decide(request, "confirmed")
@@ -257,7 +257,7 @@ def _described(
     return {
         "response_model": model,
         "dependencies": [KEY],
-        "responses": {status: _problem_of(status) for status in (401, 403, 429, 503, *statuses)},
+        "responses": {status: _problem_of(status) for status in (400, 401, 403, 429, 503, *statuses)},
         "openapi_extra": {
             "parameters": [_parameter(name) for name in parameters],
             **({"requestBody": _REASON_BODY} if body else {}),
