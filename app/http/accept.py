@@ -8,7 +8,10 @@ from python_multipart.multipart import parse_options_header
 
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
+DICOM_XML: Final = "application/dicom+xml"
 _JSON: Final = "application/json"
+#: Of STOW-RS's answer. Clients from before ``application/dicom+json`` ask for plain JSON or, as dcm4che and Weasis do, for XML.
+STORE_TYPES: Final = (DICOM_JSON, _JSON, DICOM_XML)
 #: Explicit VR Little Endian, PS3.18's default for an instance, and "any".
 _TRANSFER_SYNTAXES: Final = {b"1.2.840.10008.1.2.1", b"*"}
 
@@ -26,18 +29,13 @@ def accepts(header: str, media_type: str) -> bool:
     return not header.strip() or _quality(_qualities(header), media_type) > 0
 
 
-def dicom_json_type(header: str) -> str | None:
-    """How DICOM JSON is to be named: by its own type unless plain JSON is liked better; None if neither will do.
-
-    Clients older than ``application/dicom+json`` (PS3.18 of 2016) ask for ``application/json``.
-    """
+def store_type(header: str) -> str | None:
+    """The one of ``STORE_TYPES`` that is liked best, of several the first; None if none will do."""
     if not header.strip():
         return DICOM_JSON
     qualities = _qualities(header)
-    named, plain = _quality(qualities, DICOM_JSON), _quality(qualities, _JSON)
-    if max(named, plain) <= 0:
-        return None
-    return DICOM_JSON if named >= plain else _JSON
+    best = max(STORE_TYPES, key=lambda media_type: _quality(qualities, media_type))
+    return best if _quality(qualities, best) > 0 else None
 
 
 def wants_dicom(header: str) -> bool:

@@ -36,7 +36,7 @@ from app.settings import Settings, SettingsError
 from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
-from .accept import DICOM, DICOM_JSON, accepts, takes_json, wants_dicom
+from .accept import DICOM, STORE_TYPES, accepts, takes_json, wants_dicom
 from .access import KEY, Access
 from .body import read_film
 from .decided import add_decided_route
@@ -76,14 +76,14 @@ _ACCESS: dict[int | str, dict[str, Any]] = {
     429: {**_PROBLEM, "description": "quota"},
     503: {**_PROBLEM, "description": "identity provider unavailable"},
 }
-_DICOM_JSON = {"content": {name: {"schema": {"type": "object"}} for name in (DICOM_JSON, "application/json")}}
+_STORED = {"content": {name: {"schema": {"type": "object"}} if name.endswith("json") else {} for name in STORE_TYPES}}
 _RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}
 _STORE: dict[str, Any] = {
     "response_class": Response,
     "responses": {
-        200: {**_DICOM_JSON, "description": "every instance was scored"},
-        202: {**_DICOM_JSON, "description": "some instances were scored, others failed"},
-        409: {**_DICOM_JSON, "description": "no instance was scored"},
+        200: {**_STORED, "description": "every instance was scored"},
+        202: {**_STORED, "description": "some instances were scored, others failed"},
+        409: {**_STORED, "description": "no instance was scored"},
         400: {**_PROBLEM, "description": "malformed request"},
         406: {**_PROBLEM, "description": "not acceptable"},
         413: {**_PROBLEM, "description": "too many instances or bytes"},

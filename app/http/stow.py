@@ -1,6 +1,6 @@
 """STOW-RS (PS3.18 section 10.5): many instances in a request, each judged by itself.
 
-    request -> parts, as they arrive -> identity -> decode -> in the record? else judge -> outcomes -> DICOM JSON
+    request -> parts, as they arrive -> identity -> decode -> in the record? else judge -> outcomes -> DICOM JSON or XML
 
 A request holds one of the engine's places, and further ones only while there is room: it goes slower under load, but once
 begun it is not refused (unless it did not declare its length, and more of it arrives than may be held).
@@ -28,11 +28,12 @@ from app.pipeline.identity import Identity, is_uid, read_identity
 from app.settings import Settings
 from app.tracing import span
 
-from .accept import DICOM_JSON, dicom_json_type
+from .accept import DICOM_XML, STORE_TYPES, store_type
 from .access import Access
 from .body import limited, require_declared_length, require_identity_encoding
 from .decisions import Asked, Decisions
 from .media import UNDECLARED, declared_kind, essence
+from .native_xml import native_xml
 from .problems import SLUG_OF, HttpError
 from .related import MalformedMultipart, Part, RelatedParser, TooManyParts
 from .reports import Reports
@@ -90,24 +91,23 @@ class Store:
         """
         if study is not None and not is_uid(study):
             raise HttpError("malformed-request", "the study of the path is no UID; name a StudyInstanceUID (0020,000D)")
-        media_type = dicom_json_type(",".join(request.headers.getlist("accept")))
+        media_type = store_type(",".join(request.headers.getlist("accept")))
         if media_type is None:
             raise HttpError(
                 "not-acceptable",
-                f"the answer is {DICOM_JSON} only, not XML or anything else, and nothing was judged; name {DICOM_JSON} or "
-                "application/json in Accept, or leave Accept out",
+                f"the answer is {', '.join(STORE_TYPES)} and nothing else; name one in Accept, or leave Accept out. Nothing "
+                "was judged",
             )
         parser = self._parser(request)
         outcomes = await self._outcomes(request, parser, study)
         for outcome in outcomes:
             self._count(outcome)
         status = status_of(outcomes)
-        return JSONResponse(
-            response_body(outcomes, request.state.request_id),
-            status_code=status,
-            media_type=media_type,
-            headers={"Retry-After": str(self.engine.retry_after)} if status == 503 else None,
-        )
+        headers = {"Retry-After": str(self.engine.retry_after)} if status == 503 else None
+        body = response_body(outcomes, request.state.request_id)
+        if media_type == DICOM_XML:
+            return Response(native_xml(body), status, headers, media_type)
+        return JSONResponse(body, status, headers, media_type)
 
     def _parser(self, request: Request) -> RelatedParser:
         """Check the head of a request."""
