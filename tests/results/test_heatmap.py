@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
+from app.pipeline import DecodedImage
+from app.pipeline.exposed_field import ExposedField
 from app.results import make_secondary_capture, overlay_png, pixels_digest, read_source, to_part10
 from app.results.heatmap import warmth
 from tests.results.films import film, film_with_bytes, run_tool
@@ -17,7 +19,8 @@ from tests.results.test_report import SUMMARY
 
 SENT = film()
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-FILM = np.linspace(0, 1, 300 * 240, dtype=np.float32).reshape(300, 240)
+WHOLE = ExposedField.whole(300, 240)
+FILM = DecodedImage(np.linspace(0, 1, 300 * 240, dtype=np.float32).reshape(300, 240), WHOLE, "dicom")
 
 
 def shares(row: int = 1, column: int = 5) -> np.ndarray:
@@ -28,12 +31,12 @@ def shares(row: int = 1, column: int = 5) -> np.ndarray:
 
 
 def capture(map_: np.ndarray, made: datetime = NOON, finding: str = "Effusion", sent: bytes = SENT) -> bytes:
-    about = {"pixels_digest": pixels_digest(FILM), "model_version": "a-model", "made": made}
+    about = {"pixels_digest": pixels_digest(FILM.pixels), "model_version": "a-model", "made": made}
     return to_part10(make_secondary_capture(read_source(sent), FILM, map_, finding, **about))
 
 
 def test_the_overlay_has_the_films_shape_and_is_warm_where_the_evidence_is() -> None:
-    with Image.open(io.BytesIO(overlay_png(shares(), 300, 240))) as picture:
+    with Image.open(io.BytesIO(overlay_png(shares(), WHOLE))) as picture:
         assert (picture.size, picture.mode) == ((240, 300), "RGBA")
         alpha = np.asarray(picture)[..., 3]
     assert np.unravel_index(alpha.argmax(), alpha.shape) == pytest.approx((300 * 1.5 / 7, 240 * 5.5 / 7), abs=4)
@@ -42,8 +45,8 @@ def test_the_overlay_has_the_films_shape_and_is_warm_where_the_evidence_is() -> 
 
 
 def test_a_large_film_is_shown_smaller_and_a_map_without_evidence_is_clear() -> None:
-    assert warmth(shares(), 4096, 2048).shape == (1024, 512)
-    assert not warmth(-np.ones((7, 7), np.float32), 300, 240).any()
+    assert warmth(shares(), ExposedField.whole(4096, 2048)).shape == (1024, 512)
+    assert not warmth(-np.ones((7, 7), np.float32), WHOLE).any()
 
 
 def test_the_capture_is_valid_and_in_the_films_study() -> None:
