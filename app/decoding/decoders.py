@@ -16,6 +16,7 @@ from app.metrics import Metrics
 from app.pipeline import DecodedImage, decode, film_tensor
 from app.pipeline.decode import sniff
 from app.pipeline.dicom.part10 import is_uncompressed
+from app.pipeline.image import SourceKind
 from app.settings import Settings
 
 from .nursery import Failure, Nursery
@@ -24,15 +25,21 @@ from .zygote import Options
 Place = Literal["thread", "process"]
 
 
-def place_of(data: bytes) -> Place:
+def place_of(data: bytes, kind: SourceKind | None = None) -> Place:
     """Where a film is decoded: in a process unless it is PNG, JPEG or surely uncompressed DICOM.
+
+    Parameters
+    ----------
+    data : bytes
+    kind : SourceKind, optional
+        What it was declared to be. None: the signature tells.
 
     Raises
     ------
     MalformedImage
         None of the three.
     """
-    return "thread" if sniff(data) != "dicom" or is_uncompressed(data) else "process"
+    return "thread" if (kind or sniff(data)) != "dicom" or is_uncompressed(data) else "process"
 
 
 class Decoders:
@@ -75,8 +82,8 @@ class Decoders:
             pool.shutdown(wait=True)
         self._nursery.stop()
 
-    async def decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
-        """Decode a film; the tensor has shape (1, 1, 224, 224).
+    async def decode(self, data: bytes, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
+        """Decode a film as what it was declared to be, or as its signature tells; the tensor has shape (1, 1, 224, 224).
 
         Cancelled while it waits, it is dropped; cancelled while it is decoded, it is decoded to its end for nobody.
 
@@ -85,12 +92,12 @@ class Decoders:
         InputError
         DecodingUnavailable
         """
-        place = place_of(data)
+        place = place_of(data, kind)
         waiting = self._waiting(place)
         waiting.inc()
         held = [data]  # the pool keeps what was cancelled until a thread comes to it: of the film's bytes, nothing
         # In the request's context, so that what is logged there names it.
-        future = self._pools[place].submit(copy_context().run, self._timed, place, held)
+        future = self._pools[place].submit(copy_context().run, self._timed, place, held, kind)
 
         def note_dropped(done: Future[tuple[DecodedImage, Tensor]]) -> None:
             if done.cancelled():
@@ -100,18 +107,18 @@ class Decoders:
         future.add_done_callback(note_dropped)
         return await asyncio.wrap_future(future)
 
-    def _timed(self, place: Place, held: list[bytes]) -> tuple[DecodedImage, Tensor]:
+    def _timed(self, place: Place, held: list[bytes], kind: SourceKind | None) -> tuple[DecodedImage, Tensor]:
         self._waiting(place).dec()
         began = time.perf_counter()
         try:
-            return self._decode(place, held.pop())
+            return self._decode(place, held.pop(), kind)
         finally:
             self._took((time.perf_counter() - began) / self._at_once[place])
 
-    def _decode(self, place: Place, data: bytes) -> tuple[DecodedImage, Tensor]:
+    def _decode(self, place: Place, data: bytes, kind: SourceKind | None) -> tuple[DecodedImage, Tensor]:
         began = time.perf_counter()
         try:
-            image = self._in_thread(data) if place == "thread" else self._nursery.decode(data)
+            image = self._in_thread(data, kind) if place == "thread" else self._nursery.decode(data)
         finally:
             seconds = time.perf_counter() - began
             self._metrics.stage_seconds.labels("decode").observe(seconds)
@@ -124,8 +131,8 @@ class Decoders:
     def _waiting(self, place: Place) -> Gauge:
         return self._metrics.queue_films.labels(f"decode-{place}")
 
-    def _in_thread(self, data: bytes) -> DecodedImage:
-        return decode(data, max_pixels=self._settings.max_pixels, rules=self._settings.header_rules)
+    def _in_thread(self, data: bytes, kind: SourceKind | None) -> DecodedImage:
+        return decode(data, kind=kind, max_pixels=self._settings.max_pixels, rules=self._settings.header_rules)
 
     def _count_failure(self, reason: Failure) -> None:
         self._metrics.decode_process_failures.labels(reason).inc()

@@ -134,6 +134,7 @@ def _decode(service: socket.socket, options: Options) -> None:
     try:
         image = decode(
             b"".join(iter(lambda: service.recv(2**20), b"")),
+            kind="dicom",  # all else is decoded in the service's threads
             max_pixels=options.max_pixels,
             rules=options.rules,
         )

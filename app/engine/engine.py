@@ -16,6 +16,7 @@ from torch import Tensor
 from app.decoding.decoders import Decoders
 from app.metrics import Metrics
 from app.pipeline import DecodedImage, Verdict
+from app.pipeline.image import SourceKind
 from app.settings import Settings
 from app.tracing import span
 
@@ -161,15 +162,15 @@ class Engine:
         except TimeoutError as error:
             raise DeadlinePassed(f"no verdict within {seconds:g} s") from error
 
-    async def decode(self, data: bytes) -> tuple[DecodedImage, Tensor]:
-        """Decode a film; the tensor has shape (1, 1, 224, 224).
+    async def decode(self, data: bytes, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
+        """Decode a film as what it was declared to be, or as its signature tells; the tensor has shape (1, 1, 224, 224).
 
         Raises
         ------
         InputError, DecodingUnavailable
         """
         with span("decode"):
-            return await self._decoders.decode(data)
+            return await self._decoders.decode(data, kind)
 
     async def judge(self, version: Version, tensor: Tensor, expires: float) -> Verdict:
         """Judge a film in the next batch of `version`, unless its turn comes after `expires`.
@@ -182,7 +183,7 @@ class Engine:
 
     async def screen(
         self,
-        read: Callable[[Place], Awaitable[bytes]],
+        read: Callable[[Place], Awaitable[tuple[bytes, SourceKind | None]]],
         explain: int | None = None,
         look: Callable[[Tensor], None] = lambda _: None,
     ) -> Screened:
@@ -191,9 +192,9 @@ class Engine:
         Parameters
         ----------
         read : callable
-            Gives the bytes of the film. It is called once there is a place, in which it reserves the bytes before it
-            reads them, so that the bodies held in memory are bounded; and it is cut off at the deadline, so that a slow
-            sender cannot keep a place.
+            Gives the bytes of the film and what it was declared to be (None: its signature tells). It is called once
+            there is a place, in which it reserves the bytes before it reads them, so that the bodies held in memory are
+            bounded; and it is cut off at the deadline, so that a slow sender cannot keep a place.
         explain : int, optional
             The finding whose heatmap is wanted, by its row.
         look : callable
@@ -208,13 +209,13 @@ class Engine:
         with self.place() as place:
             async with self.deadline() as expires:
                 with span("read"):
-                    film = await read(place)
-                image, tensor = await self.decode(film)
+                    film, kind = await read(place)
+                image, tensor = await self.decode(film, kind)
                 look(tensor)
                 item = self._item(self.active, tensor, expires, explain)
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
 
-    async def screen_released(self, film: bytes) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
+    async def screen_released(self, film: bytes, kind: SourceKind) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
         """Probabilities (14,) of a film that an authorised person released, whatever the gate says of it; and who gave them.
 
         Not for what a sender posts: only for a film that was kept, and whose release is in the record.
@@ -226,7 +227,7 @@ class Engine:
         with self.place() as place:
             place.reserve(len(film))
             async with self.deadline() as expires:
-                image, tensor = await self.decode(film)
+                image, tensor = await self.decode(film, kind)
                 item = self._item(self.active, tensor, expires)
                 item.released = True
                 verdict = await self._batcher.judge(item)
@@ -234,7 +235,7 @@ class Engine:
         assert probabilities is not None
         return item.version, image, probabilities
 
-    async def look_at(self, film: bytes) -> DecodedImage:
+    async def look_at(self, film: bytes, kind: SourceKind) -> DecodedImage:
         """Decode a film for a person to look at.
 
         Raises
@@ -244,7 +245,7 @@ class Engine:
         with self.place() as place:
             place.reserve(len(film))
             async with self.deadline():
-                image, _ = await self.decode(film)
+                image, _ = await self.decode(film, kind)
                 return image
 
     def _item(self, version: Version, tensor: Tensor, expires: float, explain: int | None = None) -> Item:

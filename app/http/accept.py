@@ -7,7 +7,11 @@ from typing import Final
 from python_multipart.multipart import parse_options_header
 
 DICOM: Final = "application/dicom"
+DICOM_JSON: Final = "application/dicom+json"
+DICOM_XML: Final = "application/dicom+xml"
 _JSON: Final = "application/json"
+#: Of STOW-RS's answer. Clients from before ``application/dicom+json`` ask for plain JSON or, as dcm4che and Weasis do, for XML.
+STORE_TYPES: Final = (DICOM_JSON, _JSON, DICOM_XML)
 #: Explicit VR Little Endian, PS3.18's default for an instance, and "any".
 _TRANSFER_SYNTAXES: Final = {b"1.2.840.10008.1.2.1", b"*"}
 
@@ -23,6 +27,15 @@ def accepts(header: str, media_type: str) -> bool:
         In lower case, without parameters.
     """
     return not header.strip() or _quality(_qualities(header), media_type) > 0
+
+
+def store_type(header: str) -> str | None:
+    """The one of ``STORE_TYPES`` that is liked best, of several the first; None if none will do."""
+    if not header.strip():
+        return DICOM_JSON
+    qualities = _qualities(header)
+    best = max(STORE_TYPES, key=lambda media_type: _quality(qualities, media_type))
+    return best if _quality(qualities, best) > 0 else None
 
 
 def wants_dicom(header: str) -> bool:

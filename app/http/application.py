@@ -28,7 +28,7 @@ from app.access.oidc import OidcError, Provider, parse_scopes
 from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
-from app.pipeline.decode import sniff
+from app.pipeline.image import SourceKind
 from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
 from app.results import overlay_png
@@ -36,21 +36,22 @@ from app.settings import Settings, SettingsError
 from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
-from .accept import DICOM, accepts, takes_json, wants_dicom
+from .accept import DICOM, STORE_TYPES, accepts, takes_json, wants_dicom
 from .access import KEY, Access
-from .body import MULTIPART, RAW_TYPES, read_film
+from .body import read_film
 from .decided import add_decided_route
 from .decisions import Decisions
 from .decode import DECODE, add_decode_route
 from .disconnect import CancelOnDisconnect
 from .linger import Linger
+from .media import FILM_BODY
 from .middleware import Observe
 from .page import serve_pages
 from .problems import MEDIA_TYPE, OPERATORS_PROBLEMS, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
 from .quarantine import add_quarantine_routes
+from .query import KNOWN_QUERY
 from .reports import Reports
 from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
-from .store_response import MEDIA_TYPE as DICOM_JSON
 from .stow import Store
 from .versions import add_version_routes
 from .watch import Watch
@@ -59,10 +60,6 @@ log = logging.getLogger("cxr_gate")
 
 _PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_FORM = {
-    "schema": {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
-}
-
 
 #: FastAPI's own would export paths, which hold UIDs, and the texts of errors, where a variable of the environment or somebody's
 #: provider switches it on. Ours is in app.tracing.
@@ -79,14 +76,14 @@ _ACCESS: dict[int | str, dict[str, Any]] = {
     429: {**_PROBLEM, "description": "quota"},
     503: {**_PROBLEM, "description": "identity provider unavailable"},
 }
-_DICOM_JSON = {"content": {DICOM_JSON: {"schema": {"type": "object"}}}}
+_STORED = {"content": {name: {"schema": {"type": "object"}} if name.endswith("json") else {} for name in STORE_TYPES}}
 _RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}
 _STORE: dict[str, Any] = {
     "response_class": Response,
     "responses": {
-        200: {**_DICOM_JSON, "description": "every instance was scored"},
-        202: {**_DICOM_JSON, "description": "some instances were scored, others failed"},
-        409: {**_DICOM_JSON, "description": "no instance was scored"},
+        200: {**_STORED, "description": "every instance was scored"},
+        202: {**_STORED, "description": "some instances were scored, others failed"},
+        409: {**_STORED, "description": "no instance was scored"},
         400: {**_PROBLEM, "description": "malformed request"},
         406: {**_PROBLEM, "description": "not acceptable"},
         413: {**_PROBLEM, "description": "too many instances or bytes"},
@@ -194,6 +191,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         docs_url=None,  # FastAPI's own page takes its scripts from the internet, which a hospital's network may not reach
         redoc_url=None,
         telemetry=NO_TELEMETRY,
+        dependencies=[KNOWN_QUERY],
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
     application.state.access = access
@@ -209,9 +207,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         dependencies=[KEY],
         response_model=Accepted,
         responses=_score_responses(),
-        openapi_extra={
-            "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}}
-        },
+        openapi_extra={"requestBody": FILM_BODY},
     )
     async def score(request: Request) -> Response:
         """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial".
@@ -222,17 +218,17 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         accept = ",".join(request.headers.getlist("accept"))
         film = b""
 
-        async def read(place: Place) -> bytes:
+        async def read(place: Place) -> tuple[bytes, SourceKind]:
             nonlocal film
-            film = await read_film(request, settings.max_body_bytes, place.reserve)
-            request.state.source_kind = sniff(film)
-            if request.state.source_kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
+            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+            request.state.source_kind = kind
+            if kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
                 raise HttpError(
                     "not-acceptable",
                     "Accept asks for application/dicom, and a report can be made of a DICOM film only; send the film as "
                     "DICOM, or accept application/json",
                 )
-            return film
+            return film, kind
 
         screened = await engine.screen(read, look=partial(watch.see, caller, request.state.request_id))
         verdict, kind = screened.verdict, screened.image.source_kind
@@ -266,7 +262,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
                     "schema": {"type": "string", "enum": list(LABELS)},
                 }
             ],
-            "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}},
+            "requestBody": FILM_BODY,
         },
     )
     async def explain(request: Request) -> Response:
@@ -286,17 +282,17 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             raise HttpError("not-acceptable", "the heatmap is image/png or application/dicom; name one in Accept")
         film = b""
 
-        async def read(place: Place) -> bytes:
+        async def read(place: Place) -> tuple[bytes, SourceKind]:
             nonlocal film
-            film = await read_film(request, settings.max_body_bytes, place.reserve)
-            request.state.source_kind = sniff(film)
-            if as_dicom and request.state.source_kind != "dicom":
+            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+            request.state.source_kind = kind
+            if as_dicom and kind != "dicom":
                 raise HttpError(
                     "not-acceptable",
                     "Accept asks for application/dicom, and a Secondary Capture can be made of a DICOM film only; send the "
                     "film as DICOM, or accept image/png",
                 )
-            return film
+            return film, kind
 
         look = partial(watch.see, caller, request.state.request_id)
         screened = await engine.screen(read, LABELS.index(finding), look)
@@ -327,7 +323,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     add_quarantine_routes(application, access, quarantine, engine)
     add_decided_route(application, access, record)
 
-    @application.get("/v1/model")
+    @application.get("/v1/model", responses={400: {**_PROBLEM, "description": "malformed request"}})
     async def model() -> ModelDescription:
         """What is served, its accuracy on held-out films, and the limits."""
         version = engine.active

@@ -1,4 +1,4 @@
-"""The request's body -> bytes of one film, held in memory and never over the limit."""
+"""The request's body -> bytes of one film and what it is, held in memory and never over the limit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from app.pipeline.decode import sniff
+from app.pipeline.image import SourceKind
 
+from .media import MULTIPART, essence, kind_of, require_film_type
 from .problems import HttpError
 
-RAW_TYPES: Final = {"image/png": "png", "image/jpeg": "jpeg", "application/dicom": "dicom"}
-MULTIPART: Final = "multipart/form-data"
 #: What a multipart body adds to the film: boundaries and part headers.
 MULTIPART_OVERHEAD_BYTES: Final = 16 * 1024
 
@@ -22,26 +21,22 @@ MULTIPART_OVERHEAD_BYTES: Final = 16 * 1024
 Reserve = Callable[[int], None]
 
 
-async def read_film(request: Request, max_body_bytes: int, reserve: Reserve) -> bytes:
-    """Read the one film of a request.
+async def read_film(request: Request, max_body_bytes: int, reserve: Reserve) -> tuple[bytes, SourceKind]:
+    """Read the one film of a request; its kind is the declared one, or that of its signature where none is declared.
 
     Raises
     ------
     HttpError
-        A wrong media type, a body over the limit (by Content-Length before reading, else while
-        reading), a malformed multipart body, or not exactly one part ``file``.
+        A media type that is not read here or that the bytes contradict, a body over the limit (by Content-Length before
+        reading, else while reading), a malformed multipart body, or not exactly one part ``file``.
     MalformedImage
         No known signature.
     Overloaded
         Of `reserve`, which is called before anything is read, or while a body of unknown length arrives.
     """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type != MULTIPART and media_type not in RAW_TYPES:
-        raise HttpError(
-            "unsupported-media-type",
-            f"Content-Type is {'absent' if not media_type else 'not one that is read here'}; send image/png, image/jpeg "
-            "or application/dicom, or multipart/form-data with one part named file",
-        )
+    media_type = essence(request.headers.get("content-type"))
+    if media_type != MULTIPART:
+        require_film_type(media_type)
     require_identity_encoding(request)
     limit = max_body_bytes + (MULTIPART_OVERHEAD_BYTES if media_type == MULTIPART else 0)
     require_declared_length(request, limit)
@@ -51,9 +46,7 @@ async def read_film(request: Request, max_body_bytes: int, reserve: Reserve) -> 
     async for chunk in limited(request, limit, reserve):
         data += chunk
     film = bytes(data)
-    if (kind := sniff(film)) != RAW_TYPES[media_type]:
-        raise HttpError("unsupported-media-type", f"Content-Type is {media_type}, but the bytes are {kind.upper()}")
-    return film
+    return film, kind_of(film, media_type)
 
 
 def require_identity_encoding(request: Request) -> None:
@@ -67,19 +60,26 @@ def require_identity_encoding(request: Request) -> None:
         raise HttpError("unsupported-media-type", "Content-Encoding is not supported; send the file as it is")
 
 
+_ONE_FILE: Final = (
+    "send one part and no other, a file named 'file' (curl -F file=@film.dcm); several films, in several requests"
+)
+
+
 class _InMemoryParser(MultiPartParser):
     """Starlette's parser, without its temporary files: films of patients are not left on a disk."""
 
     spool_max_size = 2**62
 
 
-async def _film_of_form(request: Request, limit: int, reserve: Reserve) -> bytes:
+async def _film_of_form(request: Request, limit: int, reserve: Reserve) -> tuple[bytes, SourceKind]:
     try:
         form = await _InMemoryParser(
             request.headers, limited(request, limit, reserve), max_files=1, max_fields=0
         ).parse()
     except MultiPartException as error:
-        raise HttpError("malformed-request", f"the multipart body is malformed: {error.message}") from error
+        raise HttpError(
+            "malformed-request", f"the multipart body is malformed: {error.message.rstrip('.')}; {_ONE_FILE}"
+        ) from error
     except (KeyError, ValueError) as error:  # no boundary, or headers that are no text
         raise HttpError(
             "malformed-request", "the multipart body is malformed: no boundary, or unreadable headers"
@@ -87,13 +87,13 @@ async def _film_of_form(request: Request, limit: int, reserve: Reserve) -> bytes
     try:
         part = form.get("file")
         if not isinstance(part, UploadFile):
-            raise HttpError("malformed-request", "the multipart body has no file part named 'file'")
-        film = await part.read()
+            raise HttpError("malformed-request", f"the multipart body has no file part named 'file'; {_ONE_FILE}")
+        film, media_type = await part.read(), essence(part.content_type)
     finally:
         await form.close()
     if len(film) > limit - MULTIPART_OVERHEAD_BYTES:
         raise _too_large(limit - MULTIPART_OVERHEAD_BYTES)
-    return film
+    return film, kind_of(film, media_type)
 
 
 async def limited(request: Request, limit: int, reserve: Reserve) -> AsyncGenerator[bytes, None]:

@@ -14,16 +14,14 @@ from app.settings import Settings
 
 from .accept import accepts
 from .access import KEY, Access
-from .body import MULTIPART, RAW_TYPES, read_film
+from .body import read_film
+from .media import FILM_BODY
 from .problems import MEDIA_TYPE, HttpError
 from .schemas import ProblemBody
 
 DECODE: Final = "/v1/decode"
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
-_FORM: Final = {
-    "schema": {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
-}
 _PROBLEM: Final[dict[str, Any]] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The film.", "content": {"image/png": _BINARY}},
@@ -52,9 +50,7 @@ def add_decode_route(application: FastAPI, access: Access, engine: Engine, setti
         dependencies=[KEY],
         response_class=Response,
         responses=_RESPONSES,
-        openapi_extra={
-            "requestBody": {"required": True, "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM}}
-        },
+        openapi_extra={"requestBody": FILM_BODY},
     )
     async def decode(request: Request) -> Response:
         """A film as 16-bit PNG, after modality LUT, window and inversion: what the network sees, before it is made small.
@@ -66,7 +62,7 @@ def add_decode_route(application: FastAPI, access: Access, engine: Engine, setti
             raise HttpError("not-acceptable", "the film is image/png; name it in Accept, or leave Accept out")
         with engine.place() as place:
             async with engine.deadline():
-                film = await read_film(request, settings.max_body_bytes, place.reserve)
-                image, _ = await engine.decode(film)
+                film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+                image, _ = await engine.decode(film, kind)
                 picture = await run_in_threadpool(film_png_16, image.pixels)
         return Response(picture, media_type="image/png", headers={"Cache-Control": "no-store"})

@@ -62,7 +62,10 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "probabilities.",
     ),
     "malformed-request": Problem(
-        400, "malformed request", "The request could not be understood.", "Correct it as the detail says."
+        400,
+        "malformed request",
+        "The request could not be understood, or has a query parameter that its path does not know.",
+        "Correct it as the detail says.",
     ),
     "malformed-image": Problem(
         400, "malformed image", "The image is empty, damaged, cut short or undecodable.", "Send the whole file again."
@@ -139,8 +142,9 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "unsupported-media-type": Problem(
         415,
         "unsupported media type",
-        "The media type or DICOM transfer syntax is not read here.",
-        "Send image/png, image/jpeg or application/dicom, or multipart/form-data with one of them as 'file'; "
+        "The media type or DICOM transfer syntax is not read here, or the bytes are not what the media type says.",
+        "Send image/png, image/jpeg or application/dicom, or multipart/form-data with one of them as 'file' "
+        "(curl -H 'Content-Type: application/dicom' --data-binary @film.dcm, or curl -F file=@film.dcm); "
         "to /dicomweb/studies, multipart/related of application/dicom.",
     ),
     "internal-error": Problem(

@@ -20,7 +20,8 @@ from app.records import FilmEvent, FilmState, KeptFilm
 
 from .accept import accepts
 from .access import KEY, Access
-from .body import RAW_TYPES, limited, require_declared_length
+from .body import limited, require_declared_length
+from .media import TYPE_OF
 from .problems import MEDIA_TYPE, PROBLEMS, HttpError
 from .schemas import (
     FilmHappening,
@@ -39,7 +40,6 @@ MOST_FILMS: Final = 500
 DEFAULT_FILMS: Final = 100
 _MAX_REASON_BYTES: Final = 16 * 1024
 _STATES: Final = tuple(state for state in get_args(FilmState) if state != "removed")
-_MEDIA_TYPE_OF: Final = {kind: media_type for media_type, kind in RAW_TYPES.items()}
 #: Films are of patients: no cache between keeps them.
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
@@ -61,7 +61,7 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
         access.require(request, "review")
         return _there(quarantine)
 
-    @application.get("/v1/quarantine", **_described(KeptFilmPage, 400, 404, parameters=("state", "before", "limit")))
+    @application.get("/v1/quarantine", **_described(KeptFilmPage, 404, parameters=("state", "before", "limit")))
     async def films(request: Request) -> Response:
         """Rejected films, newest first."""
         held = reviewer(request)
@@ -87,7 +87,7 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             return _json(_details(film))
 
     @application.get(
-        "/v1/quarantine/{id}/film", **_picture("image/png", *_MEDIA_TYPE_OF.values(), parameters=("id", "original"))
+        "/v1/quarantine/{id}/film", **_picture("image/png", *TYPE_OF.values(), parameters=("id", "original"))
     )
     async def picture(request: Request) -> Response:
         """The film as 8-bit PNG, as it was decoded; or as it was posted, by original=true or Accept."""
@@ -97,14 +97,14 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             raise HttpError("malformed-request", "the query parameter original must be true or false")
         with _Problems(request):
             film = await held.film(_film_id(request))
-            its_type = _MEDIA_TYPE_OF[film.source_kind]
+            its_type = TYPE_OF[film.source_kind]
             as_posted = original == "true" or _prefers(request, its_type)
             if not as_posted and not _accepted(request, "image/png"):
                 raise HttpError(
                     "not-acceptable", f"the film is image/png or, as it was posted, {its_type}; name one in Accept"
                 )
             content = await held.read(film)
-            image = None if as_posted else await engine.look_at(content)
+            image = None if as_posted else await engine.look_at(content, film.source_kind)
             await held.note(_event(request, "viewed", film))
         if image is None:
             return Response(content, media_type=its_type, headers=_NO_STORE)
@@ -118,18 +118,18 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             raise HttpError("not-acceptable", "the residual is image/png; name it in Accept, or leave Accept out")
         with _Problems(request):
             film = await held.film(_film_id(request))
-            image = await engine.look_at(await held.read(film))
+            image = await engine.look_at(await held.read(film), film.source_kind)
             await held.note(_event(request, "viewed", film))
         return Response(
             await run_in_threadpool(lambda: residual_png(film_tensor(image))), media_type="image/png", headers=_NO_STORE
         )
 
-    @application.post("/v1/quarantine/{id}/release", **_described(KeptFilmDetails, 400, 404, 409, 413, 504, body=True))
+    @application.post("/v1/quarantine/{id}/release", **_described(KeptFilmDetails, 404, 409, 413, 504, body=True))
     async def release(request: Request) -> Response:
         """Say that a film is clean, and why. Its sender may then have its probabilities."""
         return await decide(request, "released")
 
-    @application.post("/v1/quarantine/{id}/confirm", **_described(KeptFilmDetails, 400, 404, 409, 413, 504, body=True))
+    @application.post("/v1/quarantine/{id}/confirm", **_described(KeptFilmDetails, 404, 409, 413, 504, body=True))
     async def confirm(request: Request) -> Response:
         """Say that a film is bad, and why."""
         return await decide(request, "confirmed")
@@ -159,7 +159,7 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             raise HttpError("awaiting-review", PROBLEMS["awaiting-review"].meaning)
         if decision.kind != "released":
             raise HttpError("confirmed-as-bad", PROBLEMS["confirmed-as-bad"].meaning)
-        version, image, probabilities = await engine.screen_released(await held.read(film))
+        version, image, probabilities = await engine.screen_released(await held.read(film), film.source_kind)
         await held.note(_event(request, "answered", film, model_version=version.name, probabilities=probabilities))
         return ReleasedResult(
             request_id=film.request_id,
@@ -257,7 +257,7 @@ def _described(
     return {
         "response_model": model,
         "dependencies": [KEY],
-        "responses": {status: _problem_of(status) for status in (401, 403, 429, 503, *statuses)},
+        "responses": {status: _problem_of(status) for status in (400, 401, 403, 429, 503, *statuses)},
         "openapi_extra": {
             "parameters": [_parameter(name) for name in parameters],
             **({"requestBody": _REASON_BODY} if body else {}),

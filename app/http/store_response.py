@@ -20,7 +20,6 @@ from app.records import Recalled, RecordUnavailable
 
 from .problems import REJECTED_DETAIL
 
-MEDIA_TYPE: Final = "application/dicom+json"
 PRIVATE_CREATOR: Final = "CXR-GATE"
 
 Json = dict[str, Any]

@@ -1,6 +1,6 @@
 """STOW-RS (PS3.18 section 10.5): many instances in a request, each judged by itself.
 
-    request -> parts, as they arrive -> identity -> decode -> in the record? else judge -> outcomes -> DICOM JSON
+    request -> parts, as they arrive -> identity -> decode -> in the record? else judge -> outcomes -> DICOM JSON or XML
 
 A request holds one of the engine's places, and further ones only while there is room: it goes slower under load, but once
 begun it is not refused (unless it did not declare its length, and more of it arrives than may be held).
@@ -28,17 +28,18 @@ from app.pipeline.identity import Identity, is_uid, read_identity
 from app.settings import Settings
 from app.tracing import span
 
-from .accept import accepts
+from .accept import DICOM_XML, STORE_TYPES, store_type
 from .access import Access
 from .body import limited, require_declared_length, require_identity_encoding
 from .decisions import Asked, Decisions
+from .media import UNDECLARED, declared_kind, essence
+from .native_xml import native_xml
 from .problems import SLUG_OF, HttpError
 from .related import MalformedMultipart, Part, RelatedParser, TooManyParts
 from .reports import Reports
 from .store_response import (
     CANNOT_UNDERSTAND,
     CLASS_NOT_SUPPORTED,
-    MEDIA_TYPE,
     NOT_DICOM,
     OTHER_STUDY,
     PROCESSING_FAILURE,
@@ -90,21 +91,23 @@ class Store:
         """
         if study is not None and not is_uid(study):
             raise HttpError("malformed-request", "the study of the path is no UID; name a StudyInstanceUID (0020,000D)")
-        if not accepts(",".join(request.headers.getlist("accept")), MEDIA_TYPE):
+        media_type = store_type(",".join(request.headers.getlist("accept")))
+        if media_type is None:
             raise HttpError(
-                "not-acceptable", f"the answer is {MEDIA_TYPE} only; name it in Accept, or leave Accept out"
+                "not-acceptable",
+                f"the answer is {', '.join(STORE_TYPES)} and nothing else; name one in Accept, or leave Accept out. Nothing "
+                "was judged",
             )
         parser = self._parser(request)
         outcomes = await self._outcomes(request, parser, study)
         for outcome in outcomes:
             self._count(outcome)
         status = status_of(outcomes)
-        return JSONResponse(
-            response_body(outcomes, request.state.request_id),
-            status_code=status,
-            media_type=MEDIA_TYPE,
-            headers={"Retry-After": str(self.engine.retry_after)} if status == 503 else None,
-        )
+        headers = {"Retry-After": str(self.engine.retry_after)} if status == 503 else None
+        body = response_body(outcomes, request.state.request_id)
+        if media_type == DICOM_XML:
+            return Response(native_xml(body), status, headers, media_type)
+        return JSONResponse(body, status, headers, media_type)
 
     def _parser(self, request: Request) -> RelatedParser:
         """Check the head of a request."""
@@ -197,7 +200,7 @@ class Store:
 
     async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked) -> Outcome:
         async with self.engine.deadline() as expires:
-            image, tensor = await self.engine.decode(part.body)
+            image, tensor = await self.engine.decode(part.body, "dicom")
             self.watch.see(asked.caller, asked.request_id, tensor)
             version = self.engine.active  # each instance by the version that is active at its turn
 
@@ -238,9 +241,9 @@ async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -
 
 def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> Failure | None:
     """What can be told before a part is decoded."""
-    media_type, _ = parse_options_header(part.headers.get("content-type", DICOM))
-    if media_type != DICOM.encode():
-        return Failure(NOT_DICOM, "unsupported-media-type", f"the part's Content-Type is not {DICOM}")
+    media_type = essence(part.headers.get("content-type"))
+    if media_type not in UNDECLARED and declared_kind(media_type) != "dicom":
+        return Failure(NOT_DICOM, "unsupported-media-type", f"the part's Content-Type is not {DICOM}; send it as that")
     if part.headers.get("content-transfer-encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
         return Failure(
             NOT_DICOM,

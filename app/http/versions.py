@@ -85,6 +85,7 @@ _NAME = {"name": "model_version", "in": "path", "required": True, "schema": {"ty
 
 def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
     meanings = {
+        400: "malformed request",
         401: "unauthenticated",
         403: "forbidden",
         429: "quota",
@@ -94,7 +95,7 @@ def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
     }
     return {
         "responses": {
-            status: {**_PROBLEM, "description": meanings[status]} for status in (401, 403, 429, 503, *statuses)
+            status: {**_PROBLEM, "description": meanings[status]} for status in (400, 401, 403, 429, 503, *statuses)
         },
         "dependencies": [KEY],
         "openapi_extra": {"parameters": [_NAME]} if named else None,

@@ -1,12 +1,27 @@
-"""Bytes -> DecodedImage. The format is told by the content, never by a file name."""
+"""Bytes -> DecodedImage. The format is what the sender declared, or told by the content; never by a file name."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from .dicom import decode_dicom
 from .dicom.rules import DEFAULT_RULES, HeaderRules
 from .errors import MalformedImage
 from .image import DEFAULT_MAX_PIXELS, DecodedImage, SourceKind
 from .raster import decode_raster
+
+#: Format -> where its signature begins, and the signature. The preamble of a DICOM file may hold anything (PS3.10 section 7.1).
+_SIGNATURES: Final[dict[SourceKind, tuple[int, bytes]]] = {
+    "png": (0, b"\x89PNG\r\n\x1a\n"),
+    "jpeg": (0, b"\xff\xd8\xff"),
+    "dicom": (128, b"DICM"),
+}
+
+
+def has_signature(data: bytes, kind: SourceKind) -> bool:
+    """Whether the bytes can be of this format; those of one file can be of two."""
+    start, signature = _SIGNATURES[kind]
+    return data.startswith(signature, start)
 
 
 def sniff(data: bytes) -> SourceKind:
@@ -15,16 +30,18 @@ def sniff(data: bytes) -> SourceKind:
     Raises
     ------
     MalformedImage
-        No bytes at all, or neither PNG, JPEG nor DICOM Part 10.
+        No bytes at all, or neither PNG, JPEG nor DICOM Part 10, or two of them at once.
     """
     if not data:
         raise MalformedImage("the body is empty; send the bytes of a PNG, JPEG or DICOM file")
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if data[128:132] == b"DICM":  # PS3.10 section 7.1
-        return "dicom"
+    kinds = [kind for kind in _SIGNATURES if has_signature(data, kind)]
+    if len(kinds) == 1:
+        return kinds[0]
+    if kinds:
+        raise MalformedImage(
+            f"the bytes are {' and '.join(kind.upper() for kind in kinds)} at once, and may hold two films; declare which one "
+            "is meant by Content-Type, or send a file of one format"
+        )
     raise MalformedImage(
         "the bytes are neither PNG, JPEG nor DICOM (no known signature; a DICOM file has 'DICM' after "
         "128 bytes of preamble); send one of these three"
@@ -34,6 +51,7 @@ def sniff(data: bytes) -> SourceKind:
 def decode(
     data: bytes,
     *,
+    kind: SourceKind | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     rules: HeaderRules = DEFAULT_RULES,
 ) -> DecodedImage:
@@ -43,6 +61,8 @@ def decode(
     ----------
     data : bytes
         A whole PNG, JPEG or DICOM Part 10 file.
+    kind : SourceKind, optional
+        What the sender declared it to be, and the only format that it is decoded as. None: the signature tells.
     max_pixels : int
         Limit on rows x columns, checked before anything is decompressed.
     rules : HeaderRules
@@ -52,7 +72,10 @@ def decode(
     ------
     MalformedImage, UnsuitableImage, UnsupportedMedia, ImageTooLarge
     """
-    kind = sniff(data)
+    if kind is None:
+        kind = sniff(data)
+    elif not has_signature(data, kind):
+        raise MalformedImage(f"the bytes are not {kind.upper()}, which they were declared to be; declare what they are")
     if kind == "dicom":
         return decode_dicom(data, max_pixels, rules)
     return decode_raster(data, kind, max_pixels)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, select
 
+from app.pipeline.image import SourceKind
+
 from .chain import seal_of
 from .key import RecordKey
 from .tables import CONFIRMED, ENTRIES, JUDGED, RELEASED, REMOVED, REPEATED
@@ -57,7 +59,7 @@ class KeptFilm:
     time: str
     request_id: str
     model_version: str
-    source_kind: str
+    source_kind: SourceKind
     route: str
     pixels_hash: str
     log_density: float

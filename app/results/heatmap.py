@@ -25,7 +25,7 @@ LONGEST_SIDE: Final = 1024
 #: Of the film behind the warmest place.
 STRONGEST: Final = 0.6
 #: Raised whenever the picture changes, so that one UID never stands for two.
-LAYOUT: Final = "heatmap/1"
+LAYOUT: Final = "heatmap/2"
 SERIES_NUMBER: Final = 9901
 #: From cold to warm, dark to bright, so that it reads in grey too (matplotlib's inferno, at five places).
 COLOURS: Final = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float64)
@@ -113,8 +113,11 @@ def make_secondary_capture(
     )
     more = Dataset()
     more.update(source.identity)
-    # Which way the film lies is the film's to say; a frontal one need not.
-    more.PatientOrientation = ""
+    # The standard's term (PS3.16 annex L) in the place of the film's own word, since this was judged as a chest film. A chest
+    # is not paired, so Laterality (0020,0060) must be absent, and the film's is not taken over (PS3.3 C.7.3.1).
+    more.BodyPartExamined = "CHEST"
+    # Which way the film lies is the film's to say, and a frontal one need not; it is shown as it lies.
+    more.PatientOrientation = list(source.orientation or ())
     more.ConversionType = "SYN"  # a synthetic image (PS3.3 C.8.6.1)
     more.SeriesDescription = f"cxr-gate heatmap: {finding}, not a medical device"
     more.DerivationDescription = "class activation map laid over the film"

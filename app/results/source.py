@@ -61,6 +61,8 @@ OPTIONAL: Final = ("IssuerOfPatientID", "StudyDescription", "TimezoneOffsetFromU
 #: What decides whose report it is. If it cannot be copied, the report would be filed with somebody else.
 DECISIVE: Final = ("PatientID", "IssuerOfPatientID")
 
+#: PS3.5 section 9.1, but for leading zeros in a component.
+_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _SEXES: Final = {"M", "F", "O"}  # PS3.3 C.7.1.1
 _TIME: Final = re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?")
 _OFFSET: Final = re.compile(r"[+-](0\d|1[0-4])([0-5]\d)")  # PS3.3 C.12.1.1.8
@@ -78,11 +80,14 @@ class Source:
     Attributes
     ----------
     sop_class_uid, sop_instance_uid, series_instance_uid, study_instance_uid : UID
-        Of the film; valid.
+        Of the film, as they stand there but for padding: leading zeros in a component, which the standard forbids and
+        senders write, are kept, because a report with other UIDs would belong to another study.
     identity : Dataset
         Patient and study, every value legal; what was absent or illegal and is of type 2 is empty.
     offset : timezone or None
         In which the film's dates and times are meant, where it says so.
+    orientation : tuple of str, or None
+        PatientOrientation (0020,0020), where it is that of an upright frontal film: L\\F, or R\\F of a mirrored one.
     """
 
     sop_class_uid: UID
@@ -91,6 +96,7 @@ class Source:
     study_instance_uid: UID
     identity: Dataset
     offset: timezone | None
+    orientation: tuple[str, str] | None
 
 
 def read_source(data: bytes) -> Source:
@@ -104,8 +110,8 @@ def read_source(data: bytes) -> Source:
     UnreportableSource
         A UID that is absent or illegal, or a PatientID that cannot be copied.
     """
-    keywords = (*REFERENCES, *REQUIRED_EVEN_IF_EMPTY, *OPTIONAL)
-    header = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *keywords])
+    keywords = (*REFERENCES, *REQUIRED_EVEN_IF_EMPTY, *OPTIONAL, "SpecificCharacterSet", "PatientOrientation")
+    header = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=list(keywords))
     encodings = _encodings(header)
     uids = {keyword: _uid(header, keyword) for keyword in REFERENCES}
     identity = Dataset()
@@ -126,6 +132,7 @@ def read_source(data: bytes) -> Source:
         uids["StudyInstanceUID"],
         identity,
         _offset(identity.get("TimezoneOffsetFromUTC", "")),
+        _orientation(header),
     )
 
 
@@ -144,6 +151,13 @@ def _uid(header: Dataset, keyword: str) -> UID:
             "report can refer; correct the tag, or ask for application/json"
         )
     return uid
+
+
+def _orientation(header: Dataset) -> tuple[str, str] | None:
+    raw = header.get_item("PatientOrientation")
+    value = raw.value if raw else None
+    parts = [part.strip(b" \0") for part in value.split(b"\\")] if isinstance(value, bytes) else []
+    return (parts[0].decode(), "F") if parts in ([b"L", b"F"], [b"R", b"F"]) else None
 
 
 def _legal(header: Dataset, keyword: str, encodings: list[str] | None) -> str | None:
@@ -172,6 +186,8 @@ def _is_legal(keyword: str, vr: str, text: str) -> bool:
         return text in _SEXES
     if keyword == "TimezoneOffsetFromUTC":
         return _OFFSET.fullmatch(text) is not None and -1200 <= int(text) <= 1400 and text != "-0000"
+    if vr == "UI":
+        return len(text) <= 64 and _UID.fullmatch(text) is not None
     if vr == "DA":
         return _is_date(text)
     if vr == "TM":

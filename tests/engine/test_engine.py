@@ -184,9 +184,9 @@ def test_nothing_is_accepted_before_the_start_or_after_a_failed_one() -> None:
 
 def test_a_slow_sender_gives_up_its_place_at_the_deadline() -> None:
     async def scenario() -> None:
-        async def never(place: Place) -> bytes:
+        async def never(place: Place) -> tuple[bytes, None]:
             await asyncio.sleep(60)
-            return b""
+            return b"", None
 
         async with running(ToldScreener(), max_waiting=1, deadline_seconds=0.2) as bench:
             with pytest.raises(DeadlinePassed):

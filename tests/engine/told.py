@@ -69,12 +69,12 @@ class ToldScreener:
         ]
 
 
-def given(data: bytes) -> Callable[[Place], Awaitable[bytes]]:
+def given(data: bytes) -> Callable[[Place], Awaitable[tuple[bytes, None]]]:
     """A body that is there already."""
 
-    async def read(place: Place) -> bytes:
+    async def read(place: Place) -> tuple[bytes, None]:
         place.reserve(len(data))
-        return data
+        return data, None
 
     return read
 

@@ -55,6 +55,15 @@ def test_a_declared_length_over_the_limit_is_refused_unread(narrow: Served) -> N
     assert_accepted(narrow.post(png()))
 
 
+def test_who_waits_for_100_continue_is_refused_without_it(narrow: Served) -> None:
+    head = request_head(MAX_BODY_BYTES + 1).removesuffix(b"\r\n") + b"Expect: 100-continue\r\n\r\n"
+    with narrow.connect() as connection:
+        connection.sendall(head)
+        assert connection.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL) == b"HTTP/1.1 413"
+        assert read_answer(connection)[0] == 413
+        assert connection.recv(1) == b""  # closed: else the next bytes could be body or head
+
+
 def test_a_site_says_which_modalities_are_scored(narrow: Served, service: Served) -> None:
     data = part10(dataset(Modality="RF"))
     assert_accepted(narrow.post(data, "application/dicom"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from dicomweb_client.api import DICOMwebClient
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import dcmread
-from pydicom.uid import DigitalXRayImageStorageForPresentation, MRImageStorage, generate_uid
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from requests import HTTPError
 
 from app.pipeline.labels import LABELS
@@ -46,6 +50,7 @@ from tests.http.stowing import (
     stow,
     told,
 )
+from tests.results.films import run_tool
 
 Start = Callable[..., AbstractContextManager[Served]]
 
@@ -303,16 +308,105 @@ def test_a_compressed_body_is_415(service: Served) -> None:
         ("*/*", 200),
         (DICOM_JSON, 200),
         ("application/*;q=0.1, text/html", 200),
-        ("application/dicom+json;q=0, */*", 406),
-        ("application/dicom+xml", 406),
+        ("application/dicom+json; charset=utf-8", 200),
+        ("application/dicom+xml;q=0.5, application/dicom+json;q=0.6", 200),
+        ('multipart/related; type="application/dicom+xml", */*;q=0.1', 200),
+        ("application/json;q=0.5, application/dicom+json", 200),
+        ("application/json, application/dicom+json", 200),
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", 200),  # Java's own, where a program names none
+        ("application/dicom+json;q=0, text/*", 406),
+        ("application/dicom", 406),
+        ('multipart/related; type="application/dicom+xml"', 406),
         ("text/html", 406),
     ],
 )
 def test_accept(service: Served, accept: str, status: int) -> None:
     response = post(service, related([film(1)]), Accept=accept)
-    assert response.status_code == status
     if status == 406:
         assert DICOM_JSON in assert_problem(response, 406)["detail"]
+    else:
+        assert len(scored(answer_of(response, 200))) == 1
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/json", "application/dicom+json;q=0, */*", "application/json, application/*;q=0.5"]
+)
+def test_plain_json_is_answered_as_such(service: Served, accept: str) -> None:
+    response = post(service, related([film(1)]), Accept=accept)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    assert len(scored(Dataset.from_json(response.json()))) == 1
+
+
+@pytest.mark.parametrize("accept", ["application/dicom+xml", "application/dicom+xml, application/dicom+json;q=0.5"])
+def test_xml_says_what_json_says(service: Served, accept: str, tmp_path: Path) -> None:
+    """DCMTK is the oracle: it writes the same answer, read from JSON by pydicom, in the Native DICOM Model."""
+    body = related(
+        [film(1), half(film), b"no film", film(2, BodyPartExamined="HAND"), film(3, WindowCenter=9, WindowWidth=9)]
+    )
+    response = post(service, body, Accept=accept)
+    assert (response.status_code, response.headers["content-type"]) == (202, "application/dicom+xml")
+    in_json = post(service, body).json()
+    for item in in_json["00081199"]["Value"]:
+        item["00991006"]["Value"] = ["SCORED"]  # the second time, from the record
+    in_json["00991010"]["Value"] = [response.headers["x-request-id"]]
+    plain = Dataset.from_json(in_json)
+    plain.file_meta = FileMetaDataset()
+    plain.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    plain.file_meta.MediaStorageSOPClassUID = plain.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    plain.save_as(tmp_path / "answer.dcm", enforce_file_format=True)
+    expected = run_tool("dcm2xml", "--native-format", tmp_path / "answer.dcm")
+    assert tree(ElementTree.fromstring(response.content)) == tree(ElementTree.fromstring(expected))
+
+
+def tree(element: ElementTree.Element) -> Any:
+    """Names without their namespace, attributes, and content without the blanks of indentation; numbers as such."""
+    text = (element.text or "").strip()
+    number = re.fullmatch(r"[-0-9.e]+", text) and text.count(".") < 2
+    return (
+        element.tag.rpartition("}")[2],
+        {name: value for name, value in element.attrib.items() if not name.endswith("space")},
+        pytest.approx(float(text), rel=1e-6) if number else text,
+        [tree(child) for child in element],
+    )
+
+
+def test_another_accept_is_refused_before_the_body_is_sent(service: Served) -> None:
+    assert head_alone(service, Content_Length="1000", Accept="text/html") == (406, "not-acceptable")
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(service: Served) -> None:
+    over = str(512 * 2**20 + 1)
+    assert head_alone(service, Content_Length=over) == (413, "body-too-large")
+    assert head_alone(service, Content_Length=over, Expect="100-continue") == (413, "body-too-large")
+
+
+def head_alone(service: Served, **headers: str) -> tuple[int, str]:
+    """Status and problem of a store request of which nothing but the head comes."""
+    lines = {
+        "Host": "localhost",
+        "Content-Type": CONTENT_TYPE,
+        **{name.replace("_", "-"): v for name, v in headers.items()},
+    }
+    with service.connect() as connection:
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        connection.sendall(f"POST {STUDIES} HTTP/1.1\r\n{head}\r\n".encode())
+        started = time.monotonic()
+        assert connection.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL) != b"HTTP/1.1 100"
+        status, _, text = read_answer(connection)
+    assert time.monotonic() - started < 5
+    return status, json.loads(text)["type"].removeprefix("/problems/")
+
+
+@pytest.mark.parametrize(
+    "part_type", ["application/octet-stream", "application/x-dicom", 'application/dicom; transfer-syntax="x']
+)
+def test_a_parts_type_that_says_no_other(service: Served, part_type: str) -> None:
+    answer_of(post(service, related([film(1)], part_type)), 200)
+
+
+def test_a_png_in_a_preamble_is_no_png_here(service: Served) -> None:
+    (item,) = scored(answer_of(stow(service, png()[:128] + film(1)[128:]), 200))
+    assert told(item)[1] == "ACCEPTED"
 
 
 BAD_BODIES = {

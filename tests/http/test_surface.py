@@ -49,11 +49,10 @@ def test_an_unknown_path_is_a_404_problem(service: Served, path: str, query: str
     assert_problem(service.get(path + query), 404)
 
 
-def test_a_bad_query_changes_nothing(service: Served) -> None:
-    response = service.client.post(
-        "/v1/score?page=-1&%00=%ff&file[]=", content=png(), headers={"Content-Type": "image/png"}
-    )
-    assert_accepted(response)
+def test_a_bad_query_is_refused_and_harms_nothing(service: Served) -> None:
+    response = service.client.post("/v1/score?%00=%ff&file[]=", content=png(), headers={"Content-Type": "image/png"})
+    assert_problem(response, 400)
+    assert_accepted(service.post(png()))
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])

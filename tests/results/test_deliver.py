@@ -11,7 +11,7 @@ from dicomweb_client.api import DICOMwebClient
 from app.metrics import Metrics
 from app.results import Delivery, DicomwebServer, Outbox
 from app.results import deliver as deliver_module
-from tests.results.films import film
+from tests.results.films import film, film_with_bytes
 from tests.results.orthanc import PASSWORD, USER, Orthanc, Wire, eventually, free_port, running_orthanc
 from tests.results.test_report import REJECTED, report, report_bytes
 
@@ -37,6 +37,14 @@ def test_a_report_is_stored_once_and_found_by_an_independent_client(orthanc: Ort
     assert found["00080018"]["Value"] == [report(data).SOPInstanceUID]
     back = client.retrieve_instance("1.2.3.1", report(data).SeriesInstanceUID, report(data).SOPInstanceUID)
     assert back == report(data)
+
+
+def test_a_report_on_a_film_whose_uids_have_leading_zeros_is_stored_once(
+    orthanc: Orthanc, server: DicomwebServer
+) -> None:
+    made = report_bytes(film_with_bytes(StudyInstanceUID=b"1.2.826.01.3", SOPInstanceUID=b"1.2.826.0.007"))
+    assert server.deliver(made) == "stored"
+    assert server.deliver(made) == "present"
 
 
 def _session():

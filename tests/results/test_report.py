@@ -90,6 +90,24 @@ def test_a_film_with_an_all_but_empty_header_gets_a_valid_report(tmp_path: Path)
     assert_valid(report_bytes(film(**dict.fromkeys((*absent, "AccessionNumber", "ReferringPhysicianName")))), tmp_path)
 
 
+def test_a_report_refers_to_a_film_by_its_own_uids_though_they_have_leading_zeros(tmp_path: Path) -> None:
+    uids = {"StudyInstanceUID": "1.2.826.01.3", "SeriesInstanceUID": "1.2.826.02.0", "SOPInstanceUID": "1.2.826.0.007"}
+    data = report_bytes(film_with_bytes(**{keyword: uid.encode() for keyword, uid in uids.items()}))
+    made = dcmread(io.BytesIO(data))
+    (study,) = made.CurrentRequestedProcedureEvidenceSequence
+    (series,) = study.ReferencedSeriesSequence
+    assert made.StudyInstanceUID == study.StudyInstanceUID == uids["StudyInstanceUID"]
+    assert series.SeriesInstanceUID == uids["SeriesInstanceUID"]
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uids["SOPInstanceUID"]
+    path = tmp_path / "report.dcm"
+    path.write_bytes(data)
+    faults = [line for line in run_tool("dciodvfy", path).splitlines() if line.startswith("Error") and line != SUMMARY]
+    assert faults
+    assert all("Leading zeroes in embedded numeric component(s)" in line for line in faults)  # the film's own, not ours
+    assert all(any(f"<{uid}>" in line for uid in uids.values()) for line in faults)
+    assert run_tool("dsrdump", "--ignore-item-errors", path).count("IMAGE:") == 1 + len(LABELS)
+
+
 def test_a_short_string_of_many_bytes_is_valid(tmp_path: Path) -> None:
     data = report_bytes(film_with_bytes(b"GB18030", AccessionNumber=b"\x81@  \x81@\x81@\x81@\x81@"))
     assert_valid(data, tmp_path)

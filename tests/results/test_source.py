@@ -107,7 +107,9 @@ def test_other_illegal_values_are_left_out(keyword: str, value: bytes) -> None:
     ("value", "fault"),
     [
         (b"", "absent or empty"),
-        (b"1.2.03", "not a valid UID"),
+        (b"1.2..3", "not a valid UID"),
+        (b"1.2.", "not a valid UID"),
+        (b" 1.2.3", "not a valid UID"),
         (b"1." + b"2" * 64, "not a valid UID"),
         (b"1.2\\1.3", "not a valid UID"),
         (b"Doe^Jane", "not a valid UID"),
@@ -117,6 +119,31 @@ def test_a_missing_or_illegal_uid_is_refused_by_its_tag(keyword: str, value: byt
     with pytest.raises(UnreportableSource, match=rf"{keyword} \(00\d\d,00\w\w\) is {fault}") as caught:
         read_source(film_with_bytes(**{keyword: value}))
     assert not value or value.decode() not in str(caught.value)
+
+
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"1.2.826.01.3", "1.2.826.01.3"),
+        (b"01.002.0003", "01.002.0003"),
+        (b"1.2.00", "1.2.00"),
+        (b"1.2.3 ", "1.2.3"),
+        (b"1.2.03   ", "1.2.03"),
+        (b"1.2.3\0\0\0", "1.2.3"),
+        (b"1.2.3 \0", "1.2.3"),
+        (b"1." + b"0" * 62, "1." + "0" * 62),
+        (b"1." + b"2" * 62 + b"  ", "1." + "2" * 62),
+    ],
+)
+def test_a_uid_is_taken_as_it_stands_but_for_its_padding(keyword: str, value: bytes, expected: str) -> None:
+    source = read_source(film_with_bytes(**{keyword: value}))
+    named = {
+        "SOPInstanceUID": source.sop_instance_uid,
+        "SeriesInstanceUID": source.series_instance_uid,
+        "StudyInstanceUID": source.study_instance_uid,
+    }
+    assert named[keyword] == expected
 
 
 @pytest.mark.parametrize("uid", [CTImageStorage, RawDataStorage, "1.2.840.99999.7"])
