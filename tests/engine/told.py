@@ -26,10 +26,11 @@ Rule = Callable[[list[int]], None]
 
 
 def film(mark: int) -> bytes:
-    """A PNG whose brightest grey is `mark`, by which the screener knows it."""
-    ramp = np.linspace(0, mark, 224 * 224).round().astype(np.uint8).reshape(224, 224)
+    """A PNG whose brightest grey is `mark`, by which the screener knows it; every line has all greys, so no edge is a margin."""
+    place = np.arange(224)
+    waves = (np.linspace(0, mark, 224).round().astype(np.uint8))[(37 * place[:, None] + 61 * place) % 224]
     buffer = io.BytesIO()
-    Image.fromarray(ramp).save(buffer, "PNG")
+    Image.fromarray(waves).save(buffer, "PNG")
     return buffer.getvalue()
 
 
