@@ -16,7 +16,7 @@ def model_card(fields: dict[str, Any], report: dict[str, Any] | None, turned: di
         "## What it is\n",
         "DenseNet-121 (float32, grey 224x224, pixels in [0,1]) giving 14 ChestX-ray14 findings, and a multivariate Gaussian "
         f"on {_seen(gate)} (Li & Zhu, ISBI 2020) that rejects an image whose log density is under a "
-        "threshold.\n",
+        "threshold. Both are given the exposed field of a film: borders, bars, collimation and shutters are left out.\n",
         "## What it was made from\n",
         f"- {_trained(provenance)}, the Gaussian fitted on {gate['n']} training films{_variants(gate)} ({gate['shrinkage']}).\n"
         "- The films are labelled by text mining of reports, and are a selection: prevalences are not a hospital's.\n"

@@ -1,0 +1,63 @@
+"""Measure, and write the report and the tables: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from app.pipeline import Screener, read_bundle, torch_backend
+from offline.marked import filled
+
+from . import __doc__ as described
+from . import attacked, cost, framed, page, presented
+from .posted import test_films
+
+REPORT: Final = Path("reports/field/field.json")
+PAGE: Final = Path("docs/field.md")
+
+
+def main() -> None:
+    """Run the parts that are missing or named, and write after each."""
+    parser = argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--bundle", type=Path, action="append", help="artifacts/default and artifacts/paper if not given"
+    )
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("CXR_SHARED_DATA") or "../shared/data"))
+    parser.add_argument("--only", action="append", help="one part; may be repeated")
+    parser.add_argument("--films", type=int, default=48, help="test films (default: %(default)s)")
+    parsed = parser.parse_args()
+    folders = parsed.bundle or [Path("artifacts/default"), Path("artifacts/paper")]
+    screeners = {}
+    for folder in folders:
+        bundle = read_bundle(folder)
+        screeners[folder.name] = Screener(bundle, torch_backend(bundle.network, torch.device("cpu")))
+    films = test_films(parsed.data, parsed.films)
+    parts: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        "frames": lambda: framed.rows(screeners, films),
+        "presentation": lambda: presented.rows(screeners, films),
+        "attacked": lambda: attacked.paper_rows(screeners, films),
+        "aimed": lambda: attacked.aimed_rows(screeners, films),
+        "cost": lambda: cost.rows(next(iter(screeners.values())), films[:12]),
+    }
+    if unknown := set(parsed.only or ()) - set(parts):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    report: dict[str, Any] = json.loads(REPORT.read_text()) if REPORT.exists() else {}
+    versions = {name: screener.bundle.manifest.model_version for name, screener in screeners.items()}
+    if report.get("model_versions") != versions:
+        report = {"model_versions": versions}  # parts of two versions would not compare
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    for name, measure in parts.items():
+        if name in (parsed.only or (part for part in parts if part not in report)):
+            report[name] = list(measure())
+            REPORT.write_text(json.dumps(report, indent=1) + "\n")
+            PAGE.write_text(filled(PAGE.read_text(), page.tables(report)))
+
+
+if __name__ == "__main__":
+    main()
