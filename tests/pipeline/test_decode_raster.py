@@ -97,9 +97,53 @@ def test_exact_pixels(name: str) -> None:
 
 
 def test_sixteen_bits_are_divided_by_full_scale_not_by_the_maximum() -> None:
-    pixels = np.full((SIDE, SIDE), 100, np.uint16)
-    pixels[0, 0] = 200
-    assert decode(png(pixels)).pixels.max() == np.float32(200) / np.float32(65535)
+    pixels = smooth8().astype(np.uint16) * 160
+    image = decode(png(pixels))
+    assert image.pixels.max() == np.float32(255 * 160) / np.float32(65535)
+    assert image.notes == ()
+
+
+@pytest.mark.parametrize(("bits", "highest"), [(8, 200), (10, 700), (12, 2600), (14, 10_000), (15, 20_000)])
+def test_fewer_bits_in_a_container_of_sixteen(bits: int, highest: int) -> None:
+    """The divisor is the depth's full scale, not the maximum."""
+    pixels = (smooth8() / 255 * highest).astype(np.uint16)
+    image = decode(png(pixels))
+    np.testing.assert_array_equal(image.pixels, pixels.astype(np.float32) / np.float32(2**bits - 1))
+    assert image.notes == (f"{bits} bits in a container of 16: shown over the full scale of {bits} bits",)
+
+
+def test_a_burned_in_border_does_not_hide_that_the_film_is_dark() -> None:
+    """White letters and a white border, 65,535, about a film of 12 bits."""
+    pixels = np.full((SIDE, SIDE), 65_535, np.uint16)
+    pixels[60:, :] = (smooth8().astype(np.uint16) * 15)[60:, :]
+    image = decode(png(pixels))
+    low, high = np.percentile(pixels[60:], [0.5, 99.5])
+    np.testing.assert_allclose(image.pixels, np.clip((pixels - low) / (high - low), 0, 1), atol=1e-6)
+    assert image.notes[0] == "the full scale of 16 bits passed over: it shows nothing brighter than 5% of white"
+    assert image.notes[1] == "instead: percentiles 0.5 to 99.5 of the pixels"
+
+
+@pytest.mark.parametrize("lowest", [0, 100, 190])
+@pytest.mark.parametrize("colour", [False, True], ids=["grey", "RGB"])
+def test_eight_bits_in_a_part_of_their_range_are_spread(lowest: int, colour: bool) -> None:
+    pixels = lowest + smooth8() // 4
+    image = decode(png(np.dstack([pixels] * 3) if colour else pixels))
+    low, high = np.percentile(pixels, [0.5, 99.5])
+    np.testing.assert_allclose(image.pixels, np.clip((pixels - low) / (high - low), 0, 1), atol=1e-6)
+    assert len(image.notes) == 2
+
+
+def test_a_dark_film_of_few_greys_is_refused() -> None:
+    """Spread out, its sixteen greys would show as steps, which the gate would take for tampering."""
+    with pytest.raises(UnsuitableImage, match="16 greys only"):
+        decode(png(smooth8() // 16))
+
+
+def test_a_film_of_low_contrast_that_uses_both_halves_is_left_alone() -> None:
+    pixels = 60 + smooth8() // 2
+    image = decode(png(pixels))
+    np.testing.assert_array_equal(image.pixels, pixels / np.float32(255))
+    assert image.notes == ()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -133,6 +177,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[InputError], str]] = {
     "text": (lambda: b"a chest film, honestly " * 40, MalformedImage, "neither PNG, JPEG nor DICOM"),
     "GIF": (lambda: encoded(Image.fromarray(grey8()), "GIF"), MalformedImage, "neither PNG, JPEG nor DICOM"),
     "PNG signature alone": (lambda: png(grey8())[:8], MalformedImage, "PNG is damaged"),
+    "PNG without its end": (lambda: png(grey8())[:-12], MalformedImage, "PNG is damaged or cut short"),
+    "JPEG without its end": (lambda: jpeg()[:-2], MalformedImage, "JPEG is damaged or cut short"),
     "truncated PNG": (lambda: png(grey8())[:30_000], MalformedImage, "PNG is damaged"),
     "truncated JPEG": (lambda: jpeg()[:9_000], MalformedImage, "JPEG is damaged"),
     "PNG with rotten pixels": (
