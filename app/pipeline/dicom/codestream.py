@@ -20,6 +20,9 @@ _END: Final = b"\xff\xd9"
 _START_OF_TILE_PART: Final = b"\xff\x90"
 #: OpenJPEG allocates some kilobytes a tile before it has seen any; a film of 40 million pixels in tiles of 128 has 2,500.
 MAX_TILES: Final = 4096
+JP2_SIGNATURE: Final = b"\0\0\0\x0cjP  "
+#: A JP2 file of a film has some four boxes.
+MAX_BOXES: Final = 64
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,10 @@ def _damaged(what: str) -> MalformedImage:
     return MalformedImage(f"PixelData (7FE0,0010) is damaged or cut short: {what}; send the whole instance again")
 
 
-def _require_end(frame: bytes, kind: str) -> None:
-    """Refuse a stream without its end: decoders fill what is missing with grey, and say nothing."""
-    if not frame.rstrip(b"\0\xff").endswith(_END):  # senders pad to an even length with either
-        raise _damaged(f"the {kind} stream has no end")
+def start_of_jpeg(frame: bytes) -> bytes:
+    """The frame without the fill bytes that may stand before any marker (ISO/IEC 10918-1 B.1.1.2), the first included."""
+    filled = len(frame) - len(frame.lstrip(b"\xff"))
+    return frame[filled - 1 :] if filled > 1 and frame[filled : filled + 1] == b"\xd8" else frame
 
 
 def read_jpeg_header(frame: bytes) -> CodeStream:
@@ -61,7 +64,6 @@ def read_jpeg_header(frame: bytes) -> CodeStream:
     """
     if frame[:2] != b"\xff\xd8":
         raise _damaged("no JPEG stream starts in its first fragment")
-    _require_end(frame, "JPEG")
     position, found = 2, None
     while position + 4 <= len(frame):
         if frame[position] != 0xFF:
@@ -79,9 +81,39 @@ def read_jpeg_header(frame: bytes) -> CodeStream:
             precision, rows, columns, components = struct.unpack_from(">BHHB", frame, position + 4)
             found = CodeStream(marker, rows, columns, precision, components)
         elif marker == _START_OF_SCAN and found is not None:
+            # Pixels never hold the marker of the end (10918-1 B.1.1.5). What follows it is padding, or nobody's.
+            if frame.find(_END, position + 2 + length) < 0:
+                raise _damaged("the JPEG stream has no end")  # decoders fill what is missing with grey, and say nothing
             return found
         position += 2 + length
     raise _damaged("the JPEG stream has no valid header")
+
+
+def start_of_jpeg2000(frame: bytes) -> bytes:
+    """The code stream of a frame; that in a JP2 file (ISO/IEC 15444-1 annex I), which PS3.5 A.4.4 forbids and senders send.
+
+    Raises
+    ------
+    MalformedImage
+        A JP2 file without a code stream.
+    """
+    if not frame.startswith(JP2_SIGNATURE):
+        return frame
+    position = 0
+    for _ in range(MAX_BOXES):
+        if position + 8 > len(frame):
+            break
+        length, kind = struct.unpack_from(">I4s", frame, position)
+        header = 8
+        if length == 1 and position + 16 <= len(frame):
+            (length,) = struct.unpack_from(">Q", frame, position + 8)
+            header = 16
+        if kind == b"jp2c":
+            return frame[position + header : position + length if length else None]
+        if length < header:
+            break
+        position += length
+    raise _damaged("it is a JP2 file without a code stream")
 
 
 def read_jpeg2000_header(frame: bytes) -> CodeStream:
@@ -94,7 +126,6 @@ def read_jpeg2000_header(frame: bytes) -> CodeStream:
     """
     if frame[:4] != b"\xff\x4f\xff\x51" or len(frame) < 45:
         raise _damaged("no JPEG 2000 stream starts in its first fragment")
-    _require_end(frame, "JPEG 2000")
     width, height, left, top, tile_width, tile_height, tile_left, tile_top, components = struct.unpack_from(
         ">8IH", frame, 8
     )
@@ -121,10 +152,12 @@ def _require_every_tile(frame: bytes, tiles: int) -> None:
         tile, length = struct.unpack_from(">HI", frame, position + 4)
         missing.discard(tile)
         if length == 0:  # up to the end
-            position = frame.rindex(_END)
+            position = max(frame.rfind(_END), position + 12)
         elif length < 12:
             break
         else:
             position += length
+    if position >= len(frame):
+        raise _damaged("the JPEG 2000 stream has no end")
     if missing or frame[position : position + 2] != _END:
         raise _damaged("the JPEG 2000 stream lacks tiles, or they do not fill it")

@@ -13,11 +13,16 @@ from ..errors import MalformedImage, UnsuitableImage
 from .tags import integer, named, shown, text
 
 READ_BITS_STORED: Final = range(8, 17)
+#: By samples a pixel. Of three, all channels must turn out to be one grey.
+READ_PHOTOMETRIC: Final = {
+    1: frozenset({"MONOCHROME1", "MONOCHROME2"}),
+    3: frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}),
+}
 
 
 @dataclass(frozen=True)
 class PixelLayout:
-    """Size and bits of a film of one frame and one sample a pixel.
+    """Size and bits of a film of one frame.
 
     Attributes
     ----------
@@ -32,6 +37,10 @@ class PixelLayout:
         Two's complement (PixelRepresentation 1).
     monochrome1 : bool
         Low values are bright (PS3.3 C.7.6.3.1.2).
+    colour : str
+        PhotometricInterpretation (0028,0004) of a film of three samples a pixel, which may be grey all the same; else empty.
+    planar : bool
+        Native samples lie plane by plane (PlanarConfiguration (0028,0006)).
     """
 
     rows: int
@@ -41,6 +50,8 @@ class PixelLayout:
     high_bit: int
     signed: bool
     monochrome1: bool
+    colour: str = ""
+    planar: bool = False
 
     @classmethod
     def of(cls, dataset: Dataset) -> PixelLayout:
@@ -51,13 +62,13 @@ class PixelLayout:
         MalformedImage
             A tag is absent or contradicts another.
         UnsuitableImage
-            Colour, several frames, or bits that no radiograph has.
+            Kinds of colour that no radiograph has, several frames, or bits that no radiograph has.
         """
         if "PixelData" not in dataset:
             raise MalformedImage("PixelData (7FE0,0010) is absent; send the instance with its pixels")
         photometric = text(dataset, "PhotometricInterpretation")
         samples = integer(dataset, "SamplesPerPixel", 1)
-        if samples != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2"}:
+        if photometric not in READ_PHOTOMETRIC.get(samples, ()):
             raise UnsuitableImage(
                 f"PhotometricInterpretation (0028,0004) is {shown(photometric)} with {samples} samples a pixel; "
                 "a radiograph is MONOCHROME1 or MONOCHROME2 with one. Send the original, not a colour copy"
@@ -72,6 +83,11 @@ class PixelLayout:
             raise UnsuitableImage(
                 f"BitsAllocated (0028,0100) is {allocated} and BitsStored (0028,0101) is {stored}; "
                 "films of 8 to 16 bits stored in 8 or 16 are read"
+            )
+        if samples == 3 and (allocated, stored) != (8, 8):
+            raise UnsuitableImage(
+                f"{named('PhotometricInterpretation')} is {shown(photometric)} with {stored} bits a sample; "
+                "grey films saved in colour are read with 8. Send the original"
             )
         high_bit = integer(dataset, "HighBit", stored - 1)
         if not stored - 1 <= high_bit < allocated:
@@ -90,7 +106,14 @@ class PixelLayout:
             high_bit,
             representation == 1,
             photometric == "MONOCHROME1",
+            photometric if samples == 3 else "",
+            samples == 3 and integer(dataset, "PlanarConfiguration", 0) == 1,
         )
+
+    @property
+    def samples(self) -> int:
+        """Samples a pixel."""
+        return 3 if self.colour else 1
 
     @property
     def lowest(self) -> int:
@@ -98,7 +121,7 @@ class PixelLayout:
         return -(1 << (self.bits_stored - 1)) if self.signed else 0
 
     def values_of(self, words: NDArray[np.unsignedinteger], precision: int) -> NDArray[np.integer]:
-        """Words as they lie in the container -> stored values.
+        """Words as they lie in the container -> stored values; those of a colour film are its grey already.
 
         Parameters
         ----------

@@ -8,13 +8,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MalformedImage
-from .codecs import CODECS
-from .codestream import CodeStream
+from ..colour import MAX_COLOUR_SPREAD, chroma_spread, colour_spread, mean_of_channels
+from ..errors import MalformedImage, UnsuitableImage
+from .codecs import CODECS, Words
+from .codestream import JP2_SIGNATURE, CodeStream
 from .layout import PixelLayout
 from .part10 import NATIVE, Part10
+from .tags import named, shown
 
 _ITEM: Final = 0xE000FFFE  # (FFFE,E000), little endian
+_DELIMITER: Final = 0xE0DDFFFE  # (FFFE,E0DD)
+#: JPEG and JPEG-LS, JPEG 2000, and its file format.
+STREAM_STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", JP2_SIGNATURE)
 #: A frame is one fragment, or a few where a sender splits it.
 MAX_FRAGMENTS: Final = 65_536
 
@@ -32,13 +37,25 @@ def stored_values(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer
     ------
     MalformedImage
         Fewer pixels than the header claims, or a code stream that contradicts the header.
+    UnsuitableImage
+        Colour.
     """
-    if film.syntax in NATIVE:
-        return _native(film, layout)
+    words, precision, notes = (_native if film.syntax in NATIVE else _compressed)(film, layout)
+    if layout.colour:
+        words, notes = _grey(words, layout), (*notes, f"grey film saved as {layout.colour}: read as grey")
+    if words.shape != (layout.rows, layout.columns):
+        raise MalformedImage("PixelData (7FE0,0010) did not give one value a pixel; send the whole instance again")
+    return layout.values_of(words, precision), notes
+
+
+def _compressed(film: Part10, layout: PixelLayout) -> tuple[Words, int, tuple[str, ...]]:
     codec = CODECS[film.syntax]
-    frame = _only_frame(film.dataset.PixelData)
+    sent = _only_frame(film.dataset.PixelData)
+    frame = codec.start(sent)
+    in_file = sent.startswith(JP2_SIGNATURE) and frame is not sent
+    notes = ("JPEG 2000 came as a JP2 file: its boxes are ignored",) if in_file else ()
     if codec.read_header is None:
-        header = CodeStream(0, layout.rows, layout.columns, layout.bits_allocated, 1)
+        header = CodeStream(0, layout.rows, layout.columns, layout.bits_allocated, layout.samples)
     else:
         header = codec.read_header(frame)
         _require_agreement(header, layout)
@@ -47,15 +64,20 @@ def stored_values(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer
                 f"PixelData (7FE0,0010) holds a stream of another kind, or of {header.precision} bits, than transfer syntax "
                 f"{film.syntax.name} allows; correct TransferSyntaxUID (0002,0010)"
             )
-    words = codec.decode(frame, header)
-    if words.shape != (layout.rows, layout.columns):
-        raise MalformedImage("PixelData (7FE0,0010) did not give one value a pixel; send the whole instance again")
-    return layout.values_of(words, header.precision), ()
+    return codec.decode(frame, header), header.precision, notes
 
 
-def _native(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer], tuple[str, ...]]:
+def _native(film: Part10, layout: PixelLayout) -> tuple[Words, int, tuple[str, ...]]:
+    element = film.dataset["PixelData"]
+    if element.is_undefined_length:
+        raise MalformedImage(
+            f"PixelData (7FE0,0010) is compressed, where transfer syntax {film.syntax.name} says that it is not; correct "
+            "TransferSyntaxUID (0002,0010)"
+        )
     size = layout.bits_allocated // 8
-    expected = layout.rows * layout.columns * size
+    # YBR_FULL_422 has two samples a pixel: each pair of pixels shares its chroma (PS3.3 C.7.6.3.1.2).
+    count = layout.rows * layout.columns * (2 if layout.colour == "YBR_FULL_422" else layout.samples)
+    expected = count * size
     data = film.dataset.PixelData
     if len(data) < expected:
         raise MalformedImage(
@@ -63,14 +85,49 @@ def _native(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer], tup
             f"{expected:,} bytes, and {len(data):,} came; send the whole instance again"
         )
     words = np.frombuffer(data, dtype=np.uint8 if size == 1 else "<u2" if film.little_endian else ">u2")
-    if size == 1 and not film.little_endian and film.dataset["PixelData"].VR == "OW":
+    if size == 1 and not film.little_endian and element.VR == "OW":
         words = (
             words[: words.size // 2 * 2].reshape(-1, 2)[:, ::-1].reshape(-1)
         )  # two pixels a word (PS3.5 section 8.1.1)
-    pixels = words[: layout.rows * layout.columns].reshape(layout.rows, layout.columns)
     # Even length is the standard's; more than that is somebody's padding, which every viewer ignores.
     surplus = ("PixelData is longer than the film: the rest is ignored",) if len(data) > expected + 1 else ()
-    return layout.values_of(pixels, layout.bits_allocated), surplus
+    return _shaped(words[:count], layout), layout.bits_allocated, surplus
+
+
+def _shaped(words: Words, layout: PixelLayout) -> Words:
+    """Native words as an image, of three samples with the samples last."""
+    rows, columns = layout.rows, layout.columns
+    if not layout.colour:
+        return words.reshape(rows, columns)
+    if layout.colour == "YBR_FULL_422":
+        pairs = words.reshape(rows, -1, 4)  # Y, Y, blue, red
+        return np.dstack([pairs[..., :2].reshape(rows, -1), *(pairs[..., at].repeat(2, axis=1) for at in (2, 3))])
+    return np.moveaxis(words.reshape(3, rows, columns), 0, 2) if layout.planar else words.reshape(rows, columns, 3)
+
+
+def _grey(samples: Words, layout: PixelLayout) -> NDArray[np.uint8]:
+    """The grey of three samples a pixel: equal ones, or a luminance with neutral chroma, whichever they are said to be.
+
+    Senders write RGB over samples of YBR, and the reverse, so that only the samples can tell.
+
+    Raises
+    ------
+    UnsuitableImage
+        They are in colour.
+    """
+    pixels = samples.astype(np.uint8, copy=False)
+    spread = colour_spread(pixels)
+    if spread == 0:
+        return pixels[..., 0]
+    if spread <= MAX_COLOUR_SPREAD:
+        return np.rint(mean_of_channels(pixels)).astype(np.uint8)
+    of_chroma = chroma_spread(pixels)
+    if of_chroma <= MAX_COLOUR_SPREAD:
+        return pixels[..., 0]
+    raise UnsuitableImage(
+        f"{named('PhotometricInterpretation')} is {shown(layout.colour)}, and the pixels are in colour (channels differ by up "
+        f"to {min(spread, of_chroma)} of 255); a radiograph is grey. Send the original, not a colour copy"
+    )
 
 
 def _only_frame(data: bytes) -> bytes:
@@ -81,27 +138,36 @@ def _only_frame(data: bytes) -> bytes:
     MalformedImage
         Anything but items, an item that overruns, no fragment, or too many.
     """
+    if data.startswith(STREAM_STARTS):  # a sender that leaves out the items
+        return data
     fragments: list[bytes] = []
     position = 0
     while position + 8 <= len(data) and len(fragments) <= MAX_FRAGMENTS:
         tag, length = struct.unpack_from("<II", data, position)
+        if tag == _DELIMITER and fragments:  # it is part of the value where that has a length
+            position = len(data)
+            break
         if tag != _ITEM or position + 8 + length > len(data):
             break
         fragments.append(data[position + 8 : position + 8 + length])
         position += 8 + length
+    if fragments and fragments[0].startswith(STREAM_STARTS):  # a sender that leaves out the offset table
+        fragments.insert(0, b"")
     if position != len(data) or len(fragments) < 2:  # the first item is the offset table
         raise MalformedImage(
-            "PixelData (7FE0,0010) is damaged: its items are not an offset table and fragments; send the whole instance again"
+            "PixelData (7FE0,0010) is damaged or cut short: its items are not an offset table and fragments; send the whole "
+            "instance again"
         )
     return b"".join(fragments[1:])
 
 
 def _require_agreement(header: CodeStream, layout: PixelLayout) -> None:
     """A decoder allocates by the stream's own header, which was not checked against the limits; the data set's was."""
-    if (header.rows, header.columns, header.components) != (layout.rows, layout.columns, 1):
+    if (header.rows, header.columns, header.components) != (layout.rows, layout.columns, layout.samples):
         raise MalformedImage(
             f"PixelData (7FE0,0010) holds {header.columns} x {header.rows} pixels of {header.components} samples, where "
-            f"Columns and Rows say {layout.columns} x {layout.rows} of one; send the whole instance again"
+            f"Columns, Rows and SamplesPerPixel say {layout.columns} x {layout.rows} of {layout.samples}; send the whole "
+            "instance again"
         )
     if header.precision > layout.bits_allocated:
         raise MalformedImage(

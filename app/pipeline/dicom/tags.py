@@ -23,7 +23,7 @@ READ_KEYWORDS: Final = (
     "SeriesDescription ProtocolName AcquisitionDeviceProcessingDescription PerformedProcedureStepDescription StudyDescription "
     "SpecificCharacterSet "
     "PatientSpeciesDescription PatientSpeciesCodeSequence AnatomicalOrientationType "
-    "SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns BitsAllocated BitsStored "
+    "SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns BitsAllocated BitsStored "
     "HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleIntercept RescaleSlope "
     "ModalityLUTSequence VOILUTSequence WindowCenter WindowWidth VOILUTFunction PresentationLUTShape PixelData "
     "ShutterShape ShutterLeftVerticalEdge ShutterRightVerticalEdge ShutterUpperHorizontalEdge ShutterLowerHorizontalEdge "
