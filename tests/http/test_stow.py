@@ -209,7 +209,7 @@ def test_twins_at_the_same_moment_are_judged_once(service: Served) -> None:
 def test_the_same_uid_with_other_pixels_or_another_window_is_scored(service: Served) -> None:
     uid = generate_uid()
     films = [film(23, SOPInstanceUID=uid), film(24, SOPInstanceUID=uid)]
-    films += [film(23, SOPInstanceUID=uid, WindowCenter=90, WindowWidth=100), film(23)]
+    films += [film(23, SOPInstanceUID=uid, WindowCenter=110, WindowWidth=200), film(23)]
     for data in films:
         (item,) = scored(answer_of(stow(service, data), 200))
         assert told(item)[6] == "SCORED"

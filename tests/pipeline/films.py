@@ -20,6 +20,14 @@ def stored12(signed: bool = False) -> NDArray[np.integer]:
     return (values - 2048).astype(np.int16) if signed else values.astype(np.uint16)
 
 
+def around(middle: int, width: int = 250, signed: bool = False) -> NDArray[np.integer]:
+    """All 4096 values of 12 bits once, and most pixels about `middle`, so that a window there shows the film."""
+    values = np.random.default_rng(middle).normal(middle, width, 65_536).round().clip(0, 4095).astype(np.int64)
+    values[::16] = np.arange(4096)
+    values = values.reshape(256, 256)
+    return (values - 2048).astype(np.int16) if signed else values.astype(np.uint16)
+
+
 def computed12() -> NDArray[np.uint16]:
     """A bright dome with a little texture, in whole numbers only, so that it is the same everywhere."""
     rows, columns = np.mgrid[:256, :224].astype(np.int64)

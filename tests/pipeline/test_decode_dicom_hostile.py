@@ -64,7 +64,7 @@ def test_500_mutants(films: dict[str, bytes], tmp_path: Path) -> None:
     for secret in (*NAME.split("^"), PATIENT_ID):
         assert secret not in said
     outcomes = Counter(one["outcome"] for one in results.values())
-    assert min(outcomes["image"], outcomes["MalformedImage"], outcomes["UnsuitableImage"]) >= 20, outcomes
+    assert min(outcomes["image"], outcomes["MalformedImage"], outcomes["UnsuitableImage"]) >= 10, outcomes
 
 
 # What no mutation finds by chance

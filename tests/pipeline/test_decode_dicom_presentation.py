@@ -1,5 +1,6 @@
 """LUTs, windows, inversion and padding, against DCMTK's rendering, pydicom's functions, and the standard's formulas."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from app.pipeline import decode
-from app.pipeline.dicom.presentation import apply_window
+from app.pipeline.dicom.windows import apply_window
 from app.pipeline.errors import MalformedImage, UnsuitableImage
 
 from . import dcmtk
-from .films import film, part10, smooth, stored12
+from .films import around, film, part10, smooth, stored12
 
 SQUARES = (4095 * (np.arange(4096) / 4095) ** 2).astype(np.uint16)
 
@@ -38,21 +39,21 @@ def lut(table: NDArray[np.generic], first: int = 0, bits: int = 12, count: int |
 
 SHOWN: dict[str, tuple[dict[str, object], list[str]]] = {
     "LINEAR": ({"WindowCenter": 1000.5, "WindowWidth": 700}, ["+Wi", "1"]),
-    "LINEAR, one wide": ({"WindowCenter": 1000.5, "WindowWidth": 1}, ["+Wi", "1"]),
     "SIGMOID": ({"WindowCenter": 1000.5, "WindowWidth": 700, "VOILUTFunction": "SIGMOID"}, ["+Wi", "1"]),
     "the first of two windows": ({"WindowCenter": [1000, 2000], "WindowWidth": [700, 400]}, ["+Wi", "1"]),
     "rescaled": ({"RescaleSlope": 2, "RescaleIntercept": -1000, "RescaleType": "US", "WindowCenter": 3000, "WindowWidth": 2000},
                  ["+Wi", "1"]),
     "modality LUT": ({"ModalityLUTSequence": Sequence([lut(SQUARES)]), "WindowCenter": 1000, "WindowWidth": 700}, ["+Wi", "1"]),
     "VOI LUT": ({"VOILUTSequence": Sequence([lut(SQUARES)])}, ["+Wl", "1"]),
-    "VOI LUT of a part": ({"VOILUTSequence": Sequence([lut(SQUARES[:2000], first=1000)])}, ["+Wl", "1"]),
+    "VOI LUT of a part": ({"VOILUTSequence": Sequence([lut(SQUARES[2096:], first=500)])}, ["+Wl", "1"]),
 }  # fmt: skip
+#: About which value of the film the window lies.
+MIDDLE = {"rescaled": 2000, "modality LUT": 2024, "VOI LUT": 3000}
 INVERTED: dict[str, dict[str, object]] = {
     "MONOCHROME2": {},
     "MONOCHROME1": {"PhotometricInterpretation": "MONOCHROME1"},
-    "MONOCHROME1, IDENTITY": {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"},
     "MONOCHROME1, INVERSE": {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
-    "MONOCHROME2, INVERSE": {"PresentationLUTShape": "INVERSE"},
+    "MONOCHROME2, IDENTITY": {"PresentationLUTShape": "IDENTITY"},
 }
 
 
@@ -60,9 +61,15 @@ INVERTED: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("name", SHOWN)
 def test_as_dcmtk_shows_it(name: str, inversion: str, tmp_path: Path) -> None:
     tags, options = SHOWN[name]
-    data = part10(film(**tags, **INVERTED[inversion]))
+    data = part10(film(around(MIDDLE.get(name, 1000)), **tags, **INVERTED[inversion]))
     shown = dcmtk.rendered(data, *options, bits=12, folder=tmp_path)
     assert np.abs(decode(data).pixels * 4095 - shown).max() <= 1.001
+
+
+def test_a_window_one_wide_as_dcmtk_shows_it(tmp_path: Path) -> None:
+    shown = dcmtk.rendered(part10(film(WindowCenter=1000.5, WindowWidth=1)), "+Wi", "1", bits=12, folder=tmp_path)
+    levels, full_scale = apply_window(stored12().astype(np.float64), 1000.5, 1, "LINEAR")
+    np.testing.assert_array_equal(levels / full_scale * 4095, shown)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 15, 16])
@@ -99,35 +106,41 @@ def test_real_films_as_dcmtk_shows_them(
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 @pytest.mark.parametrize(("center", "width"), [(2048, 4096), (1000.5, 700), (3000, 2.5)])
 def test_window_equals_pydicoms(function: str, center: float, width: float) -> None:
-    dataset = film(WindowCenter=center, WindowWidth=width, VOILUTFunction=function)
+    dataset = film(around(int(center)), WindowCenter=center, WindowWidth=width, VOILUTFunction=function)
     with np.errstate(over="ignore"):  # pydicom's own sigmoid
-        oracle = apply_voi_lut(stored12(), dataset) / 4095
-    np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
+        oracle = apply_voi_lut(around(int(center)), dataset) / 4095
+    if width < 100:  # no film is shown so; the window is applied all the same
+        levels, full_scale = apply_window(around(int(center)).astype(np.float64), center, width, function)
+        np.testing.assert_allclose(levels / full_scale, oracle, atol=1e-6)
+    else:
+        np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
 
 
 def test_window_of_signed_values() -> None:
-    dataset = film(stored12(signed=True), WindowCenter=-100, WindowWidth=900)
-    oracle = (apply_voi_lut(stored12(signed=True), dataset) + 2048) / 4095
+    values = around(1948, signed=True)
+    dataset = film(values, WindowCenter=-100, WindowWidth=900)
+    oracle = (apply_voi_lut(values, dataset) + 2048) / 4095
     np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
 
 
 def test_window_follows_the_modality_lut() -> None:
-    dataset = film(RescaleSlope=2.5, RescaleIntercept=-1000, RescaleType="US", WindowCenter=3000, WindowWidth=2000)
-    values = apply_modality_lut(stored12(), dataset)
+    tags = {"RescaleSlope": 2.5, "RescaleIntercept": -1000, "RescaleType": "US"}
+    dataset = film(around(1600), **tags, WindowCenter=3000, WindowWidth=2000)
+    values = apply_modality_lut(around(1600), dataset)
     oracle = (apply_voi_lut(values, dataset) + 1000) / (4095 * 2.5)
     np.testing.assert_allclose(pixels_of(dataset), oracle, atol=1e-6)
 
 
 def test_inversion_comes_last() -> None:
     tags = {"WindowCenter": 1000, "WindowWidth": 700}
-    straight = pixels_of(film(**tags))
-    np.testing.assert_allclose(
-        pixels_of(film(PhotometricInterpretation="MONOCHROME1", **tags)), 1 - straight, atol=1e-6
-    )
+    straight = pixels_of(film(around(1000), **tags))
+    inverted = pixels_of(film(around(1000), PhotometricInterpretation="MONOCHROME1", **tags))
+    np.testing.assert_allclose(inverted, 1 - straight, atol=1e-6)
+    assert straight.mean() < 0.6 < 0.9 < straight.max()
 
 
 def test_the_first_of_several_windows_is_noted() -> None:
-    image = decode(part10(film(WindowCenter=[1000, 2000], WindowWidth=[700, 4000])))
+    image = decode(part10(film(around(1000), WindowCenter=[1000, 2000], WindowWidth=[700, 4000])))
     assert "window applied (LINEAR), the first of 2" in image.notes
 
 
@@ -166,8 +179,8 @@ def test_a_table_of_signed_values(sequence: str, syntax: str, tmp_path: Path) ->
 
 
 def test_values_outside_a_table_get_its_ends() -> None:
-    dataset = film(VOILUTSequence=Sequence([lut(SQUARES[:1000], first=500)]))
-    expected = SQUARES[np.clip(stored12().astype(int) - 500, 0, 999)] / np.float32(4095)
+    dataset = film(around(1000), VOILUTSequence=Sequence([lut(SQUARES[95::4], first=500)]))
+    expected = SQUARES[95::4][np.clip(around(1000).astype(int) - 500, 0, 1000)] / np.float32(4095)
     np.testing.assert_array_equal(pixels_of(dataset), expected.astype(np.float32))
 
 
@@ -179,7 +192,7 @@ def test_a_table_of_65536_entries_is_stated_as_none() -> None:
 
 
 def test_a_table_of_single_bytes() -> None:
-    table = (np.arange(256) // 2).astype(np.uint8)
+    table = (np.arange(256) ** 2 // 255).astype(np.uint8)
     values = smooth(8)
     np.testing.assert_array_equal(
         pixels_of(film(values, VOILUTSequence=Sequence([lut(table, bits=8)]))),
@@ -187,18 +200,27 @@ def test_a_table_of_single_bytes() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("item", "words"),
-    [
-        (lut(SQUARES[:100], count=4096), "fewer entries"),
-        (lut(SQUARES, bits=40), r"LUTDescriptor \(0028,3002\)"),
-        (Dataset(), r"LUTDescriptor \(0028,3002\)"),
-    ],
-    ids=["short", "forty bits", "empty"],
-)
-def test_a_table_that_the_standard_forbids(item: Dataset, words: str) -> None:
-    with pytest.raises(MalformedImage, match=words):
-        decode(part10(film(VOILUTSequence=Sequence([item]))))
+BROKEN_TABLES: dict[str, tuple[Dataset, str]] = {
+    "short": (lut(SQUARES[:100], count=4096), "LUTData (0028,3006) has fewer entries"),
+    "forty bits": (lut(SQUARES, bits=40), "LUTDescriptor (0028,3002) is not"),
+    "empty": (Dataset(), "LUTDescriptor (0028,3002) is not"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_TABLES)
+def test_a_voi_lut_that_the_standard_forbids_is_passed_over(name: str) -> None:
+    item, words = BROKEN_TABLES[name]
+    window = {"WindowCenter": 1000, "WindowWidth": 1500}
+    image = decode(part10(film(around(1000), VOILUTSequence=Sequence([item]), **window)))
+    np.testing.assert_array_equal(image.pixels, pixels_of(film(around(1000), **window)))
+    assert image.notes[0].startswith(f"VOILUTSequence (0028,3010) passed over: {words}")
+
+
+@pytest.mark.parametrize("name", BROKEN_TABLES)
+def test_without_its_modality_lut_nobody_knows_what_a_value_is(name: str) -> None:
+    item, words = BROKEN_TABLES[name]
+    with pytest.raises(MalformedImage, match=re.escape(words)):
+        decode(part10(film(ModalityLUTSequence=Sequence([item]))))
 
 
 # No window
@@ -247,9 +269,11 @@ def test_a_range_of_padding() -> None:
 
 
 def test_padding_that_no_pixel_has_is_not_noted() -> None:
-    dataset = film(smooth(12) // 2, WindowCenter=2048, WindowWidth=4096)
+    dataset = film(np.minimum(smooth(12), 4094), WindowCenter=2048, WindowWidth=4096)
     dataset.add_new("PixelPaddingValue", "US", 4095)
-    assert decode(part10(dataset)).notes == ("window applied (LINEAR)",)
+    notes = decode(part10(dataset)).notes
+    assert "window applied (LINEAR)" in notes
+    assert "padding shown as background" not in notes
 
 
 def test_nothing_but_padding() -> None:

@@ -1,0 +1,222 @@
+"""Which presentation shows a film: the first, in a fixed order, under which the film uses the range.
+
+VOI LUTs as they stand, windows as they stand, then the whole of the bits that the pixels use, then percentiles of the
+pixels. What is passed over, and why, is a note. PS3.3 C.11.2 lets a viewer offer all of them; a gate needs one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import tones
+from ..errors import MalformedImage
+from .layout import PixelLayout
+from .luts import Table, read_table
+from .modality import Modality
+from .optional import UNREADABLE, optional_items, optional_numbers, passed_over
+from .part10 import Part10
+from .tags import named, text
+from .windows import FUNCTIONS, apply_window, window_fault
+
+FloatArray = NDArray[np.float64]
+#: Of its width; windows of real films reach 4 % beyond the values that can be.
+WINDOW_TOLERANCE: Final = 1 / 8
+_WINDOW = f"{named('WindowCenter')} and {named('WindowWidth')}"
+_REMEDY = f"send {_WINDOW}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to show a film.
+
+    Attributes
+    ----------
+    levels : ndarray, shape (V,), float64, in [0, full_scale]
+        Of each value that can be stored, before inversion.
+    full_scale : float
+    note : str
+        What was applied.
+    tag : str
+        What is at fault if the film does not use the range under it; empty where no tag gave it.
+    window : (float, float) or None
+        Center and width, where it is one.
+    """
+
+    levels: FloatArray
+    full_scale: float
+    note: str
+    tag: str = ""
+    window: tuple[float, float] | None = None
+
+
+@dataclass
+class Film:
+    """What the choice looks at: values that can be stored, and how many pixels have each."""
+
+    stored: NDArray[np.int64]
+    modality: Modality
+    counts: NDArray[np.int64]
+    inverted: bool
+    part10: Part10
+    layout: PixelLayout
+    notes: list[str] = field(default_factory=list)
+    faulty: bool = False  # something that the sender gave was passed over
+
+    def pass_over(self, what: str, why: str) -> None:
+        """Note that something the sender gave is not used."""
+        self.notes.append(f"{what} passed over: {why}")
+        self.faulty = True
+
+    def fault(self, reading: Reading) -> str | None:
+        """Why the film does not use the range under a reading; None where it does."""
+        return tones.why_unused(self.shades(reading), self.counts, clipped=bool(reading.tag))
+
+    def shades(self, reading: Reading) -> FloatArray:
+        """Inverted if need be. The one division comes last: a window as wide as the values gives the numbers of a PNG."""
+        levels = reading.full_scale - reading.levels if self.inverted else reading.levels
+        return levels / reading.full_scale
+
+
+def choose(film: Film) -> Reading:
+    """Choose; ``film.notes`` gets what was passed over.
+
+    Raises
+    ------
+    UnsuitableImage
+        All pixels have one value, or the film has so few greys that none of this shows it.
+    """
+    unused = False
+    for reading in _sent(film):
+        why = film.fault(reading)
+        if why is None:
+            return reading
+        unused = True
+        film.pass_over(reading.tag or reading.note.split(": ")[-1], f"it {why}")
+    if unused:
+        tones.require_greys(film.counts, _remedy(film))
+    whole = _whole_of_used_bits(film)
+    if whole is not None and tones.fills(film.shades(whole), film.counts):
+        return whole
+    return _by_percentiles(film)
+
+
+def _sent(film: Film) -> Iterator[Reading]:
+    """What the sender gave, in its order; what cannot be applied is noted."""
+    values, dataset, notes = film.modality.values, film.part10.dataset, film.notes
+    before = len(notes)
+    luts = optional_items(dataset, "VOILUTSequence", notes)
+    film.faulty = len(notes) > before
+    for number, item in enumerate(luts, 1):  # PS3.3 C.11.2.1.1
+        signed = film.layout.signed or film.modality.may_be_negative
+        try:
+            table = read_table(item, signed, film.part10.little_endian)
+        except (MalformedImage, *UNREADABLE) as error:
+            why = str(error).split(";")[0] if isinstance(error, MalformedImage) else "it is damaged"
+            film.pass_over(named("VOILUTSequence"), why)
+            continue
+        yield from _by_table(table, values, number, len(luts))
+    windows = _windows(film)
+    function = _function(film) if windows else ""
+    for number, (center, width) in enumerate(windows, 1):
+        if fault := window_fault(center, width, function):
+            film.pass_over(_WINDOW, fault)
+            continue
+        note = f"window applied ({function})" + _which(number, len(windows))
+        low, high = center - width / 2.0, center + width / 2.0
+        of_stored = film.modality.rises and not film.modality.is_identity and _lies_within(film.stored, low, high)
+        if of_stored and not _lies_within(values, low, high):
+            film.pass_over(_WINDOW, f"it fits the values before {named('RescaleSlope')}, and none after")
+        else:
+            yield Reading(*apply_window(values, center, width, function), note, _WINDOW, (center, width))
+        if of_stored:
+            levels, full_scale = apply_window(film.stored.astype(np.float64), center, width, function)
+            tag = f"{_WINDOW} over values before {named('RescaleSlope')}"
+            yield Reading(levels, full_scale, f"{note} to values before RescaleSlope", tag, (center, width))
+    eight_bits = film.layout.bits_stored == 8 and not film.layout.signed and film.modality.is_identity
+    if eight_bits:
+        yield Reading(values, 255.0, _instead(film) + "full range of 8 bits")
+
+
+def _windows(film: Film) -> list[tuple[float, float]]:
+    dataset, notes = film.part10.dataset, film.notes
+    before = len(notes)
+    centers, widths = (optional_numbers(dataset, keyword, notes) for keyword in ("WindowCenter", "WindowWidth"))
+    film.faulty |= len(notes) > before
+    if len(centers) != len(widths):
+        more, fewer = ("WindowCenter", "WindowWidth") if len(centers) > len(widths) else ("WindowWidth", "WindowCenter")
+        film.pass_over(named(more), f"{named(fewer)} has {'fewer values' if centers and widths else 'none'}")
+    return list(zip(centers, widths, strict=False))
+
+
+def _lies_within(values: NDArray[np.number], low: float, high: float) -> bool:
+    """Whether a window reaches no further beyond the values that can be than a tolerance of its width."""
+    beyond = WINDOW_TOLERANCE * (high - low)
+    return bool(low >= float(values.min()) - beyond and high <= float(values.max()) + beyond)
+
+
+def _function(film: Film) -> str:
+    function = text(film.part10.dataset, "VOILUTFunction") or "LINEAR"
+    if function in FUNCTIONS:
+        return function
+    film.notes.append(passed_over("VOILUTFunction", "it is not LINEAR, LINEAR_EXACT or SIGMOID; LINEAR is taken"))
+    return "LINEAR"
+
+
+def _by_table(table: Table, values: FloatArray, number: int, count: int) -> Iterator[Reading]:
+    """A table over the bits that it states, then over those that its entries use."""
+    levels, note = table.look_up(values), "VOI LUT applied" + _which(number, count)
+    yield Reading(levels, table.full_scale, note, named("VOILUTSequence"))
+    bits = tones.depth_of(int(table.entries.max()), table.bits)
+    if bits < table.bits:
+        used = f"{named('VOILUTSequence')} over the {bits} bits that its entries use"
+        yield Reading(levels, 2.0**bits - 1.0, f"{note}, over the {bits} bits that its entries use", used)
+
+
+def _whole_of_used_bits(film: Film) -> Reading | None:
+    """Where 12 bits lie in 16, they are shown as 12 bits; only unsigned values that a table did not change say so."""
+    if film.layout.signed or not film.modality.rises:
+        return None
+    stated = film.layout.bits_stored
+    bits = tones.depth_of(int(film.stored[film.counts > 0].max()), stated)
+    if film.faulty:
+        note = f"instead: the whole of the {bits} bits in use"
+    elif bits < stated:
+        note = f"no window: the whole of the {bits} bits in use, where {named('BitsStored')} is {stated}"
+    else:
+        return None
+    full_scale = 2.0**bits - 1.0
+    return Reading(np.minimum(film.stored.astype(np.float64), full_scale), full_scale, note)
+
+
+def _by_percentiles(film: Film) -> Reading:
+    """Percentiles of the pixels; of those of the film alone, where a border's single value leaves it little range."""
+    name = _instead(film) + tones.NAME_OF_PERCENTILES
+    values, remedy = film.modality.values, _remedy(film)
+    whole = Reading(*tones.spread(values, film.counts, remedy), name)
+    if film.fault(whole) is None:
+        return whole
+    alone = tones.film_counts(film.counts)
+    note = name + (" but those of a border" if (alone != film.counts).any() else "")
+    return Reading(*tones.spread(values, alone, remedy), note)
+
+
+def _instead(film: Film) -> str:
+    return "instead: " if film.faulty else "no window: "
+
+
+def _remedy(film: Film) -> str:
+    tags = [keyword for keyword in ("VOILUTSequence", "WindowCenter", "WindowWidth") if keyword in film.part10.dataset]
+    if tags:
+        return f"correct {' and '.join(map(named, tags))}"
+    return f"{_REMEDY}, and correct {named('BitsStored')} if it is wrong"
+
+
+def _which(number: int, count: int) -> str:
+    if count == 1:
+        return ""
+    return f", the first of {count}" if number == 1 else f", number {number} of {count}"
