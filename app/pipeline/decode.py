@@ -42,6 +42,11 @@ def sniff(data: bytes) -> SourceKind:
             f"the bytes are {' and '.join(kind.upper() for kind in kinds)} at once, and may hold two films; declare which one "
             "is meant by Content-Type, or send a file of one format"
         )
+    if len(data) < 132:
+        raise MalformedImage(
+            f"the bytes are neither PNG, JPEG nor DICOM, or are cut short: {len(data)} are fewer than such a film has; "
+            "send the whole file"
+        )
     raise MalformedImage(
         "the bytes are neither PNG, JPEG nor DICOM (no known signature; a DICOM file has 'DICM' after "
         "128 bytes of preamble); send one of these three"

@@ -3,12 +3,15 @@
     bytes -> part10 (data set) -> suitability (tags) -> layout (pixel header) -> stored (values) -> presentation ([0,1])
                                                                               -> shutters (regions)
 
-``codestream`` and ``codecs`` serve ``stored``; ``projection``, ``words`` and ``rules`` serve ``suitability``; ``tags`` reads
-values for all. Everything that a header can tell is
+``codestream`` and ``codecs`` serve ``stored``; ``modality``, ``choice``, ``luts`` and ``windows`` serve ``presentation``;
+``projection``, ``words`` and ``rules`` serve ``suitability``; ``tags`` reads values for all, and ``optional`` those that a
+film can do without. Everything that a header can tell is
 checked before a pixel is decompressed. ``docs/dicom.md`` states for each tag and transfer syntax what is done.
 """
 
 from __future__ import annotations
+
+from pydicom.dataset import Dataset
 
 from ..errors import InputError, MalformedImage
 from ..image import DecodedImage, require_finite_unit_range, require_usable_size
@@ -19,6 +22,7 @@ from .rules import HeaderRules
 from .shutters import read_shutters
 from .stored import stored_values
 from .suitability import require_chest_film
+from .tags import named, text
 
 __all__ = ["decode_dicom"]
 
@@ -27,6 +31,7 @@ def decode_dicom(data: bytes, max_pixels: int, rules: HeaderRules) -> DecodedIma
     """Decode a DICOM film; see ``decode`` for arguments and errors."""
     try:
         film = read_part10(data, max_pixels)
+        _require_pixels(film.dataset, rules)
         notes, missing = require_chest_film(film.dataset, rules)
         layout = PixelLayout.of(film.dataset)
         require_usable_size(layout.rows, layout.columns, max_pixels)
@@ -40,5 +45,18 @@ def decode_dicom(data: bytes, max_pixels: int, rules: HeaderRules) -> DecodedIma
         raise MalformedImage(
             f"the DICOM file is damaged or cut short ({type(error).__name__}); send the whole instance again"
         ) from error
-    notes = (*notes, *stored_notes, *presentation_notes, *shutter_notes)
+    notes = (*notes, *film.notes, *stored_notes, *presentation_notes, *shutter_notes)
     return DecodedImage.of(image, "dicom", notes, missing, shutters)
+
+
+def _require_pixels(dataset: Dataset, rules: HeaderRules) -> None:
+    """Tell a film that was cut off between two elements, before anything is said of the tags that went with its pixels.
+
+    What is plainly no film, such as a report, is left to ``require_chest_film``, which names what it is.
+    """
+    modality = text(dataset, "Modality")
+    if "PixelData" not in dataset and (not modality or modality in rules.modalities):
+        raise MalformedImage(
+            f"{named('PixelData')} is absent: the DICOM file is cut short, or was sent without its pixels; send the whole "
+            "instance again"
+        )

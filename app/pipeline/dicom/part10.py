@@ -45,6 +45,8 @@ NATIVE: Final = frozenset(
 UNCOMPRESSED: Final = NATIVE - {DeflatedExplicitVRLittleEndian}
 #: A file meta header has some hundred bytes; what is longer is not looked into before its turn.
 PEEKED_BYTES: Final = 4096
+#: Tag, VR and length, or tag and length.
+_START_OF_ELEMENT: Final = 8
 _SPECIFIC_TAGS: Final[list[BaseTag | int]] = [Tag(keyword) for keyword in READ_KEYWORDS]
 
 
@@ -54,6 +56,7 @@ class Part10:
 
     dataset: Dataset
     syntax: UID
+    notes: tuple[str, ...] = ()
 
     @property
     def little_endian(self) -> bool:
@@ -67,14 +70,14 @@ def read_part10(data: bytes, max_pixels: int) -> Part10:
     Raises
     ------
     MalformedImage
-        No meta header, or a header without end.
+        No meta header, a header without end, or a file that ends within an element.
     UnsupportedMedia
         A transfer syntax that is not read here.
     ImageTooLarge
         A deflated data set that would be larger than `max_pixels` and a header could need.
     """
     stream = _MeteredStream(data)
-    syntax = _read_syntax(stream)
+    syntax, notes = _read_syntax(stream)
     if syntax == DeflatedExplicitVRLittleEndian:
         stream = _MeteredStream(_inflate(data[stream.tell() :], max_pixels))
     _require_declared_encoding(stream, syntax)
@@ -84,8 +87,10 @@ def read_part10(data: bytes, max_pixels: int) -> Part10:
         is_little_endian=syntax != ExplicitVRBigEndian,
         specific_tags=_SPECIFIC_TAGS,
     )
+    if stream.cut_short:
+        raise _cut_short("within an element")
     _require_bounded_values(dataset)
-    return Part10(dataset, syntax)
+    return Part10(dataset, syntax, notes)
 
 
 def is_uncompressed(data: bytes) -> bool:
@@ -97,7 +102,7 @@ def is_uncompressed(data: bytes) -> bool:
     start = data[:PEEKED_BYTES]
     stream = _MeteredStream(start)
     try:
-        syntax = _read_syntax(stream)
+        syntax, _ = _read_syntax(stream)
     except Exception:  # read_part10 will tell what is wrong
         return False
     ended = stream.tell() + 8 <= len(start)  # pydicom went back before the first element of the data set
@@ -105,9 +110,16 @@ def is_uncompressed(data: bytes) -> bool:
 
 
 class _MeteredStream(io.BytesIO):
-    """Bytes that may be read in so many steps only; see ``MAX_READS``."""
+    """Bytes that may be read in so many steps only (see ``MAX_READS``), and that tell where a reader missed some.
 
-    reads = 0
+    pydicom takes an element that the file ends in as the end of the data set.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reads = 0
+        self.size = len(data)
+        self.cut_short = False
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
@@ -115,23 +127,42 @@ class _MeteredStream(io.BytesIO):
             raise MalformedImage(
                 "the DICOM header has more elements or items than any film; remove the private sequences, or send the film anew"
             )
-        return super().read(size)
+        found = super().read(size)
+        if size is not None and len(found) < size:
+            # Eight bytes are the start of an element: that there is none is a proper end, and zeros are somebody's padding.
+            self.cut_short |= bool(found.strip(b"\0")) or size != _START_OF_ELEMENT
+        return found
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Skip a value; beyond the end lies what the file lacks."""
+        reached = super().seek(offset, whence)
+        self.cut_short |= reached > self.size
+        return reached
 
 
-def _read_syntax(stream: io.BytesIO) -> UID:
-    """The transfer syntax; leaves the stream at the first element of the data set."""
+def _cut_short(where: str) -> MalformedImage:
+    return MalformedImage(f"the DICOM file is cut short: it ends {where}; send the whole instance again")
+
+
+def _read_syntax(stream: _MeteredStream) -> tuple[UID, tuple[str, ...]]:
+    """The transfer syntax, and notes of how it was read; leaves the stream at the first element of the data set."""
     stream.seek(132)
     meta = read_dataset(
         stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 0x0002
     )
+    if stream.cut_short or stream.tell() + _START_OF_ELEMENT > stream.size:
+        raise _cut_short("within its meta header, or right after it")
     element = meta.get_item("TransferSyntaxUID")
     if element is None or not element.value or len(element.value) > 64:
         raise MalformedImage(f"{named('TransferSyntaxUID')} is absent; send a Part 10 file with its meta header")
-    syntax = UID(str(meta.TransferSyntaxUID))
+    sent = str(meta.TransferSyntaxUID).strip(" \0")
+    # PS3.5 section 9.1 forbids leading zeros, which say nothing: no two UIDs differ in them alone.
+    syntax = UID(".".join(part.lstrip("0") or "0" for part in sent.split(".")) if sent else sent)
     if syntax not in NATIVE and syntax not in CODECS:
         name = syntax.name if syntax in UID_dictionary else "that is not in the standard"
         raise UnsupportedMedia(f"transfer syntax {name} is not supported; send it as Explicit VR Little Endian")
-    return syntax
+    notes = (f"{named('TransferSyntaxUID')} has leading zeros: read as {syntax.name}",) if syntax != sent else ()
+    return syntax, notes
 
 
 def _inflate(data: bytes, max_pixels: int) -> bytes:
@@ -180,7 +211,7 @@ def _require_bounded_values(dataset: Dataset) -> None:
         keyword = keyword_for_tag(element.tag)
         value = element.value or b""
         if element.length != 0xFFFFFFFF and len(value) < element.length:
-            raise MalformedImage(f"the file ends within {named(keyword)}; send the whole instance again")
+            raise _cut_short(f"within {named(keyword)}")
         limit = MAX_LUT_SEQUENCE_BYTES if keyword.endswith("LUTSequence") else MAX_VALUE_BYTES
         items = max(value.count(b"\xfe\xff\x00\xe0"), value.count(b"\xff\xfe\xe0\x00"))
         if len(value) > limit or items > MAX_LUT_ITEMS:
