@@ -195,14 +195,19 @@ def _whole_of_used_bits(film: Film) -> Reading | None:
 
 def _by_percentiles(film: Film) -> Reading:
     """Percentiles of the pixels; of those of the film alone, where a border's single value leaves it little range."""
-    name = _instead(film) + tones.NAME_OF_PERCENTILES
-    values, remedy = film.modality.values, _remedy(film)
-    whole = Reading(*tones.spread(values, film.counts, remedy), name)
+    note = tones.INSTEAD if film.faulty else f"no window: {tones.NAME_OF_PERCENTILES}"
+    whole = _spread(film, film.counts, note)
     if film.fault(whole) is None:
         return whole
     alone = tones.film_counts(film.counts)
-    note = name + (" but those of a border" if (alone != film.counts).any() else "")
-    return Reading(*tones.spread(values, alone, remedy), note)
+    return _spread(film, alone, note + (", those of a border left out" if (alone != film.counts).any() else ""))
+
+
+def _spread(film: Film, counts: NDArray[np.int64], note: str) -> Reading:
+    levels, span = tones.spread(film.modality.values, counts, _remedy(film))
+    full_scale = span / tones.TOP_INSTEAD if film.faulty else span
+    # What is left to the whitest lies at the other end before inversion.
+    return Reading(levels + (full_scale - span if film.inverted else 0.0), full_scale, note)
 
 
 def _instead(film: Film) -> str:
