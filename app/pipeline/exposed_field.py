@@ -42,8 +42,8 @@ USUAL_RANGE: Final = 0.4
 PREVIEW_SIDE: Final = 256
 #: An outline is looked at in this many pixels a side when it is asked whether it holds a whole rectangle.
 COARSE_SIDE: Final = 128
-#: Pixels of the preview by which an edge is moved inwards, since pixels on it are half dead.
-INSET: Final = 1.5
+#: Pixels of the preview by which an edge is moved inwards, since a collimator has a penumbra.
+INSET: Final = 2.5
 #: A field that is filled is reduced to this many pixels at its shorter side, or up to twice as many. The network takes 224.
 FILLED_SIDE: Final = 448
 

@@ -27,11 +27,17 @@ RAGGED_SHARE: Final = 0.004
 #: Lines within which a bright margin must end: at most half of a line has its grey there. A saturated abdomen ends slowly,
 #: and is no margin.
 SUDDEN: Final = 3
-#: Lines behind a margin that may be looked at for a mixture of margin and film: blocks of JPEG have eight.
+#: Lines behind a margin that may be a mixture of margin and film: blocks of JPEG have eight, and a collimator's penumbra
+#: has up to this share of the side.
 MOST_BLENDED: Final = 8
+PENUMBRA_SHARE: Final = 0.016
 #: Ringing of JPEG beside a strong edge, and what counts as one.
 RINGING: Final = 5 * TOLERANCE
 STRONG: Final = 12 * TOLERANCE
+
+#: A pixel is mixed if it is nearer to the margin's grey than this share of what lies behind it; and a line if most are.
+MIXED: Final = 0.75
+MOSTLY: Final = 0.7
 
 # Straight edges. The picture is a preview of some hundred pixels a side.
 
@@ -42,10 +48,13 @@ SCATTER: Final = 0.06
 #: Up to this grey a margin is dark, and whatever is darker than it belongs to it; as does all below the second.
 DARK: Final = 0.2
 DARKEST: Final = 0.1
+#: From this grey a margin is bright. One between dark and bright must be even: a film has such greys itself.
+BRIGHT: Final = 0.85
+EVEN: Final = 0.015
 #: Share of a margin's length over which the film must reach the edge. A shoulder touches a line in few places.
 CONTACT: Final = 0.35
 #: Of a side, in the mean: thinner wedges change nothing.
-LEAST_DEPTH: Final = 0.006
+LEAST_DEPTH: Final = 0.003
 
 
 def uniform_margin(lines: Lines, contrast: float = 1.0) -> int:
@@ -78,30 +87,32 @@ def uniform_margin(lines: Lines, contrast: float = 1.0) -> int:
         behind = shares[margin : margin + SUDDEN]
         if grey > 0.5 and not (behind < 0.5).any():
             return 0
-        return first + margin + _blended(distances[margin : margin + MOST_BLENDED + 1])
+        most = max(MOST_BLENDED, round(count * PENUMBRA_SHARE))
+        return first + margin + _blended(distances[margin : margin + 2 * most], most)
     return 0
 
 
-def _blended(distances: Lines) -> int:
-    """How many lines behind a margin hold a mixture of its grey and the film, as resampling and JPEG leave them.
+def _blended(distances: Lines, most: int) -> int:
+    """How many lines behind a margin hold a mixture of its grey and the film: JPEG, resampling and penumbras leave them.
 
     Parameters
     ----------
     distances : ndarray, shape (lines, pixels of a line)
         From the margin's grey.
+    most : int
+        How many at most.
     """
     # JPEG: lines that are nearly the margin's, and then a strong edge.
-    nearly = (distances <= RINGING).mean(1) >= 0.8
+    nearly = (distances[: MOST_BLENDED + 1] <= RINGING).mean(1) >= 0.8
     until = len(nearly) if nearly.all() else int(nearly.argmin())
-    ringing = until if until < len(distances) and (distances[until:] > STRONG).mean(1).max() > 0.5 else 0
-    # Resampling: one or two lines that lie between.
-    mixed = 0
-    while mixed < 2 and ringing + mixed + 1 < len(distances):
-        here, next_one = distances[ringing + mixed], distances[ringing + mixed + 1]
-        if (here < 0.75 * next_one).mean() < 0.7:
+    blended = until if until < len(nearly) and (distances[until:] > STRONG).mean(1).max() > 0.5 else 0
+    # Others: in most places the film grows out of the margin's grey; seen over half of the lines that it may take.
+    while blended < most:
+        beyond = min(blended + max(1, most // 2), len(distances) - 1)
+        if beyond <= blended or (distances[blended] < MIXED * distances[beyond]).mean() < MOSTLY:
             break
-        mixed += 1
-    return ringing + mixed
+        blended += 1
+    return blended
 
 
 def straight_margin(lines: Lines, contrast: float = 1.0) -> tuple[float, float] | None:
@@ -129,7 +140,7 @@ def straight_margin(lines: Lines, contrast: float = 1.0) -> tuple[float, float] 
         if grey <= DARK * contrast:
             near = strip <= max(grey + SCATTER * contrast, DARKEST * contrast)
         else:
-            near = np.abs(strip - grey) <= SCATTER * contrast
+            near = np.abs(strip - grey) <= (SCATTER if grey >= BRIGHT else EVEN) * contrast
         if near[:2].mean() < CONTACT:
             continue
         over = ~near[:-1] & ~near[1:]  # two pixels in a row: one may be grain
