@@ -18,8 +18,8 @@ from .orientation import SENSES
 Array = NDArray[np.float64]
 
 SIDE: Final = 32
-#: What a picture may show, in the order of the network's outputs; the first is right.
-KINDS: Final = ("a frontal chest film", "a lateral view", "no chest film")
+#: What may be said of a picture, in the order of the network's outputs; the first is right.
+KINDS: Final = ("is a frontal chest film", "looks like a lateral view", "is no frontal chest film")
 LATERAL, OTHER = KINDS[1:]
 #: Deviation of a picture's greys under which they are not stretched further.
 LEAST_DEVIATION: Final = 0.02
@@ -85,7 +85,7 @@ class Content:
 
     def __post_init__(self) -> None:
         shapes = {name: array.shape for name, array in self.arrays.items()}
-        if shapes != SHAPES:
+        if shapes != dict(SHAPES):
             raise ValueError(f"the network's arrays have shapes {shapes}; expected {SHAPES}")
         if self.mean.shape != (SIDE**2,) or self.basis.ndim != 2 or self.basis.shape[1] != SIDE**2:
             raise ValueError(f"mean has shape {self.mean.shape}, basis {self.basis.shape}; expected {SIDE**2} columns")
@@ -117,7 +117,7 @@ class Content:
         return np.asarray((left**2).mean(axis=1))
 
     def kinds(self, thumbnails: Array) -> list[str | None]:
-        """What each film is instead of a frontal chest film, of ``KINDS``; None where it is one. Shape (N, 32, 32)."""
+        """What there is to say against each film, of ``KINDS``; None where it is a frontal chest film. Shape (N, 32, 32)."""
         logits = self.logits(thumbnails)
         seen = _log_odds(logits) < self.least_log_odds
         strange = self.unexplained(thumbnails) > self.most_unexplained
@@ -125,7 +125,7 @@ class Content:
         return [LATERAL if a else OTHER if b else None for a, b in zip(lateral, seen | strange, strict=True)]
 
     def faults(self, images: NDArray[np.floating], senses: list[str | None]) -> list[str | None]:
-        """What each film is instead of a frontal chest film; None where it is one, or would be one if it were turned back.
+        """What there is to say against each film; None where it is a frontal chest film, or would be if it were turned back.
 
         Parameters
         ----------

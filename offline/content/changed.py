@@ -23,7 +23,7 @@ class Shapes:
     turn : float
         Degrees at most, to either side.
     scale : tuple of float
-        Side of what is shown, of the film's side: under 1 crops.
+        Side of what is shown, of the film's side: under 1 crops, over 1 leaves a border.
     aspect : float
         Log of width over height at most, to either side.
     shift : float
@@ -33,14 +33,14 @@ class Shapes:
     """
 
     turn: float = 7.0
-    scale: tuple[float, float] = (0.82, 1.06)
+    scale: tuple[float, float] = (0.8, 1.2)
     aspect: float = 0.2
     shift: float = 0.05
     bend: float = 0.03
 
 
 def bent(films: Tensor, generator: Generator, shapes: Shapes) -> Tensor:
-    """Films, shape (N, H, W), in [0, 1] -> shape (N, 64, 64); half of them mirrored."""
+    """Films, shape (N, H, W), in [0, 1] -> shape (N, 64, 64); half of them mirrored, a border black, white or drawn out."""
     n = len(films)
 
     def drawn(low: float, high: float, *shape: int) -> Tensor:
@@ -58,7 +58,12 @@ def bent(films: Tensor, generator: Generator, shapes: Shapes) -> Tensor:
     places = F.affine_grid(theta, [n, 1, OUT, OUT], align_corners=False)
     points = torch.from_numpy(generator.normal(0, 2 * shapes.bend, (n, 2, 4, 4))).float()
     places = places + _smooth(points).permute(0, 2, 3, 1)
-    return F.grid_sample(films[:, None], places, padding_mode="border", align_corners=False)[:, 0]
+    white = drawn(0, 1)[:, None, None] < 1 / 6
+    films = torch.where(white, 1 - films, films)
+    black = F.grid_sample(films[:, None], places, align_corners=False)[:, 0]
+    longer = F.grid_sample(films[:, None], places, padding_mode="border", align_corners=False)[:, 0]
+    shown = torch.where(white | (drawn(0, 1)[:, None, None] < 0.3), black, longer)
+    return torch.where(white, 1 - shown, shown)
 
 
 def toned(films: Tensor, generator: Generator) -> Tensor:

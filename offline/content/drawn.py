@@ -23,7 +23,7 @@ CANVAS: Final = 4 * SIDE
 
 
 def _blank(generator: Generator) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    grey = int(generator.choice([0, 0, 0, WHITE, generator.integers(WHITE)]))
+    grey = (0, 0, 0, WHITE, int(generator.integers(WHITE)))[generator.integers(5)]
     canvas = Image.new("L", (CANVAS, CANVAS), grey)
     return canvas, ImageDraw.Draw(canvas)
 
@@ -78,10 +78,12 @@ def page(generator: Generator) -> Image.Image:
     size = int(generator.integers(8, 60))
     for y in range(int(generator.integers(0, 60)), CANVAS, int(size * generator.uniform(1.2, 3))):
         letters = "".join(chr(c) for c in generator.integers(97, 123, generator.integers(1, 60)))
-        draw.text((generator.integers(0, 60), y), letters.replace("q", " "), fill=ink, font_size=size)
+        draw.text((int(generator.integers(0, 60)), y), letters.replace("q", " "), fill=ink, font_size=size)
     for _ in range(generator.integers(0, 6)):
         box = _box(generator, 0.02, 0.5)
-        draw.rectangle(box, fill=int(generator.integers(256)) if generator.random() < 0.5 else None, outline=ink, width=2)
+        draw.rectangle(
+            box, fill=int(generator.integers(256)) if generator.random() < 0.5 else None, outline=ink, width=2
+        )
     return canvas
 
 
@@ -91,7 +93,9 @@ def pattern(generator: Generator) -> Image.Image:
     angle, number = generator.uniform(0, np.pi), generator.uniform(0.5, 20)
     along = x * np.cos(angle) + y * np.sin(angle)
     across = -x * np.sin(angle) + y * np.cos(angle)
-    distance = np.hypot(x - generator.uniform(-0.3, 0.3), (y - generator.uniform(-0.3, 0.3)) * generator.uniform(0.5, 2))
+    distance = np.hypot(
+        x - generator.uniform(-0.3, 0.3), (y - generator.uniform(-0.3, 0.3)) * generator.uniform(0.5, 2)
+    )
     kinds: list[Callable[[], NDArray[np.float64]]] = [
         lambda: along + 0.5,
         lambda: np.floor(along * number) % 2,

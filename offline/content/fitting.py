@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,23 +17,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from app.pipeline.content import KINDS, SHAPES, SIDE, Content, normalised
+from app.pipeline.content import KINDS, LATERAL, OTHER, SHAPES, SIDE, Content, normalised
+from app.pipeline.preprocess import PREPROCESSING
 
 from ..features import write_json
-from ..films import Film, FilmsError, of_split
+from ..films import SPLITS, Film, FilmsError, Split, fingerprint, of_split
 from ..loading import in_order
 from .changed import Shapes, bent, toned
 from .drawn import drawings, parts
 from .exposed import exposures
+from .project import KEPT, SOURCE, read_projections
 from .project import SIDE as BASE_SIDE
-from .project import read_projections
 
 FITTED: Final = "content.safetensors"
 RECORD: Final = "content.json"
 BATCH: Final = 16
+#: A film is refused as soon as it is likelier something else.
+LEAST_LOG_ODDS: Final = 0.0
+#: Share of held-out films, changed and unchanged, that the subspace explains well enough.
+MOST_UNEXPLAINED: Final = 0.998
 OF_FILMS: Final = Shapes()
 #: A lateral is cut closer and is narrower than it is high, yet comes stretched to a square.
-OF_PROJECTIONS: Final = Shapes(turn=10, scale=(0.85, 1.06), aspect=0.3, bend=0.035)
+OF_PROJECTIONS: Final = Shapes(turn=10, scale=(0.8, 1.2), aspect=0.3, bend=0.035)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,9 @@ class Pictures:
         """Thumbnails, shape (96, 1, 32, 32), and their kinds, shape (96,)."""
         frontal = bent(self._some(self.films, 36), self.generator, OF_FILMS)
         projected = bent(self._some(self.frontals, 12), self.generator, OF_PROJECTIONS)
-        lateral = in_any_sense(bent(self._some(self.laterals, 24), self.generator, OF_PROJECTIONS), 0.25, self.generator)
+        lateral = in_any_sense(
+            bent(self._some(self.laterals, 24), self.generator, OF_PROJECTIONS), 0.25, self.generator
+        )
         other = in_any_sense(bent(self._some(self.others, 24), self.generator, OF_FILMS), 0.75, self.generator)
         pictures = toned(torch.cat([frontal, projected, lateral, other]), self.generator)
         kinds = torch.repeat_interleave(torch.arange(3), torch.tensor([48, 24, 24]))
@@ -156,3 +165,93 @@ def copies_of(films: Tensor, count: int, generator: np.random.Generator) -> NDAr
     for _ in range(count):
         parts.append(reduced(toned(bent(films, generator, OF_FILMS), generator)))
     return np.concatenate(parts)
+
+
+def counted(content: Content, thumbnails: NDArray[np.float64]) -> dict[str, int]:
+    """What becomes of thumbnails, shape (N, 32, 32)."""
+    kinds = content.kinds(thumbnails)
+    return {
+        "images": len(kinds),
+        "lateral": kinds.count(LATERAL),
+        "other": kinds.count(OTHER),
+        "passed": kinds.count(None),
+    }
+
+
+def fit_content(run: Path, films: list[Film], workers: int, options: ContentOptions | None = None) -> dict[str, Any]:
+    """Fit on training films, put the bounds by held-out ones, count on both and on test films; write all into `run`.
+
+    It sees pixels alone: what is in `run` of the same films and options is kept, whatever the network.
+
+    Returns
+    -------
+    dict
+        The record: of films, changed films, projections and drawings, how many are refused, as what.
+    """
+    options = options or ContentOptions()
+    identity = {
+        "films": fingerprint(films),
+        "preprocessing": PREPROCESSING,
+        "projections": hashlib.sha256(KEPT.read_bytes()).hexdigest(),
+        "options": asdict(options),
+    }
+    if (run / RECORD).is_file():
+        record: dict[str, Any] = json.loads((run / RECORD).read_text())
+        if all(record.get(name) == value for name, value in identity.items()):
+            return record
+    small = {split: load_small(of_split(films, split), workers, split) for split in SPLITS}
+    pictures = Pictures(small["train"], options)
+    arrays = arrays_of(train_network(pictures, options))
+    generator = np.random.default_rng((options.seed, 1))
+    mean, basis = subspace(copies_of(small["train"], options.copies, generator), options.components)
+    held_out = copies_of(small["val"], options.copies, generator)
+    most = float(np.quantile(Content(arrays, mean, basis, 0, 1).unexplained(held_out), MOST_UNEXPLAINED))
+    content = Content(arrays, mean, basis, LEAST_LOG_ODDS, most)
+    save_file({**arrays, "mean": mean, "basis": basis}, run / FITTED)
+    record = {
+        **identity,
+        "n": len(small["train"]),
+        "source": SOURCE,
+        "least_log_odds": content.least_log_odds,
+        "most_unexplained": most,
+        "counts": counts_of(content, small, options),
+    }
+    write_json(run / RECORD, record)
+    return record
+
+
+def counts_of(content: Content, small: Mapping[Split, Tensor], options: ContentOptions) -> dict[str, dict[str, int]]:
+    """What becomes of films, held-out and changed, and of projections and drawings that were not fitted on."""
+    generator = np.random.default_rng((options.seed, 2))
+    projections = read_projections()
+    changed = {
+        "projections of a CT, frontal": (exposures(projections.frontal, 200, generator, False), OF_PROJECTIONS),
+        "projections of a CT, lateral": (exposures(projections.lateral, 200, generator, True), OF_PROJECTIONS),
+        "drawn pictures": (drawings(200, generator), OF_FILMS),
+    }
+    found = {}
+    splits: tuple[tuple[Split, str], ...] = (("val", "held-out films"), ("test", "test films"))
+    for split, words in splits:
+        as_they_are = reduced(small[split])
+        found[words] = counted(content, as_they_are)
+        copies = copies_of(small[split], 3, generator)[len(as_they_are) :]
+        found[f"{words}, changed"] = counted(content, copies)
+    for words, (films, shapes) in changed.items():
+        found[words] = counted(content, reduced(toned(bent(films, generator, shapes), generator)))
+    return found
+
+
+def load_content(run: Path) -> tuple[Content, dict[str, Any]]:
+    """What ``fit_content`` wrote.
+
+    Raises
+    ------
+    FilmsError
+        The run has not been fitted.
+    """
+    if not (run / RECORD).is_file():
+        raise FilmsError(f"{run / RECORD} is not there; run 'cxr-offline fit --run {run}' first")
+    record = json.loads((run / RECORD).read_text())
+    arrays = load_file(run / FITTED)
+    mean, basis = arrays.pop("mean"), arrays.pop("basis")
+    return Content(arrays, mean, basis, record["least_log_odds"], record["most_unexplained"]), record

@@ -74,7 +74,9 @@ def read_nifti(path: Path) -> tuple[Volume, tuple[float, float, float]]:
     dimensions = np.frombuffer(content, "<i2", 8, 40)
     kind = int(np.frombuffer(content, "<i2", 1, 70)[0])
     if dimensions[0] != 3 or kind not in (4, 512):
-        raise ValueError(f"{path} has {dimensions[0]} dimensions and type {kind}; a volume of 16-bit integers is needed")
+        raise ValueError(
+            f"{path} has {dimensions[0]} dimensions and type {kind}; a volume of 16-bit integers is needed"
+        )
     affine = np.frombuffer(content, "<f4", 12, 280).reshape(3, 4)[:, :3]
     if not (abs(affine) > 0).sum() == 3 or not (affine[0, 0] != 0 and affine[1, 1] > 0 and affine[2, 2] > 0):
         raise ValueError(f"{path}: the axes must run to the side, to the front and to the head, in this order")
@@ -129,7 +131,7 @@ def project(
     h, v = torch.meshgrid(across, up, indexing="xy")
     depths = torch.linspace(-FIELD_MM / 2, FIELD_MM / 2, DEPTHS)
     total = torch.zeros(SIDE, SIDE)
-    for part in depths.split(30):
+    for part in torch.split(depths, 30):
         places = torch.stack([axis.expand(len(part), SIDE, SIDE) for axis in (h, torch.zeros(()), v)], -1).clone()
         places[..., 1] = part[:, None, None]
         total += F.grid_sample(mu[None, None], (places @ to_voxels.T)[None], align_corners=False)[0, 0].sum(0)
@@ -141,8 +143,8 @@ def slices_of(body: Volume, count: int = 8) -> Volume:
     found = []
     for axis in range(3):
         for share in np.linspace(0.25, 0.75, count):
-            one = body.take(int(share * body.shape[axis]), axis)
-            one = one[::-1] if axis else one
+            one = np.take(body, int(share * body.shape[axis]), axis)
+            one = np.flipud(one) if axis else one
             for low, high in SLICE_WINDOWS:
                 grey = torch.from_numpy(np.clip((one - low) / (high - low), 0, 1).astype(np.float32))
                 found.append(F.interpolate(grey[None, None], (SIDE, SIDE), mode="bilinear", antialias=True)[0, 0])
