@@ -58,7 +58,7 @@ class ContentOptions:
     """
 
     seed: int = 0
-    steps: int = 1200
+    steps: int = 1500
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
     exposures: int = 900
