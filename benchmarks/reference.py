@@ -47,10 +47,12 @@ def write_films(bundle: Bundle, folder: Path, count: int) -> dict[str, Any]:
         entries = written["mixes"][mix] = []
         for seed in range(4 * count):
             body = films.encode(mix, source.pictures[seed % len(source.pictures)], seed)
+            image = film_tensor(decode(body))
             with torch.inference_mode():
-                features, logits = bundle.network(film_tensor(decode(body)))
+                features, logits = bundle.network(image)
             density = bundle.gaussian.log_density(features.numpy())
-            if bundle.orientation.faults(features.numpy(), density)[0]:
+            turned = bundle.orientation.faults(features.numpy(), density)
+            if turned[0] or bundle.content.faults(image.numpy(), turned)[0]:
                 continue  # the service says so instead of judging; peers know nothing of it
             path = folder / f"{mix}-{len(entries)}"
             path.write_bytes(body)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from app.pipeline.backends import torch_backend
 from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
+from app.pipeline.content import KINDS
 from app.pipeline.errors import BundleError
 from app.pipeline.manifest import Manifest
 from app.pipeline.network import WATCH_LAYERS
@@ -26,6 +27,8 @@ from app.pipeline.orientation import SENSES
 from app.pipeline.preprocess import PREPROCESSING
 from app.pipeline.screener import Screener
 
+from .content import RECORD as CONTENT_RECORD
+from .content import load_content
 from .features import saved
 from .films import Film, of_split, targets_of
 from .findings import findings_of
@@ -69,6 +72,7 @@ def export(
     gate, fit_options = load_gate(run)
     network = load_network(run).to(device)
     orientation, turned = load_orientation(run)
+    content, shown = load_content(run)
     training = json.loads((run / RECORD).read_text())
     report = _report(run)
     images = golden_images(films)
@@ -96,6 +100,12 @@ def export(
             "calibration_bound": gate.threshold.bound,
         },
         "orientation": {"senses": SENSES, "least_log_density": orientation.least_log_density, "n": turned["n"]},
+        "content_check": {
+            "kinds": KINDS,
+            "least_log_odds": content.least_log_odds,
+            "most_unexplained": content.most_unexplained,
+            "n": shown["n"],
+        },
         "fitted_with": {"backend": f"torch-{device.type}", "precision": "float32", "versions": _versions()},
         "provenance": {
             "data_sha256": training["data"],
@@ -109,14 +119,15 @@ def export(
         "measured": _measured(report),
     }
     texts = {
-        MODEL_CARD: model_card(fields, report, turned).encode(),
+        MODEL_CARD: model_card(fields, report, turned, shown).encode(),
         f"{REPORT}/training.json": (run / RECORD).read_bytes(),
         f"{REPORT}/orientation.json": (run / ORIENTATION_RECORD).read_bytes(),
+        f"{REPORT}/content.json": (run / CONTENT_RECORD).read_bytes(),
     }
     if report is not None:
         texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
     manifest = write_bundle(
-        folder, fields, network, gate.gaussian, orientation, golden, texts, key.sign if key else None
+        folder, fields, network, gate.gaussian, orientation, content, golden, texts, key.sign if key else None
     )
     _require_same(folder, films, run, device)
     return manifest

@@ -19,6 +19,7 @@ from app.pipeline.gaussian import Gaussian
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
+from .content import fit_content
 from .features import (
     UNCHANGED,
     Shard,
@@ -213,11 +214,12 @@ def load_network(run: Path) -> ChestNetwork:
 
 
 def fit(run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int) -> FittedGate:
-    """Fit the gate, and the model of orientation, on the features of every split, and write both into `run`."""
+    """Fit the gate, the model of orientation and the check of content on films of every split; write all into `run`."""
     network = load_network(run)
     gate = gate_of(network, run, films, options, device, workers)
     save_gate(run, gate, options)
     fit_orientation(run, network, gate.gaussian, gate.threshold.value, films, device, workers)
+    fit_content(run, films, workers)
     return gate
 
 

@@ -10,6 +10,7 @@ import torch
 from scipy.special import expit
 
 from app.pipeline.bundle import Golden, write_bundle
+from app.pipeline.content import KINDS, SHAPES, Content
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.image import INPUT_SIDE
 from app.pipeline.labels import LABELS
@@ -68,6 +69,7 @@ def manifest_fields(threshold: float) -> dict[str, Any]:
             "calibration_bound": 1.0,
         },
         "orientation": {"senses": SENSES, "least_log_density": 0.0, "n": 2},
+        "content_check": {"kinds": KINDS, "least_log_odds": 0.0, "most_unexplained": 2.0, "n": 2},
         "fitted_with": {"backend": "torch", "precision": "float32", "versions": {"torch": torch.__version__}},
         "provenance": {
             "data_sha256": "0" * 64,
@@ -84,6 +86,22 @@ def always_upright(floor: float = 0.0) -> Orientation:
     """It finds every film the right way up."""
     bias = np.array([1.0, *[-1.0] * (len(SENSES) - 1)])
     return Orientation(np.zeros((len(SENSES), FEATURE_COUNT)), 10 * bias, floor)
+
+
+def always_frontal() -> Content:
+    """It finds every film a frontal chest film."""
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
+    arrays["bias"] = np.array([10, 0, 0], np.float32)
+    return Content(arrays, np.zeros(1024, np.float32), np.zeros((0, 1024), np.float32), 0.0, 2.0)
+
+
+def random_content(generator: np.random.Generator, least_log_odds: float, most_unexplained: float) -> Content:
+    """A network and a subspace that have learnt nothing."""
+    arrays = {name: generator.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+    basis = np.linalg.qr(generator.normal(size=(1024, 7)))[0].T
+    mean = generator.normal(size=1024)
+    rows = np.ascontiguousarray(basis, dtype=np.float32)
+    return Content(arrays, mean.astype(np.float32), rows, least_log_odds, most_unexplained)
 
 
 def write_random_bundle(
@@ -104,5 +122,5 @@ def write_random_bundle(
     fields = manifest_fields(threshold)
     fields["orientation"]["least_log_density"] = floor
     fields["gate"]["watch"] = "denseblock1" if watched else None
-    write_bundle(folder, fields, network, gaussian or own, always_upright(floor), golden, texts)
+    write_bundle(folder, fields, network, gaussian or own, always_upright(floor), always_frontal(), golden, texts)
     return folder

@@ -74,7 +74,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
         400,
         "unsuitable image",
         "The image can be read, but is not a frontal chest radiograph of usable size.",
-        "Send frontal chest films (CR or DX, PA or AP) only. The detail names the tag or the size.",
+        "Send frontal chest films (CR or DX, PA or AP) only. The detail names the tag or the size, or says what the pixels show.",
     ),
     "unreportable-source": Problem(
         400,

@@ -24,6 +24,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
+from .content import KINDS, Content
 from .errors import BundleError
 from .gaussian import Gaussian
 from .labels import LABELS
@@ -37,10 +38,11 @@ MANIFEST: Final = "manifest.json"
 NETWORK: Final = "network.safetensors"
 GAUSSIAN: Final = "gaussian.safetensors"
 ORIENTATION: Final = "orientation.safetensors"
+CONTENT: Final = "content.safetensors"
 GOLDEN: Final = "golden.safetensors"
 MODEL_CARD: Final = "MODEL_CARD.md"
 REPORT: Final = "report"
-REQUIRED: Final = (NETWORK, GAUSSIAN, ORIENTATION, GOLDEN, MODEL_CARD)
+REQUIRED: Final = (NETWORK, GAUSSIAN, ORIENTATION, CONTENT, GOLDEN, MODEL_CARD)
 FORMAT_VERSION: Final = 3
 #: Key in the headers of what was fitted on features, naming the network that gave them.
 PAIRED_NETWORK: Final = "network_sha256"
@@ -87,6 +89,7 @@ class Bundle:
     network: ChestNetwork
     gaussian: Gaussian
     orientation: Orientation
+    content: Content
     golden: Golden
     signed_by: str | None = None
 
@@ -115,7 +118,8 @@ def read_bundle(folder: Path, trusted: TrustedKeys | None = None) -> Bundle:
     network = _network(contents[NETWORK], manifest.gate.watch is not None)
     gaussian = _gaussian(contents[GAUSSIAN], manifest.files[NETWORK], network.gate_feature_count)
     orientation = _orientation(contents[ORIENTATION], manifest)
-    return Bundle(manifest, network, gaussian, orientation, _golden(contents[GOLDEN]), signed_by)
+    content = _content(contents[CONTENT], manifest)
+    return Bundle(manifest, network, gaussian, orientation, content, _golden(contents[GOLDEN]), signed_by)
 
 
 def write_bundle(
@@ -124,6 +128,7 @@ def write_bundle(
     network: ChestNetwork,
     gaussian: Gaussian,
     orientation: Orientation,
+    shown: Content,
     golden: Golden,
     texts: dict[str, bytes],
     sign: Callable[[bytes], bytes] | None = None,
@@ -134,6 +139,8 @@ def write_bundle(
     ----------
     manifest : dict
         Fields of ``Manifest`` but ``files`` and ``model_version``, which are computed here.
+    shown : Content
+        Pairs with no network: it sees pixels alone.
     texts : dict
         Path in the bundle (``MODEL_CARD.md``, ``report/...``) -> content.
     sign : callable or None
@@ -163,6 +170,7 @@ def write_bundle(
             beside / ORIENTATION,
             metadata=paired,
         )
+        save_arrays({**shown.arrays, "mean": shown.mean, "basis": shown.basis}, beside / CONTENT)
         save_arrays(vars(golden), beside / GOLDEN)
         for name, content in texts.items():
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
@@ -319,6 +327,18 @@ def _orientation(content: bytes, manifest: Manifest) -> Orientation:
     if orientation.weights.shape[1] != FEATURE_COUNT:
         raise BundleError(f"{ORIENTATION}: weights for {orientation.weights.shape[1]} features, not {FEATURE_COUNT}")
     return orientation
+
+
+def _content(content: bytes, manifest: Manifest) -> Content:
+    check = manifest.content_check
+    if check.kinds != KINDS:
+        raise BundleError(f"{MANIFEST}: the kinds of {CONTENT} are not those that this code knows")
+    try:
+        arrays = load_arrays(content)
+        mean, basis = arrays.pop("mean"), arrays.pop("basis")
+        return Content(arrays, mean, basis, check.least_log_odds, check.most_unexplained)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise BundleError(f"{CONTENT} cannot be used: {error}") from error
 
 
 def _of_network(name: str, content: bytes, network_sha256: str) -> dict[str, NDArray[np.float64]]:

@@ -73,6 +73,17 @@ class OrientationModel(_Strict):
     n: int = Field(description="training films, each shown in every sense")
 
 
+class ContentModel(_Strict):
+    """What tells frontal chest films from laterals and from all else."""
+
+    kinds: tuple[str, ...]
+    least_log_odds: float = Field(description="nats; under it the network says that a film is no frontal chest film")
+    most_unexplained: float = Field(
+        description="mean square of a thumbnail that the subspace leaves over; over it, too"
+    )
+    n: int = Field(description="training films, beside projections of a CT and drawn pictures")
+
+
 class Aimed(_Strict):
     """Test films with which an attacker who wants a finding hidden or invented passes, posted as 8-bit images."""
 
@@ -148,6 +159,7 @@ class Manifest(_Strict):
     preprocessing: dict[str, object]
     gate: Gate
     orientation: OrientationModel
+    content_check: ContentModel
     fitted_with: FittedWith
     provenance: Provenance
     measured: Rates | None

@@ -72,11 +72,12 @@ class Screener:
             # Not every backend hands a NaN on: a maximum may drop it.
             densities[~torch.isfinite(images).flatten(1).all(1).numpy()] = np.nan
             faults = self.bundle.orientation.faults(features, densities)
+            contents = self.bundle.content.faults(images.numpy(), faults)
         threshold = self.bundle.manifest.gate.threshold
         results: list[Verdict | NumericalError | UnsuitableImage] = []
-        for density, row, fault in zip(densities, logits, faults, strict=True):
+        for density, row, fault, shown in zip(densities, logits, faults, contents, strict=True):
             try:
-                results.append(judge(float(density), row, threshold, fault))
+                results.append(judge(float(density), row, threshold, fault, shown))
             except (NumericalError, UnsuitableImage) as error:
                 results.append(error)
         return results

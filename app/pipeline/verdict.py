@@ -1,14 +1,17 @@
-"""(log density, logits, fault of orientation) -> Verdict."""
+"""(log density, logits, faults of content and orientation) -> Verdict."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from .errors import NumericalError, UnsuitableImage
+
+SCORED: Final = "only frontal chest films, PA or AP, are scored"
 
 
 @dataclass(frozen=True)
@@ -53,23 +56,34 @@ def set_gate_aside(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(expit(np.asarray(logits, dtype=np.float64)))
 
 
-def judge(log_density: float, logits: NDArray[np.floating], threshold: float, fault: str | None = None) -> Verdict:
+def judge(
+    log_density: float,
+    logits: NDArray[np.floating],
+    threshold: float,
+    fault: str | None = None,
+    shown: str | None = None,
+) -> Verdict:
     """Reject if log p(y) < threshold (Li & Zhu 2020), else give the sigmoid of the logits.
 
     Parameters
     ----------
     fault : str or None
         What is wrong with the film's orientation, as of ``Orientation.faults``.
+    shown : str or None
+        What there is to say against its being a frontal chest film, as of ``Content.faults``.
 
     Raises
     ------
     NumericalError
         A score or logit that is not finite; such an image is neither accepted nor rejected.
     UnsuitableImage
-        There is a fault: a sender can mend that, which is worth more to know than that the gate rejects it too.
+        There is a fault: a sender can mend that, which is worth more to know than that the gate rejects it too. A fault of
+        content goes first: how something hangs that is no chest film is of no use to anybody.
     """
     if not (np.isfinite(log_density) and np.isfinite(logits).all()):
         raise NumericalError("the network or the gate returned a number that is not finite; the image was not judged")
+    if shown is not None:
+        raise UnsuitableImage(f"by its pixels this {shown}; {SCORED}")
     if fault is not None:
         raise UnsuitableImage(
             f"by its pixels this looks like a film that is {fault}; send it as it is hung for reading, head up and bone bright"

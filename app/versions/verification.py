@@ -24,7 +24,7 @@ def verification(folder: Path, trusted: TrustedKeys | None) -> list[str]:
         else f"{SIGNATURE}: NOT CHECKED, since no trusted keys are set: anybody may have made this bundle",
         f"{MANIFEST}: gives its version, {manifest.model_version}",
         *(f"{name}: SHA-256 {digest}, as listed" for name, digest in sorted(manifest.files.items())),
-        "network, Gaussian and orientation belong together",
+        "network, Gaussian and orientation belong together; the check of content sees pixels alone",
         f"made from: data {made.data_sha256}, weights {made.initial_weights}, seed {made.seed}, {made.epochs} epochs, "
         f"{made.created}",
         f"made by: {made.code or 'code not stated'}; {made.command or 'command not stated'}",

@@ -266,6 +266,7 @@ def _write(
         subject.bundle.network,
         fitted.gaussian,
         orientation,
+        subject.bundle.content,
         Golden(
             golden.images,
             fitted.gaussian.log_density(features.cpu().numpy()),

@@ -16,14 +16,28 @@ from scipy.special import expit
 from scipy.stats import beta
 
 from app.pipeline import LABELS, Bundle, ChestNetwork, Screener, Verdict, choose_device, read_bundle, torch_backend
-from app.pipeline.bundle import GAUSSIAN, GOLDEN, MANIFEST, MODEL_CARD, NETWORK, ORIENTATION, Golden, write_bundle
+from app.pipeline.bundle import (
+    CONTENT,
+    GAUSSIAN,
+    GOLDEN,
+    MANIFEST,
+    MODEL_CARD,
+    NETWORK,
+    ORIENTATION,
+    Golden,
+    write_bundle,
+)
+from app.pipeline.content import KINDS, Content
 from app.pipeline.errors import BackendError, BundleError, NumericalError
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.orientation import SENSES, Orientation
 from app.pipeline.preprocess import PREPROCESSING
 
+from ..bundles import random_content
+
 TEXTS = {MODEL_CARD: b"# A model of noise\n", "report/index.html": b"<p>nothing</p>\n"}
-FILES = (NETWORK, GAUSSIAN, ORIENTATION, GOLDEN, *TEXTS)
+FILES = (NETWORK, GAUSSIAN, ORIENTATION, CONTENT, GOLDEN, *TEXTS)
+Parts = tuple[ChestNetwork, Gaussian, Orientation, Content, Golden]
 CPU = torch.device("cpu")
 
 
@@ -53,6 +67,7 @@ def fields() -> dict[str, Any]:
             "calibration_bound": 0.09,
         },
         "orientation": {"senses": SENSES, "least_log_density": -3e9, "n": 400},
+        "content_check": {"kinds": KINDS, "least_log_odds": -1e9, "most_unexplained": 1e9, "n": 954},
         "fitted_with": {"backend": "torch", "precision": "float32", "versions": {"torch": torch.__version__}},
         "provenance": {"data_sha256": "0" * 64, "initial_weights": "none", "seed": 0, "epochs": 0, "created": "never"},
         "measured": None,
@@ -60,7 +75,7 @@ def fields() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def parts() -> tuple[ChestNetwork, Gaussian, Orientation, Golden]:
+def parts() -> Parts:
     torch.manual_seed(0)
     generator = np.random.default_rng(0)
     network = ChestNetwork(len(LABELS)).eval()
@@ -71,13 +86,11 @@ def parts() -> tuple[ChestNetwork, Gaussian, Orientation, Golden]:
     gaussian = Gaussian(features[0].astype(np.float64), np.linalg.cholesky(root @ root.T / 1024 + 0.1 * np.eye(1024)))
     golden = Golden(images, gaussian.log_density(features), expit(logits.astype(np.float64)), np.arange(139.0))
     orientation = Orientation(generator.normal(size=(5, 1024)), np.array([1e6, 1, 2, 3, 4]), -3e9)  # all upright
-    return network, gaussian, orientation, golden
+    return network, gaussian, orientation, random_content(generator, -1e9, 1e9), golden
 
 
 @pytest.fixture(scope="module")
-def written(
-    parts: tuple[ChestNetwork, Gaussian, Orientation, Golden], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def written(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "default"
     write_bundle(folder, fields(), *parts, TEXTS)
     return folder
@@ -105,8 +118,8 @@ def forge(folder: Path, **changes: Any) -> None:
     (folder / MANIFEST).write_text(json.dumps(content))
 
 
-def test_round_trip(bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Orientation, Golden]) -> None:
-    network, gaussian, orientation, golden = parts
+def test_round_trip(bundle: Bundle, parts: Parts) -> None:
+    network, gaussian, orientation, shown, golden = parts
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(bundle.network.state_dict()[name], tensor, rtol=0, atol=0)
     np.testing.assert_array_equal(bundle.gaussian.mean, gaussian.mean)
@@ -114,6 +127,11 @@ def test_round_trip(bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Orienta
     np.testing.assert_array_equal(bundle.orientation.weights, orientation.weights)
     np.testing.assert_array_equal(bundle.orientation.bias, orientation.bias)
     assert bundle.orientation.least_log_density == -3e9
+    for name, array in shown.arrays.items():
+        np.testing.assert_array_equal(bundle.content.arrays[name], array)
+    np.testing.assert_array_equal(bundle.content.mean, shown.mean)
+    np.testing.assert_array_equal(bundle.content.basis, shown.basis)
+    assert (bundle.content.least_log_odds, bundle.content.most_unexplained) == (-1e9, 1e9)
     for name, array in vars(golden).items():
         np.testing.assert_array_equal(getattr(bundle.golden, name), array)
     assert not bundle.network.training
@@ -122,32 +140,30 @@ def test_round_trip(bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Orienta
     assert bundle.manifest.gate.threshold == -1e9
 
 
-def test_a_bundle_whose_gate_has_a_watch(
-    parts: tuple[ChestNetwork, Gaussian, Orientation, Golden], tmp_path: Path
-) -> None:
-    network, gaussian, orientation, golden = parts
+def test_a_bundle_whose_gate_has_a_watch(parts: Parts, tmp_path: Path) -> None:
+    network, gaussian, orientation, shown, golden = parts
     watched = ChestNetwork(len(LABELS), watched=True).eval()
     watched.load_state_dict(network.state_dict(), strict=False)
     content = fields()
     content["gate"]["watch"] = "denseblock1"
     gate = Gaussian(np.zeros(512), np.eye(512))
-    write_bundle(tmp_path / "watched", content, watched, gate, orientation, golden, TEXTS)
+    write_bundle(tmp_path / "watched", content, watched, gate, orientation, shown, golden, TEXTS)
     bundle = read_bundle(tmp_path / "watched")
     with torch.inference_mode():
         features = bundle.network(torch.from_numpy(golden.images).float() / 255)[0].numpy()
     assert bundle.orientation.faults(features, np.zeros(len(features))) == [None] * len(features)
     expected = -0.5 * (np.square(features[:, -512:].astype(np.float64)).sum(1) + 512 * np.log(2 * np.pi))
     np.testing.assert_allclose(bundle.gaussian.log_density(features), expected)
-    write_bundle(tmp_path / "watched", content, watched, gaussian, orientation, golden, TEXTS)
+    write_bundle(tmp_path / "watched", content, watched, gaussian, orientation, shown, golden, TEXTS)
     with pytest.raises(BundleError, match="the gate is given 512 features"):
         read_bundle(tmp_path / "watched")
-    write_bundle(tmp_path / "watched", fields(), watched, gaussian, orientation, golden, TEXTS)
+    write_bundle(tmp_path / "watched", fields(), watched, gaussian, orientation, shown, golden, TEXTS)
     with pytest.raises(BundleError, match="DenseNet-121"):
         read_bundle(tmp_path / "watched")
 
 
 def test_the_same_content_has_the_same_version_and_replaces_what_was_there(
-    bundle: Bundle, parts: tuple[ChestNetwork, Gaussian, Orientation, Golden], copy: Path
+    bundle: Bundle, parts: Parts, copy: Path
 ) -> None:
     (copy / "left over").write_text("from an older bundle")
     assert write_bundle(copy, fields(), *parts, TEXTS) == bundle.manifest
@@ -157,9 +173,7 @@ def test_the_same_content_has_the_same_version_and_replaces_what_was_there(
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]  # nothing half-written stays
 
 
-def test_a_manifest_that_is_not_valid_is_not_written(
-    parts: tuple[ChestNetwork, Gaussian, Orientation, Golden], tmp_path: Path
-) -> None:
+def test_a_manifest_that_is_not_valid_is_not_written(parts: Parts, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="surplus"):
         write_bundle(tmp_path / "bundle", {**fields(), "surplus": 1}, *parts, TEXTS)
     assert list(tmp_path.iterdir()) == []
@@ -242,6 +256,18 @@ def incomplete_orientation(folder: Path) -> dict[str, Any]:
     return {}
 
 
+def incomplete_content(folder: Path) -> dict[str, Any]:
+    arrays = load_file(folder / CONTENT)
+    del arrays["basis"]
+    save_file(arrays, folder / CONTENT)
+    return {}
+
+
+def other_content(folder: Path) -> dict[str, Any]:
+    save_file({**load_file(folder / CONTENT), "bias": np.zeros(4, np.float32)}, folder / CONTENT)
+    return {}
+
+
 def another_network(folder: Path) -> dict[str, Any]:
     save_file({"weight": np.zeros(3)}, folder / NETWORK)
     return {}
@@ -286,6 +312,14 @@ FORGED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
         "fit it again with 'cxr-offline unpack'",
     ),
     "of the future": (lambda folder: {"format_version": 4}, "format_version 4 is not 3"),
+    "content without its basis": (incomplete_content, f"{CONTENT} cannot be used"),
+    "content of four kinds": (other_content, f"{CONTENT} cannot be used: the network's arrays have shapes"),
+    "content of other kinds": (
+        lambda folder: {
+            "content_check": {"kinds": ["frontal"], "least_log_odds": 0.0, "most_unexplained": 1.0, "n": 1}
+        },
+        f"the kinds of {CONTENT} are not those that this code knows",
+    ),
     "field that is not known": (lambda folder: {"surplus": 1}, "cannot be read"),
     "other preprocessing": (lambda folder: {"preprocessing": {**PREPROCESSING, "side": 256}}, "preprocessing differs"),
     "labels in another order": (

@@ -61,3 +61,13 @@ def test_with_the_gate_set_aside_the_probabilities_are_those_of_an_accepted_imag
     np.testing.assert_array_equal(set_gate_aside(LOGITS), accepted)
     with pytest.raises(NumericalError):
         set_gate_aside(np.array([0.0, np.inf]))
+
+
+@pytest.mark.parametrize("log_density", [-20.0, 0.0])
+def test_what_is_no_frontal_chest_film_is_unsuitable_whatever_the_gate_and_the_orientation_say(
+    log_density: float,
+) -> None:
+    with pytest.raises(UnsuitableImage, match="by its pixels this looks like a lateral view; only frontal chest films"):
+        judge(log_density, LOGITS, -10.0, "upside down", "looks like a lateral view")
+    with pytest.raises(NumericalError):
+        judge(np.nan, LOGITS, -10.0, None, "looks like a lateral view")
