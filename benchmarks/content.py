@@ -47,13 +47,13 @@ BATCH: Final = 16
 EPSILON: Final = 0.02
 #: Names in pydicom and pydicom-data -> what they show.
 FILES: Final[dict[str, str]] = {
-    "CT": "693_UNCI CT_small bad_sequence eCT_Supplemental explicit_VR-UN J2K_pixelrep_mismatch",
+    "CT": "693_UNCI CT_small eCT_Supplemental explicit_VR-UN J2K_pixelrep_mismatch",
     "MR": "MR2_UNCI MR_small MR-SIEMENS-DICOM-WithOverlays emri_small examples_overlay",
-    "US": "US1_UNCI JPGLosslessP14SV1_1s_1f_8b OBXXXX1A gdcm-US-ALOKA-16 color-px examples_palette color3d_jpeg_baseline "
+    "US": "US1_UNCI OBXXXX1A gdcm-US-ALOKA-16 color-px examples_palette color3d_jpeg_baseline "
     "examples_rgb_color examples_ybr_color",
-    "NM": "JPEG-LL",
+    "NM": "JPEG2000_UNC",
     "CR of a leg": "RG3_UNCI",
-    "test pictures": "mlut_18 vlut_04 image_dfl SC_rgb SC_rgb_jpeg GDCMJ2K_TextGBR liver_1frame SC_jpeg_no_color_transform",
+    "test pictures": "mlut_18 vlut_04 image_dfl SC_rgb SC_rgb_jpeg liver_1frame SC_jpeg_no_color_transform",
 }
 
 

@@ -14,6 +14,7 @@ from app.pipeline.signature import TrustedKeys
 
 from .average import average
 from .blackbox import load_substitute
+from .content import ContentOptions
 from .demo import demo
 from .distil import DistilOptions, Served, distil
 from .evaluation import PRESETS, evaluate
@@ -164,7 +165,8 @@ def _fit(parsed: argparse.Namespace) -> int:
         parsed.variant_weight,
         parsed.scaled,
     )
-    gate = fit(parsed.run, _films(parsed), options, choose_device(parsed.device), parsed.workers)
+    content = ContentOptions(steps=parsed.content_steps)
+    gate = fit(parsed.run, _films(parsed), options, choose_device(parsed.device), parsed.workers, content)
     if options.rule == "training":
         print(training_rule_warning(gate), file=sys.stderr)
     print(
@@ -481,7 +483,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run_command=_features)
 
-    command = commands.add_parser("fit", parents=[data, run], help="fit the Gaussian and put its threshold")
+    command = commands.add_parser(
+        "fit", parents=[data, run], help="fit the Gaussian and put its threshold; fit what tells other images"
+    )
     command.add_argument("--covariance", choices=("lambda", "ledoit-wolf", "oas"), default=fit_defaults.covariance)
     command.add_argument(
         "--lambda", dest="ridge", type=float, default=fit_defaults.ridge, help="of S + lambda I (default: %(default)s)"
@@ -513,6 +517,12 @@ def _parser() -> argparse.ArgumentParser:
         "--scaled",
         action="store_true",
         help="put features into units of their deviations before --lambda is added, as those of a watch need",
+    )
+    command.add_argument(
+        "--content-steps",
+        type=int,
+        default=ContentOptions().steps,
+        help="steps in which the check that a film is a frontal chest film is trained (default: %(default)s)",
     )
     command.set_defaults(run_command=_fit)
 

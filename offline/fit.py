@@ -19,7 +19,7 @@ from app.pipeline.gaussian import Gaussian
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
-from .content import fit_content
+from .content import ContentOptions, fit_content
 from .features import (
     UNCHANGED,
     Shard,
@@ -213,13 +213,20 @@ def load_network(run: Path) -> ChestNetwork:
     return network.eval().requires_grad_(False)
 
 
-def fit(run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int) -> FittedGate:
+def fit(
+    run: Path,
+    films: list[Film],
+    options: FitOptions,
+    device: torch.device,
+    workers: int,
+    content: ContentOptions | None = None,
+) -> FittedGate:
     """Fit the gate, the model of orientation and the check of content on films of every split; write all into `run`."""
     network = load_network(run)
     gate = gate_of(network, run, films, options, device, workers)
     save_gate(run, gate, options)
     fit_orientation(run, network, gate.gaussian, gate.threshold.value, films, device, workers)
-    fit_content(run, films, workers)
+    fit_content(run, films, workers, content)
     return gate
 
 

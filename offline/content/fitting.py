@@ -50,7 +50,7 @@ class ContentOptions:
     steps : int
         Of the optimiser, each on 96 pictures: films, projected frontals, projected laterals, and what is drawn.
     exposures, drawings : int
-        Made once, and changed otherwise in every step.
+        Made once, no more than are looked at, and changed otherwise in every step.
     copies : int
         Of each training film, changed, for the subspace; of each held-out one, for the floors.
     components : int
@@ -99,11 +99,12 @@ class Pictures:
         self.generator = np.random.default_rng(options.seed)
         projections = read_projections()
         self.films = films
-        self.frontals = exposures(projections.frontal, options.exposures // 2, self.generator, False)
-        self.laterals = exposures(projections.lateral, options.exposures, self.generator, True)
+        exposed, drawn = (min(most, 24 * options.steps) for most in (options.exposures, options.drawings))
+        self.frontals = exposures(projections.frontal, exposed // 2, self.generator, False)
+        self.laterals = exposures(projections.lateral, exposed, self.generator, True)
         slices = torch.from_numpy(projections.slices)
-        tissue = parts(films, options.drawings // 7, self.generator)
-        self.others = torch.cat([drawings(options.drawings, self.generator), slices, slices, tissue])
+        tissue = parts(films, drawn // 7, self.generator)
+        self.others = torch.cat([drawings(drawn, self.generator), slices, slices, tissue])
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Thumbnails, shape (96, 1, 32, 32), and their kinds, shape (96,)."""

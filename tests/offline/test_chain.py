@@ -22,6 +22,7 @@ from offline.train import RECORD, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 300.0  # seconds; far over what is needed
+QUICK = ("--content-steps", "10")
 COUNTS = {"train": 8, "val": 19, "test": 3}  # 19 is the least that a 5 % threshold can be taken from
 
 
@@ -91,7 +92,7 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_from_films_to_a_bundle_that_verifies(folder: Path, run: Path, tmp_path: Path) -> None:
     assert [entry["epoch"] for entry in json.loads((run / RECORD).read_text())["history"]] == [1, 2, 3]
     common = ("--data", folder, "--run", run, "--device", "cpu", "--workers", "0")
-    assert "19 held-out films" in finished(offline("fit", *common))
+    assert "19 held-out films" in finished(offline("fit", *common, *QUICK))
     finished(offline("evaluate", *common, "--steps", "2", "--aimed-films", "0"))
     bundle = tmp_path / "bundle"
     finished(offline("export", *common, "--output", bundle))
@@ -122,7 +123,7 @@ def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Pa
     watched = tmp_path / "watched"
     finished(offline("watch", "--run", hardened, "--by", run, "--output", watched))
     gate = ("--variants", "2", "--variant-weight", "0.25", "--scaled", "--lambda", "0.1")
-    assert "features of train-changed-2" in finished(offline("fit", *common, "--run", watched, *gate))
+    assert "features of train-changed-2" in finished(offline("fit", *common, "--run", watched, *gate, *QUICK))
     aimed = ("--aimed-films", "1", "--aimed-steps", "2")
     told = finished(offline("evaluate", *common, "--run", watched, "--steps", "1", *aimed))
     assert "selective, to hide a finding within 2/255: passed with" in told
@@ -147,7 +148,7 @@ def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Pa
 
 def test_the_papers_rule_warns(folder: Path, run: Path) -> None:
     rule = ("--threshold-rule", "training", "--data", folder, "--run", run, "--device", "cpu", "--workers", "0")
-    assert "WARNING: with the threshold from the 8 training images" in finished(offline("fit", *rule))
+    assert "WARNING: with the threshold from the 8 training images" in finished(offline("fit", *rule, *QUICK))
 
 
 def test_two_processes_train_one_network(folder: Path, tmp_path: Path) -> None:
