@@ -5,8 +5,7 @@ Each film goes in as the bytes that are posted, through the service's own decodi
     frames        borders, bars, collimation, shutters and padding around clean test films, and what they change
     presentation  windows, LUTs and bit depths that do not belong to the pixels
     attacked      the paper's attacks in frames; attackers with a goal who may choose a frame as well
-    others        images that are no frontal chest film
-    headers       what the tags of two real collections get
+    others        laterals, other images and films: what the check of content says
     cost          of the stages, beside decoding, resizing and the network
 
 It writes reports/field/field.json and the tables of docs/field.md. Parts that are in the report are kept until --only names

@@ -15,7 +15,7 @@ from app.pipeline import Screener, read_bundle, torch_backend
 from offline.marked import filled
 
 from . import __doc__ as described
-from . import attacked, cost, framed, page, presented
+from . import attacked, cost, framed, others, page, presented
 from .posted import test_films
 
 REPORT: Final = Path("reports/field/field.json")
@@ -43,6 +43,7 @@ def main() -> None:
         "presentation": lambda: presented.rows(screeners, films),
         "attacked": lambda: attacked.paper_rows(screeners, films),
         "aimed": lambda: attacked.aimed_rows(screeners, films),
+        "others": lambda: others.rows(screeners, parsed.data),
         "cost": lambda: cost.rows(next(iter(screeners.values())), films[:12]),
     }
     if unknown := set(parsed.only or ()) - set(parts):

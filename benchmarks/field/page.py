@@ -88,6 +88,23 @@ def _aimed(rows: Rows) -> str:
     )
 
 
+def _others(rows: Rows) -> str:
+    """400 tells what a picture is; 422 is the gate's word; the rest got probabilities."""
+    head = ["images"]
+    for bundle in _bundles(rows):
+        head += [f"{bundle}: 400 with a message of content", "400 turned", "422", "probabilities"]
+
+    def cells(row: Mapping[str, Any]) -> list[str]:
+        found = row["outcomes"]
+        told = ("400 lateral", "400 no chest film")
+        return [
+            _of(found, *told),
+            *(str(found.get(one, 0)) for one in ("400 turned", "422 adversarial", "probabilities")),
+        ]
+
+    return _table(head, _by_bundle(rows, "images", cells))
+
+
 def _cost(rows: Rows) -> str:
     return _table(
         ["film", "stage", "CPU, ms a film", "of all"],
@@ -100,5 +117,6 @@ _TABLES: Final[dict[str, Callable[[Rows], str]]] = {
     "presentation": _presentation,
     "attacked": _attacked,
     "aimed": _aimed,
+    "others": _others,
     "cost": _cost,
 }

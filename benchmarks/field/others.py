@@ -1,4 +1,4 @@
-"""What the check of content says of films and of all else: ``python -m benchmarks.content``, which writes a JSON report.
+"""Images that are no frontal chest film, and what the check of content says of films.
 
 What is no chest film here was not fitted on: files of the packages pydicom and pydicom-data, sample pictures of scikit-learn
 and matplotlib, and text, noise and patterns made here in another way than in ``offline/content/drawn.py``.
@@ -6,12 +6,8 @@ and matplotlib, and text, noise and patterns made here in another way than in ``
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,14 +22,12 @@ from scipy import ndimage
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from app.pipeline import Screener, decode, read_bundle, to_tensor, torch_backend
-from app.pipeline.bundle import Bundle
+from app.pipeline import Screener, decode, film_tensor, picture_tensor
 from app.pipeline.errors import InputError
 from app.pipeline.image import INPUT_SIDE
 from app.pipeline.network import LogitsOnly
 from app.pipeline.verdict import Verdict
 from offline.attacks import as_posted, attack, paper_attacks
-from offline.circumstances import circumstances
 from offline.content.changed import Shapes, bent, toned
 from offline.content.exposed import exposures
 from offline.content.project import read_projections
@@ -45,6 +39,9 @@ from offline.orientation import in_every_sense
 Grey = NDArray[np.float32]
 BATCH: Final = 16
 EPSILON: Final = 0.02
+#: Test films that are changed and turned, and that are attacked.
+CHANGED: Final = 60
+ATTACKED: Final = 24
 #: Names in pydicom and pydicom-data -> what they show.
 FILES: Final[dict[str, str]] = {
     "CT": "693_UNCI CT_small eCT_Supplemental explicit_VR-UN J2K_pixelrep_mismatch",
@@ -144,7 +141,7 @@ def as_input(picture: Grey) -> Tensor:
         rows, columns = (int(np.ceil(side * enlarge)) for side in picture.shape)
         image = Image.fromarray((picture * 255).astype(np.uint8)).resize((columns, rows), Image.Resampling.BICUBIC)
         picture = np.asarray(image, np.float32) / np.float32(255)
-    return to_tensor(as_written(picture))
+    return picture_tensor(as_written(picture))
 
 
 def outcomes(screener: Screener, images: list[Tensor] | Tensor) -> list[str]:
@@ -176,70 +173,51 @@ def hospitals(folder: Path) -> Iterator[tuple[str, Tensor]]:
         try:
             stream = pydicom.filebase.DicomBytesIO()
             film.save_as(stream)
-            yield path.name, to_tensor(decode(stream.getvalue()).pixels)
+            yield path.name, film_tensor(decode(stream.getvalue()))
         except InputError:
             pixels = stretched(film.pixel_array)
             yield path.name, as_input(1 - pixels if film.PhotometricInterpretation == "MONOCHROME1" else pixels)
 
 
-def measure(bundle: Bundle, data: Path, films: int, attacked: int) -> dict[str, dict[str, Any]]:
-    """Rows of the report: name -> number of images, and what becomes of them."""
-    screener = Screener(bundle, torch_backend(bundle.network, torch.device("cpu")))
-    rows: dict[str, dict[str, Any]] = {}
+def rows(screeners: Mapping[str, Screener], data: Path) -> Iterator[dict[str, Any]]:
+    """A row for each bundle and kind of picture: what becomes of how many, and which are not told that they do not belong."""
+    for bundle, screener in screeners.items():
+        for row in _of_bundle(screener, data):
+            yield {"bundle": bundle, **row}
 
-    def row(name: str, images: list[Tensor] | Tensor, names: list[str] | None = None) -> None:
+
+def _of_bundle(screener: Screener, data: Path) -> Iterator[dict[str, Any]]:
+    def row(name: str, images: list[Tensor] | Tensor, names: list[str] | None = None) -> dict[str, Any]:
         found = outcomes(screener, images)
-        rows[name] = {"images": len(found), **dict(sorted(Counter(found).items()))}
+        told: dict[str, Any] = {"images": name, "outcomes": dict(sorted(Counter(found).items()))}
         if names is not None:
-            rows[name]["not told"] = [n for n, one in zip(names, found, strict=True) if not one.startswith("400")]
-        print(name, rows[name], flush=True)
+            told["not told"] = [n for n, one in zip(names, found, strict=True) if not one.startswith("400")]
+        return told
 
     test = of_split(read_films(data / "chest_xrays"), "test")
     pixels = [load_pixels(film.path) for film in test]
-    row("test films", [to_tensor(one) for one in pixels])
-    some = pixels[:: max(1, len(pixels) // films)][:films]
+    yield row("test films", [picture_tensor(one) for one in pixels])
+    some = pixels[:: max(1, len(pixels) // CHANGED)][:CHANGED]
     for name, change in CHANGES.items():
         if not name.startswith(("none", "rotation 90")):
-            row(f"test films, {name}", [to_tensor(as_written(change(one))) for one in some])
-    for sense, turned in in_every_sense(torch.cat([to_tensor(one) for one in some])).items():
-        row(f"test films, {sense}", torch.cat(turned))
+            yield row(f"test films, {name}", [picture_tensor(as_written(change(one))) for one in some])
+    for sense, turned in in_every_sense(torch.cat([picture_tensor(one) for one in some])).items():
+        yield row(f"test films, {sense}", torch.cat(turned))
     generator = np.random.default_rng(7)
     for view, rays in (("frontal", read_projections().frontal), ("lateral", read_projections().lateral)):
         shown = toned(bent(exposures(rays, 60, generator, view == "lateral"), generator, Shapes()), generator)
-        row(f"projections, {view}", torch.nn.functional.interpolate(shown[:, None], size=(INPUT_SIDE, INPUT_SIDE)))
+        yield row(
+            f"projections, {view}", torch.nn.functional.interpolate(shown[:, None], size=(INPUT_SIDE, INPUT_SIDE))
+        )
     dicom = dict(hospitals(data / "dicom"))
-    row("frontals of other hospitals", [film for name, film in dicom.items() if "dog" not in name])
-    row("a dog's lateral", [film for name, film in dicom.items() if "dog" in name])
+    yield row("frontals of other hospitals", [film for name, film in dicom.items() if "dog" not in name])
+    yield row("a dog's lateral", [film for name, film in dicom.items() if "dog" in name])
     kinds: dict[str, list[tuple[str, Grey]]] = {}
     for kind, name, picture in (*dicom_pictures(), *other_pictures()):
         kinds.setdefault(kind, []).append((name, picture))
     for kind, named in kinds.items():
-        row(f"no chest film: {kind}", [as_input(picture) for _, picture in named], [name for name, _ in named])
-    victims = torch.cat([to_tensor(one) for one in pixels[:: len(pixels) // attacked][:attacked]])
+        yield row(f"no chest film: {kind}", [as_input(picture) for _, picture in named], [name for name, _ in named])
+    victims = torch.cat([picture_tensor(one) for one in pixels[:: len(pixels) // ATTACKED][:ATTACKED]])
     for name, options in paper_attacks(EPSILON).items():
-        moved = torch.cat([attack(LogitsOnly(bundle.network), one, options) for one in victims.split(BATCH)])  # type: ignore[no-untyped-call]
-        row(f"attacked, {name} at {EPSILON}", as_posted(moved))
-    return rows
-
-
-def main() -> int:
-    """Measure bundles and write the report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.content", description=__doc__)
-    parser.add_argument("--bundle", type=Path, action="append", help="default: artifacts/default and artifacts/paper")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("CXR_SHARED_DATA", "../shared/data")))
-    parser.add_argument("--films", type=int, default=60, help="that are changed and turned (default: %(default)s)")
-    parser.add_argument("--attacked", type=int, default=24, help="films that are attacked (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("reports/content/content.json"))
-    options = parser.parse_args()
-    report: dict[str, Any] = {"circumstances": circumstances(torch.device("cpu")), "bundles": {}}
-    for folder in options.bundle or [Path("artifacts/default"), Path("artifacts/paper")]:
-        bundle = read_bundle(folder)
-        rows = measure(bundle, options.data, options.films, options.attacked)
-        report["bundles"][folder.name] = {"model_version": bundle.manifest.model_version, "rows": rows}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        moved = torch.cat([attack(LogitsOnly(screener.bundle.network), one, options) for one in victims.split(BATCH)])  # type: ignore[no-untyped-call]
+        yield row(f"attacked, {name} at {EPSILON}", as_posted(moved))
