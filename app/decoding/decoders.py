@@ -98,6 +98,8 @@ class Decoders:
         data : bytes
         until : float
             When a film that is decoded in a process is given up, in ``time.monotonic()`` seconds.
+        kind : SourceKind, optional
+            As in ``place_of``.
 
         Raises
         ------
