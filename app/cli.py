@@ -10,6 +10,7 @@ from pathlib import Path
 from app import __version__
 from app.access import command as access
 from app.forward import command as forward
+from app.forward import given_up
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     if parsed.command == "forward":
         return forward.run(parsed)
+    if parsed.command == "given-up":
+        return given_up.run(parsed)
     if parsed.command in access.COMMANDS:
         return access.run(parsed)
     from app import commands  # torch, which these need and those do not, takes seconds and much memory
@@ -120,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     headers.add_argument("table", type=Path, metavar="TABLE")
     access.add_commands(commands, os.environ)
     forward.add_command(commands, os.environ)
+    given_up.add_command(commands, os.environ)
     return parser
 
 

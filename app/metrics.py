@@ -96,7 +96,7 @@ class Metrics:
         )
         self.decode_process_failures = Counter(
             "cxr_decode_process_failures",
-            "Decoding processes that gave no answer: crash, memory (its limit), timeout (killed).",
+            "Decoding processes that gave no answer: crash, memory or cpu (over its limit), starved (killed with CPU time left).",
             ["reason"],
             registry=self.registry,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from app.pipeline.dicom.part10 import is_uncompressed
 from app.pipeline.image import SourceKind
 from app.settings import Settings
 
-from .nursery import Failure, Nursery
+from .nursery import TOO_BUSY, DecodingUnavailable, Failure, Nursery
 from .zygote import Options
 
 Place = Literal["thread", "process"]
@@ -64,8 +65,13 @@ class Decoders:
             place: ThreadPoolExecutor(count, thread_name_prefix=f"decode-{place}")
             for place, count in self._at_once.items()
         }
-        options = Options(settings.max_pixels, settings.header_rules, settings.decode_memory_mb * 2**20)
-        self._nursery = Nursery(options, settings.decode_seconds, self._count_failure)
+        options = Options(
+            settings.max_pixels,
+            settings.header_rules,
+            settings.decode_memory_mb * 2**20,
+            math.ceil(settings.decode_seconds),
+        )
+        self._nursery = Nursery(options, self._count_failure)
 
     def start(self) -> None:
         """Make processes possible; takes under a second.
@@ -82,10 +88,18 @@ class Decoders:
             pool.shutdown(wait=True)
         self._nursery.stop()
 
-    async def decode(self, data: bytes, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
+    async def decode(self, data: bytes, until: float, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
         """Decode a film as what it was declared to be, or as its signature tells; the tensor has shape (1, 1, 224, 224).
 
         Cancelled while it waits, it is dropped; cancelled while it is decoded, it is decoded to its end for nobody.
+
+        Parameters
+        ----------
+        data : bytes
+        until : float
+            When a film that is decoded in a process is given up, in ``time.monotonic()`` seconds.
+        kind : SourceKind, optional
+            As in ``place_of``.
 
         Raises
         ------
@@ -97,7 +111,7 @@ class Decoders:
         waiting.inc()
         held = [data]  # the pool keeps what was cancelled until a thread comes to it: of the film's bytes, nothing
         # In the request's context, so that what is logged there names it.
-        future = self._pools[place].submit(copy_context().run, self._timed, place, held, kind)
+        future = self._pools[place].submit(copy_context().run, self._timed, place, held, until, kind)
 
         def note_dropped(done: Future[tuple[DecodedImage, Tensor]]) -> None:
             if done.cancelled():
@@ -105,20 +119,26 @@ class Decoders:
                 waiting.dec()
 
         future.add_done_callback(note_dropped)
-        return await asyncio.wrap_future(future)
+        try:
+            async with asyncio.timeout(until - time.monotonic() if place == "process" else None):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:  # its turn did not come; a film that is being decoded is given up by the nursery, just now
+            raise DecodingUnavailable(TOO_BUSY) from None
 
-    def _timed(self, place: Place, held: list[bytes], kind: SourceKind | None) -> tuple[DecodedImage, Tensor]:
+    def _timed(
+        self, place: Place, held: list[bytes], until: float, kind: SourceKind | None
+    ) -> tuple[DecodedImage, Tensor]:
         self._waiting(place).dec()
         began = time.perf_counter()
         try:
-            return self._decode(place, held.pop(), kind)
+            return self._decode(place, held.pop(), until, kind)
         finally:
             self._took((time.perf_counter() - began) / self._at_once[place])
 
-    def _decode(self, place: Place, data: bytes, kind: SourceKind | None) -> tuple[DecodedImage, Tensor]:
+    def _decode(self, place: Place, data: bytes, until: float, kind: SourceKind | None) -> tuple[DecodedImage, Tensor]:
         began = time.perf_counter()
         try:
-            image = self._in_thread(data, kind) if place == "thread" else self._nursery.decode(data)
+            image = self._in_thread(data, kind) if place == "thread" else self._nursery.decode(data, until)
         finally:
             seconds = time.perf_counter() - began
             self._metrics.stage_seconds.labels("decode").observe(seconds)

@@ -14,7 +14,8 @@ import json
 import socket
 import struct
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 
@@ -38,8 +39,45 @@ class NoAnswer(Exception):
     """A process ended, or said what no sound process says."""
 
 
-def exchange(process: socket.socket, data: bytes, seconds: float, max_pixels: int) -> DecodedImage:
+def header_of(image: DecodedImage) -> dict[str, object]:
+    """What is sent of an image before its pixels; ``image_of`` reads it."""
+    return {"field": image.field.as_json(), "notes": image.notes, "missing_tags": image.missing_tags}
+
+
+def image_of(header: dict[str, Any], max_pixels: int, fill: Callable[[memoryview], None]) -> DecodedImage:
+    """The image that ``header_of`` told of. Every value is checked here: the header may be a hostile one.
+
+    Parameters
+    ----------
+    header : dict
+    max_pixels : int
+    fill : callable
+        Writes the pixels, as bytes, into all of what it is given.
+
+    Raises
+    ------
+    NoAnswer, KeyError, TypeError, ValueError
+        It is unsound; and whatever `fill` raises.
+    """
+    field = ExposedField.from_json(header["field"])
+    if field.rows * field.columns > max_pixels:
+        raise NoAnswer("an impossible size")
+    pixels = np.empty((field.rows, field.columns), np.float32)
+    fill(pixels.data.cast("B"))
+    missing = tuple(tag for tag in EXPECTED_TAGS if tag in header["missing_tags"])  # they label a metric
+    return DecodedImage(pixels, field, "dicom", tuple(map(str, header["notes"])), missing)
+
+
+def exchange(process: socket.socket, data: bytes, until: float, max_pixels: int) -> DecodedImage:
     """Send a film to a process, and make of its answer what ``decode`` gives or raises.
+
+    Parameters
+    ----------
+    process : socket
+    data : bytes
+    until : float
+        The end of waiting, in ``time.monotonic()`` seconds.
+    max_pixels : int
 
     Returns
     -------
@@ -52,44 +90,41 @@ def exchange(process: socket.socket, data: bytes, seconds: float, max_pixels: in
         As the process did.
     MemoryLimitMet, NoAnswer
     TimeoutError
-        No whole answer within `seconds`.
+        No whole answer before `until`.
     """
-    deadline = time.monotonic() + seconds
     try:
-        process.settimeout(seconds)
+        process.settimeout(_left(until))
         process.sendall(data)
         process.shutdown(socket.SHUT_WR)
-        (length,) = LENGTH.unpack(_filled(bytearray(LENGTH.size), process, deadline))
+        (length,) = LENGTH.unpack(_filled(bytearray(LENGTH.size), process, until))
         if length > MAX_HEADER_BYTES:
             raise NoAnswer("a header without end")
-        told = json.loads(_filled(bytearray(length), process, deadline))
+        told = json.loads(_filled(bytearray(length), process, until))
         if "error" not in told:
-            field = ExposedField.from_json(told["field"])
-            if field.rows * field.columns > max_pixels:
-                raise NoAnswer("an impossible size")
-            pixels = np.empty((field.rows, field.columns), np.float32)
-            _fill(pixels.data.cast("B"), process, deadline)
-            missing = tuple(tag for tag in EXPECTED_TAGS if tag in told["missing_tags"])  # they label a metric
-            return DecodedImage(pixels, field, "dicom", tuple(map(str, told["notes"])), missing)
+            return image_of(told, max_pixels, lambda pixels: _fill(pixels, process, until))
         error = MemoryLimitMet() if told["error"] == NO_MEMORY else _ERRORS[told["error"]](str(told["message"]))
     except TimeoutError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as fault:
         raise NoAnswer(type(fault).__name__) from fault
     raise error
 
 
-def _filled(buffer: bytearray, process: socket.socket, deadline: float) -> bytearray:
-    _fill(memoryview(buffer), process, deadline)
+def _filled(buffer: bytearray, process: socket.socket, until: float) -> bytearray:
+    _fill(memoryview(buffer), process, until)
     return buffer
 
 
-def _fill(rest: memoryview, process: socket.socket, deadline: float) -> None:
+def _fill(rest: memoryview, process: socket.socket, until: float) -> None:
     while rest:
-        if (left := deadline - time.monotonic()) <= 0:
-            raise TimeoutError
-        process.settimeout(left)
+        process.settimeout(_left(until))
         count = process.recv_into(rest)
         if count == 0:
             raise NoAnswer("the end of the stream")
         rest = rest[count:]
+
+
+def _left(until: float) -> float:
+    if (left := until - time.monotonic()) <= 0:
+        raise TimeoutError
+    return left

@@ -4,33 +4,52 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 from app.pipeline.errors import MalformedImage
 from app.pipeline.image import DecodedImage
 
 from .exchange import MemoryLimitMet, NoAnswer, exchange
-from .zygote import FORK, READY, Options
+from .machine import Machine
+from .turns import Turns
+from .zygote import FORK, READY, UNKNOWN, Options
 
 log = logging.getLogger("cxr_gate")
 
-Failure = Literal["crash", "memory", "timeout"]
+#: Why a process gave no answer; see docs/metrics.md.
+Failure = Literal["crash", "memory", "cpu", "starved"]
 
 #: Of the zygote, which imports for less than a second and then answers within milliseconds.
 ZYGOTE_SECONDS: Final = 30.0
-#: The first crash may be the kernel's doing, where the machine is short of memory; a second one is the film's.
-ATTEMPTS: Final = 2
+#: How often a dead zygote is asked, the first time included.
+ASKED: Final = 2
+#: So many deaths of its decoder in a row, each on an idle machine, are a film's own doing.
+DEATHS: Final = 2
+TOO_BUSY: Final = "the machine was too busy to decode the DICOM file in time; try again later"
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class DecodingUnavailable(Exception):
-    """The service cannot start a process to decode in; no fault of the film."""
+    """The machine, not the film, is the reason that it was not decoded; it may be sent again."""
+
+
+class _Died(Exception):
+    """A process ended without an answer; ``exit_code`` is None where nobody knows it any more."""
+
+    def __init__(self, exit_code: int | None) -> None:
+        super().__init__()
+        self.exit_code = exit_code
+
+
+class _CpuLimitMet(Exception):
+    """The kernel ended a process that had spent its CPU time."""
 
 
 class Nursery:
@@ -39,16 +58,20 @@ class Nursery:
     Parameters
     ----------
     options : Options
-    seconds : float
-        From the start of a film's process to its end by force.
     failed : callable
         Is told of each process that gave no answer, and why.
+    machine : Machine
+        Is asked whether it is idle.
     """
 
-    def __init__(self, options: Options, seconds: float, failed: Callable[[Failure], None]) -> None:
+    #: The module of the zygote, which tests replace by one whose decoders misbehave.
+    program = "app.decoding.zygote"
+
+    def __init__(self, options: Options, failed: Callable[[Failure], None], machine: Machine | None = None) -> None:
         self._options = options
-        self._seconds = seconds
         self._failed = failed
+        self._machine = machine or Machine()
+        self._turns = Turns()
         self._lock = threading.Lock()  # of the two below; one request at a time
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -68,54 +91,118 @@ class Nursery:
         with self._lock:
             self._stop()
 
-    def decode(self, data: bytes) -> DecodedImage:
+    def decode(self, data: bytes, until: float) -> DecodedImage:
         """Decode a DICOM film; see ``app.pipeline.decode`` for its errors.
+
+        A film whose decoder died is decoded again, alone. It is refused for good once its decoder has died twice in a row on
+        an idle machine: with no other film decoded at the time, and with CPU time and memory to spare.
+
+        Parameters
+        ----------
+        data : bytes
+        until : float
+            When to give up, in ``time.monotonic()`` seconds.
 
         Raises
         ------
         InputError
-            From the pipeline; and ``MalformedImage`` for a film that crashes its decoder, needs more memory than is allowed,
-            or takes too long.
+            From the pipeline; and ``MalformedImage`` for a film that spends its CPU time, needs more memory than is allowed,
+            or kills its decoder.
         DecodingUnavailable
+            No process could be started, the film was not decoded before `until`, or its decoder died on a busy machine.
         """
-        for _ in range(ATTEMPTS):
-            try:
-                return self._attempt(data)
-            except NoAnswer:
-                self._failed("crash")
-            except MemoryLimitMet:
-                self._failed("memory")
-                break  # a second attempt would meet it too, or the time limit
-            except TimeoutError:
-                self._failed("timeout")
-                raise MalformedImage(
-                    f"the DICOM file could not be decoded within {self._seconds:g} s; send it as Explicit VR Little Endian"
-                ) from None
+        try:
+            kills = self._machine.memory_kills()
+            with self._turns.beside_others(until) as turn:
+                try:
+                    return self._attempt(data, until)
+                except _Died as death:
+                    may_count = death.exit_code is not None
+            with self._turns.alone(until):
+                deaths = int(may_count and not turn.had_company and self._machine.is_idle(kills))
+                while deaths < DEATHS:
+                    kills = self._machine.memory_kills()
+                    try:
+                        return self._attempt(data, until)
+                    except _Died as death:
+                        if death.exit_code is None or not self._machine.is_idle(kills):
+                            raise DecodingUnavailable(
+                                "the DICOM file's decoder died while the machine was busy or short of memory; try again"
+                            ) from None
+                        deaths += 1
+        except MemoryLimitMet:
+            self._failed("memory")
+            raise MalformedImage(
+                f"the DICOM file needs more than {self._options.memory_bytes >> 20:,} MiB of memory to be decoded; send it as "
+                "Explicit VR Little Endian"
+            ) from None
+        except _CpuLimitMet:
+            self._failed("cpu")
+            raise MalformedImage(
+                f"the DICOM file was not decoded within {self._options.cpu_seconds} s of CPU time; send it as Explicit VR Little "
+                "Endian"
+            ) from None
+        except TimeoutError:  # of a turn that did not come, too
+            raise DecodingUnavailable(TOO_BUSY) from None
         raise MalformedImage(
-            "the DICOM file could not be decoded: its decoder crashed or exceeded memory; send it as Explicit VR Little Endian"
+            "the DICOM file could not be decoded: its decoder crashed on an idle machine, twice; send it as Explicit VR Little "
+            "Endian"
         )
 
-    def _attempt(self, data: bytes) -> DecodedImage:
-        """Decode in one process; see ``exchange`` for what is raised."""
+    def _attempt(self, data: bytes, until: float) -> DecodedImage:
+        """Decode in one process.
+
+        Raises
+        ------
+        InputError, MemoryLimitMet
+            From ``exchange``.
+        TimeoutError, DecodingUnavailable, _CpuLimitMet, _Died
+        """
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
             raise DecodingUnavailable(f"no process could be reached ({error.strerror}); try again") from error
         with ours:
             with theirs:
-                answer = self._ask(FORK, theirs.fileno())
-            if not answer.isdigit():  # the system's reason in place of a process id
-                raise DecodingUnavailable(f"no process could be started ({answer.decode()}); try again")
-            code = b""
+                process = self._ask(FORK, theirs.fileno())
+            if not process.isdigit():  # the system's reason in place of a process id
+                raise DecodingUnavailable(f"no process could be started ({process.decode()}); try again")
             try:
-                return exchange(ours, data, self._seconds, self._options.max_pixels)
+                image = exchange(ours, data, until, self._options.max_pixels)
             except NoAnswer as error:
-                code = self._ask(answer)
-                log.warning("a decoder gave no answer", extra={"error": str(error), "exit_code": int(code)})
+                self._explain(self._end(process), str(error))
+            except TimeoutError:
+                _, seconds = self._end(process)
+                self._failed("starved")
+                log.warning("a film was not decoded in time", extra={"cpu_seconds": seconds})
                 raise
-            finally:
-                if not code:
-                    self._ask(answer)
+            except BaseException:
+                self._end(process)
+                raise
+            self._end(process)
+            return image
+
+    def _explain(self, ended: tuple[int | None, float], error: str) -> NoReturn:
+        """Say why a process gave no answer.
+
+        Raises
+        ------
+        _CpuLimitMet, _Died
+        """
+        code, seconds = ended
+        log.warning("a decoder gave no answer", extra={"error": error, "exit_code": code, "cpu_seconds": seconds})
+        if code == -signal.SIGXCPU or (code == -signal.SIGKILL and seconds >= self._options.cpu_seconds):
+            raise _CpuLimitMet
+        self._failed("crash")
+        raise _Died(code)
+
+    def _end(self, process: bytes) -> tuple[int | None, float]:
+        """End a process that still runs; its exit code, None if nobody knows it, and the CPU time that it spent."""
+        told = self._ask(process)
+        if told == UNKNOWN:
+            return None, 0.0
+        code, seconds = told.split()
+        return int(code), float(seconds)
 
     def _ask(self, request: bytes, *descriptors: int) -> bytes:
         """Have the zygote answer; one that has died is replaced, once.
@@ -125,7 +212,7 @@ class Nursery:
         DecodingUnavailable
         """
         with self._lock:
-            for _ in range(ATTEMPTS):
+            for _ in range(ASKED):
                 try:
                     if self._control is None:
                         self._start()
@@ -147,7 +234,7 @@ class Nursery:
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # a process of several is not to be forked
         with theirs:
             self._zygote = subprocess.Popen(
-                [sys.executable, "-m", "app.decoding.zygote", str(theirs.fileno()), self._options.as_json()],
+                [sys.executable, "-m", self.program, str(theirs.fileno()), self._options.as_json()],
                 env={**inherited, **one_thread, "PYTHONPATH": path},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

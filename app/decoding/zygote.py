@@ -5,7 +5,8 @@ clean. It ends with the service, however that ends, and takes its children with 
 
     request over the control socket                answer
     "fork", with a socket                          process id; the child decodes the film that comes over the socket
-    process id                                     exit code; the child is killed first, if it still runs
+    process id                                     exit code, and seconds of CPU time that the child spent; it is killed
+                                                   first, if it still runs
 
 Run as ``python -m app.decoding.zygote CONTROL OPTIONS``, by ``Nursery`` alone.
 """
@@ -31,10 +32,12 @@ from app.pipeline.decode import decode
 from app.pipeline.dicom.rules import HeaderRules
 from app.pipeline.errors import InputError
 
-from .exchange import LENGTH, NO_MEMORY
+from .exchange import LENGTH, NO_MEMORY, header_of
 
 READY: Final = b"ready"
 FORK: Final = b"fork"
+#: In place of an exit code: the child was another zygote's.
+UNKNOWN: Final = b"unknown"
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
@@ -48,11 +51,14 @@ class Options:
     rules : HeaderRules
     memory_bytes : int
         A child's private memory (RLIMIT_DATA), some 70 MiB of which it is born with.
+    cpu_seconds : int
+        A child's CPU time (RLIMIT_CPU), which the kernel counts in whole seconds. Time that it waits costs it nothing.
     """
 
     max_pixels: int
     rules: HeaderRules
     memory_bytes: int
+    cpu_seconds: int
 
     def as_json(self) -> str:
         """For the command line."""
@@ -86,12 +92,13 @@ def main(arguments: list[str]) -> None:
             control.send(_fork(control, options, children, *descriptors))
             continue
         pid = int(request)
-        code = 0
+        told = UNKNOWN
         if pid in children:  # else it was another zygote's, which took it along
             os.kill(pid, signal.SIGKILL)
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            _, status, spent = os.wait4(pid, 0)
+            told = f"{os.waitstatus_to_exitcode(status)} {spent.ru_utime + spent.ru_stime:.3f}".encode()
             children.remove(pid)
-        control.send(str(code).encode())
+        control.send(told)
 
 
 def _fork(control: socket.socket, options: Options, children: set[int], service: int) -> bytes:
@@ -125,6 +132,8 @@ def _end_with(zygote: int) -> None:
 
 def _limit(options: Options) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
+    # SIGXCPU at the first, SIGKILL at the second, whatever code runs by then.
+    resource.setrlimit(resource.RLIMIT_CPU, (options.cpu_seconds, options.cpu_seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would be a film on the disk
 
 
@@ -138,7 +147,7 @@ def _decode(service: socket.socket, options: Options) -> None:
             max_pixels=options.max_pixels,
             rules=options.rules,
         )
-        header = {"field": image.field.as_json(), "notes": image.notes, "missing_tags": image.missing_tags}
+        header = header_of(image)
         pixels = np.ascontiguousarray(image.pixels).data
     except InputError as error:
         header = {"error": type(error).__name__, "message": str(error)}

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,11 @@ from .rate import Rate
 from .ready import Item
 from .shadow import Shadow
 from .version import Version
+
+#: A compressed film that is not decoded so long before the deadline is given up, so that 503 is said, and not 504: its sender is
+#: to know that the machine was too busy, and when to come again.
+ANSWERED_SECONDS: Final = 1.0
+ANSWERED_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -162,15 +168,18 @@ class Engine:
         except TimeoutError as error:
             raise DeadlinePassed(f"no verdict within {seconds:g} s") from error
 
-    async def decode(self, data: bytes, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
+    async def decode(self, data: bytes, expires: float, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
         """Decode a film as what it was declared to be, or as its signature tells; the tensor has shape (1, 1, 224, 224).
+
+        The request's deadline ends at `expires`.
 
         Raises
         ------
         InputError, DecodingUnavailable
         """
+        left = min(ANSWERED_SECONDS, ANSWERED_SHARE * self._settings.deadline_seconds)
         with span("decode"):
-            return await self._decoders.decode(data, kind)
+            return await self._decoders.decode(data, expires - left, kind)
 
     async def judge(self, version: Version, tensor: Tensor, expires: float) -> Verdict:
         """Judge a film in the next batch of `version`, unless its turn comes after `expires`.
@@ -210,7 +219,7 @@ class Engine:
             async with self.deadline() as expires:
                 with span("read"):
                     film, kind = await read(place)
-                image, tensor = await self.decode(film, kind)
+                image, tensor = await self.decode(film, expires, kind)
                 look(tensor)
                 item = self._item(self.active, tensor, expires, explain)
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
@@ -227,7 +236,7 @@ class Engine:
         with self.place() as place:
             place.reserve(len(film))
             async with self.deadline() as expires:
-                image, tensor = await self.decode(film, kind)
+                image, tensor = await self.decode(film, expires, kind)
                 item = self._item(self.active, tensor, expires)
                 item.released = True
                 verdict = await self._batcher.judge(item)
@@ -244,8 +253,8 @@ class Engine:
         """
         with self.place() as place:
             place.reserve(len(film))
-            async with self.deadline():
-                image, _ = await self.decode(film, kind)
+            async with self.deadline() as expires:
+                image, _ = await self.decode(film, expires, kind)
                 return image
 
     def _item(self, version: Version, tensor: Tensor, expires: float, explain: int | None = None) -> Item:

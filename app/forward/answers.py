@@ -12,7 +12,7 @@ import httpx
 
 from app.tracing import outgoing
 
-from .errors import Passing
+from .errors import Fault, Passing
 
 #: An answer may take the service's deadline (30 s by default) and the transfer of a film.
 ANSWER_SECONDS: Final = 120.0
@@ -23,6 +23,8 @@ IDLE_SECONDS: Final = 0.5
 MOST_RETRY_AFTER_SECONDS: Final = 3600.0
 #: May pass by itself, whoever answers: timeout, quota, bad gateway, overloaded or starting, gateway timeout.
 PASSING_STATUSES: Final = frozenset({408, 429, 502, 503, 504})
+#: The other side is away, so the request is not what it failed on.
+_AWAY: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def open_client(base_url: str, **options: Any) -> httpx.AsyncClient:
@@ -48,22 +50,30 @@ async def _pass_on(request: httpx.Request) -> None:
 
 
 async def ask(client: httpx.AsyncClient, whom: str, method: str, path: str, **options: Any) -> httpx.Response:
-    """Send a request.
+    """Send a request; the answer may be of any status.
 
     Raises
     ------
     Passing
-        No answer, or one of ``PASSING_STATUSES``.
+        Nobody is there.
+    Fault
+        Somebody is there, and gave no whole answer to this request.
     """
     try:
-        response = await client.request(method, path, **options)
-    except httpx.RequestError as error:  # its text may hold the path
-        raise Passing(f"no answer from {whom} ({type(error).__name__})") from None
-    if response.status_code in PASSING_STATUSES:
-        raise Passing(
-            f"{whom} answered {response.status_code}", parse_retry_after(response.headers.get("retry-after", ""))
-        )
-    return response
+        return await client.request(method, path, **options)
+    except _AWAY as error:  # its text may hold the path
+        raise Passing(_no_answer(whom, error)) from None
+    except httpx.RequestError as error:
+        raise Fault(_no_answer(whom, error), "no-answer") from None
+
+
+def _no_answer(whom: str, error: httpx.RequestError) -> str:
+    return f"no answer from {whom} ({type(error).__name__})"
+
+
+def retry_after(response: httpx.Response) -> float:
+    """The seconds that an answer asks to wait; 0 where it does not."""
+    return parse_retry_after(response.headers.get("retry-after", ""))
 
 
 def parse_retry_after(text: str) -> float:

@@ -22,6 +22,7 @@ from app.logs import configure_logging
 from app.tracing import Tracing
 
 from .answers import open_client
+from .aside import Aside, path_beside
 from .checkpoint import Checkpoint
 from .errors import ForwardError, Misconfigured
 from .forwarder import Forwarder, Options
@@ -36,11 +37,13 @@ SECRETS: Final = (PREFIX + "ORTHANC_PASSWORD", PREFIX + "SERVICE_TOKEN")
 DESCRIPTION = """\
 Follow Orthanc's log of changes, post each new chest film to the service, and store the report that it gives (a DICOM SR)
 beside the film, in the same study. Rejected films get a report too, which says that there is no result; films that the
-service cannot score (not a frontal chest film, damaged, too large) get none, and are counted.
+service cannot score (not a frontal chest film, damaged, too large) get none, are counted, and are on a list with the reason
+(cxr-gate given-up).
 
 A crash or restart of the forwarder, the service or Orthanc loses nothing, and leaves one report a film: the state file
 moves on only when a report is in Orthanc, and what is repeated has the same SOPInstanceUID. (Orthanc's
-OverwriteInstances should be false.)
+OverwriteInstances should be false.) While the service or Orthanc is away or overloaded, it is asked again for ever. A film that
+fails while others may not is set aside, tried again later and later, and given up on in the end; the list has it then.
 """
 EPILOG = f"""\
 Each option can be set in the environment too, by {PREFIX} and its name in capitals ({PREFIX}ORTHANC_URL).
@@ -49,7 +52,7 @@ Secrets are set there alone:
   {PREFIX}SERVICE_TOKEN      key for the service, with the scope score (cxr-gate new-key --help)
 
 SIGTERM or SIGINT finishes the films in hand, then ends with 0. The exit code is 1 where a person is needed: wrong
-credentials or addresses, or a state file of another Orthanc. Everything else is tried again, for ever.
+credentials or addresses, a state file of another Orthanc, or a disk that cannot be written to.
 
 example, for an Orthanc and a service on this machine:
   {PREFIX}ORTHANC_PASSWORD=... cxr-gate forward --orthanc-user forwarder --state /var/lib/cxr-gate/forward.json
@@ -84,6 +87,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
         type=_start,
     )
     option("in-flight", "4", "films in hand at once, each held in memory", type=_positive(int))
+    option(
+        "give-up-hours",
+        "24",
+        "a film that fails again and again is given up on, so long after its first failure; see cxr-gate given-up",
+        type=_positive(float),
+    )
     option("poll-seconds", "2", "how often to look for new changes", type=_positive(float))
     option("metrics-host", "127.0.0.1", "address of Prometheus metrics")
     option("metrics-port", "0", "port of Prometheus metrics (/metrics); 0 serves none", type=_port)
@@ -118,15 +127,21 @@ async def _forward(parsed: argparse.Namespace) -> None:
     with ExitStack() as stack:
         checkpoint = Checkpoint(parsed.state)
         stack.callback(checkpoint.close)
+        aside = Aside(path_beside(parsed.state), make=True)
+        stack.callback(aside.close)
         if parsed.metrics_port:
             stack.callback(_serve_metrics(parsed.metrics_host, parsed.metrics_port, metrics))
         async with AsyncExitStack() as clients:
             orthanc = await clients.enter_async_context(open_client(parsed.orthanc_url, auth=login))
             service = await clients.enter_async_context(open_client(parsed.service_url, headers=token))
-            options = Options(parsed.modalities, parsed.start, parsed.in_flight, parsed.poll_seconds)
+            options = Options(
+                *(parsed.modalities, parsed.start, parsed.in_flight, parsed.poll_seconds),
+                give_up_seconds=3600 * parsed.give_up_hours,
+            )
             tracing = Tracing.from_environment(os.environ, "cxr-gate-forwarder")
             clients.callback(tracing.close)
-            await Forwarder(Orthanc(orthanc), Service(service), checkpoint, options, metrics, tracing).run(stop)
+            forwarder = Forwarder(Orthanc(orthanc), Service(service), checkpoint, aside, options, metrics, tracing)
+            await forwarder.run(stop)
     logging.getLogger("cxr_forward").info("stopped", extra={"checkpoint": checkpoint.last})
 
 

@@ -1,8 +1,8 @@
 """Every error of the forwarder.
 
 ForwardError
-├── Passing         may pass by itself: no connection, overloaded, starting; tried again for ever
-├── Fault           an answer that nobody should give; tried again a few times, then the film is passed over
+├── Passing         the other side is away or overloaded, for whatever film; tried again for ever
+├── Fault           this film failed, and perhaps it alone does; tried again a few times, then it is set aside
 ├── Misconfigured   needs a person: credentials, addresses, the state file; the forwarder stops
 └── Stopping        a stop was asked for while something had to be tried again
 
@@ -25,7 +25,27 @@ class Passing(ForwardError):
 
 
 class Fault(ForwardError):
-    """An answer that says that the other side is broken, perhaps on this film alone."""
+    """The other side failed on this film, perhaps on it alone.
+
+    Attributes
+    ----------
+    status : int
+        HTTP's; 0 where there was no answer.
+    reason : str
+        The name of the service's problem; ``unnamed`` where it has none, ``no-answer``, or ``orthanc``.
+    request_id : str
+    retry_after : float
+        The seconds that the other side asked for.
+    """
+
+    def __init__(
+        self, message: str, reason: str, status: int = 0, request_id: str = "none", retry_after: float = 0.0
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.status = status
+        self.request_id = request_id
+        self.retry_after = retry_after
 
 
 class Misconfigured(ForwardError):

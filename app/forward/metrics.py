@@ -16,6 +16,21 @@ class ForwardMetrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.instances.labels("failed")  # begins at 0, so that an alert misses no first one
+        self.given_up = Counter(
+            "cxr_forward_given_up",
+            "Films given up on, refused or failed for too long, each time it happens.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.given_up_films = Gauge(
+            "cxr_forward_given_up_films",
+            "On the list of films given up on (cxr-gate given-up).",
+            registry=self.registry,
+        )
+        self.postponed_films = Gauge(
+            "cxr_forward_postponed_films", "Set aside, to be tried again by itself.", registry=self.registry
+        )
         self.refusals = Counter(
             "cxr_forward_refusals", "Films that the service cannot score.", ["status", "reason"], registry=self.registry
         )

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import httpx
 
-from .answers import ask
+from .answers import PASSING_STATUSES, ask, retry_after
 from .errors import Fault, Misconfigured, Passing
 
 #: Changes in one answer.
 PAGE: Final = 100
 NEW_INSTANCE: Final = "NewInstance"
+#: The reason of its faults.
+ORTHANC: Final = "orthanc"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,11 @@ class Page:
 
 
 class Orthanc:
-    """Orthanc behind a client; every method may raise Passing, Fault or Misconfigured."""
+    """Orthanc behind a client; every method may raise Passing, Fault or Misconfigured.
+
+    Where it fails to give one film (its file is lost), that is a Fault, of that film; where it fails otherwise (its disk is full,
+    its database is locked), that is no film's matter, and Passing.
+    """
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -62,12 +68,12 @@ class Orthanc:
 
     async def modality(self, instance: str) -> str | None:
         """Modality (0008,0060), or None where it is absent, or the instance is gone."""
-        response = await self._ask("GET", f"/instances/{instance}/content/0008-0060", (200, 404))
+        response = await self._ask_of_film("GET", f"/instances/{instance}/content/0008-0060", (200, 404))
         return response.text.strip(" \0").upper() if response.status_code == 200 else None
 
     async def film(self, instance: str) -> bytes | None:
         """The Part 10 file, or None where the instance is gone."""
-        response = await self._ask("GET", f"/instances/{instance}/file", (200, 404))
+        response = await self._ask_of_film("GET", f"/instances/{instance}/file", (200, 404))
         return response.content if response.status_code == 200 else None
 
     async def store(self, report: bytes) -> bool:
@@ -75,7 +81,9 @@ class Orthanc:
         response = await self._ask("POST", "/instances", (200,), content=report)
         status = self._json(response).get("Status")
         if status not in {"Success", "AlreadyStored"}:
-            raise Fault("Orthanc took the report, but did not store it; see its log, and its filters of instances")
+            raise Fault(
+                "Orthanc took the report, but did not store it; see its log, and its filters of instances", ORTHANC
+            )
         return bool(status == "Success")
 
     async def _page(self, parameters: dict[str, int]) -> Page:
@@ -84,9 +92,19 @@ class Orthanc:
             changes = tuple(Change(int(c["Seq"]), str(c["ChangeType"]), str(c["ID"])) for c in body["Changes"])
             return Page(changes, bool(body["Done"]), int(body["Last"]))
         except (KeyError, TypeError, ValueError):
-            raise Fault("the answer to /changes is not Orthanc's; is --orthanc-url right?") from None
+            raise Fault("the answer to /changes is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
 
     async def _ask(self, method: str, path: str, expected: tuple[int, ...], **options: object) -> httpx.Response:
+        try:
+            return await self._ask_of_film(method, path, expected, **options)
+        except Fault as fault:
+            if fault.status == 0 or fault.status >= 500:
+                raise Passing(str(fault)) from None
+            raise
+
+    async def _ask_of_film(
+        self, method: str, path: str, expected: tuple[int, ...], **options: object
+    ) -> httpx.Response:
         response = await ask(self._client, "Orthanc", method, path, **options)
         status = response.status_code
         if status in {401, 403}:
@@ -94,10 +112,10 @@ class Orthanc:
                 f"Orthanc answered {status}: set --orthanc-user and CXR_FORWARD_ORTHANC_PASSWORD to one of its "
                 "RegisteredUsers"
             )
-        if status >= 500:  # its disk is full, its database is locked: a matter of its operator, not of this film
-            raise Passing(f"Orthanc answered {status}")
+        if status in PASSING_STATUSES:
+            raise Passing(f"Orthanc answered {status}", retry_after(response))
         if status not in expected:
-            raise Fault(f"Orthanc answered {status}")
+            raise Fault(f"Orthanc answered {status}", ORTHANC, status)
         return response
 
     @staticmethod
@@ -107,5 +125,5 @@ class Orthanc:
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            raise Fault("the answer is not Orthanc's JSON; is --orthanc-url right?")
+            raise Fault("the answer is not Orthanc's JSON; is --orthanc-url right?", ORTHANC)
         return body

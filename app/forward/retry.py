@@ -12,19 +12,24 @@ from .errors import Fault, Passing, Stopping
 
 FIRST_SECONDS: Final = 0.5
 MOST_SECONDS: Final = 60.0
-#: A film that the other side fails on is tried this often (about two minutes), then passed over, so that it cannot hold
-#: up all others.
-FAULT_ATTEMPTS: Final = 8
+#: A film that the other side fails on is tried this often in a row, then set aside, so that it cannot hold up all others.
+FAULT_ATTEMPTS: Final = 5
 
 T = TypeVar("T")
 
 
 class Retry:
-    """Repeats an attempt: after ``Passing`` for ever, after ``Fault`` at most ``FAULT_ATTEMPTS`` times."""
+    """Repeats an attempt: after ``Passing`` for ever, after ``Fault`` until there were `fault_attempts`."""
 
-    def __init__(self, stop: asyncio.Event, noticed: Callable[[Passing | Fault, float], None]) -> None:
+    def __init__(
+        self,
+        stop: asyncio.Event,
+        noticed: Callable[[Passing | Fault, float], None],
+        fault_attempts: int = FAULT_ATTEMPTS,
+    ) -> None:
         self._stop = stop
         self._noticed = noticed
+        self._fault_attempts = fault_attempts
 
     async def __call__(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Run `attempt` until it succeeds.
@@ -32,24 +37,22 @@ class Retry:
         Raises
         ------
         Fault
-            The last of too many.
+            The last of too many, or one that asks for a longer wait than any here.
         Stopping
             A stop was asked for between two attempts.
         """
         attempts = faults = 0
         while True:
-            asked = 0.0
             try:
                 return await attempt()
             except Passing as error:
                 noticed: Passing | Fault = error
-                asked = error.retry_after
             except Fault as error:
                 noticed = error
                 faults += 1
-                if faults == FAULT_ATTEMPTS:
+                if faults == self._fault_attempts or error.retry_after > MOST_SECONDS:
                     raise
-            delay = max(asked, backoff_seconds(attempts))
+            delay = max(noticed.retry_after, backoff_seconds(attempts))
             attempts += 1
             self._noticed(noticed, delay)
             if await wait(self._stop, delay):

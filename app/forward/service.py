@@ -8,12 +8,18 @@ from typing import Final
 
 import httpx
 
-from .answers import ask
-from .errors import Fault, Misconfigured
+from .answers import PASSING_STATUSES, ask, retry_after
+from .errors import Fault, Misconfigured, Passing
 
 DICOM: Final = "application/dicom"
 #: The film will never be scored: malformed or unsuitable, too large, of a syntax that is not read.
 REFUSALS: Final = frozenset({400, 413, 415})
+#: It will not be scored now or later, though the key is a good one: a problem of status 403.
+REFUSED_SEQUENCE: Final = "query-sequence"
+#: Of what may pass, that which may meet this film and not the next one: it took too long, its decoder or the device failed on
+#: it, or it is rejected and cannot be kept.
+_OF_FILM: Final = frozenset({408, 504})
+_PROBLEMS_OF_FILM: Final = frozenset({"decoding-unavailable", "inference-failed", "quarantine-unavailable"})
 
 
 @dataclass(frozen=True)
@@ -56,14 +62,20 @@ class Service:
                     "--service-url is not its address"
                 )
             return Report(response.content, accepted=status == 200)
-        if status in REFUSALS:
-            return Refusal(status, _reason(response), _request_id(response))
+        reason, request_id = _reason(response), _request_id(response)
+        if status in REFUSALS or (status == 403 and reason == REFUSED_SEQUENCE):
+            return Refusal(status, reason, request_id)
         if status in {401, 403}:
             raise Misconfigured(
                 f"the service answered {status}: set CXR_FORWARD_SERVICE_TOKEN to a key with the scope score (cxr-gate new-key)"
             )
+        if status in PASSING_STATUSES:
+            told, wait = f"the service answered {status}", retry_after(response)
+            if status in _OF_FILM or reason in _PROBLEMS_OF_FILM:
+                raise Fault(told, reason, status, request_id, wait)
+            raise Passing(told, wait)
         if status >= 500:
-            raise Fault(f"the service answered {status} (request_id {_request_id(response)})")
+            raise Fault(f"the service answered {status} (request_id {request_id})", reason, status, request_id)
         raise Misconfigured(f"the service answered {status}, which it never does here; is --service-url right?")
 
 

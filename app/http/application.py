@@ -25,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 from app import __version__
 from app.access import Callers, KeysFileError, Quota
 from app.access.oidc import OidcError, Provider, parse_scopes
+from app.decoding.nursery import DecodingUnavailable
 from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
@@ -47,7 +48,16 @@ from .linger import Linger
 from .media import FILM_BODY
 from .middleware import Observe
 from .page import serve_pages
-from .problems import MEDIA_TYPE, OPERATORS_PROBLEMS, PROBLEMS, REJECTED_DETAIL, SLUG_OF, HttpError, problem_response
+from .problems import (
+    MEDIA_TYPE,
+    OPERATORS_PROBLEMS,
+    PROBLEMS,
+    REJECTED_DETAIL,
+    RETRY_AFTER_SECONDS,
+    SLUG_OF,
+    HttpError,
+    problem_response,
+)
 from .quarantine import add_quarantine_routes
 from .query import KNOWN_QUERY
 from .reports import Reports
@@ -418,7 +428,11 @@ def _handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> No
 
     async def known(request: Request, error: Exception) -> Response:
         count(request, SLUG_OF[type(error)])
-        retry = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded) else None
+        retry = None
+        if isinstance(error, Overloaded):
+            retry = {"Retry-After": str(error.retry_after)}
+        elif isinstance(error, DecodingUnavailable):  # most often the machine is busy, with films among other things
+            retry = {"Retry-After": str(max(RETRY_AFTER_SECONDS, engine.retry_after))}
         return problem_response(request, SLUG_OF[type(error)], str(error), retry)
 
     async def of_request(request: Request, error: Exception) -> Response:

@@ -61,8 +61,8 @@ def add_decode_route(application: FastAPI, access: Access, engine: Engine, setti
         if not accepts(",".join(request.headers.getlist("accept")), "image/png"):
             raise HttpError("not-acceptable", "the film is image/png; name it in Accept, or leave Accept out")
         with engine.place() as place:
-            async with engine.deadline():
+            async with engine.deadline() as expires:
                 film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
-                image, _ = await engine.decode(film, kind)
+                image, _ = await engine.decode(film, expires, kind)
                 picture = await run_in_threadpool(film_png_16, image.pixels)
         return Response(picture, media_type="image/png", headers={"Cache-Control": "no-store"})

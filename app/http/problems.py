@@ -176,8 +176,10 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "decoding-unavailable": Problem(
         503,
         "decoding unavailable",
-        "The service could not start a process to decode the film in.",
-        "Retry; if it stays, tell the operator that the machine is short of memory or processes.",
+        "The machine was too busy to decode the film in time, its decoder died while the machine was busy or short of memory, or "
+        "no process could be started to decode it in. Nothing is known to be wrong with the film.",
+        "Retry after the seconds that Retry-After names; if it stays, tell the operator that the machine is short of CPU time, "
+        "memory or processes (cxr_decode_process_failures_total says more).",
         True,
     ),
     "record-unavailable": Problem(

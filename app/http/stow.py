@@ -200,7 +200,7 @@ class Store:
 
     async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked) -> Outcome:
         async with self.engine.deadline() as expires:
-            image, tensor = await self.engine.decode(part.body, "dicom")
+            image, tensor = await self.engine.decode(part.body, expires, "dicom")
             self.watch.see(asked.caller, asked.request_id, tensor)
             version = self.engine.active  # each instance by the version that is active at its turn
 

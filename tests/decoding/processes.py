@@ -7,6 +7,8 @@ import functools
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -38,6 +40,13 @@ def slow_film() -> bytes:
     return part10(compressed(frame, JPEG2000Lossless, film(pixels, **WINDOW)))
 
 
+def large_films(count: int) -> list[bytes]:
+    """Of 9 million pixels each: a second of CPU time and more to decode."""
+    pixels = smooth(12, side=3000)
+    frame = jpeg2k_encode(pixels, codecformat="j2k", reversible=True, bitspersample=12)
+    return [part10(compressed(frame, JPEG2000Lossless, film(pixels, **WINDOW))) for _ in range(count)]
+
+
 @functools.cache
 def film_of_runs() -> bytes:
     """RLE of a megabyte and 36 million pixels, which need some 500 MiB when decoded: runs of 128."""
@@ -51,6 +60,20 @@ def film_of_runs() -> bytes:
     like = film(smooth(12), **WINDOW)
     like.Rows = like.Columns = side
     return part10(compressed(table + b"".join(planes), RLELossless, like))
+
+
+@contextmanager
+def every_core_taken(times: int = 1) -> Iterator[None]:
+    """A load beside the block: `times` processes that never rest for each core that this one may use."""
+    spin = [sys.executable, "-c", "while True: pass"]
+    loads = [subprocess.Popen(spin) for _ in range(times * len(os.sched_getaffinity(0)))]
+    try:
+        yield
+    finally:
+        for load in loads:
+            load.kill()
+        for load in loads:
+            load.wait()
 
 
 def children_of(pid: int) -> list[int]:
@@ -78,7 +101,11 @@ def alive(pid: int) -> bool:
 
 def zygote_of(pid: int) -> int:
     """The process of a service that forks decoders."""
-    (found,) = [one for one in children_of(pid) if b"app.decoding.zygote" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    (found,) = [
+        one
+        for one in children_of(pid)
+        if re.search(rb"app\.decoding\.zygote|decoding\.misbehaving", Path(f"/proc/{one}/cmdline").read_bytes())
+    ]
     return found
 
 

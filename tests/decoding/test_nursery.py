@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
 from app.decoding.exchange import NoAnswer, exchange
-from app.decoding.nursery import Failure, Nursery
+from app.decoding.machine import Machine
+from app.decoding.nursery import DecodingUnavailable, Failure, Nursery
 from app.decoding.zygote import Options
 from app.pipeline import decode
 from app.pipeline.dicom.rules import DEFAULT_RULES, HeaderRules
 from app.pipeline.errors import InputError, MalformedImage, UnsuitableImage
+from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage
 from app.settings import Settings
 from tests.pipeline.mutants import valid_films
 
-from .processes import SECONDS, alive, await_end, children_of, film_of_runs, slow_film, small_film, struck, zygote_of
+from .processes import (
+    SECONDS,
+    alive,
+    await_end,
+    children_of,
+    every_core_taken,
+    film_of_runs,
+    slow_film,
+    small_film,
+    struck,
+    zygote_of,
+)
 
 MAX_PIXELS, MEMORY_MB = Settings().max_pixels, Settings().decode_memory_mb
+
+
+class Told(Machine):
+    """A machine that is idle, or busy, whatever else runs beside the tests."""
+
+    def __init__(self, *idle: bool) -> None:
+        super().__init__()
+        self.idle = list(idle)
+        self.asked = 0
+
+    def is_idle(self, memory_kills: int) -> bool:
+        """As told, in turn; as told last after that."""
+        self.asked += 1
+        return self.idle.pop(0) if len(self.idle) > 1 else self.idle[0]
 
 
 class Watched(Nursery):
@@ -39,10 +68,20 @@ class Watched(Nursery):
         seconds: float = SECONDS,
         memory_mb: int = Settings().decode_memory_mb,
         max_pixels: int = MAX_PIXELS,
+        cpu_seconds: int = 10,
         rules: HeaderRules = DEFAULT_RULES,
+        machine: Machine | None = None,
+        program: str = Nursery.program,
     ) -> None:
         self.failures: list[Failure] = []
-        super().__init__(Options(max_pixels, rules, memory_mb * 2**20), seconds, self.failures.append)
+        self.seconds = seconds
+        self.program = program
+        options = Options(max_pixels, rules, memory_mb * 2**20, cpu_seconds)
+        super().__init__(options, self.failures.append, machine or Told(True))
+
+    def decode(self, data: bytes, until: float | None = None) -> DecodedImage:
+        """Within some seconds."""
+        return super().decode(data, time.monotonic() + self.seconds if until is None else until)
 
     @property
     def zygote(self) -> int:
@@ -50,13 +89,18 @@ class Watched(Nursery):
 
 
 @contextmanager
-def running(**limits: Any) -> Iterator[Watched]:
-    nursery = Watched(**limits)
+def running(**options: Any) -> Iterator[Watched]:
+    nursery = Watched(**options)
     nursery.start()
     try:
         yield nursery
     finally:
         nursery.stop()
+
+
+def misbehaving(**options: Any) -> AbstractContextManager[Watched]:
+    """Films are words; see ``misbehaving``."""
+    return running(program="tests.decoding.misbehaving", **options)
 
 
 @pytest.fixture(scope="module")
@@ -124,18 +168,109 @@ def test_after_one_crash_the_film_is_decoded_again() -> None:
         assert nursery.failures == ["crash"]
 
 
-def test_a_film_that_crashes_twice_is_refused_and_its_neighbour_is_not() -> None:
+def test_a_film_that_crashes_twice_on_an_idle_machine_is_refused_and_its_neighbour_is_not() -> None:
     with running() as nursery, ThreadPoolExecutor(1) as pool:
         with struck(nursery.zygote, signal.SIGKILL, times=2):
             victim = pool.submit(nursery.decode, slow_film())
             error = victim.exception(SECONDS)
         assert isinstance(error, MalformedImage)
-        assert "its decoder crashed or exceeded memory" in str(error)
+        assert "its decoder crashed on an idle machine, twice" in str(error)
         assert nursery.failures == ["crash", "crash"]
         assert nursery.decode(small_film()).pixels.shape == (256, 256)
 
 
-def test_a_film_that_takes_too_long_is_killed_and_its_neighbours_are_not() -> None:
+@pytest.mark.parametrize("film", [b"abort", b"exit", b"kill", b"abort 0.2"])
+def test_a_film_that_kills_every_decoder_is_refused_after_two(film: bytes) -> None:
+    with misbehaving() as nursery:
+        with pytest.raises(MalformedImage, match="twice"):
+            nursery.decode(film)
+        assert nursery.failures == ["crash", "crash"]
+        assert nursery.decode(b"fine").pixels.shape == (2, 3)
+
+
+IDLE, BUSY = True, False
+#: Whether the machine is found idle after each death, then how many deaths there are and whether the film is refused for good.
+DEATHS: dict[str, tuple[list[bool], int, bool]] = {
+    "idle": ([IDLE, IDLE], 2, True),
+    "busy": ([BUSY, BUSY], 2, False),
+    "busy at the second": ([IDLE, BUSY], 2, False),
+    "busy at the first": ([BUSY, IDLE, IDLE], 3, True),
+    "busy at the first and the last": ([BUSY, IDLE, BUSY], 3, False),
+}
+
+
+@pytest.mark.parametrize("name", DEATHS)
+def test_only_two_deaths_in_a_row_on_an_idle_machine_are_the_films_doing(name: str) -> None:
+    found, deaths, refused = DEATHS[name]
+    machine = Told(*found)
+    with misbehaving(machine=machine) as nursery:
+        with pytest.raises(MalformedImage if refused else DecodingUnavailable):
+            nursery.decode(b"abort")
+        assert nursery.failures == ["crash"] * deaths
+        assert machine.asked == len(found)
+
+
+def test_under_a_load_that_takes_every_core_no_crash_refuses_a_film() -> None:
+    with misbehaving(machine=Machine()) as nursery, every_core_taken():
+        for film in (b"abort", b"kill"):
+            with pytest.raises(DecodingUnavailable, match="busy or short of memory"):
+                nursery.decode(film)
+
+
+def test_a_death_beside_another_film_does_not_count() -> None:
+    """The second attempt waits for the other film, and has the machine alone."""
+    machine = Told(True)
+    with misbehaving(machine=machine) as nursery, ThreadPoolExecutor(2) as pool:
+        beside = pool.submit(nursery.decode, b"fine 1.0")
+        while not children_of(zygote_of(os.getpid())):
+            time.sleep(0.01)
+        victim = pool.submit(nursery.decode, b"abort")
+        assert isinstance(victim.exception(SECONDS), MalformedImage)
+        assert beside.done()
+        assert nursery.failures == ["crash"] * 3
+        assert machine.asked == 2  # not after the first death
+
+
+def test_a_film_whose_decoder_died_and_that_cannot_be_alone_in_time_may_come_again() -> None:
+    with misbehaving() as nursery, ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(nursery.decode, b"sleep", time.monotonic() + 3)
+        while not children_of(zygote_of(os.getpid())):
+            time.sleep(0.01)
+        with pytest.raises(DecodingUnavailable, match="too busy"):
+            nursery.decode(b"abort", time.monotonic() + 1.5)
+        assert nursery.failures == ["crash"]
+        assert isinstance(beside.exception(SECONDS), DecodingUnavailable)
+        assert nursery.failures == ["crash", "starved"]
+        assert nursery.decode(b"fine").pixels.shape == (2, 3)  # the turn that was given up is nobody's
+
+
+def test_a_film_that_spends_its_cpu_time_is_refused() -> None:
+    """Also where it ignores the kernel's first signal."""
+    with misbehaving(cpu_seconds=1, seconds=60) as nursery:
+        with pytest.raises(MalformedImage, match="not decoded within 1 s of CPU time"):
+            nursery.decode(b"spin")
+        assert nursery.failures == ["cpu"]  # and no second attempt
+
+
+def test_a_film_over_the_first_cpu_limit_is_refused() -> None:
+    with misbehaving(cpu_seconds=1, seconds=60) as nursery:
+        with pytest.raises(MalformedImage, match="not decoded within 1 s of CPU time"):
+            nursery.decode(b"fine 60")
+        assert nursery.failures == ["cpu"]
+
+
+def test_a_film_that_waits_for_longer_than_its_cpu_limit_is_decoded() -> None:
+    with running(cpu_seconds=2) as nursery, ThreadPoolExecutor(1) as pool:
+        with struck(nursery.zygote, signal.SIGSTOP, times=1) as pids:
+            film = pool.submit(nursery.decode, slow_film())
+        with pytest.raises(TimeoutError):
+            film.result(2.5)
+        os.kill(pids[0], signal.SIGCONT)
+        assert film.result(SECONDS).pixels.shape == (1536, 1536)
+        assert nursery.failures == []
+
+
+def test_a_film_that_is_not_decoded_in_time_may_come_again_and_its_neighbours_are_answered() -> None:
     with running(seconds=1.5) as nursery, ThreadPoolExecutor(1) as pool:
         with struck(nursery.zygote, signal.SIGSTOP, times=1) as pids:
             victim = pool.submit(nursery.decode, slow_film())
@@ -143,9 +278,9 @@ def test_a_film_that_takes_too_long_is_killed_and_its_neighbours_are_not() -> No
             assert nursery.decode(small_film()).pixels.shape == (256, 256)
         assert not victim.done()
         error = victim.exception(SECONDS)
-        assert isinstance(error, MalformedImage)
-        assert "within 1.5 s" in str(error)
-        assert nursery.failures == ["timeout"]  # and no second attempt
+        assert isinstance(error, DecodingUnavailable)
+        assert "too busy" in str(error)
+        assert nursery.failures == ["starved"]  # and no second attempt
         assert not alive(pids[0])
 
 
@@ -161,7 +296,7 @@ def test_a_film_that_needs_too_much_memory_is_refused(films: dict[str, bytes], n
     bomb = film_of_runs() if name == "runs" else deflated_bomb(films["deflated"])
     assert len(bomb) < 2 * 2**20
     with running(memory_mb=160) as nursery:
-        with pytest.raises(MalformedImage, match="crashed or exceeded memory"):
+        with pytest.raises(MalformedImage, match="needs more than 160 MiB of memory"):
             nursery.decode(bomb)
         assert nursery.failures == ["memory"]
         assert nursery.decode(small_film()).pixels.shape == (256, 256)
@@ -207,7 +342,9 @@ def test_nothing_is_left_behind() -> None:
             with pytest.raises(MalformedImage):
                 nursery.decode(small_film().replace(b"\xff\xd9", b"\xff\xff"))
         for number in (signal.SIGSEGV, signal.SIGSTOP):
-            with struck(zygote, number, times=2 if number == signal.SIGSEGV else 1), pytest.raises(MalformedImage):
+            stopped = number == signal.SIGSTOP
+            expected = DecodingUnavailable if stopped else MalformedImage
+            with struck(zygote, number, times=1 if stopped else 2), pytest.raises(expected):
                 nursery.decode(slow_film())
         assert held() == within
         assert children_of(zygote) == []
@@ -217,7 +354,8 @@ def test_nothing_is_left_behind() -> None:
 
 # What a decoder that was taken over might say
 
-IMAGE = {"shape": [2, 3], "notes": ["a note"], "missing_tags": ["ViewPosition", "PatientName"]}
+FIELD = ExposedField.whole(2, 3).as_json()
+IMAGE = {"field": FIELD, "notes": ["a note"], "missing_tags": ["ViewPosition", "PatientName"]}
 SHADES = np.arange(6, dtype=np.float32)
 
 
@@ -228,7 +366,7 @@ def answered(header: object, pixels: bytes = SHADES.tobytes(), max_pixels: int =
     with ours, theirs:
         theirs.sendall(len(encoded).to_bytes(4, "little") + encoded + pixels)
         theirs.shutdown(socket.SHUT_WR)
-        return exchange(ours, b"a film", SECONDS, max_pixels)
+        return exchange(ours, b"a film", time.monotonic() + SECONDS, max_pixels)
 
 
 UNSOUND: dict[str, object] = {
@@ -237,10 +375,12 @@ UNSOUND: dict[str, object] = {
     "nested without end": b"[" * 60_000,
     "a header without end": b" " * 100_000,
     "an error that is not the pipeline's": {"error": "SystemExit", "message": ""},
-    "more pixels than it sends": {**IMAGE, "shape": [2, 4]},
-    "a negative size": {**IMAGE, "shape": [-2, -3]},
-    "over the limit": {**IMAGE, "shape": [100, 100]},
-    "three dimensions": {**IMAGE, "shape": [1, 2, 3]},
+    "more pixels than it sends": {**IMAGE, "field": ExposedField.whole(2, 4).as_json()},
+    "an endless size": {**IMAGE, "field": {**FIELD, "rows": math.inf}},
+    "a negative size": {**IMAGE, "field": {**FIELD, "rows": -2}},
+    "over the limit": {**IMAGE, "field": ExposedField.whole(100, 100).as_json()},
+    "no field": {**IMAGE, "field": [2, 3]},
+    "a field outside the picture": {**IMAGE, "field": {**FIELD, "right": 4}},
     "no notes": {**IMAGE, "notes": None},
 }
 
@@ -254,6 +394,7 @@ def test_an_unsound_answer_is_no_answer(name: str) -> None:
 def test_a_sound_answer_names_no_other_tags_than_are_expected() -> None:
     image = answered(IMAGE)
     np.testing.assert_array_equal(image.pixels, SHADES.reshape(2, 3))
+    assert image.field == ExposedField.whole(2, 3)
     assert (image.notes, image.missing_tags) == (("a note",), ("ViewPosition",))
 
 
@@ -271,7 +412,7 @@ def test_an_answer_that_comes_drop_by_drop_does_not_outlast_the_limit() -> None:
         thread.start()
         try:
             with pytest.raises(TimeoutError):
-                exchange(ours, b"a film", 0.3, MAX_PIXELS)
+                exchange(ours, b"a film", time.monotonic() + 0.3, MAX_PIXELS)
         finally:
             stop.set()
             thread.join()

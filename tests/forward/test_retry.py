@@ -60,9 +60,9 @@ def test_what_passes_is_tried_for_ever() -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_fault_is_given_up_and_what_passes_between_does_not_count() -> None:
-    faults: list[Exception] = [Fault("broken")] * (FAULT_ATTEMPTS - 1)
+    faults: list[Exception] = [Fault("broken", "unnamed")] * (FAULT_ATTEMPTS - 1)
     assert run(Attempts(*faults, *[Passing("down")] * 20))[0] == "done"
-    attempts = Attempts(*faults, Passing("down"), Fault("broken still"))
+    attempts = Attempts(*faults, Passing("down"), Fault("broken still", "unnamed"))
     with pytest.raises(Fault, match="broken still"):
         run(attempts)
     assert attempts.made == FAULT_ATTEMPTS + 1

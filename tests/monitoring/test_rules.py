@@ -238,6 +238,15 @@ def test_a_sequence_of_queries(tmp_path: Path, answer: str) -> None:
     expect_alerts(tmp_path, service, "CxrQuerySequence", at=25, end=())
 
 
+@pytest.mark.parametrize(("outcome", "alerts"), [("failed", ("CxrForwarderGaveUp",)), ("refused", ())])
+def test_the_forwarder_gave_up(tmp_path: Path, outcome: str, alerts: tuple[str, ...]) -> None:
+    """What the service refuses for good is told otherwise, and an hour later it is over."""
+    service = Service().run(90, BUSY)
+    name = f'cxr_forward_instances_total{{job="cxr-gate-forward",instance="forwarder",outcome="{outcome}"}}'
+    service.series[name] = ["0"] * 20 + ["1"] * 71
+    expect_alerts(tmp_path, service, *alerts, at=25, end=())
+
+
 OTHER = replace(BUNDLE, manifest=BUNDLE.manifest.model_copy(update={"model_version": "densenet121-mgm-other"}))
 
 

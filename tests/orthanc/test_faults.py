@@ -13,6 +13,7 @@ import pytest
 
 from app.forward.answers import open_client
 from app.forward.orthanc import Orthanc as Client
+from tests.http.served import run_command
 from tests.orthanc.pacs import USER, Forwarder, Orthanc, eventually, free_port, running
 from tests.orthanc.standin import Answer, problem, stand_in
 from tests.results.films import film
@@ -100,11 +101,53 @@ def test_what_is_refused_is_counted_and_passed_over(orthanc: Orthanc, tmp_path: 
     outcomes = {name: int(float(v)) for name, v in values.items() if name.startswith("cxr_forward_instances_total")}
     assert outcomes == {
         'cxr_forward_instances_total{outcome="refused"}': 4,
+        'cxr_forward_instances_total{outcome="failed"}': 0,
         'cxr_forward_instances_total{outcome="stored"}': 1,
         'cxr_forward_instances_total{outcome="skipped"}': 2,  # the CT, and our own report
     }
     assert values['cxr_forward_refusals_total{reason="image-too-large",status="413"}'] == "1.0"
+    assert values['cxr_forward_given_up_total{reason="malformed-image"}'] == "1.0"
+    assert values["cxr_forward_given_up_films"] == "4.0"
+    assert values["cxr_forward_postponed_films"] == "0.0"
     assert float(values["cxr_forward_last_success_timestamp_seconds"]) > 1e9
+
+
+def listed(forwarder: Forwarder, *arguments: str) -> list[dict[str, str]]:
+    """What ``cxr-gate given-up`` prints."""
+    done = run_command("given-up", "--state", str(forwarder.state), *arguments)
+    assert done.returncode == 0, done.stderr
+    head, *rows = [line.split("\t") for line in done.stdout.splitlines()]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_what_was_given_up_is_listed_survives_a_kill_and_is_tried_again(orthanc: Orthanc, tmp_path: Path) -> None:
+    mended = False
+
+    def script(patient: str, _: int) -> Answer:
+        if mended or patient == "scored":
+            return OK
+        return problem(400, "malformed-image") if patient == "refused" else problem(503, "decoding-unavailable")
+
+    with stand_in(script) as service:
+        forwarder = forwarder_from_here(
+            tmp_path, orthanc, service.url, "--give-up-hours", "0.000001", "--in-flight", "1"
+        )
+        with running(forwarder):
+            orthanc.upload(*map(instance, ("refused", "starved", "scored")))
+            forwarder.await_caught_up()  # past the two, and it never waits for them again
+            forwarder.kill()
+            films = {film["reason"]: film for film in listed(forwarder)}
+            assert set(films) == {"malformed-image", "decoding-unavailable"}
+            assert films["malformed-image"]["next_try"] == "given up"
+            assert films["decoding-unavailable"]["next_try"] != "given up"  # by itself, within the minute
+            found = orthanc.get(f"/instances/{films['malformed-image']['instance']}/simplified-tags")
+            assert found["PatientID"] == "refused"
+            forwarder.start()
+            mended = True
+            listed(forwarder, "--retry")
+            eventually(lambda: not listed(forwarder), 30, forwarder.logged)
+    assert reported(orthanc, "refused", "starved", "scored") == ["refused", "scored", "starved"]
+    assert films["malformed-image"]["instance"] not in forwarder.logged()
 
 
 def metrics_at(port: int) -> str:

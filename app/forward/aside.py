@@ -1,0 +1,177 @@
+"""Films that are set aside: to be tried again later by themselves, or given up on until a person says otherwise.
+
+Without it a film on which the service fails again and again would hold the others up, or would be lost. What is here names a film
+by Orthanc's name of it, a hash of identifiers: the file is for its owner alone, and the names are for the operator, not for logs.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from .errors import Misconfigured
+
+FORMAT_VERSION: Final = 1
+#: How long a command and the forwarder wait for each other.
+LOCK_SECONDS: Final = 30.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film that is set aside. Times are Unix times, in seconds.
+
+    Attributes
+    ----------
+    instance : str
+        Orthanc's name of it.
+    change : int
+        Orthanc's change by which it came; so logs name it.
+    first, last : float
+        When it was first and last tried. A person who has it tried anew sets `first`.
+    tries : int
+        How often it was set aside since.
+    status : int
+        HTTP's, of the last answer; 0 where there was none.
+    reason : str
+        Why it is here: the name of a problem of the service, or ``no-answer``, ``unnamed``, ``orthanc``.
+    request_id : str
+        Of the last answer; ``none`` where it had none.
+    next_try : float, optional
+        None: it is given up on.
+    """
+
+    instance: str
+    change: int
+    first: float
+    last: float
+    tries: int
+    status: int
+    reason: str
+    request_id: str
+    next_try: float | None
+
+
+_NAMES: Final = ", ".join(field.name for field in fields(Film))
+
+
+def path_beside(state: Path) -> Path:
+    """Where the films of a forwarder are, whose state file this is."""
+    return state.with_name(state.name + ".films")
+
+
+class Aside:
+    """The list of films, in an SQLite file; every change is on the disk when a method returns.
+
+    A command may use it while a forwarder does.
+
+    Parameters
+    ----------
+    path : Path
+    make : bool
+        Make it if there is none.
+
+    Raises
+    ------
+    Misconfigured
+        From every method too: the file is no such list, cannot be read or written, or there is none.
+    """
+
+    def __init__(self, path: Path, make: bool) -> None:
+        try:
+            if make:
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            elif not path.exists():
+                raise Misconfigured("no forwarder has run with this --state, so it has given up on no film")
+            self._connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise _broken(error) from None
+        try:
+            self._do(self._prepare)
+        except Misconfigured:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._connection.close()
+
+    def put(self, film: Film) -> None:
+        """Add a film, or replace what is known of it."""
+        marks = ", ".join("?" * len(fields(Film)))
+        self._run(f"INSERT OR REPLACE INTO films ({_NAMES}) VALUES ({marks})", astuple(film))
+
+    def remove(self, instance: str) -> None:
+        """It is done with; nothing happens if it is not here."""
+        self._run("DELETE FROM films WHERE instance = ?", (instance,))
+
+    def find(self, instance: str) -> Film | None:
+        """What is known of a film, if it is here."""
+        found = self._films("WHERE instance = ?", (instance,))
+        return found[0] if found else None
+
+    def due(self, now: float) -> list[Film]:
+        """Those to be tried again, the one that has waited longest first."""
+        return self._films("WHERE next_try <= ? ORDER BY next_try", (now,))
+
+    def count(self) -> tuple[int, int]:
+        """How many are to be tried again, and how many are given up on."""
+        ((waiting, all_of_them),) = self._run("SELECT count(next_try), count(*) FROM films", ())
+        return waiting, all_of_them - waiting
+
+    def listed(self, instances: Sequence[str] = (), reason: str | None = None) -> list[Film]:
+        """All films, or these alone; the one that was tried last comes last."""
+        return [
+            film
+            for film in self._films("ORDER BY last, instance", ())
+            if (not instances or film.instance in instances) and reason in {None, film.reason}
+        ]
+
+    def try_again(self, films: Iterable[Film], now: float) -> None:
+        """Have films tried at once, as if for the first time. One that was done with meanwhile stays so."""
+        for film in films:
+            self._run(
+                "UPDATE films SET next_try = ?, first = ?, tries = 0 WHERE instance = ?", (now, now, film.instance)
+            )
+
+    def forget(self, films: Iterable[Film]) -> None:
+        """Remove films that are given up on, and no others."""
+        for film in films:
+            self._run("DELETE FROM films WHERE instance = ? AND next_try IS NULL", (film.instance,))
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA synchronous = EXTRA")  # a power cut leaves what was, or what is
+        ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
+        if version not in {0, FORMAT_VERSION}:
+            raise Misconfigured("the list of films beside --state is of a later version of this program")
+        if version == 0:
+            self._connection.executescript(
+                "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS films (instance TEXT PRIMARY KEY, change INTEGER NOT NULL, "
+                "first REAL NOT NULL, last REAL NOT NULL, tries INTEGER NOT NULL, status INTEGER NOT NULL, "
+                "reason TEXT NOT NULL, request_id TEXT NOT NULL, next_try REAL);"
+                f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
+            )
+
+    def _films(self, where: str, values: tuple[object, ...]) -> list[Film]:
+        return [Film(*row) for row in self._run(f"SELECT {_NAMES} FROM films {where}", values)]
+
+    def _run(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        return self._do(lambda: self._connection.execute(statement, values).fetchall())
+
+    def _do(self, what: Callable[[], T]) -> T:
+        try:
+            return what()
+        except sqlite3.Error as error:
+            raise _broken(error) from None
+
+
+def _broken(error: Exception) -> Misconfigured:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return Misconfigured(
+        f"the list of films beside --state cannot be used ({reason}); see its disk and its permissions"
+    )
