@@ -61,7 +61,7 @@ from .problems import (
 from .quarantine import add_quarantine_routes
 from .query import KNOWN_QUERY
 from .reports import Reports
-from .schemas import Accepted, Limits, ModelDescription, ProblemBody, PublicGate, Status
+from .schemas import Accepted, JudgedField, Limits, ModelDescription, ProblemBody, PublicGate, Status
 from .stow import Store
 from .versions import add_version_routes
 from .watch import Watch
@@ -254,6 +254,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             model_version=screened.version.name,
             probabilities={name: float(value) for name, value in zip(LABELS, verdict.probabilities, strict=True)},
             source_kind=kind,
+            exposed_field=JudgedField.of(screened.image.field),
             notes=list(screened.image.notes),
         )
         return JSONResponse(body.model_dump())

@@ -15,6 +15,7 @@ from app.settings import Settings
 from .accept import accepts
 from .access import KEY, Access
 from .body import read_film
+from .exposed_field import described_header, field_header
 from .media import FILM_BODY
 from .problems import MEDIA_TYPE, HttpError
 from .schemas import ProblemBody
@@ -24,7 +25,11 @@ DECODE: Final = "/v1/decode"
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _PROBLEM: Final[dict[str, Any]] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The film.", "content": {"image/png": _BINARY}},
+    200: {
+        "description": "The whole film.",
+        "content": {"image/png": _BINARY},
+        "headers": described_header(always=True),
+    },
     **{
         status: {**_PROBLEM, "description": meaning}
         for status, meaning in {
@@ -53,9 +58,10 @@ def add_decode_route(application: FastAPI, access: Access, engine: Engine, setti
         openapi_extra={"requestBody": FILM_BODY},
     )
     async def decode(request: Request) -> Response:
-        """A film as 16-bit PNG, after modality LUT, window and inversion: what the network sees, before it is made small.
+        """A film as 16-bit PNG, after modality LUT, window and inversion: the whole film, before it is made small.
 
-        The gate does not judge it: a sender may see his own film, and the answer says nothing of its score.
+        The header X-Exposed-Field says which part of it is judged; borders are not. The gate does not judge the film here: a
+        sender may see his own, and the answer says nothing of its score.
         """
         access.require(request, "score")
         if not accepts(",".join(request.headers.getlist("accept")), "image/png"):
@@ -65,4 +71,5 @@ def add_decode_route(application: FastAPI, access: Access, engine: Engine, setti
                 film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
                 image, _ = await engine.decode(film, expires, kind)
                 picture = await run_in_threadpool(film_png_16, image.pixels)
-        return Response(picture, media_type="image/png", headers={"Cache-Control": "no-store"})
+        headers = {"Cache-Control": "no-store", **field_header(image.field)}
+        return Response(picture, media_type="image/png", headers=headers)

@@ -21,10 +21,12 @@ from app.records import FilmEvent, FilmState, KeptFilm
 from .accept import accepts
 from .access import KEY, Access
 from .body import limited, require_declared_length
+from .exposed_field import described_header, field_header
 from .media import TYPE_OF
 from .problems import MEDIA_TYPE, PROBLEMS, HttpError
 from .schemas import (
     FilmHappening,
+    JudgedField,
     KeptFilmDetails,
     KeptFilmPage,
     KeptFilmSummary,
@@ -87,7 +89,10 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             return _json(_details(film))
 
     @application.get(
-        "/v1/quarantine/{id}/film", **_picture("image/png", *TYPE_OF.values(), parameters=("id", "original"))
+        "/v1/quarantine/{id}/film",
+        **_picture(
+            "image/png", *TYPE_OF.values(), parameters=("id", "original"), headers=described_header(always=False)
+        ),
     )
     async def picture(request: Request) -> Response:
         """The film as 8-bit PNG, as it was decoded; or as it was posted, by original=true or Accept."""
@@ -108,7 +113,8 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             await held.note(_event(request, "viewed", film))
         if image is None:
             return Response(content, media_type=its_type, headers=_NO_STORE)
-        return Response(await run_in_threadpool(film_png, image.pixels), media_type="image/png", headers=_NO_STORE)
+        headers = {**_NO_STORE, **field_header(image.field)}
+        return Response(await run_in_threadpool(film_png, image.pixels), media_type="image/png", headers=headers)
 
     @application.get("/v1/quarantine/{id}/residual", **_picture("image/png"))
     async def residual(request: Request) -> Response:
@@ -166,6 +172,7 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             model_version=version.name,
             probabilities={name: float(value) for name, value in zip(LABELS, probabilities, strict=True)},
             source_kind=image.source_kind,
+            exposed_field=JudgedField.of(image.field),
             notes=list(image.notes),
             released=Release(by=decision.by, reason=decision.reason or "", time=decision.time),
         )
@@ -265,9 +272,15 @@ def _described(
     }
 
 
-def _picture(*media_types: str, parameters: tuple[str, ...] = ("id",)) -> dict[str, Any]:
+def _picture(
+    *media_types: str, parameters: tuple[str, ...] = ("id",), headers: dict[str, Any] | None = None
+) -> dict[str, Any]:
     binary = {"schema": {"type": "string", "format": "binary"}}
-    pictures = {"description": "The picture.", "content": dict.fromkeys(media_types, binary)}
+    pictures = {
+        "description": "The picture.",
+        "content": dict.fromkeys(media_types, binary),
+        **({"headers": headers} if headers else {}),
+    }
     return {
         "response_class": Response,
         "dependencies": [KEY],

@@ -6,7 +6,29 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from app.pipeline.exposed_field import ExposedField
 from app.pipeline.manifest import Finding, Gate, Rates
+
+
+class JudgedField(BaseModel):
+    """The part of the film that was judged: the rectangle, half open, in pixels of the whole film, within the outlines."""
+
+    rows: int = Field(description="of the whole film")
+    columns: int = Field(description="of the whole film")
+    top: int
+    left: int
+    bottom: int
+    right: int
+    outlines: list[list[tuple[float, float]]] = Field(
+        description="polygons of corners (column, row), to a tenth of a pixel; the field lies within all of them. "
+        "Empty: the field is the whole rectangle"
+    )
+
+    @classmethod
+    def of(cls, field: ExposedField) -> JudgedField:
+        """As it is told."""
+        outlines = [[(round(x, 1), round(y, 1)) for x, y in outline] for outline in field.outlines]
+        return cls.model_validate({**field.as_json(), "outlines": outlines})
 
 
 class Accepted(BaseModel):
@@ -17,7 +39,10 @@ class Accepted(BaseModel):
     verdict: Literal["accepted"] = "accepted"
     probabilities: dict[str, float] = Field(description="14 findings, each in [0, 1]; they are not exclusive")
     source_kind: Literal["png", "jpeg", "dicom"]
-    notes: list[str] = Field(description="how the pixels were made: window, missing tags")
+    exposed_field: JudgedField = Field(description="the part of the film that was judged")
+    notes: list[str] = Field(
+        description="how the pixels were made, and what was left out: window, missing tags, borders"
+    )
 
 
 class Release(BaseModel):

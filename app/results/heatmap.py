@@ -56,6 +56,10 @@ def warmth(shares: NDArray[np.float32], field: ExposedField) -> NDArray[np.float
         positive = positive / most
     enlarged = Image.fromarray(positive.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
     whole[top : top + size[1], left : left + size[0]] = np.clip(np.asarray(enlarged, dtype=np.float32), 0, 1)
+    for outline in field.outlines:
+        within = Image.new("1", whole.shape[::-1], 0)
+        ImageDraw.Draw(within).polygon([(x * scale - 0.5, y * scale - 0.5) for x, y in outline], fill=1)
+        whole *= np.asarray(within)
     return whole
 
 

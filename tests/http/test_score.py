@@ -44,7 +44,15 @@ def test_a_film_gets_fourteen_probabilities(service: Served, kind: str, form: st
     else:
         response = service.client.post("/v1/score", files={"file": ("film", make(), media_type)})
     body = assert_accepted(response)
-    assert set(body) == {"request_id", "model_version", "verdict", "probabilities", "source_kind", "notes"}
+    assert set(body) == {
+        "request_id",
+        "model_version",
+        "verdict",
+        "probabilities",
+        "source_kind",
+        "exposed_field",
+        "notes",
+    }
     assert body["request_id"] == response.headers["x-request-id"]
     assert body["verdict"] == "accepted"
     assert body["model_version"].startswith("densenet121-mgm-")

@@ -58,6 +58,21 @@ def test_the_map_lies_in_the_exposed_field_and_nothing_is_warm_outside_of_it() -
     assert not warm.any()
 
 
+def test_nothing_is_warm_beyond_a_slanted_edge() -> None:
+    """Such a corner is filled before the film is judged, so the map has values there."""
+    corner = ((200.0, 0.0), (600.0, 0.0), (600.0, 600.0), (0.0, 600.0), (0.0, 200.0))
+    warm = warmth(np.ones((7, 7), np.float32), ExposedField(600, 600, 0, 0, 600, 600, (corner,)))
+    row, column = np.mgrid[:600, :600] + 0.5
+    assert not warm[row + column < 199].any()
+    assert (warm[row + column > 201] == 1).all()
+    large = warmth(
+        np.ones((7, 7), np.float32), ExposedField(2048, 2048, 0, 0, 2048, 2048, (((0, 0), (2048, 0), (0, 2048)),))
+    )
+    row, column = np.mgrid[:1024, :1024] + 0.5
+    assert not large[row + column > 1025].any()
+    assert (large[row + column < 1023] == 1).all()
+
+
 def test_the_capture_is_valid_and_in_the_films_study() -> None:
     source, written = dcmread(io.BytesIO(SENT)), capture(shares())
     read = dcmread(io.BytesIO(written))

@@ -1,5 +1,6 @@
-// The film on a canvas: window and level on 16 bits, zoom, pan, invert, and a heatmap laid over it.
+// The film on a canvas: window and level on 16 bits, zoom, pan, invert, and what is laid over it: heatmap, outline of the field.
 import { h, replace } from "./dom.js";
+import { type ExposedField, legendOf, outlineOf } from "./field.js";
 import type { Pixels } from "./png16.js";
 import { S } from "./strings.js";
 
@@ -13,6 +14,7 @@ export class FilmView {
   #pixels: Pixels | null = null;
   #shown = document.createElement("canvas"); // the film at its own size, windowed
   #heatmap: ImageBitmap | null = null;
+  #outline: SVGElement | null = null; // where the film is not judged whole
   #width = FULL;
   #level = FULL / 2;
   #inverted = false;
@@ -26,6 +28,10 @@ export class FilmView {
   readonly #caption = h("output", { class: "caption" });
   readonly #opacity = h("input", { type: "range", id: "opacity", min: 0, max: 100, value: 55, oninput: () => this.#draw() });
   readonly #heatmapOn = h("input", { type: "checkbox", id: "heatmap-on", checked: true, onchange: () => this.#draw() });
+  readonly #outlineOn = h("input", { type: "checkbox", id: "outline-on", checked: true, onchange: () => this.#draw() });
+  readonly #legend = h("output", {});
+  readonly #field = h("div", { class: "field", hidden: true });
+  readonly #stage = h("div", { class: "stage" }, this.canvas, this.#message, this.#caption, this.#readout);
   readonly #pan = h("input", { type: "radio", name: "tool", id: "tool-pan" });
 
   constructor() {
@@ -34,7 +40,8 @@ export class FilmView {
     this.element = h(
       "section",
       { class: "film", "aria-label": S.film.region },
-      h("div", { class: "stage" }, this.canvas, this.#message, this.#caption, this.#readout),
+      this.#stage,
+      this.#field,
       h(
         "div",
         { class: "tools" },
@@ -57,6 +64,7 @@ export class FilmView {
         this.#opacity,
       ),
     );
+    this.#field.append(h("label", { class: "check" }, this.#outlineOn, S.film.outline), this.#legend);
     this.#listen();
     new ResizeObserver(() => this.#draw()).observe(this.canvas);
     this.message(S.film.hint);
@@ -67,8 +75,14 @@ export class FilmView {
     this.#message.hidden = !text;
   }
 
-  show(pixels: Pixels | null): void {
+  // A field is given where it is not the whole film.
+  show(pixels: Pixels | null, field: ExposedField | null = null): void {
     this.#pixels = pixels;
+    this.#outline?.remove();
+    this.#outline = field && outlineOf(field);
+    if (this.#outline) this.canvas.after(this.#outline);
+    this.#field.hidden = !field;
+    replace(this.#legend, field && legendOf(field));
     if (!pixels) this.heatmap(null, ""); // one that came before its film stays
     this.message("");
     this.reset();
@@ -152,6 +166,7 @@ export class FilmView {
       else if (event.key === "i" || event.key === "I") this.#invert();
       else if (event.key === "r" || event.key === "R") this.reset();
       else if (event.key === "h" || event.key === "H") this.#heatmapOn.click();
+      else if (event.key === "o" || event.key === "O") this.#outlineOn.click();
       else return;
       event.preventDefault();
     });
@@ -193,12 +208,21 @@ export class FilmView {
       context.drawImage(this.#heatmap, -pixels.columns / 2, -pixels.rows / 2, pixels.columns, pixels.rows);
       context.globalAlpha = 1;
     }
+    this.#place(pixels, fit / scale);
     const share = (value: number): string => `${Math.round((100 * value) / FULL)} %`;
     replace(
       this.#readout,
       `${S.film.window} ${share(this.#width)} · ${S.film.level} ${share(this.#level)} · ` +
         `${S.film.zoom} ${Math.round((100 * fit) / scale)} % · ${pixels.columns}×${pixels.rows}`,
     );
+  }
+
+  // The outline lies over the canvas, which shows this part of the film.
+  #place({ rows, columns }: Pixels, fit: number): void {
+    const [width, height] = [this.canvas.clientWidth / fit, this.canvas.clientHeight / fit];
+    const [x, y] = [columns / 2 - this.#x / fit - width / 2, rows / 2 - this.#y / fit - height / 2];
+    this.#outline?.setAttribute("viewBox", [x, y, width, height].join(" "));
+    this.#outline?.toggleAttribute("hidden", !this.#outlineOn.checked);
   }
 
   #applyWindow(pixels: Pixels): void {

@@ -54,7 +54,7 @@ export const S = {
     region: "Film",
     canvas:
       "Film. Drag to change window and level. Arrow keys pan, Shift with arrow keys changes window and level, " +
-      "plus and minus zoom, I inverts, H shows or hides the heatmap, R resets.",
+      "plus and minus zoom, I inverts, H shows or hides the heatmap, O the outline of what is judged, R resets.",
     decoding: "Preparing the film…",
     window: "Window",
     level: "Level",
@@ -71,6 +71,18 @@ export const S = {
     heatmapOf: (finding: string) => `Heatmap: ${finding}`,
     heatmapLoading: (finding: string) => `Heatmap: ${finding}, being made…`,
     hint: "Drag: window and level · Wheel: zoom · Right drag: pan",
+    outline: "Outline",
+  },
+
+  field: {
+    judged: "Judged: inside the dashed line.",
+    leftOut: (sides: Record<string, number>, cut: boolean): string => {
+      const margins = Object.entries(sides)
+        .filter(([, width]) => width > 0)
+        .map(([side, width]) => `${width.toLocaleString("en")} px at the ${side}`);
+      if (cut) margins.push("what lies beyond slanted or round edges");
+      return `Left out: ${new Intl.ListFormat("en").format(margins)}.`;
+    },
   },
 
   verdict: {

@@ -4,6 +4,7 @@ import { h, replace, save } from "./dom.js";
 import { csvOf } from "./export.js";
 import { type Film, filmOf, filmsOfDrop } from "./film.js";
 import { FilmView } from "./film-view.js";
+import { type ExposedField, fieldOf } from "./field.js";
 import { findingsPanel } from "./findings.js";
 import { bar, problemBox } from "./frame.js";
 import { decodePng16, type Pixels } from "./png16.js";
@@ -158,25 +159,33 @@ async function show(film: Film): Promise<void> {
   }
   view.message(S.film.decoding);
   try {
-    const pixels = await decoded(film);
-    if (film === chosen) view.show(pixels);
+    const { pixels, field } = await decoded(film);
+    if (film === chosen) view.show(pixels, field);
   } catch (error) {
     if (film === chosen) view.message(asProblem(error).message);
   }
 }
 
 // The last film that was decoded: back and forth between two films is rare, and one may take 20 MB.
-let last: { film: Film; pixels: Promise<Pixels> } | null = null;
+let last: { film: Film; picture: Promise<Picture> } | null = null;
 
-function decoded(film: Film): Promise<Pixels> {
+interface Picture {
+  pixels: Pixels;
+  field: ExposedField | null;
+}
+
+function decoded(film: Film): Promise<Picture> {
   if (last?.film !== film) {
-    const pixels = post("/v1/decode", film.file, film.type, "image/png")
-      .then((response) => response.arrayBuffer())
-      .then(decodePng16);
-    pixels.catch(() => (last = null));
-    last = { film, pixels };
+    const picture = pictureOf(film);
+    picture.catch(() => (last = null));
+    last = { film, picture };
   }
-  return last.pixels;
+  return last.picture;
+}
+
+async function pictureOf(film: Film): Promise<Picture> {
+  const response = await post("/v1/decode", film.file, film.type, "image/png");
+  return { field: fieldOf(response), pixels: await decodePng16(await response.arrayBuffer()) };
 }
 
 const heatmaps = new WeakMap<Film, Map<string, ImageBitmap>>();

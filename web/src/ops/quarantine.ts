@@ -1,6 +1,7 @@
 // Rejected films that are kept: looked at beside their fine detail, then released or confirmed with a reason.
 import { call, json } from "../api.js";
 import { h, replace } from "../dom.js";
+import { type ExposedField, fieldOf, legendOf, outlineOf } from "../field.js";
 import { S } from "../strings.js";
 import { attempt, type Section } from "./section.js";
 
@@ -85,21 +86,32 @@ export function quarantineSection(): QuarantineSection {
       if (chosen !== id) return;
       replace(
         pair,
-        h("figure", {}, h("img", { src: film, alt: Q.film }), h("figcaption", { class: "small" }, h("strong", {}, Q.film))),
         h(
           "figure",
           {},
-          h("img", { src: residual, alt: Q.residualOf, class: "detail" }),
+          h("div", { class: "picture" }, h("img", { src: film.url, alt: Q.film }), film.field && outlineOf(film.field)),
+          h(
+            "figcaption",
+            { class: "small" },
+            h("strong", {}, Q.film),
+            ...(film.field ? [h("br"), legendOf(film.field)] : []),
+          ),
+        ),
+        h(
+          "figure",
+          {},
+          h("img", { src: residual.url, alt: Q.residualOf, class: "detail" }),
           h("figcaption", { class: "small" }, h("strong", {}, Q.residual), h("br"), Q.residualWhat),
         ),
       );
     });
   }
 
-  async function picture(path: string): Promise<string> {
-    const url = URL.createObjectURL(await (await call(path, { headers: { Accept: "image/png" } })).blob());
+  async function picture(path: string): Promise<{ url: string; field: ExposedField | null }> {
+    const response = await call(path, { headers: { Accept: "image/png" } });
+    const url = URL.createObjectURL(await response.blob());
     urls.push(url);
-    return url;
+    return { url, field: fieldOf(response) };
   }
 
   function forget(): void {
