@@ -81,7 +81,7 @@ def _shown(shown: dict[str, Any]) -> list[str]:
         "A small network and a subspace look at the image reduced to 32x32, and refuse what they take for a lateral or for no "
         f"chest film (400, before the gate speaks). They were fitted on {shown['n']} training films, on projections of the CT "
         f"of one patient ({shown['source']}), frontal and lateral, and on drawn pictures; on no real lateral and no attack. "
-        "An oblique is told apart from neither side by rule.\n",
+        "Obliques were left out: some are refused, some are not.\n",
         "| images | number | refused as a lateral | refused as no frontal chest film | not refused |",
         "|---|---|---|---|---|",
     ]
