@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
-from app.pipeline.exposed_field import ExposedField, Polygon
+from app.pipeline.exposed_field import ExposedField
 
 from .schemas import JudgedField
 
@@ -14,8 +15,8 @@ HEADER: Final = "X-Exposed-Field"
 MOST_CORNERS: Final = 160
 
 _MEANING: Final = (
-    "JSON of the part of the film that is judged, as `exposed_field` in an answer of /v1/score. An outline of very many "
-    "corners is thinned here."
+    "JSON of the part of the film that is judged, as `exposed_field` in an answer of /v1/score (JudgedField). An outline "
+    "of very many corners is thinned here."
 )
 
 
@@ -27,11 +28,7 @@ def field_header(field: ExposedField) -> dict[str, str]:
 
 def described_header(*, always: bool) -> dict[str, Any]:
     """What OpenAPI says of it."""
-    schema = {
-        "type": "string",
-        "contentMediaType": "application/json",
-        "contentSchema": JudgedField.model_json_schema(),
-    }
+    schema = {"type": "string", "contentMediaType": "application/json"}
     return {HEADER: {"description": _MEANING, "required": always, "schema": schema}}
 
 
@@ -39,7 +36,4 @@ def _thinned(field: ExposedField) -> ExposedField:
     step = -(-sum(map(len, field.outlines)) // MOST_CORNERS)
     if step <= 1:
         return field
-    outlines: tuple[Polygon, ...] = tuple(
-        outline[::step] if len(outline[::step]) > 2 else outline for outline in field.outlines
-    )
-    return ExposedField(field.rows, field.columns, field.top, field.left, field.bottom, field.right, outlines)
+    return replace(field, outlines=tuple(each[::step] if len(each) > 2 * step else each for each in field.outlines))

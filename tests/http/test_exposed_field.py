@@ -103,5 +103,6 @@ def test_the_document_says_what_the_field_is(service: Served) -> None:
     document = service.get("/openapi.json").json()
     decoded = document["paths"]["/v1/decode"]["post"]["responses"]["200"]["headers"]["X-Exposed-Field"]
     assert decoded["required"]
-    assert set(decoded["schema"]["contentSchema"]["required"]) == set(FIELD)
+    assert "JudgedField" in decoded["description"]
+    assert set(document["components"]["schemas"]["JudgedField"]["required"]) == set(FIELD)
     assert set(document["components"]["schemas"]["Accepted"]["required"]) >= {"exposed_field", "notes"}
