@@ -32,6 +32,9 @@ Polygon = tuple[Point, ...]
 #: What a bundle's manifest says of this stage; a gate that was fitted without it, or with another, judges other pixels.
 EXPOSED_FIELD: Final = "shutters, margins of one grey, straight edges up to 4.5 degrees (1)"
 
+#: How the note of a field begins.
+LEFT_OUT: Final = "left out, since it is not of the exposed field"
+
 #: Of the picture. Where less would be left, nothing is left out.
 LEAST_OF_THE_PICTURE: Final = 0.25
 #: A header has a shutter of each shape at most, and straight edges make one outline.
@@ -196,10 +199,9 @@ def describe(field: ExposedField, shutters: Sequence[Polygon]) -> tuple[str, ...
         "right": field.columns - field.right,
     }
     named = ", ".join(f"{width} at the {side}" for side, width in sides.items() if width)
-    left_out = (
-        f"outside of the exposed field, left out: pixels {named}" if named else "outside of the exposed field, left out"
-    )
-    return (left_out + (", and what lies beyond slanted or round edges" if field.outlines else ""),)
+    parts = [f"{named} (pixels)"] if named else []
+    parts += ["what lies beyond slanted or round edges"] if field.outlines else []
+    return (f"{LEFT_OUT}: {', and '.join(parts)}",)
 
 
 def _contrast(pixels: Pixels) -> float:

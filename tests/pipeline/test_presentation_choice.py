@@ -16,6 +16,7 @@ from pydicom.sequence import Sequence
 
 from app.pipeline import decode, tones
 from app.pipeline.errors import UnsuitableImage
+from app.pipeline.exposed_field import LEFT_OUT
 
 from .films import around, film, part10, smooth
 from .test_decode_dicom_presentation import SQUARES, lut
@@ -30,7 +31,7 @@ VOI_LUT = "VOILUTSequence (0028,3010)"
 def shown(dataset: Dataset) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Pixels, and the notes of how they are shown."""
     image = decode(part10(dataset))
-    return image.pixels, tuple(note for note in image.notes if not note.startswith("outside of the exposed field"))
+    return image.pixels, tuple(note for note in image.notes if not note.startswith(LEFT_OUT))
 
 
 def window(center: float, width: float, **more: object) -> dict[str, object]:
