@@ -16,13 +16,15 @@ from .report.reading import strength
 def figures(bundle: Path) -> str:
     """Markdown of the table, from ``report/report.json`` of the bundle."""
     report: dict[str, Any] = json.loads((bundle / "report" / "report.json").read_text())
+    target = json.loads((bundle / "manifest.json").read_text())["gate"]["target_false_rejection_rate"]
     low, high = report["mean_auroc_interval"]
     reject_low, reject_high = report["false_rejection_rate_interval"]
     lines = [
         f"| on {report['test_n']} test films of {report['test_patients']} patients | | 95 % interval |",
         "|---|---|---|",
         f"| mean AUROC over 14 findings | {report['mean_auroc']:.3f} | {low:.3f} to {high:.3f} |",
-        f"| clean films rejected (asked: 5 %) | {report['false_rejection_rate']:.1%} | {reject_low:.1%} to {reject_high:.1%} |",
+        f"| clean films rejected (asked: {100 * target:g} %) | {report['false_rejection_rate']:.1%} | "
+        f"{reject_low:.1%} to {reject_high:.1%} |",
     ]
     for name, row in report["attacks"].items():
         lines.append(

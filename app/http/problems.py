@@ -56,7 +56,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
         422,
         "rejected as adversarial",
         "The image's features are unlike those of clean chest films, so no probabilities are given. It may have been "
-        "tampered with; a rare or damaged film, and about one clean film in twenty, is rejected too.",
+        "tampered with; a rare or damaged film, and one clean film in twenty to thirty, is rejected too.",
         "Do not retry: the same image gets the same answer. Let a person look at the film, and read it without this service. "
         "Where the site keeps rejected films, its reviewer can release this one, and /v1/results/{request_id} then gives its "
         "probabilities.",
