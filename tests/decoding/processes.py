@@ -152,3 +152,26 @@ def struck(zygote: int, number: signal.Signals, times: int) -> Iterator[list[int
         yield pids
     finally:
         thread.join()
+
+
+@contextmanager
+def each_struck(zygote: int, number: signal.Signals) -> Iterator[None]:
+    """Send a signal to every process that decodes a film within the block, once each."""
+    stop = threading.Event()
+
+    def strike() -> None:
+        struck: set[int] = set()
+        while not stop.wait(0.001):
+            for pid in children_of(zygote):
+                if pid not in struck and at_work(pid):
+                    struck.add(pid)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
