@@ -33,6 +33,7 @@ from tests.pipeline.mutants import valid_films
 from .processes import (
     SECONDS,
     alive,
+    await_child,
     await_end,
     children_of,
     every_core_taken,
@@ -65,7 +66,6 @@ class Watched(Nursery):
 
     def __init__(
         self,
-        seconds: float = SECONDS,
         memory_mb: int = Settings().decode_memory_mb,
         max_pixels: int = MAX_PIXELS,
         cpu_seconds: int = 10,
@@ -74,14 +74,13 @@ class Watched(Nursery):
         program: str = Nursery.program,
     ) -> None:
         self.failures: list[Failure] = []
-        self.seconds = seconds
         self.program = program
         options = Options(max_pixels, rules, memory_mb * 2**20, cpu_seconds)
         super().__init__(options, self.failures.append, machine or Told(True))
 
     def decode(self, data: bytes, until: float | None = None) -> DecodedImage:
         """Within some seconds."""
-        return super().decode(data, time.monotonic() + self.seconds if until is None else until)
+        return super().decode(data, time.monotonic() + SECONDS if until is None else until)
 
     @property
     def zygote(self) -> int:
@@ -221,39 +220,43 @@ def test_a_death_beside_another_film_does_not_count() -> None:
     """The second attempt waits for the other film, and has the machine alone."""
     machine = Told(True)
     with misbehaving(machine=machine) as nursery, ThreadPoolExecutor(2) as pool:
-        beside = pool.submit(nursery.decode, b"fine 1.0")
-        while not children_of(zygote_of(os.getpid())):
-            time.sleep(0.01)
+        beside = pool.submit(nursery.decode, b"stop")
+        child = await_child(nursery.zygote)
         victim = pool.submit(nursery.decode, b"abort")
+        while nursery.failures != ["crash"]:
+            assert not victim.done()
+            time.sleep(0.01)
+        time.sleep(0.2)
+        assert nursery.failures == ["crash"]  # it waits
+        os.kill(child, signal.SIGCONT)
         assert isinstance(victim.exception(SECONDS), MalformedImage)
-        assert beside.done()
+        assert beside.result(SECONDS).pixels.shape == (2, 3)
         assert nursery.failures == ["crash"] * 3
         assert machine.asked == 2  # not after the first death
 
 
 def test_a_film_whose_decoder_died_and_that_cannot_be_alone_in_time_may_come_again() -> None:
     with misbehaving() as nursery, ThreadPoolExecutor(1) as pool:
-        beside = pool.submit(nursery.decode, b"sleep", time.monotonic() + 3)
-        while not children_of(zygote_of(os.getpid())):
-            time.sleep(0.01)
+        beside = pool.submit(nursery.decode, b"stop")
+        child = await_child(nursery.zygote)
         with pytest.raises(DecodingUnavailable, match="too busy"):
-            nursery.decode(b"abort", time.monotonic() + 1.5)
+            nursery.decode(b"abort", time.monotonic() + 4)
         assert nursery.failures == ["crash"]
-        assert isinstance(beside.exception(SECONDS), DecodingUnavailable)
-        assert nursery.failures == ["crash", "starved"]
+        os.kill(child, signal.SIGCONT)
+        assert beside.result(SECONDS).pixels.shape == (2, 3)
         assert nursery.decode(b"fine").pixels.shape == (2, 3)  # the turn that was given up is nobody's
 
 
 def test_a_film_that_spends_its_cpu_time_is_refused() -> None:
     """Also where it ignores the kernel's first signal."""
-    with misbehaving(cpu_seconds=1, seconds=60) as nursery:
+    with misbehaving(cpu_seconds=1) as nursery:
         with pytest.raises(MalformedImage, match="not decoded within 1 s of CPU time"):
             nursery.decode(b"spin")
         assert nursery.failures == ["cpu"]  # and no second attempt
 
 
 def test_a_film_over_the_first_cpu_limit_is_refused() -> None:
-    with misbehaving(cpu_seconds=1, seconds=60) as nursery:
+    with misbehaving(cpu_seconds=1) as nursery:
         with pytest.raises(MalformedImage, match="not decoded within 1 s of CPU time"):
             nursery.decode(b"fine 60")
         assert nursery.failures == ["cpu"]
@@ -271,9 +274,9 @@ def test_a_film_that_waits_for_longer_than_its_cpu_limit_is_decoded() -> None:
 
 
 def test_a_film_that_is_not_decoded_in_time_may_come_again_and_its_neighbours_are_answered() -> None:
-    with running(seconds=1.5) as nursery, ThreadPoolExecutor(1) as pool:
+    with running() as nursery, ThreadPoolExecutor(1) as pool:
         with struck(nursery.zygote, signal.SIGSTOP, times=1) as pids:
-            victim = pool.submit(nursery.decode, slow_film())
+            victim = pool.submit(nursery.decode, slow_film(), time.monotonic() + 4)
         for _ in range(3):
             assert nursery.decode(small_film()).pixels.shape == (256, 256)
         assert not victim.done()
@@ -333,7 +336,7 @@ def test_nothing_is_left_behind() -> None:
         return len(os.listdir("/proc/self/fd")), len(os.listdir("/dev/shm")), children_of(os.getpid())
 
     before = held()
-    with running(seconds=1.0) as nursery:
+    with running() as nursery:
         nursery.decode(small_film())
         within = held()
         zygote = nursery.zygote
@@ -345,7 +348,7 @@ def test_nothing_is_left_behind() -> None:
             stopped = number == signal.SIGSTOP
             expected = DecodingUnavailable if stopped else MalformedImage
             with struck(zygote, number, times=1 if stopped else 2), pytest.raises(expected):
-                nursery.decode(slow_film())
+                nursery.decode(slow_film(), time.monotonic() + (2 if stopped else SECONDS))
         assert held() == within
         assert children_of(zygote) == []
     assert held() == before
