@@ -20,17 +20,17 @@ from app.metrics import Metrics
 from app.pipeline import Screener, Verdict
 from app.pipeline.errors import BundleError, NumericalError
 from app.settings import Settings
+from tests.marked import marks as marks_of
+from tests.marked import picture
 
 SECONDS = 10.0
 Rule = Callable[[list[int]], None]
 
 
 def film(mark: int) -> bytes:
-    """A PNG whose brightest grey is `mark`, by which the screener knows it; every line has all greys, so no edge is a margin."""
-    place = np.arange(224)
-    waves = (np.linspace(0, mark, 224).round().astype(np.uint8))[(37 * place[:, None] + 61 * place) % 224]
+    """A PNG with a mark, by which the screener knows it."""
     buffer = io.BytesIO()
-    Image.fromarray(waves).save(buffer, "PNG")
+    Image.fromarray(picture(mark)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -59,7 +59,7 @@ class ToldScreener:
             raise self.golden_error
 
     def screen(self, images: Tensor) -> list[Verdict | NumericalError]:
-        marks = [round(float(image.max()) * 255) for image in images]
+        marks = marks_of(images)
         self.batches.append(marks)
         self.entered.set()
         assert self.gate.wait(SECONDS)

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,13 +20,13 @@ from app.pipeline import LABELS
 from tests.http.served import assert_accepted, assert_problem, dicom, read_answer
 from tests.http.stowing import CONTENT_TYPE, related
 from tests.http.told import SECONDS, Told, told
+from tests.marked import picture
 
 
 def film(mark: int, ballast: int = 0) -> bytes:
-    """A PNG whose brightest grey is `mark`, made longer by bytes that no decoder reads."""
-    ramp = np.linspace(0, mark, 224 * 224).round().astype(np.uint8).reshape(224, 224)
+    """A PNG with a mark, made longer by bytes that no decoder reads."""
     buffer = io.BytesIO()
-    Image.fromarray(ramp).save(buffer, "PNG")
+    Image.fromarray(picture(mark)).save(buffer, "PNG")
     return buffer.getvalue() + bytes(ballast)
 
 

@@ -23,12 +23,13 @@ from app.pipeline import LABELS, Screener, Verdict, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.pipeline.errors import BundleError
 from app.settings import Settings
+from tests.marked import marks as marks_of
 
 SECONDS = 30.0
 
 
 class ToldScreener(Screener):
-    """Gives each film the probability that is its brightest grey, at its own pace; may be held, and broken."""
+    """Gives each film the probability that is its mark, at its own pace; may be held, and broken."""
 
     def __init__(self, bundle: Path, seconds_a_film: float = 0.0) -> None:
         served = read_bundle(bundle)
@@ -49,7 +50,7 @@ class ToldScreener(Screener):
         self.entered.set()
         assert self.gate.wait(SECONDS)
         time.sleep(self.seconds_a_film * len(images))
-        marks = [round(float(image.max()) * 255) for image in images]
+        marks = marks_of(images)
         if self.broken or self.poison in marks:
             raise RuntimeError("CUDA error")
         self.judged += marks
