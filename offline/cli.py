@@ -198,6 +198,7 @@ def _measure(parsed: argparse.Namespace) -> int:
         choose_device(parsed.device),
         epsilon=parsed.epsilon,
         steps=parsed.steps,
+        attacked_films=parsed.attacked_films,
         aimed_films=parsed.aimed_films,
         aimed_steps=parsed.aimed_steps,
         workers=parsed.workers,
@@ -550,6 +551,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--show-films", action="store_true", help="show one test film in the report (a person's film)")
     command.add_argument("--epsilon", type=float, default=0.02, help="with --run: L-infinity budget, pixels in [0,1]")
     command.add_argument("--steps", type=int, default=10, help="with --run: of BIM, PGD and MIM")
+    command.add_argument(
+        "--attacked-films",
+        type=int,
+        default=0,
+        help="with --run: test films on which the paper's attacks are tried, evenly spread (default: all)",
+    )
     command.add_argument(
         "--aimed-films",
         type=int,

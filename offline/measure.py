@@ -17,6 +17,7 @@ from app.pipeline.network import ChestNetwork, LogitsOnly
 
 from .attacks import AttackOptions, as_posted, attack, paper_attacks
 from .evaluation.informed import aimed_rows
+from .evaluation.observing import evenly
 from .evaluation.presets import AIM
 from .evaluation.subject import victim_of_run
 from .features import saved, write_json
@@ -39,11 +40,14 @@ def measure(
     *,
     epsilon: float = 0.02,
     steps: int = 10,
+    attacked_films: int = 0,
     aimed_films: int = AIMED_FILMS,
     aimed_steps: int = AIM.steps,
     workers: int = 2,
 ) -> dict[str, Any]:
     """Measure a fitted run on its test films and write ``report.json`` into `run`.
+
+    The paper's attacks are tried on `attacked_films` of them, evenly spread (0: on all).
 
     Clean and attacked images alike are rounded to 8 bits at 224x224 before they are judged, as if posted.
     The threshold is the run's own: nothing is chosen on the test films.
@@ -78,9 +82,10 @@ def measure(
         "false_rejection_rate_by_group": _by_group(test, rejected),
         "attacks": {},
     }
+    attacked = [test[index] for index in evenly(len(test), attacked_films or len(test))]
     for name, options in paper_attacks(epsilon, steps).items():
         report["attacks"][f"{name} epsilon={epsilon:g}"] = _attacked(
-            network, gate.gaussian, gate.threshold.value, test, name, options, device, workers
+            network, gate.gaussian, gate.threshold.value, attacked, name, options, device, workers
         )
         write_json(run / REPORT_RECORD, report)  # a long run cut short keeps what it has
     if aimed_films:
