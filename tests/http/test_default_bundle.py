@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,7 +64,10 @@ def test_the_model_says_what_attackers_come_to(default: Served) -> None:
 def test_the_papers_gate_stays_selectable() -> None:
     ended = run_command("check-bundle", str(ROOT / "artifacts" / "paper"))
     assert ended.returncode == 0, ended.stderr
-    assert "densenet121-mgm-e36271daa3bf" in ended.stdout + ended.stderr
+    manifest = json.loads((ROOT / "artifacts" / "paper" / "manifest.json").read_text())
+    assert "watch" not in manifest["gate"]  # it sees the last features of the network that answers
+    assert manifest["gate"]["n"] == 954
+    assert manifest["model_version"] in ended.stdout + ended.stderr
 
 
 def test_most_real_films_pass(default: Served, films: list[Path]) -> None:
