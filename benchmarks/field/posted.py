@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.pipeline import Screener, Verdict, decode, film_tensor
-from app.pipeline.dicom.rules import HeaderRules
 from app.pipeline.errors import InputError, UnsuitableImage
 
 from .frames import Film
 
 Outcome = Literal["accepted", "adversarial", "unsuitable", "other error"]
 BATCH: Final = 8
-RULES: Final = HeaderRules()
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def answers(screener: Screener, films: Iterable[bytes]) -> list[Answer]:
     for film in films:
         told.append(None)
         try:
-            waiting.append((len(told) - 1, film_tensor(decode(film, rules=RULES))))
+            waiting.append((len(told) - 1, film_tensor(decode(film))))
         except InputError as error:
             told[-1] = _answer(error)
         if len(waiting) == BATCH:
