@@ -15,10 +15,10 @@ from .errors import UnsuitableImage
 
 #: Percentiles of the pixels that stand in where nothing else says which values are black and white.
 PERCENTILES: Final = (0.5, 99.5)
-NAME_OF_PERCENTILES: Final = "percentiles {:g} to {:g} of the pixels".format(*PERCENTILES)
-#: Exported films leave some of the range to their whitest pixels; with the upper percentile at white, more films look tampered.
-TOP_INSTEAD: Final = 0.92
-INSTEAD: Final = f"instead: {NAME_OF_PERCENTILES}, up to {TOP_INSTEAD:.0%} of white"
+#: What the upper one is shown as. Exported films leave some of the range to their whitest pixels; with this at 1, more films
+#: look tampered.
+TOP: Final = 0.92
+NAME_OF_PERCENTILES: Final = "percentiles {:g} to {:g} of the pixels, up to {:.0%} of white".format(*PERCENTILES, TOP)
 #: A value of so many of the pixels is a border, a shutter or a burned-in collimation: it is no part of the film.
 FLAT_SHARE: Final = 1 / 16
 #: A film shows at least so many greys of an 8-bit screen: with fewer the gate sees the steps.

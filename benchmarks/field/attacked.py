@@ -23,7 +23,7 @@ from .posted import answers, counted, png
 EPSILON: Final = 0.02  # the paper's
 STEPS: Final = 10
 #: Of attackers with a goal, for each of the two goals.
-AIMED_FILMS: Final = 8
+AIMED_FILMS: Final = 16
 AIMED_STEPS: Final = 25
 AIMED_EPSILONS: Final = (2 / 255, 0.02)
 #: Frames that an attacker tries around each of his films.

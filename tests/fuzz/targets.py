@@ -83,7 +83,7 @@ def _form(content_type: bytes, pieces: list[bytes]) -> str:
 
     request = Request({"type": "http", "method": "POST", "headers": [(b"content-type", content_type)]}, receive)
     try:
-        film = _run(read_film(request, MAX_BODY_BYTES, lambda _: None))
+        film, _ = _run(read_film(request, MAX_BODY_BYTES, lambda _: None))
     except MalformedImage:
         return "MalformedImage"
     except HttpError as error:

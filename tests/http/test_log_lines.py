@@ -21,7 +21,6 @@ from app.decoding.decoders import Decoders
 from app.http.middleware import Observe
 from app.logs import JsonFormatter
 from app.metrics import Metrics
-from app.pipeline import DecodedImage
 from app.settings import Settings
 from app.tracing import Tracing
 from tests.http.served import ANSWER_SECONDS, png
@@ -86,15 +85,15 @@ def test_a_line_of_a_decoders_thread_names_the_request(
 ) -> None:
     decode = Decoders._in_thread
 
-    def noted(self: Decoders, data: bytes) -> DecodedImage:
+    def noted(self: Decoders, data: bytes, kind: SourceKind | None) -> DecodedImage:
         logging.getLogger("cxr_gate").warning("decoding")
-        return decode(self, data)
+        return decode(self, data, kind)
 
     monkeypatch.setattr(Decoders, "_in_thread", noted)
 
     async def request(number: int) -> None:
         Tracing().enter(f"request{number}", [], "POST")
-        await decoders.decode(png(number))
+        await decoders.decode(png(number), time.monotonic() + 60)
 
     async def both() -> None:
         await asyncio.gather(request(1), request(2))

@@ -195,7 +195,7 @@ def _whole_of_used_bits(film: Film) -> Reading | None:
 
 def _by_percentiles(film: Film) -> Reading:
     """Percentiles of the pixels; of those of the film alone, where a border's single value leaves it little range."""
-    note = tones.INSTEAD if film.faulty else f"no window: {tones.NAME_OF_PERCENTILES}"
+    note = _instead(film) + tones.NAME_OF_PERCENTILES
     whole = _spread(film, film.counts, note)
     if film.fault(whole) is None:
         return whole
@@ -205,7 +205,7 @@ def _by_percentiles(film: Film) -> Reading:
 
 def _spread(film: Film, counts: NDArray[np.int64], note: str) -> Reading:
     levels, span = tones.spread(film.modality.values, counts, _remedy(film))
-    full_scale = span / tones.TOP_INSTEAD if film.faulty else span
+    full_scale = span / tones.TOP
     # What is left to the whitest lies at the other end before inversion.
     return Reading(levels + (full_scale - span if film.inverted else 0.0), full_scale, note)
 
