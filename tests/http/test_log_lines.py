@@ -21,6 +21,8 @@ from app.decoding.decoders import Decoders
 from app.http.middleware import Observe
 from app.logs import JsonFormatter
 from app.metrics import Metrics
+from app.pipeline import DecodedImage
+from app.pipeline.image import SourceKind
 from app.settings import Settings
 from app.tracing import Tracing
 from tests.http.served import ANSWER_SECONDS, png
