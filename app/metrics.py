@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from app import __version__
 from app.pipeline import Backend, Bundle, Verdict
+from app.pipeline.calls import Call
 from app.pipeline.image import SourceKind
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -62,10 +63,10 @@ class Metrics:
             ["decision", "reason", "model_version", "source_kind"],
             registry=self.registry,
         )
-        self.positive_findings = Counter(
-            "cxr_positive_findings",
-            "Accepted films whose probability of the finding is at least its operating point.",
-            ["finding", "model_version"],
+        self.calls = Counter(
+            "cxr_calls",
+            "Accepted films on which a finding was called present, indeterminate or absent, or not called.",
+            ["finding", "call", "model_version"],
             registry=self.registry,
         )
         self.stored_instances = Counter(
@@ -269,9 +270,8 @@ class Metrics:
             self.decisions.labels("rejected", REJECTED, version, source_kind).inc()
             return
         self.decisions.labels("accepted", "none", version, source_kind).inc()
-        for finding, probability in zip(manifest.findings, verdict.probabilities, strict=True):
-            if probability >= finding.operating_point:
-                self.positive_findings.labels(finding.name, version).inc()
+        for called in bundle.calls.of(verdict.probabilities):
+            self.calls.labels(called.name, called.call, version).inc()
 
     def introduce_shadow(self, version: str) -> None:
         """Begin a shadow's counters at 0."""
@@ -315,7 +315,8 @@ class Metrics:
         self.log_density_margin.labels(version)
         self.clean_percentile.labels(version)
         for finding in manifest.findings:
-            self.positive_findings.labels(finding.name, version)
+            for call in get_args(Call):
+                self.calls.labels(finding.name, call, version)
         kinds: Sequence[str] = get_args(SourceKind)
         for kind in kinds:
             self.decisions.labels("accepted", "none", version, kind)

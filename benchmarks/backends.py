@@ -197,7 +197,7 @@ def agreement(bundle: Bundle, found: dict[str, Run], films: Tensor) -> None:
         density, probability = scored(run, golden)
         cells = [
             np.abs(density - bundle.golden.log_densities).max(),
-            np.abs(probability - bundle.golden.probabilities).max(),
+            np.abs(probability - bundle.golden.sigmoids).max(),
         ]
         shown = [f"{cell:.2g}" for cell in cells]
         if wanted is not None:

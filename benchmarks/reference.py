@@ -57,7 +57,7 @@ def write_films(bundle: Bundle, folder: Path, count: int) -> dict[str, Any]:
             path = folder / f"{mix}-{len(entries)}"
             path.write_bytes(body)
             golden = {
-                "probabilities": expit(logits[0].double().numpy()).tolist(),
+                "probabilities": expit(bundle.calls.log_odds(logits[0])).tolist(),
                 "log_density": float(density[0]),
                 "accepted": bool(density[0] >= threshold),
             }

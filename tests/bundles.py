@@ -50,10 +50,21 @@ def manifest_fields(threshold: float) -> dict[str, Any]:
         "findings": [
             {
                 "name": name,
-                "operating_point": 0.5,
-                "sensitivity": None,
+                "slope": 1.0,
+                "intercept": 0.0,
+                "prevalence": 0.5,
+                "present_from": 0.6,
+                "absent_below": 0.4,
+                "movement": None,
                 "specificity": None,
-                "calibration_positives": 0,
+                "specificity_lower_bound": None,
+                "sensitivity": None,
+                "missed": None,
+                "held_out_positives": 0,
+                "held_out_negatives": 0,
+                "logits_without": [],
+                "logits_with": [],
+                "youden_logit": 0.0,
                 "auroc": None,
             }
             for name in LABELS

@@ -61,7 +61,17 @@ from .problems import (
 from .quarantine import add_quarantine_routes
 from .query import KNOWN_QUERY
 from .reports import Reports
-from .schemas import Accepted, JudgedField, Limits, ModelDescription, ProblemBody, PublicGate, Status
+from .schemas import (
+    Accepted,
+    CalledFinding,
+    JudgedField,
+    Limits,
+    ModelDescription,
+    ProblemBody,
+    PublicFinding,
+    PublicGate,
+    Status,
+)
 from .stow import Store
 from .versions import add_version_routes
 from .watch import Watch
@@ -253,6 +263,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             request_id=request.state.request_id,
             model_version=screened.version.name,
             probabilities={name: float(value) for name, value in zip(LABELS, verdict.probabilities, strict=True)},
+            calls=CalledFinding.by_name(screened.version.bundle.calls.of(verdict.probabilities)),
             source_kind=kind,
             exposed_field=JudgedField.of(screened.image.field),
             notes=list(screened.image.notes),
@@ -344,7 +355,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             signed_by=version.bundle.signed_by,
             shadow=shadow.version.name if (shadow := engine.shadow) else None,
             labels=list(LABELS),
-            findings=list(manifest.findings),
+            findings=[PublicFinding.of(finding) for finding in manifest.findings],
             gate=PublicGate.of(manifest.gate),
             measured=manifest.measured,
             backend=backends[0].name,

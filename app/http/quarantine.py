@@ -25,6 +25,7 @@ from .exposed_field import described_header, field_header
 from .media import TYPE_OF
 from .problems import MEDIA_TYPE, PROBLEMS, HttpError
 from .schemas import (
+    CalledFinding,
     FilmHappening,
     JudgedField,
     KeptFilmDetails,
@@ -171,6 +172,7 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             request_id=film.request_id,
             model_version=version.name,
             probabilities={name: float(value) for name, value in zip(LABELS, probabilities, strict=True)},
+            calls=CalledFinding.by_name(version.bundle.calls.of(probabilities)),
             source_kind=image.source_kind,
             exposed_field=JudgedField.of(image.field),
             notes=list(image.notes),

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from app.pipeline.calls import Call, Called
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.manifest import Finding, Gate, Rates
 
@@ -31,13 +32,42 @@ class JudgedField(BaseModel):
         return cls.model_validate({**field.as_json(), "outlines": outlines})
 
 
+class CalledFinding(BaseModel):
+    """What a finding's probability comes to, by the points of the version that answered."""
+
+    call: Call = Field(
+        description="an integrator branches on this; 'not called': too few films with the finding were at hand to choose a point"
+    )
+    present_from: float | None = Field(description="probability; null where the finding is not called")
+    absent_below: float | None
+    percentile: float | None = Field(
+        description="0 to 100: share of films without the finding whose probability is lower; null: not known"
+    )
+
+    @classmethod
+    def by_name(cls, called: tuple[Called, ...]) -> dict[str, CalledFinding]:
+        """As it is told."""
+        return {
+            one.name: cls(
+                call=one.call,
+                present_from=one.present_from,
+                absent_below=one.absent_below,
+                percentile=one.percentile,
+            )
+            for one in called
+        }
+
+
 class Accepted(BaseModel):
     """200: the gate accepted the film."""
 
     request_id: str
     model_version: str
     verdict: Literal["accepted"] = "accepted"
-    probabilities: dict[str, float] = Field(description="14 findings, each in [0, 1]; they are not exclusive")
+    probabilities: dict[str, float] = Field(
+        description="14 findings, each in [0, 1]; they are not exclusive, and hold for the prevalences of /v1/model"
+    )
+    calls: dict[str, CalledFinding] = Field(description="present, indeterminate or absent, for each finding")
     source_kind: Literal["png", "jpeg", "dicom"]
     exposed_field: JudgedField = Field(description="the part of the film that was judged")
     notes: list[str] = Field(
@@ -125,6 +155,27 @@ class Limits(BaseModel):
     deadline_seconds: float
 
 
+class PublicFinding(BaseModel):
+    """A finding as callers need it: how it is called, and how good that is on held-out films."""
+
+    name: str
+    prevalence: float
+    present_from: float | None
+    absent_below: float | None
+    specificity: float | None
+    specificity_lower_bound: float | None
+    sensitivity: float | None
+    missed: float | None
+    held_out_positives: int
+    held_out_negatives: int
+    auroc: float | None
+
+    @classmethod
+    def of(cls, finding: Finding) -> PublicFinding:
+        """Leave out what only computes."""
+        return cls(**{name: getattr(finding, name) for name in cls.model_fields})
+
+
 class PublicGate(BaseModel):
     """The gate without its threshold, which an attacker could aim at."""
 
@@ -151,7 +202,7 @@ class ModelDescription(BaseModel):
     signed_by: str | None = Field(description="identifier of the trusted key; null where the operator set none")
     shadow: str | None = Field(description="version that judges the same films without an answer, to be compared")
     labels: list[str]
-    findings: list[Finding]
+    findings: list[PublicFinding]
     gate: PublicGate
     measured: Rates | None
     backend: str

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
+from .calls import Calls
 from .content import KINDS, Content
 from .errors import BundleError
 from .gaussian import Gaussian
@@ -57,14 +58,15 @@ class Golden:
     images : ndarray, shape (K, 1, 224, 224), uint8
         No patient's film: means of many films, and patterns. Divided by 255 they are the input.
     log_densities : ndarray, shape (K,), float64
-    probabilities : ndarray, shape (K, 14), float64
+    sigmoids : ndarray, shape (K, 14), float64
+        Of the logits, before they are calibrated.
     calibration_scores : ndarray, shape (M,), float64
         Log densities of the held-out clean films, ascending.
     """
 
     images: NDArray[np.uint8]
     log_densities: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
+    sigmoids: NDArray[np.float64]
     calibration_scores: NDArray[np.float64]
 
     def clean_percentile(self, log_density: float) -> float:
@@ -83,6 +85,8 @@ class Bundle:
     ----------
     signed_by : str or None
         Identifier of the trusted key that signed it; None where none was asked for.
+    calls : Calls
+        Of the manifest's findings.
     """
 
     manifest: Manifest
@@ -92,6 +96,10 @@ class Bundle:
     content: Content
     golden: Golden
     signed_by: str | None = None
+    calls: Calls = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "calls", Calls(self.manifest.findings))
 
 
 def read_bundle(folder: Path, trusted: TrustedKeys | None = None) -> Bundle:

@@ -8,6 +8,7 @@ PipelineError
 │   └── ImageTooLarge       more pixels than the limit; found before decompression
 ├── BackendError            what should compute is not there, or cannot start here
 ├── BundleError             a bundle that does not verify; the message says which file and why
+├── SiteTableError          a site's table of prevalences and points; the message says which line and why
 └── NumericalError          a result that is not finite
 
 The pipeline knows no HTTP; ``app.http.problems`` maps these to statuses.
@@ -50,3 +51,7 @@ class BundleError(PipelineError):
 
 class NumericalError(PipelineError):
     """The network or the gate returned a number that is not finite."""
+
+
+class SiteTableError(PipelineError):
+    """A site's table of prevalences and points cannot be used."""

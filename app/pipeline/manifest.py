@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.special import betaincinv
 
 Rate = float
@@ -16,14 +16,59 @@ class _Strict(BaseModel):
 
 
 class Finding(_Strict):
-    """One output of the network, and what held-out films say of it (None: too few of them to say)."""
+    """One output of the network, how it is calibrated and called, and what held-out films say of that.
+
+    Held-out films are those that the network was not trained on and the test does not use. None: too few of them to say.
+    """
 
     name: str
-    operating_point: float = Field(ge=0, le=1, description="probability from which the finding is called present")
-    sensitivity: Rate | None = Field(description="on the calibration films, at the operating point")
-    specificity: Rate | None
-    calibration_positives: int
+    slope: float = Field(gt=0, description="calibrated log odds = slope * logit + intercept")
+    intercept: float
+    prevalence: float = Field(gt=0, lt=1, description="share of films with the finding for which a probability holds")
+    present_from: float | None = Field(
+        gt=0, lt=1, description="probability from which the finding is called present; null: it is not called"
+    )
+    absent_below: float | None = Field(
+        gt=0, lt=1, description="probability under which it is called absent; between the two it is indeterminate"
+    )
+    movement: float | None = Field(
+        description="of the logit, by an attacker within 2/255: 95 % confidence bound of the 95th percentile over films. "
+        "From absent_below to present_from it is at least as far; null: not measured"
+    )
+    specificity: Rate | None = Field(
+        description="share of the held-out films without the finding that are not called present"
+    )
+    specificity_lower_bound: Rate | None = Field(description="of it, with 95 % confidence (Clopper-Pearson, one-sided)")
+    sensitivity: Rate | None = Field(description="share of those with the finding that are called present")
+    missed: Rate | None = Field(description="share of those with the finding that are called absent")
+    held_out_positives: int
+    held_out_negatives: int
+    logits_without: tuple[float, ...] = Field(
+        description="percentiles of the logit, 0th to 100th, over the held-out films without the finding; empty: none"
+    )
+    logits_with: tuple[float, ...] = Field(description="the same over those with it")
+    youden_logit: float = Field(
+        description="logit with the largest Youden index on the held-out films, at which the reports' goals hide and "
+        "invent are measured"
+    )
     auroc: float | None = Field(description="on the test films")
+
+    @model_validator(mode="after")
+    def _points_in_order(self) -> Self:
+        if (self.present_from is None) != (self.absent_below is None):
+            raise ValueError(f"{self.name}: present_from and absent_below are there together, or neither is")
+        if self.present_from is not None and self.absent_below is not None and self.absent_below > self.present_from:
+            raise ValueError(f"{self.name}: absent_below lies over present_from")
+        return self
+
+    @property
+    def youden_log_odds(self) -> float:
+        """``youden_logit``, calibrated."""
+        return self.slope * self.youden_logit + self.intercept
+
+    def logit_of(self, probability: float) -> float:
+        """The network's logit that gives a calibrated probability."""
+        return (math.log(probability / (1 - probability)) - self.intercept) / self.slope
 
 
 class Gate(_Strict):

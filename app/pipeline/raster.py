@@ -125,7 +125,10 @@ def _shown(values: NDArray[np.unsignedinteger], bits: int) -> tuple[NDArray[np.f
     tones.require_greys(counts, remedy)
     levels, span = tones.spread(possible, tones.film_counts(counts), remedy)
     passed_over = f"the full scale of {depth} bits passed over: it {why}"
-    return (levels / span * tones.TOP).astype(np.float32)[values], (passed_over, f"instead: {tones.NAME_OF_PERCENTILES}")
+    return (levels / span * tones.TOP).astype(np.float32)[values], (
+        passed_over,
+        f"instead: {tones.NAME_OF_PERCENTILES}",
+    )
 
 
 def _counts(values: NDArray[np.unsignedinteger], bits: int) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from .verdict import Verdict, judge, set_gate_aside
 #: The golden check's tolerance. Backends of float32 lie far within it, and lower precisions without: docs/backends.md.
 LOG_DENSITY_RTOL: Final = 1e-3
 LOG_DENSITY_ATOL: Final = 0.5  # nats; clean films spread over hundreds
-PROBABILITY_ATOL: Final = 1e-3
+SIGMOID_ATOL: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,12 @@ class GoldenDifference:
     ----------
     log_densities : ndarray, shape (K,), float64
         Nats.
-    probabilities : ndarray, shape (K, 14), float64
+    sigmoids : ndarray, shape (K, 14), float64
+        Of the logits, before they are calibrated: a finding that is rare has small probabilities, which would hide a difference.
     """
 
     log_densities: NDArray[np.float64]
-    probabilities: NDArray[np.float64]
+    sigmoids: NDArray[np.float64]
 
 
 class Screener:
@@ -75,7 +76,9 @@ class Screener:
             contents = self.bundle.content.faults(images.numpy(), faults)
         threshold = self.bundle.manifest.gate.threshold
         results: list[Verdict | NumericalError | UnsuitableImage] = []
-        for density, row, fault, shown in zip(densities, logits, faults, contents, strict=True):
+        for density, row, fault, shown in zip(
+            densities, self.bundle.calls.log_odds(logits), faults, contents, strict=True
+        ):
             try:
                 results.append(judge(float(density), row, threshold, fault, shown))
             except (NumericalError, UnsuitableImage) as error:
@@ -96,7 +99,7 @@ class Screener:
         NumericalError
         """
         _, logits = self.outputs(image)
-        return set_gate_aside(logits[0])
+        return set_gate_aside(self.bundle.calls.log_odds(logits[0]))
 
     def warm_up(self, max_batch: int) -> None:
         """Run every batch size once: each allocates buffers of its own, which would else grow memory under load."""
@@ -109,7 +112,7 @@ class Screener:
         features, logits = self.outputs(torch.from_numpy(golden.images).float() / 255)
         return GoldenDifference(
             np.abs(self.bundle.gaussian.log_density(features) - golden.log_densities),
-            np.abs(expit(logits.astype(np.float64)) - golden.probabilities),
+            np.abs(expit(logits.astype(np.float64)) - golden.sigmoids),
         )
 
     def require_golden(self) -> None:
@@ -127,5 +130,5 @@ class Screener:
                 f"{on} the golden log densities differ by up to {difference.log_densities.max():.3g} nats: this network "
                 "and gate were not fitted together, or this backend computes other features"
             )
-        if not (difference.probabilities <= PROBABILITY_ATOL).all():
-            raise BundleError(f"{on} the golden probabilities differ by up to {difference.probabilities.max():.3g}")
+        if not (difference.sigmoids <= SIGMOID_ATOL).all():
+            raise BundleError(f"{on} the golden outputs differ by up to {difference.sigmoids.max():.3g}")

@@ -1,4 +1,4 @@
-"""(log density, logits, faults of content and orientation) -> Verdict."""
+"""(log density, calibrated log odds, faults of content and orientation) -> Verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Verdict:
     log_density : float
         Nats. Never shown to a caller: an exact score is an oracle for an attacker.
     probabilities : ndarray, shape (14,), float64, in [0, 1], or None
-        None where the image was rejected, so that nobody can read one by mistake.
+        Calibrated. None where the image was rejected, so that nobody can read one by mistake.
     """
 
     accepted: bool
@@ -32,15 +32,16 @@ class Verdict:
     probabilities: NDArray[np.float64] | None
 
 
-def set_gate_aside(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The sigmoid of the logits, whatever the gate says: the one door past it.
+def set_gate_aside(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The probabilities, whatever the gate says: the one door past it.
 
     It is for a film of which an authorised person has said, with a reason that is in the record, that it is clean; nothing
     that a sender can ask for leads here.
 
     Parameters
     ----------
-    logits : ndarray, shape (14,)
+    log_odds : ndarray, shape (14,), float64
+        Calibrated.
 
     Returns
     -------
@@ -49,24 +50,26 @@ def set_gate_aside(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     Raises
     ------
     NumericalError
-        A logit that is not finite.
+        One that is not finite.
     """
-    if not np.isfinite(logits).all():
+    if not np.isfinite(log_odds).all():
         raise NumericalError("the network returned a number that is not finite; the image has no probabilities")
-    return np.asarray(expit(np.asarray(logits, dtype=np.float64)))
+    return np.asarray(expit(log_odds))
 
 
 def judge(
     log_density: float,
-    logits: NDArray[np.floating],
+    log_odds: NDArray[np.float64],
     threshold: float,
     fault: str | None = None,
     shown: str | None = None,
 ) -> Verdict:
-    """Reject if log p(y) < threshold (Li & Zhu 2020), else give the sigmoid of the logits.
+    """Reject if log p(y) < threshold (Li & Zhu 2020), else give the probabilities.
 
     Parameters
     ----------
+    log_odds : ndarray, shape (14,), float64
+        Calibrated.
     fault : str or None
         What is wrong with the film's orientation, as of ``Orientation.faults``.
     shown : str or None
@@ -75,12 +78,12 @@ def judge(
     Raises
     ------
     NumericalError
-        A score or logit that is not finite; such an image is neither accepted nor rejected.
+        A score or log odds that are not finite; such an image is neither accepted nor rejected.
     UnsuitableImage
         There is a fault: a sender can mend that, which is worth more to know than that the gate rejects it too. A fault of
         content goes first: how something hangs that is no chest film is of no use to anybody.
     """
-    if not (np.isfinite(log_density) and np.isfinite(logits).all()):
+    if not (np.isfinite(log_density) and np.isfinite(log_odds).all()):
         raise NumericalError("the network or the gate returned a number that is not finite; the image was not judged")
     if shown is not None:
         raise UnsuitableImage(f"by its pixels this {shown}; {SCORED}")
@@ -90,4 +93,4 @@ def judge(
         )
     if log_density < threshold:
         return Verdict(False, log_density, None)
-    return Verdict(True, log_density, np.asarray(expit(np.asarray(logits, dtype=np.float64))))
+    return Verdict(True, log_density, np.asarray(expit(log_odds)))

@@ -12,6 +12,8 @@ from typing import Final
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 
+from app.pipeline.calls import Call
+
 SCHEME: Final = "99CXRGATE"  # PS3.16 section 8.2: private schemes begin with 99
 
 
@@ -40,13 +42,23 @@ FINDINGS: Final[dict[str, Code]] = {
 
 CHEST_RADIOGRAPHY: Final = Code("399208008", "SCT", "Plain chest X-ray")
 RATIO: Final = Code("{ratio}", "UCUM", "ratio")
-YES: Final = Code("373066001", "SCT", "Yes")  # PS3.16 CID 230
-NO: Final = Code("373067005", "SCT", "No")
+PRESENT: Final = Code("52101004", "SCT", "Present")  # these three: PS3.16 CID 240
+ABSENT: Final = Code("2667000", "SCT", "Absent")
+INDETERMINATE: Final = Code("82334004", "SCT", "Indeterminate")
 COMMENT: Final = Code("121106", "DCM", "Comment")
 
 PROBABILITY: Final = Code("Probability", SCHEME, "Probability of the finding")
-OPERATING_POINT: Final = Code("OperatingPoint", SCHEME, "Operating point")
-AT_OPERATING_POINT: Final = Code("AtOperatingPoint", SCHEME, "At or over the operating point")
+PRESENT_FROM: Final = Code("PresentFrom", SCHEME, "Probability from which the finding is called present")
+ABSENT_BELOW: Final = Code("AbsentBelow", SCHEME, "Probability below which the finding is called absent")
+CALL: Final = Code("Call", SCHEME, "Call")
+NOT_CALLED: Final = Code("NotCalled", SCHEME, "Not called")
+#: A finding's call -> its code.
+CALLS: Final[dict[Call, Code]] = {
+    "present": PRESENT,
+    "indeterminate": INDETERMINATE,
+    "absent": ABSENT,
+    "not called": NOT_CALLED,
+}
 VERDICT: Final = Code("Verdict", SCHEME, "Verdict of the gate")
 ACCEPTED: Final = Code("Accepted", SCHEME, "Accepted")
 REJECTED: Final = Code("Rejected", SCHEME, "Rejected as adversarial")

@@ -29,22 +29,23 @@ from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
 from app import __version__
-from app.pipeline import LABELS, Verdict
+from app.pipeline import Verdict
+from app.pipeline.calls import Called, Calls
 from app.pipeline.manifest import Manifest
 
 from .codes import (
+    ABSENT_BELOW,
     ACCEPTED,
-    AT_OPERATING_POINT,
+    CALL,
+    CALLS,
     CHEST_RADIOGRAPHY,
     COMMENT,
     FINDINGS,
-    NO,
-    OPERATING_POINT,
+    PRESENT_FROM,
     PROBABILITY,
     RATIO,
     REJECTED,
     VERDICT,
-    YES,
     coding_scheme,
 )
 from .identity import derived_uid
@@ -52,7 +53,7 @@ from .source import REFERENCES, REQUIRED_EVEN_IF_EMPTY, Source
 
 NAME: Final = "cxr-gate"
 #: Raised whenever the report's content changes, so that one UID never stands for two contents.
-LAYOUT: Final = "report/1"
+LAYOUT: Final = "report/2"
 #: Decimals of a probability. A batch's other films move its seventh, and a repeated report is to say the same.
 DECIMALS: Final = 4
 SERIES_NUMBER: Final = 9900  # far from those that modalities give
@@ -63,7 +64,8 @@ NOTICE: Final = (
 )
 ACCEPTED_TEXT: Final = (
     "The image's features look like those of clean chest films. This is no proof that the image was not altered. "
-    "Each probability stands for itself; they are not exclusive."
+    "Each probability stands for itself; they are not exclusive. It holds for films among which the finding is as frequent as "
+    "the model description says. An indeterminate finding is neither present nor absent: a person has to look."
 )
 REJECTED_TEXT: Final = (
     "No result was made: the image's features are unlike those of clean chest films, so no probabilities are given. "
@@ -85,7 +87,7 @@ def make_report(
     pixels_digest : str
         Of the decoded film (``pixels_digest``).
     manifest : Manifest
-        Of the bundle that judged: version and operating points.
+        Of the bundle that judged: its version, and how it calls findings.
     made : datetime, aware
         When the content was made. It and what follows from it are all that differs between two reports of one result.
     """
@@ -111,14 +113,8 @@ def make_report(
     explained = ACCEPTED_TEXT if verdict.accepted else REJECTED_TEXT
     gate[0].ContentSequence.append(TextContentItem(COMMENT, explained, RelationshipTypeValues.CONTAINS))
     findings = [
-        group(
-            name,
-            QualitativeEvaluation(AT_OPERATING_POINT, YES if probability >= operating_point else NO),
-            FINDINGS[name],
-            Measurement(PROBABILITY, round(probability, DECIMALS), RATIO),
-            Measurement(OPERATING_POINT, round(operating_point, DECIMALS), RATIO),
-        )
-        for name, probability, operating_point in _findings(verdict, manifest)
+        group(called.name, QualitativeEvaluation(CALL, CALLS[called.call]), FINDINGS[called.name], *_numbers(called))
+        for called in _called(verdict, manifest)
     ]
     content = MeasurementReport(_observed_by(manifest), CHEST_RADIOGRAPHY, [gate, *findings])
     # TID 1500 may be extended (PS3.16 annex A), and a reader must not miss this.
@@ -155,12 +151,20 @@ def to_part10(report: Dataset) -> bytes:
     return buffer.getvalue()
 
 
-def _findings(verdict: Verdict, manifest: Manifest) -> Iterator[tuple[str, float, float]]:
-    """Each finding's name, probability and operating point; none where the film was rejected."""
-    if verdict.probabilities is not None:
-        points = {finding.name: finding.operating_point for finding in manifest.findings}
-        for name, probability in zip(LABELS, verdict.probabilities, strict=True):
-            yield name, float(probability), points[name]
+def _called(verdict: Verdict, manifest: Manifest) -> tuple[Called, ...]:
+    """Each finding; none where the film was rejected."""
+    return () if verdict.probabilities is None else Calls(manifest.findings).of(verdict.probabilities)
+
+
+def _numbers(called: Called) -> Iterator[Measurement]:
+    numbers = (
+        (PROBABILITY, called.probability),
+        (PRESENT_FROM, called.present_from),
+        (ABSENT_BELOW, called.absent_below),
+    )
+    for name, value in numbers:
+        if value is not None:
+            yield Measurement(name, round(value, DECIMALS), RATIO)
 
 
 def _observed_by(manifest: Manifest) -> ObservationContext:

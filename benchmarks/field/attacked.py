@@ -8,10 +8,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 from tqdm import tqdm
 
-from app.pipeline import Screener, picture_tensor
+from app.pipeline import LABELS, Screener, picture_tensor
 from app.pipeline.network import LogitsOnly
 from offline.attacks import SearchOptions, Victim, as_posted, attack, minimal, paper_attacks, selective
 from offline.attacks.aware import AwareAttack
@@ -59,7 +60,7 @@ def aimed_rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator
     goals: tuple[Goal, ...] = ("hide", "invent")
     for bundle, screener in screeners.items():
         manifest = screener.bundle.manifest
-        points = torch.tensor([finding.operating_point for finding in manifest.findings], dtype=torch.float64)
+        points = torch.tensor([finding.youden_logit for finding in manifest.findings], dtype=torch.float64).sigmoid()
         victim = Victim.of(screener.bundle.network, screener.bundle.gaussian, manifest.gate.threshold, points)
         for attacker, (attacking, informed) in attackers.items():
             for goal in goals:
@@ -70,7 +71,8 @@ def aimed_rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator
                     tried = [index for index in range(len(clean)) if bool(result.eligible[index])]
                     pictures = _pictures(result.images)
 
-                    aim = [(int(target.finding[index]), float(target.point[index])) for index in tried]
+                    chosen_findings = [manifest.findings[int(target.finding[index])] for index in tried]
+                    aim = [(finding.name, expit(finding.youden_log_odds)) for finding in chosen_findings]
                     chosen = [pictures[index] for index in tried]
                     alone = _reached(screener, chosen, aim, goal)
                     best = alone.copy()
@@ -89,13 +91,14 @@ def aimed_rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator
                     }
 
 
-def _reached(screener: Screener, films: list[Film], aim: list[tuple[int, float]], goal: Goal) -> NDArray[np.bool_]:
+def _reached(screener: Screener, films: list[Film], aim: list[tuple[str, float]], goal: Goal) -> NDArray[np.bool_]:
     """Which films are accepted with the finding on the side of its point that the goal asks for."""
     found = answers(screener, map(png, films))
     return np.array(
         [
-            answer.probabilities is not None and (answer.probabilities[finding] >= point) == (goal == "invent")
-            for (finding, point), answer in zip(aim, found, strict=True)
+            answer.probabilities is not None
+            and (answer.probabilities[LABELS.index(name)] >= point) == (goal == "invent")
+            for (name, point), answer in zip(aim, found, strict=True)
         ],
         dtype=bool,
     )

@@ -44,6 +44,7 @@ class Model:
         bundle = read_bundle(BUNDLE)
         self._network = bundle.network
         self._gaussian = bundle.gaussian
+        self._calls = bundle.calls
         for size in range(1, MAX_BATCH + 1):
             self.arrays(torch.zeros(size, 1, INPUT_SIDE, INPUT_SIDE))
 
@@ -51,7 +52,7 @@ class Model:
         """Shape (N, 1, 224, 224) -> probabilities, shape (N, 14), and log densities, shape (N,)."""
         with torch.inference_mode():
             features, logits = self._network(images)
-        return expit(logits.double().numpy()), self._gaussian.log_density(features.numpy())
+        return expit(self._calls.log_odds(logits)), self._gaussian.log_density(features.numpy())
 
     def predict(self, images: Tensor) -> list[dict[str, object]]:
         """Shape (N, 1, 224, 224) -> one answer an image."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 import torch
+from scipy.special import expit
 
 from app.access import add_key
 from app.pipeline import Bundle, Screener
@@ -47,12 +48,13 @@ def tasks(test: Films, bundle: Bundle, count: int) -> dict[Goal, list[Task]]:
     tensor = torch.from_numpy(images)[:, None]
     features, logits = (np.concatenate(each) for each in zip(*map(screener.outputs, tensor.split(8)), strict=True))
     accepted = bundle.gaussian.log_density(features) >= bundle.manifest.gate.threshold
-    points = torch.tensor([finding.operating_point for finding in bundle.manifest.findings], dtype=torch.float64)
-    probabilities = torch.sigmoid(torch.from_numpy(logits).double()).numpy()
+    log_odds = torch.from_numpy(bundle.calls.log_odds(logits))
+    points = torch.tensor([expit(finding.youden_log_odds) for finding in bundle.manifest.findings], dtype=torch.float64)
+    probabilities = torch.sigmoid(log_odds).numpy()
     found: dict[Goal, list[Task]] = {}
     goals: tuple[Goal, ...] = ("hide", "invent")
     for goal in goals:
-        target = choose_target(goal, torch.from_numpy(logits), points)
+        target = choose_target(goal, log_odds, points)
         made = []
         for number in np.flatnonzero(accepted & target.eligible.numpy()):
             finding, point = int(target.finding[number]), float(target.point[number])

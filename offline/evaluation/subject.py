@@ -50,6 +50,6 @@ class Subject:
         Screener(bundle, backend).require_golden()
         bundle = replace(bundle, network=backend.network)
         manifest = bundle.manifest
-        points = torch.tensor([finding.operating_point for finding in manifest.findings], dtype=torch.float64)
+        points = torch.tensor([finding.youden_logit for finding in manifest.findings], dtype=torch.float64).sigmoid()
         victim = Victim.of(bundle.network, bundle.gaussian, manifest.gate.threshold, points, device)
         return Subject(bundle, device, victim)

@@ -161,9 +161,9 @@ def test_metrics_count_what_happened(service: Served) -> None:
     assert grown("cxr_stage_seconds_count", stage="inference") == 1
     assert grown("cxr_log_density_margin_nats_count") == 1
     assert grown("cxr_clean_percentile_ratio_count") == 1
-    positive = [finding for finding, p in answer["probabilities"].items() if p >= 0.5]
-    assert grown("cxr_positive_findings_total") == len(positive)
-    assert all(grown("cxr_positive_findings_total", finding=finding) == 1 for finding in positive)
+    calls = {finding: told["call"] for finding, told in answer["calls"].items()}
+    assert grown("cxr_calls_total") == len(calls) == 14
+    assert all(grown("cxr_calls_total", finding=finding, call=call) == 1 for finding, call in calls.items())
     assert _total(after, "cxr_ready") == 1
     assert _total(after, "cxr_waiting_requests") == 0
 
@@ -174,7 +174,7 @@ def test_rejections_are_counted(rejecting: Served) -> None:
     assert_problem(rejecting.post(png()), 422)
     after = _samples(rejecting)
     assert _total(after, "cxr_decisions_total", **labels) == before + 1
-    assert _total(after, "cxr_positive_findings_total") == 0
+    assert _total(after, "cxr_calls_total") == 0
 
 
 def test_metric_names_follow_prometheus(service: Served) -> None:

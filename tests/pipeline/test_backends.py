@@ -18,7 +18,7 @@ from app.pipeline.backends import choice
 from app.pipeline.backends.torch_cuda import graph_sizes
 from app.pipeline.errors import BackendError, BundleError, NumericalError
 from app.pipeline.network import ChestNetwork
-from app.pipeline.screener import LOG_DENSITY_ATOL, LOG_DENSITY_RTOL, PROBABILITY_ATOL
+from app.pipeline.screener import LOG_DENSITY_ATOL, LOG_DENSITY_RTOL, SIGMOID_ATOL
 
 DEFAULT_BUNDLE = Path(__file__).resolve().parents[2] / "artifacts" / "default"
 #: Of an image's log density and probabilities between a batch and alone, as docs/backends.md states.
@@ -84,7 +84,7 @@ def test_it_proves_itself_well_within_the_tolerance(backend: Backend, bundle: Bu
     difference = screener.golden_difference()
     tolerance = LOG_DENSITY_ATOL + LOG_DENSITY_RTOL * np.abs(bundle.golden.log_densities)
     assert (difference.log_densities < tolerance / 10).all()
-    assert difference.probabilities.max() < PROBABILITY_ATOL / 10
+    assert difference.sigmoids.max() < SIGMOID_ATOL / 10
 
 
 def test_an_image_does_not_depend_on_its_neighbours(backend: Backend, bundle: Bundle, images: Tensor) -> None:

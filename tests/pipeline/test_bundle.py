@@ -48,10 +48,21 @@ def on_torch(bundle: Bundle) -> Screener:
 def fields() -> dict[str, Any]:
     """A manifest's fields but for those that ``write_bundle`` computes."""
     finding = {
-        "operating_point": 0.5,
-        "sensitivity": None,
+        "slope": 1.0,
+        "intercept": 0.0,
+        "prevalence": 0.1,
+        "present_from": 0.6,
+        "absent_below": 0.4,
+        "movement": 0.3,
         "specificity": 0.9,
-        "calibration_positives": 0,
+        "specificity_lower_bound": 0.85,
+        "sensitivity": None,
+        "missed": None,
+        "held_out_positives": 0,
+        "held_out_negatives": 100,
+        "logits_without": [-1.0, 0.0, 1.0],
+        "logits_with": [],
+        "youden_logit": 0.0,
         "auroc": None,
     }
     return {
@@ -355,8 +366,8 @@ def test_golden_outputs_tell_another_gaussian(bundle: Bundle) -> None:
 
 
 def test_golden_outputs_tell_other_probabilities(bundle: Bundle) -> None:
-    golden = dataclasses.replace(bundle.golden, probabilities=bundle.golden.probabilities + 0.01)
-    with pytest.raises(BundleError, match="probabilities differ"):
+    golden = dataclasses.replace(bundle.golden, sigmoids=bundle.golden.sigmoids + 0.01)
+    with pytest.raises(BundleError, match="golden outputs differ"):
         on_torch(dataclasses.replace(bundle, golden=golden)).require_golden()
 
 
@@ -368,7 +379,7 @@ def test_screening_judges_each_image_and_one_bad_image_harms_no_neighbour(bundle
     for verdict, row in ((first, 0), (last, 2)):
         assert isinstance(verdict, Verdict)
         assert verdict.log_density == pytest.approx(bundle.golden.log_densities[row], abs=0.5)
-        np.testing.assert_allclose(verdict.probabilities, bundle.golden.probabilities[row], atol=1e-3)
+        np.testing.assert_allclose(verdict.probabilities, bundle.golden.sigmoids[row], atol=1e-3)
 
 
 def test_a_gpu_that_is_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

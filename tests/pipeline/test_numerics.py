@@ -10,7 +10,7 @@ from torch import Tensor
 from app.pipeline import Backend, Bundle, Screener, Verdict, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.pipeline.errors import UnsuitableImage
-from app.pipeline.screener import LOG_DENSITY_ATOL, LOG_DENSITY_RTOL, PROBABILITY_ATOL
+from app.pipeline.screener import LOG_DENSITY_ATOL, LOG_DENSITY_RTOL, SIGMOID_ATOL
 
 from .test_backends import DEFAULT_BUNDLE, NEIGHBOUR_NATS, NEIGHBOUR_PROBABILITY, backend, bundle
 
@@ -33,7 +33,7 @@ def test_every_backend_gives_torchs_answer(backend: Backend, bundle: Bundle, fil
         scores(each, bundle, films) for each in (backend, TorchCpu(bundle.network))
     )
     assert (np.abs(densities - expected) <= (LOG_DENSITY_ATOL + LOG_DENSITY_RTOL * np.abs(expected)) / 10).all()
-    assert np.abs(probabilities - wanted).max() <= PROBABILITY_ATOL / 10
+    assert np.abs(probabilities - wanted).max() <= SIGMOID_ATOL / 10
 
 
 def test_denormal_numbers_are_as_nothing(backend: Backend, bundle: Bundle, films: Tensor) -> None:

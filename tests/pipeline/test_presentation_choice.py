@@ -122,7 +122,9 @@ def test_percentiles_of_the_film_alone_where_a_border_would_take_the_range() -> 
     pixels, notes = shown(film(stored))
     low, high = np.percentile(stored[40:], [0.5, 99.5])
     np.testing.assert_allclose(pixels, 0.92 * np.clip((stored - low) / (high - low), 0, 1), atol=1e-6)
-    assert notes == ("no window: percentiles 0.5 to 99.5 of the pixels, up to 92% of white, those of a border left out",)
+    assert notes == (
+        "no window: percentiles 0.5 to 99.5 of the pixels, up to 92% of white, those of a border left out",
+    )
 
 
 def test_eight_bits_in_a_part_of_their_range_are_spread() -> None:

@@ -144,12 +144,13 @@ def test_highdicom_reads_every_probability_back(tmp_path: Path) -> None:
     assert [group.tracking_identifier for group in groups] == ["gate", *LABELS]
     for group, label, probability in zip(groups[1:], LABELS, PROBABILITIES, strict=True):
         assert group.finding_type == FINDINGS[label]
-        value, operating_point = group.get_measurements()
+        value, present_from, absent_below = group.get_measurements()
         assert (value.name.value, value.unit.value) == ("Probability", "{ratio}")
         assert value.value == pytest.approx(probability, abs=5e-5)
-        assert operating_point.value == 0.5
-        (reached,) = group.get_qualitative_evaluations(name=None)
-        assert reached.value.meaning == ("Yes" if probability >= 0.5 else "No")
+        assert (present_from.value, absent_below.value) == (0.6, 0.4)
+        (call,) = group.get_qualitative_evaluations(name=None)
+        expected = "Present" if probability >= 0.6 else "Absent" if probability < 0.4 else "Indeterminate"
+        assert call.value.meaning == expected
 
 
 def test_the_observer_is_a_device_and_the_algorithm_is_named(tmp_path: Path) -> None:
