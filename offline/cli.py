@@ -14,6 +14,8 @@ from app.pipeline.signature import TrustedKeys
 
 from .average import average
 from .blackbox import load_substitute
+from .calls import CallOptions, fit_calls, measure_calls_of
+from .calls.prevalence import CHEST_XRAY14
 from .content import ContentOptions
 from .demo import demo
 from .distil import DistilOptions, Served, distil
@@ -174,6 +176,22 @@ def _fit(parsed: argparse.Namespace) -> int:
         f"{len(gate.calibration_scores)} held-out films: target {options.target:.1%}, "
         f"below {gate.threshold.bound:.1%} with 95 % confidence"
     )
+    return 0
+
+
+def _calibrate(parsed: argparse.Namespace) -> int:
+    options = CallOptions(parsed.specificity, parsed.least_bound, parsed.movement_films, parsed.band)
+    films, device = _films(parsed), choose_device(parsed.device)
+    findings = fit_calls(parsed.run, films, device, options, parsed.prevalence)
+    found = measure_calls_of(parsed.run, films)
+    called = [finding for finding in findings if finding.present_from is not None]
+    print(f"{len(called)} of {len(findings)} findings are called; on {found['films']} test films:")
+    print(f"  {found['indeterminate']:.1%} of the answers are indeterminate")
+    print(
+        f"  {found['false_calls_on_a_film_without_findings']:.2f} findings are called present on a film without findings, "
+        f"and {found['films_without_findings_with_a_call']:.0%} of these films have one"
+    )
+    print(f"  calibration error {found['calibration_error']['calibration_error']:.3f}")
     return 0
 
 
@@ -526,6 +544,42 @@ def _parser() -> argparse.ArgumentParser:
         help="steps in which the check that a film is a frontal chest film is trained (default: %(default)s)",
     )
     command.set_defaults(run_command=_fit)
+
+    command = commands.add_parser(
+        "calibrate",
+        parents=[data, run],
+        help="learn from held-out films what a probability is, and from where a finding is called present or absent",
+        description="Calibrates the logits on the val films, puts the point of 'present' where the specificity is as asked, and "
+        "the point of 'absent' so far below that an attacker within 2/255, who knows everything, cannot reach from one to the "
+        "other. Writes calls.json and calls-report.json into the run. Run it after 'fit' and before 'export'; it resumes.",
+    )
+    command.add_argument(
+        "--prevalence",
+        type=Path,
+        default=CHEST_XRAY14,
+        help="CSV (finding,prevalence) of the films that probabilities shall hold for (default: those of ChestX-ray14)",
+    )
+    command.add_argument(
+        "--specificity", type=_share, default=CallOptions.specificity, help="of 'present' (default: %(default)s)"
+    )
+    command.add_argument(
+        "--least-bound",
+        type=_share,
+        default=CallOptions.least_bound,
+        help="its lower bound of 95 %% confidence is at least this (default: %(default)s)",
+    )
+    command.add_argument(
+        "--movement-films",
+        type=int,
+        default=CallOptions.movement_films,
+        help="val films on which an attacker moves each logit; 0: not measured (default: %(default)s)",
+    )
+    command.add_argument(
+        "--band",
+        type=float,
+        help="width of the band in deviations of the logit (default: as wide as what the attacker moves)",
+    )
+    command.set_defaults(run_command=_calibrate)
 
     command = commands.add_parser(
         "evaluate",

@@ -27,11 +27,13 @@ from app.pipeline.orientation import SENSES
 from app.pipeline.preprocess import PREPROCESSING
 from app.pipeline.screener import Screener
 
+from .calls import RECORD as CALLS_RECORD
+from .calls import load_calls, measure_calls_of
+from .calls.measuring import MEASURED as CALLS_MEASURED
 from .content import RECORD as CONTENT_RECORD
 from .content import load_content
 from .features import saved
-from .films import Film, of_split, targets_of
-from .findings import findings_of
+from .films import Film, of_split
 from .fit import load_gate, load_network
 from .loading import load_film
 from .measure import REPORT_RECORD
@@ -74,7 +76,7 @@ def export(
     orientation, turned = load_orientation(run)
     content, shown = load_content(run)
     training = json.loads((run / RECORD).read_text())
-    report = _report(run)
+    report, calls = _report(run), measure_calls_of(run, films)
     images = golden_images(films)
     with torch.inference_mode():
         features, logits = network((torch.from_numpy(images).float() / 255).to(device))
@@ -85,7 +87,7 @@ def export(
         gate.calibration_scores,
     )
     fields: dict[str, Any] = {
-        "findings": findings_of(targets_of(of_split(films, "val")), saved(run, "val").logits, report),
+        "findings": _findings(run, report),
         "preprocessing": PREPROCESSING,
         "gate": {
             "n": gate.n,
@@ -119,10 +121,12 @@ def export(
         "measured": _measured(report),
     }
     texts = {
-        MODEL_CARD: model_card(fields, report, turned, shown).encode(),
+        MODEL_CARD: model_card(fields, report, turned, shown, calls).encode(),
         f"{REPORT}/training.json": (run / RECORD).read_bytes(),
         f"{REPORT}/orientation.json": (run / ORIENTATION_RECORD).read_bytes(),
         f"{REPORT}/content.json": (run / CONTENT_RECORD).read_bytes(),
+        f"{REPORT}/{CALLS_RECORD}": (run / CALLS_RECORD).read_bytes(),
+        f"{REPORT}/{CALLS_MEASURED}": (run / CALLS_MEASURED).read_bytes(),
     }
     if report is not None:
         texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
@@ -165,6 +169,19 @@ def _require_same(folder: Path, films: list[Film], run: Path, device: torch.devi
         raise BundleError(
             f"the reloaded bundle differs from the run by up to {np.abs(again - before).max():.3g} nats on held-out films"
         )
+
+
+def _findings(run: Path, report: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The manifest's, with the AUROC of the test films where it was measured."""
+    findings, _ = load_calls(run)
+    areas = report["auroc"] if report else {}
+    found = []
+    for finding in findings:
+        area = areas.get(finding.name)
+        found.append(
+            {**finding.model_dump(mode="json"), "auroc": area if area is not None and np.isfinite(area) else None}
+        )
+    return found
 
 
 def _report(run: Path) -> dict[str, Any] | None:

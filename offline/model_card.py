@@ -8,9 +8,17 @@ from .harden import HARDENED
 
 
 def model_card(
-    fields: dict[str, Any], report: dict[str, Any] | None, turned: dict[str, Any], shown: dict[str, Any]
+    fields: dict[str, Any],
+    report: dict[str, Any] | None,
+    turned: dict[str, Any],
+    shown: dict[str, Any],
+    calls: dict[str, Any],
 ) -> str:
-    """Markdown of the card; `fields` are those of the manifest, `turned` and `shown` the records of orientation and content."""
+    """Markdown of the card.
+
+    `fields` are those of the manifest, `turned` and `shown` the records of orientation and content, and `calls` is what
+    ``measure_calls`` found.
+    """
     gate, provenance = fields["gate"], fields["provenance"]
     parts = [
         "# Model card: DenseNet-121 with a Gaussian gate\n",
@@ -28,7 +36,7 @@ def model_card(
         f"{gate['calibration_n']} clean calibration films. With 95 % confidence the rate on films like these is below "
         f'{gate["calibration_bound"]:.1%}. Another site, scanner or file format is not "films like these": calibrate there.\n',
     ]
-    parts += [*_turned(turned), *_shown(shown)]
+    parts += [*_called(fields, calls), *_turned(turned), *_shown(shown)]
     if report is None:
         return "\n".join([*parts, "## Measured\n\nNot evaluated: run `cxr-offline evaluate` before `export`.\n"])
     return "\n".join([*parts, *_measured(fields, report), *_aimed(report), *_limits(fields["gate"], report)])
@@ -58,6 +66,43 @@ def _seen(gate: dict[str, Any]) -> str:
             "hardened"
         )
     return "its 1024 features"
+
+
+def _called(fields: dict[str, Any], calls: dict[str, Any]) -> list[str]:
+    error, brier = calls["calibration_error"], calls["brier"]
+    lines = [
+        "## Calls\n",
+        "A probability is calibrated on held-out films, and holds where a finding is as frequent as the table says. A finding is "
+        "called *present* from one probability and *absent* below another; between them it is *indeterminate*. The points were "
+        "put on held-out films so that of films without the finding few are called present. The band between them is as wide as "
+        "what an attacker who knows everything moves the logit within 2/255 on 95 % of films (95 % confidence), unless the table "
+        "says otherwise.\n",
+        f"On {calls['films']} test films: {calls['indeterminate']:.1%} of the answers are indeterminate. On the "
+        f"{calls['films_without_findings']} films without findings "
+        f"{calls['false_calls_on_a_film_without_findings']:.2f} findings are called present on average, and "
+        f"{calls['films_without_findings_with_a_call']:.0%} of these films have one or more.\n",
+        f"Calibration error (15 adaptive bins, films weighted to these prevalences, mean over findings): "
+        f"{error['calibration_error']:.3f}; before calibration {error['calibration_error_before']:.3f}; a perfect calibration "
+        f"would show {error['calibration_error_of_chance']:.3f} on so few films. Brier score {brier['brier']:.4f}, before "
+        f"{brier['brier_before']:.4f}. Source: `report/calls-report.json`.\n",
+        "| finding | prevalence | present from | absent below | held-out films with it | test films with it | called present of "
+        "these | called absent of these | specificity on test films | its lower bound |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for finding, row in zip(fields["findings"], calls["findings"], strict=True):
+        cells = [finding["name"], f"{finding['prevalence']:.2%}"]
+        if row["called"]:
+            cells += [_number(finding["present_from"]), _number(finding["absent_below"])]
+        else:
+            cells += ["not called", ""]
+        cells += [str(finding["held_out_positives"]), str(row["positives"])]
+        cells += [_share(row.get(name)) for name in ("sensitivity", "missed", "specificity", "specificity_lower_bound")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "\nA finding that too few held-out films have is not called.\n"]
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
 
 
 def _turned(turned: dict[str, Any]) -> list[str]:
@@ -99,18 +144,6 @@ def _measured(fields: dict[str, Any], report: dict[str, Any]) -> list[str]:
         f"- Mean AUROC {report['mean_auroc']:.3f} ({low:.3f} to {high:.3f})",
         f"- False-rejection rate {report['false_rejection_rate']:.1%} ({reject_low:.1%} to {reject_high:.1%}), "
         f"{report['false_rejections']} of {report['test_n']} clean films\n",
-        "| finding | AUROC | test positives | operating point | sensitivity | specificity | calibration positives |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for finding in fields["findings"]:
-        name = finding["name"]
-        lines.append(
-            f"| {name} | {_number(finding['auroc'])} | {report['positives'][name]} | {_number(finding['operating_point'])} | "
-            f"{_number(finding['sensitivity'])} | {_number(finding['specificity'])} | {finding['calibration_positives']} |"
-        )
-    lines += [
-        "\nOperating points maximise the Youden index on the calibration films, on which sensitivity and specificity are "
-        "counted too, so these flatter; with few positives they say little.\n",
         "| attack (white-box, unaware of the gate) | steps | detected | top finding flipped | flipped and accepted |",
         "|---|---|---|---|---|",
     ]

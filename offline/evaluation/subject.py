@@ -14,9 +14,9 @@ from app.pipeline.screener import Screener
 from app.pipeline.signature import TrustedKeys
 
 from ..attacks import Victim
+from ..calls.fitting import youden_logits
 from ..features import saved
 from ..films import Film, of_split, targets_of
-from ..findings import findings_of
 from ..fit import FittedGate
 
 
@@ -24,9 +24,9 @@ def victim_of_run(
     run: Path, network: ChestNetwork, gate: FittedGate, films: list[Film], device: torch.device
 ) -> Victim:
     """A fitted run as attackers see it, with the operating points that an export would give it, from val films."""
-    targets = targets_of(of_split(films, "val"))
-    points = [finding["operating_point"] for finding in findings_of(targets, saved(run, "val").logits, None)]
-    return Victim.of(network, gate.gaussian, gate.threshold.value, torch.tensor(points, dtype=torch.float64), device)
+    logits = youden_logits(saved(run, "val").logits, targets_of(of_split(films, "val")))
+    points = torch.tensor(logits, dtype=torch.float64).sigmoid()
+    return Victim.of(network, gate.gaussian, gate.threshold.value, points, device)
 
 
 @dataclass(frozen=True)

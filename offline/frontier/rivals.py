@@ -25,12 +25,12 @@ from app.pipeline.network import ChestNetwork
 
 from .. import marked
 from ..attacks import Goal, SearchOptions, Victim, minimal
+from ..calls.fitting import youden_logits
 from ..circumstances import circumstances
 from ..evaluation.observing import BATCH, Images, batches, evenly, load_images
 from ..evaluation.subject import Subject
 from ..features import write_json
 from ..films import Film, of_split, read_films, targets_of
-from ..findings import findings_of
 from ..loading import in_order
 from ..memory import keep_freed_memory
 from ..metrics import mean_auroc
@@ -190,11 +190,9 @@ def _row(
 ) -> dict[str, Any]:
     """One last stage, measured; its operating points are of its own answers, as an export would choose them."""
     targets = targets_of(val)
-    points = [finding["operating_point"] for finding in findings_of(targets, logits, None)]
+    points = torch.tensor(youden_logits(logits, targets), dtype=torch.float64).sigmoid()
     gate = subject.victim
-    victim = Victim.of(
-        network, gate.gaussian, gate.threshold, torch.tensor(points, dtype=torch.float64), subject.device
-    )
+    victim = Victim.of(network, gate.gaussian, gate.threshold, points, subject.device)
     row: dict[str, Any] = {"stage": name, "auroc": mean_auroc(targets, logits)}
     for goal in GOALS:
         eligible = evaded = 0

@@ -1,0 +1,215 @@
+"""Held-out films -> each finding's calibration, points and band; written into the run as ``calls.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import beta
+
+from app.pipeline.labels import LABELS
+from app.pipeline.manifest import Finding
+
+from ..features import saved, weights_sha256, write_json
+from ..films import Film, FilmsError, fingerprint, of_split, targets_of
+from ..fit import load_network
+from ..loading import load_film
+from .calibration import Array, Calibration, calibrate
+from .movement import Movement, measure_movement
+from .prevalence import CHEST_XRAY14, read_prevalence
+
+RECORD: Final = "calls.json"
+#: With fewer films, even all of them over the median of the others would be no evidence: that comes by chance in one of 8.
+MIN_POSITIVES: Final = 4
+CONFIDENCE: Final = 0.95
+PERCENTILES: Final = np.arange(101)
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """From where findings are called.
+
+    Attributes
+    ----------
+    specificity : float
+        That ``present_from`` has on the held-out films at least.
+    least_bound : float
+        That the lower bound of the specificity (95 %, one-sided) is at least.
+    movement_films : int
+        Val films on which an attacker moves each logit; 0: it is not measured.
+    band : float or None
+        Width of the band in deviations of the logit. None: as wide as the attacker's movement.
+    """
+
+    specificity: float = 0.95
+    least_bound: float = 0.92
+    movement_films: int = 139
+    band: float | None = None
+
+
+def fit_calls(
+    run: Path, films: list[Film], device: torch.device, options: CallOptions, prevalence: Path = CHEST_XRAY14
+) -> list[Finding]:
+    """Fit on the val films, whose features ``fit`` left in the run; write the record, and give the manifest's findings.
+
+    Raises
+    ------
+    FilmsError
+        The run was not fitted, or the band is to be measured and no film is to be attacked.
+    """
+    if options.band is None and not options.movement_films:
+        raise FilmsError("the band is as wide as what an attacker moves, and no film is to be attacked; give --band")
+    val, wanted = of_split(films, "val"), read_prevalence(prevalence)
+    logits, targets = saved(run, "val").logits.astype(np.float64), targets_of(val)
+    patients = np.unique([film.patient for film in val], return_inverse=True)[1]
+    fitted = calibrate(logits, targets, patients)
+    calibration = fitted.at(np.array([wanted[name] for name in LABELS]))
+    movement = _movement(run, films, val, device, options.movement_films)
+    findings = findings_of(logits, targets, calibration, options, movement)
+    write_json(
+        run / RECORD,
+        {
+            "network_sha256": weights_sha256(load_network(run)),
+            "data": fingerprint(films),
+            "options": asdict(options),
+            "held_out_films": len(val),
+            "prevalences_of_the_held_out_films": dict(zip(LABELS, fitted.prevalences.tolist(), strict=True)),
+            "pull_of_the_common_slope": fitted.pull,
+            "movement_films": 0 if movement is None else len(movement.films),
+            "findings": [finding.model_dump(mode="json") for finding in findings],
+        },
+    )
+    return findings
+
+
+def load_calls(run: Path) -> tuple[list[Finding], dict[str, Any]]:
+    """What ``fit_calls`` wrote: findings, and the whole record.
+
+    Raises
+    ------
+    FilmsError
+        It was not run on this run's network.
+    """
+    path = run / RECORD
+    if not path.is_file():
+        raise FilmsError(f"{path} is not there; run 'cxr-offline calibrate --run {run}' first")
+    record: dict[str, Any] = json.loads(path.read_text())
+    if record["network_sha256"] != weights_sha256(load_network(run)):
+        raise FilmsError(f"{path} is of another network; run 'cxr-offline calibrate --run {run}' again")
+    return [Finding.model_validate(finding) for finding in record["findings"]], record
+
+
+def findings_of(
+    logits: Array,
+    targets: NDArray[np.floating],
+    calibration: Calibration,
+    options: CallOptions,
+    movement: Movement | None = None,
+) -> list[Finding]:
+    """The manifest's findings; AUROC, which is of test films, is for ``export`` to put in.
+
+    Parameters
+    ----------
+    logits, targets : ndarray, shape (N, L)
+        Of films that the network was not trained on.
+    """
+    return [
+        _finding(column, logits[:, column], targets[:, column] > 0, calibration, options, movement)
+        for column in range(len(LABELS))
+    ]
+
+
+def _finding(
+    column: int,
+    logits: Array,
+    with_it: NDArray[np.bool_],
+    calibration: Calibration,
+    options: CallOptions,
+    movement: Movement | None,
+) -> Finding:
+    slope, intercept = float(calibration.slopes[column]), float(calibration.intercepts[column])
+    positives, negatives = logits[with_it], logits[~with_it]
+    present = _present_from(negatives, options) if len(positives) >= MIN_POSITIVES else None
+    moved = None if movement is None else float(movement.bounds[column])
+    said: dict[str, float | None] = dict.fromkeys(
+        ("present_from", "absent_below", "specificity", "specificity_lower_bound", "sensitivity", "missed")
+    )
+    if present is not None:
+        width = moved if options.band is None else options.band * float(logits.std())
+        absent = present - (width or 0.0)
+        quiet = int((negatives < present).sum())
+        said = {
+            "present_from": float(expit(slope * present + intercept)),
+            "absent_below": float(expit(slope * absent + intercept)),
+            "specificity": quiet / len(negatives),
+            "specificity_lower_bound": lower_bound(quiet, len(negatives)),
+            "sensitivity": float((positives >= present).mean()),
+            "missed": float((positives < absent).mean()),
+        }
+    return Finding(
+        name=LABELS[column],
+        slope=slope,
+        intercept=intercept,
+        prevalence=float(calibration.prevalences[column]),
+        movement=moved,
+        held_out_positives=len(positives),
+        held_out_negatives=len(negatives),
+        logits_without=_percentiles(negatives),
+        logits_with=_percentiles(positives),
+        youden_logit=youden_logit(logits, with_it),
+        auroc=None,
+        **said,
+    )
+
+
+def _present_from(negatives: Array, options: CallOptions) -> float | None:
+    """The lowest point, between two films, that has the specificity and its bound; None where so few films give none."""
+    order, count = np.sort(negatives), len(negatives)
+    for quiet in range(count + 1):
+        if quiet >= options.specificity * count and lower_bound(quiet, count) >= options.least_bound:
+            below = order[quiet - 1]
+            above = order[quiet] if quiet < count else below + 1e-6
+            return float((below + above) / 2)
+    return None
+
+
+def lower_bound(successes: int, count: int) -> float:
+    """Clopper and Pearson's, 95 %, one-sided."""
+    return float(beta.ppf(1 - CONFIDENCE, successes, count - successes + 1)) if successes else 0.0
+
+
+def _percentiles(logits: Array) -> tuple[float, ...]:
+    return tuple(np.percentile(logits, PERCENTILES).round(5).tolist()) if len(logits) else ()
+
+
+def youden_logits(logits: NDArray[np.floating], targets: NDArray[np.floating]) -> list[float]:
+    """``youden_logit`` of each finding, shape (N, L) twice."""
+    return [
+        youden_logit(logits[:, column].astype(np.float64), targets[:, column] > 0) for column in range(logits.shape[1])
+    ]
+
+
+def youden_logit(logits: Array, with_it: NDArray[np.bool_]) -> float:
+    """The logit with the largest sum of sensitivity and specificity; 0 where all films have the finding, or none."""
+    if not with_it.any() or with_it.all():
+        return 0.0
+    candidates = np.unique(logits)
+    hit = np.array([(logits[with_it] >= cut).mean() for cut in candidates])
+    quiet = np.array([(logits[~with_it] < cut).mean() for cut in candidates])
+    return float(candidates[int(np.argmax(hit + quiet))])
+
+
+def _movement(run: Path, films: list[Film], val: list[Film], device: torch.device, count: int) -> Movement | None:
+    if not count:
+        return None
+    places = np.linspace(0, len(val) - 1, min(count, len(val))).round().astype(int)
+    network = load_network(run).to(device).eval()
+    images = torch.stack([load_film(val[place].path) for place in places])
+    kept = run / f"movement-{weights_sha256(network)[:12]}-{fingerprint(films)[:8]}-{len(places)}"
+    return measure_movement(network, images, device, kept)

@@ -1,0 +1,157 @@
+"""What the calls come to on the test films: nothing is chosen here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from app.pipeline.manifest import Finding
+
+from ..features import saved, write_json
+from ..films import Film, of_split, targets_of
+from .calibration import Array
+from .fitting import load_calls, lower_bound
+
+MEASURED: Final = "calls-report.json"
+BINS: Final = 15
+#: Draws of labels from the probabilities themselves: the error that a perfect calibration would show on so few films.
+DRAWS: Final = 200
+#: To other prevalences, as odds times this, each tried on films drawn accordingly.
+OTHER_ODDS: Final = (0.25, 0.5, 2.0, 4.0)
+
+
+def measure_calls(findings: list[Finding], logits: Array, targets: NDArray[np.floating]) -> dict[str, Any]:
+    """Calls and calibration on films, shape (N, 14) twice; JSON.
+
+    Every film weighs in for each finding so that the finding is as frequent as its ``prevalence`` says, where calibration is
+    measured; calls are counted as the films are.
+    """
+    truth = targets > 0
+    columns = [_finding(finding, logits[:, k], truth[:, k]) for k, finding in enumerate(findings)]
+    called = [k for k, finding in enumerate(findings) if finding.present_from is not None]
+    present = np.stack([_call(findings[k], logits[:, k], "present_from") for k in called], axis=1)
+    above = np.stack([_call(findings[k], logits[:, k], "absent_below") for k in called], axis=1)
+    clear = ~truth.any(axis=1)
+    return {
+        "films": len(logits),
+        "films_without_findings": int(clear.sum()),
+        "findings_called": len(called),
+        "false_calls_on_a_film_without_findings": float(present[clear].sum(axis=1).mean()),
+        "films_without_findings_with_a_call": float(present[clear].any(axis=1).mean()),
+        "indeterminate": float((above & ~present).mean()),
+        "precision_of_present": float(truth[:, called][present].mean()) if present.any() else None,
+        "calibration_error": {
+            name: float(np.mean([row[name] for row in columns]))
+            for name in ("calibration_error", "calibration_error_before", "calibration_error_of_chance")
+        },
+        "brier": {name: float(np.mean([row[name] for row in columns])) for name in ("brier", "brier_before")},
+        "other_prevalences": [_elsewhere(findings, logits, truth, odds) for odds in OTHER_ODDS],
+        "findings": columns,
+    }
+
+
+def measure_calls_of(run: Path, films: list[Film]) -> dict[str, Any]:
+    """``measure_calls`` of a run on its test films, written beside the record.
+
+    Raises
+    ------
+    FilmsError
+        ``fit_calls`` was not run.
+    """
+    findings, _ = load_calls(run)
+    logits = saved(run, "test").logits.astype(np.float64)
+    found = measure_calls(findings, logits, targets_of(of_split(films, "test")))
+    write_json(run / MEASURED, found)
+    return found
+
+
+def _call(finding: Finding, logits: Array, point: str) -> NDArray[np.bool_]:
+    probability = getattr(finding, point)
+    return np.asarray(logits >= finding.logit_of(probability))
+
+
+def _finding(finding: Finding, logits: Array, truth: NDArray[np.bool_]) -> dict[str, Any]:
+    weights = _weights(truth, finding.prevalence)
+    odds = finding.slope * logits + finding.intercept
+    probability = expit(odds)
+    # The network's own, shifted to the same prevalence: what is compared is the calibration, not the prevalence.
+    before = expit(logits + logit(finding.prevalence) - logit((truth.sum() + 0.5) / (len(truth) + 1)))
+    row: dict[str, Any] = {
+        "name": finding.name,
+        "positives": int(truth.sum()),
+        "negatives": int((~truth).sum()),
+        "calibration_error": calibration_error(probability, truth, weights),
+        "calibration_error_before": calibration_error(before, truth, weights),
+        "calibration_error_of_chance": _of_chance(probability, weights),
+        "brier": float(np.average((probability - truth) ** 2, weights=weights)),
+        "brier_before": float(np.average((before - truth) ** 2, weights=weights)),
+        "reliability": reliability(probability, truth, weights, 5),
+        "called": finding.present_from is not None,
+    }
+    if finding.present_from is not None:
+        present, above = (_call(finding, logits, point) for point in ("present_from", "absent_below"))
+        quiet = int((~present[~truth]).sum())
+        row |= {
+            "specificity": quiet / int((~truth).sum()),
+            "specificity_lower_bound": lower_bound(quiet, int((~truth).sum())),
+            "sensitivity": float(present[truth].mean()) if truth.any() else None,
+            "missed": float((~above[truth]).mean()) if truth.any() else None,
+            "indeterminate": float((above & ~present).mean()),
+        }
+    return row
+
+
+def _weights(truth: NDArray[np.bool_], prevalence: float) -> Array:
+    """So that the finding is as frequent as asked; all 1 where no film has it, or all have."""
+    share = truth.mean()
+    if share in (0.0, 1.0):
+        return np.ones(len(truth))
+    return np.asarray(np.where(truth, prevalence / share, (1 - prevalence) / (1 - share)))
+
+
+def calibration_error(probability: Array, truth: NDArray[np.bool_], weights: Array, bins: int = BINS) -> float:
+    """Expected calibration error over bins of equal weight (adaptive; Nguyen and O'Connor 2015)."""
+    return float(
+        sum(
+            abs(part["mean"] - part["share"]) * part["weight"]
+            for part in reliability(probability, truth, weights, bins)
+        )
+    )
+
+
+def reliability(probability: Array, truth: NDArray[np.bool_], weights: Array, bins: int) -> list[dict[str, float]]:
+    """In each bin of equal weight, by probability: mean probability, share of films with the finding, share of all weight."""
+    order = np.argsort(probability, kind="stable")
+    until = np.cumsum(weights[order])
+    edges = np.searchsorted(until, until[-1] * np.arange(1, bins) / bins)
+    parts = [part for part in np.split(order, edges) if len(part) and weights[part].sum() > 0]
+    return [
+        {
+            "mean": float(np.average(probability[part], weights=weights[part])),
+            "share": float(np.average(truth[part], weights=weights[part])),
+            "weight": float(weights[part].sum() / weights.sum()),
+        }
+        for part in parts
+    ]
+
+
+def _of_chance(probability: Array, weights: Array) -> float:
+    generator = np.random.default_rng(0)
+    draws = generator.random((DRAWS, len(probability))) < probability
+    return float(np.mean([calibration_error(probability, draw, weights) for draw in draws]))
+
+
+def _elsewhere(findings: list[Finding], logits: Array, truth: NDArray[np.bool_], times: float) -> dict[str, float]:
+    """Calibration where each finding's odds are `times` as high, and the probabilities are adjusted to that."""
+    adjusted, unadjusted = [], []
+    for k, finding in enumerate(findings):
+        elsewhere = float(expit(logit(finding.prevalence) + np.log(times)))
+        weights = _weights(truth[:, k], elsewhere)
+        odds = finding.slope * logits[:, k] + finding.intercept
+        adjusted.append(calibration_error(expit(odds + np.log(times)), truth[:, k], weights))
+        unadjusted.append(calibration_error(expit(odds), truth[:, k], weights))
+    return {"odds_times": times, "adjusted": float(np.mean(adjusted)), "unadjusted": float(np.mean(unadjusted))}
