@@ -19,7 +19,7 @@ from app.http.access import is_loopback
 from app.http.application import create_application
 from app.http.protocol import guarded
 from app.logs import configure_logging
-from app.pipeline import LABELS, Verdict, decode, film_tensor
+from app.pipeline import Verdict, decode, film_tensor
 from app.pipeline.errors import PipelineError
 from app.quarantine import Vault, keys_of
 from app.quarantine.export import export_films
@@ -116,9 +116,10 @@ def _score(parsed: argparse.Namespace, settings: Settings) -> int:
                 raise verdict
             answer["verdict"] = "accepted" if verdict.accepted else "rejected as adversarial"
             if verdict.probabilities is not None:
-                answer["probabilities"] = {
-                    n: round(float(p), 4) for n, p in zip(LABELS, verdict.probabilities, strict=True)
-                }
+                called = screener.bundle.calls.of(verdict.probabilities)
+                answer["probabilities"] = {one.name: round(one.probability, 4) for one in called}
+                answer["calls"] = {one.name: one.call for one in called}
+                answer["percentiles"] = {one.name: one.percentile for one in called}
         except (PipelineError, OSError) as error:
             failed = True
             answer["error"] = str(error)

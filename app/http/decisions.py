@@ -114,6 +114,7 @@ def _decision(
     return Decision(
         subject=subject,
         verdict=verdict,
+        calls=None if verdict.probabilities is None else version.bundle.calls.words(verdict.probabilities),
         percentile=100 * version.bundle.golden.clean_percentile(verdict.log_density),
         request_id=asked.request_id,
         caller=asked.caller,

@@ -167,12 +167,14 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
         if decision.kind != "released":
             raise HttpError("confirmed-as-bad", PROBLEMS["confirmed-as-bad"].meaning)
         version, image, probabilities = await engine.screen_released(await held.read(film), film.source_kind)
-        await held.note(_event(request, "answered", film, model_version=version.name, probabilities=probabilities))
+        calls = version.bundle.calls
+        answered = {"model_version": version.name, "probabilities": probabilities, "calls": calls.words(probabilities)}
+        await held.note(_event(request, "answered", film, **answered))
         return ReleasedResult(
             request_id=film.request_id,
             model_version=version.name,
             probabilities={name: float(value) for name, value in zip(LABELS, probabilities, strict=True)},
-            calls=CalledFinding.by_name(version.bundle.calls.of(probabilities)),
+            calls=CalledFinding.by_name(calls.of(probabilities)),
             source_kind=image.source_kind,
             exposed_field=JudgedField.of(image.field),
             notes=list(image.notes),

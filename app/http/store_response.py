@@ -13,6 +13,7 @@ from app.access.sequences import QuerySequence
 from app.decoding.nursery import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline import LABELS
+from app.pipeline.calls import Call
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
 from app.pipeline.identity import Identity
 from app.quarantine import QuarantineUnavailable
@@ -75,13 +76,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one part; `number` counts the parts from 1, and `model_version` is of what judged it."""
+    """What became of one part; `number` counts from 1, `model_version` judged it, and `calls` are of its 14 findings."""
 
     number: int
     identity: Identity | None
     result: Recalled | Failure
     notes: tuple[str, ...] = ()
     model_version: str | None = None
+    calls: tuple[Call, ...] = ()
 
     @property
     def failure(self) -> Failure | None:
@@ -138,6 +140,7 @@ def _told(outcome: Outcome) -> Json:
         if verdict.probabilities is not None:
             told["x03"] = _element("LO", *LABELS)
             told["x04"] = _element("FD", *(float(value) for value in verdict.probabilities))
+            told["x12"] = _element("CS", *(call.upper() for call in outcome.calls))
     if outcome.failure:
         told["x07"] = _element("UR", f"/problems/{outcome.failure.slug}")
         told["x08"] = _element("UT", outcome.failure.detail)

@@ -214,7 +214,9 @@ class Store:
             )
             # A repeat too: if its report was delivered before, the server has it.
             await self.reports.of(part.body, Screened(version, image, recalled.verdict), wanted=False)
-            return Outcome(number, identity, recalled, image.notes, version.name)
+            probabilities = recalled.verdict.probabilities
+            calls = () if probabilities is None else version.bundle.calls.words(probabilities)
+            return Outcome(number, identity, recalled, image.notes, version.name, calls)
 
     def _count(self, outcome: Outcome) -> None:
         self.metrics.stored_instances.labels(outcome.answer).inc()

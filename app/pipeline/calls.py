@@ -104,6 +104,10 @@ class Calls:
             for finding, without, probability in zip(self._findings, self._without, given, strict=True)
         )
 
+    def words(self, probabilities: ArrayLike) -> tuple[Call, ...]:
+        """The calls alone, shape (14,) -> 14 words."""
+        return tuple(called.call for called in self.of(probabilities))
+
 
 def call_of(finding: Finding, probability: float) -> Call:
     """The call of one finding by its calibrated probability."""

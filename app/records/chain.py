@@ -2,7 +2,7 @@
 
     seal_n = HMAC-SHA256(seal key, canonical JSON of all columns of entry n but the seal, seal_(n-1) among them)
 
-(Of the columns that came with version 3, those that are not NULL: so the seals of older entries hold as they are.)
+(Of the columns that came with a later version, those that are not NULL: so the seals of older entries hold as they are.)
 
 An entry that is changed no longer gives its seal; one that is removed, inserted or moved breaks the count and the links.
 Only the newest entries can be cut off unseen, which is why the head is written down elsewhere too (``Head``).
@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from .key import RecordKey
-from .tables import ADDED_IN_3, CHECKPOINT, ENTRIES, GENESIS
+from .tables import ADDED_LATER, CHECKPOINT, ENTRIES, GENESIS
 
-_SEALED = tuple(column.name for column in ENTRIES.columns if column.name not in {"seal", *ADDED_IN_3})
+_SEALED = tuple(column.name for column in ENTRIES.columns if column.name not in {"seal", *ADDED_LATER})
 
 
 class Head(NamedTuple):
@@ -50,7 +50,7 @@ EMPTY = Head(0, GENESIS)
 def seal_of(entry: Mapping[str, Any], key: RecordKey) -> str:
     """Seal of an entry; its own seal, if there is one, is left out, and an absent column is NULL."""
     content = {name: entry.get(name) for name in _SEALED}
-    content |= {name: entry[name] for name in ADDED_IN_3 if entry.get(name) is not None}
+    content |= {name: entry[name] for name in ADDED_LATER if entry.get(name) is not None}
     # Python writes the shortest digits that give the same double again, so both databases give the same text. What an
     # intruder may have put there instead, such as a blob, must not stop a verification: it gets a text that has no seal.
     return key.seal(json.dumps(content, sort_keys=True, separators=(",", ":"), default=repr).encode())

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from .chain import EMPTY, linked
 from .key import RecordKey
 from .record import transaction, written
-from .tables import ADDED_IN_3, ENTRIES, ENTRIES_OF_A_FILM, JUDGED, METADATA, SCHEMA, SCHEMA_VERSION
+from .tables import ADDED, ENTRIES, ENTRIES_OF_A_FILM, JUDGED, METADATA, SCHEMA, SCHEMA_VERSION
 
 _AT_ONCE = 1_000
 
@@ -70,8 +70,8 @@ def migrate(database: Engine, key: RecordKey) -> None:
         found = version_of(connection)
         if found == SCHEMA_VERSION:
             return
-        if found == 2:
-            _from_version_2(connection)
+        if found >= 2:
+            _add_columns(connection, found)
         METADATA.create_all(connection)
         if inspect(connection).has_table(_DECISIONS.name):
             _from_version_1(connection, key)
@@ -90,18 +90,19 @@ def version_of(connection: Connection) -> int:
     tables = inspect(connection)
     if not tables.has_table(SCHEMA.name):
         return 1 if tables.has_table(_DECISIONS.name) else 0
-    version = connection.scalar(select(SCHEMA.c.version))
-    if version not in {2, SCHEMA_VERSION}:
+    version = int(connection.scalar(select(SCHEMA.c.version)) or 0)
+    if not 2 <= version <= SCHEMA_VERSION:
         raise SchemaError(f"the record has the shape of version {version}, and this code reads {SCHEMA_VERSION}")
-    return int(version)
+    return version
 
 
-def _from_version_2(connection: Connection) -> None:
-    """Add the columns of films in quarantine; what is there keeps its seals."""
-    for name in ADDED_IN_3:
+def _add_columns(connection: Connection, found: int) -> None:
+    """Add the columns of the versions after the one that was found; what is there keeps its seals."""
+    for name in (name for version, names in ADDED.items() if version > found for name in names):
         kind = ENTRIES.c[name].type.compile(connection.dialect)
         connection.execute(text(f"ALTER TABLE {ENTRIES.name} ADD COLUMN {name} {kind}"))
-    ENTRIES_OF_A_FILM.create(connection)
+    if found < 3:
+        ENTRIES_OF_A_FILM.create(connection)
 
 
 def _from_version_1(connection: Connection, key: RecordKey) -> None:

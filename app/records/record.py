@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Select, delete, func, insert, select,
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.pipeline import Verdict
+from app.pipeline.calls import Call
 from app.pipeline.image import SourceKind
 
 from .chain import EMPTY, Head, Verification, linked, seal_of
@@ -63,6 +64,8 @@ class Decision:
         If the subject was decided before, that decision is the answer, and this entry a repeat of it.
     film : str or None
         The film's id in quarantine, where it is kept there.
+    calls : tuple of str, or None
+        As its 14 probabilities were called, where it was accepted.
     """
 
     subject: Subject
@@ -75,6 +78,7 @@ class Decision:
     seconds: float
     earliest_holds: bool = False
     film: str | None = None
+    calls: tuple[Call, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class FilmEvent:
         Of what was answered.
     probabilities : ndarray, shape (14,), float64, in [0, 1], or None
         What was answered.
+    calls : tuple of str, or None
+        As it was called.
     """
 
     kind: Literal["viewed", "released", "confirmed", "answered", "exported", "removed"]
@@ -105,6 +111,7 @@ class FilmEvent:
     reason: str | None = None
     model_version: str | None = None
     probabilities: NDArray[np.float64] | None = None
+    calls: tuple[Call, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -365,12 +372,17 @@ def _values(decision: Decision, known: tuple[int, Verdict] | None) -> dict[str, 
         "log_density": verdict.log_density + 0.0,  # SQLite gives -0.0 back as 0.0, which is written otherwise
         "percentile": decision.percentile,
         "probabilities": probabilities,
+        "calls": None if probabilities is None else _json(decision.calls),
         "caller": decision.caller,
         "source_kind": decision.source_kind,
         "route": decision.route,
         "seconds": decision.seconds,
         "repeat_of": None if known is None else known[0],
     }
+
+
+def _json(calls: tuple[Call, ...] | None) -> str | None:
+    return None if calls is None else json.dumps(calls)
 
 
 def _values_of_film(event: FilmEvent) -> dict[str, Any]:
@@ -381,6 +393,7 @@ def _values_of_film(event: FilmEvent) -> dict[str, Any]:
         "request_id": event.request_id,
         "model_version": event.model_version,
         "probabilities": None if given is None else json.dumps(given.tolist()),
+        "calls": _json(event.calls),
         "caller": event.caller,
         "route": event.route,
         "film": event.film,

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 METADATA = MetaData()
 
 #: One row.
@@ -30,8 +30,9 @@ EXPORTED: Final = "exported"  # it was written out in clear
 REMOVED: Final = "removed"  # it is kept no longer
 # What an operator does with a version is written before it is done; the kinds are those of ``VersionEvent``.
 
-#: Columns that version 3 added. A seal covers them where they are not NULL: those of older entries hold as they are.
-ADDED_IN_3: Final = ("film", "reason")
+#: By version, the columns that it added. A seal covers them where they are not NULL: those of older entries hold as they are.
+ADDED: Final[dict[int, tuple[str, ...]]] = {3: ("film", "reason"), 4: ("calls",)}
+ADDED_LATER: Final = tuple(name for names in ADDED.values() for name in names)
 
 ENTRIES = Table(
     "entries",
@@ -56,6 +57,7 @@ ENTRIES = Table(
     Column("route", Text),  # * template of the path
     Column("seconds", Double),  # * from the film's arrival to the entry
     Column("repeat_of", BigInteger),  # id of the entry that a repeat was answered from
+    Column("calls", Text),  # JSON, 14 words, as the probabilities were called
     # Of a checkpoint.
     Column("removed_through", BigInteger),  # the last entry that was removed
     Column("removed_seal", String(64)),  # and its seal, which the first that stays names as previous

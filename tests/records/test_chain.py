@@ -65,7 +65,7 @@ def test_a_seal_is_an_hmac_of_all_that_an_entry_holds(database: Path) -> None:
     for row in rows:
         assert row["previous"] == previous
         previous = row.pop("seal")
-        for added in ("film", "reason"):
+        for added in ("film", "reason", "calls"):
             if row[added] is None:
                 del row[added]
         content = json.dumps(row, sort_keys=True, separators=(",", ":"))
