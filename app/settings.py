@@ -40,6 +40,7 @@ class Settings:
     trusted_keys: str = (
         ""  # public keys (a PEM file, or a folder of *.pem) of those whose bundles are taken; empty: any's
     )
+    calls_file: str = ""  # CSV of the site's own prevalences and points (docs/calls.md); empty: as the bundle has them
     shadow_waiting: int = 64  # films that may wait for a version in shadow; more are not compared
     backend: str = "auto"  # torch or openvino; auto: torch on GPUs, and on the CPU openvino where it is installed
     device: str = "auto"  # cpu, or GPUs (cuda:0,cuda:1); auto: every GPU, or the CPU where there is none

@@ -11,6 +11,7 @@ from app.pipeline.errors import BundleError
 from app.pipeline.signature import TrustedKeys
 from app.settings import Settings, SettingsError
 
+from .site import name_here, site_table
 from .trust import trusted_keys
 
 _Mark = tuple[tuple[str, int, int, int], ...]
@@ -52,6 +53,7 @@ class Catalogue:
         self._folder = Path(settings.bundles) if settings.bundles else None
         if self._folder and not self._folder.is_dir():
             raise SettingsError(f"CXR_BUNDLES={settings.bundles!r} is no folder; name one whose subfolders are bundles")
+        self._site = site_table(settings)
         self._checked: dict[Path, tuple[_Mark, frozenset[str], Entry]] = {}
         self._alone = threading.Lock()
 
@@ -61,7 +63,7 @@ class Catalogue:
             try:
                 trusted = trusted_keys(self._settings)
             except BundleError as error:
-                return [Entry(folder, _version_in(folder), None, str(error)) for folder in self._folders()]
+                return [Entry(folder, self._name_in(folder), None, str(error)) for folder in self._folders()]
             return [self._entry(folder, trusted) for folder in self._folders()]
 
     def find(self, model_version: str) -> Path | None:
@@ -69,13 +71,17 @@ class Catalogue:
 
         One that is signed goes before one that is not, which is found so that it can be refused with the reason.
         """
-        folders = [folder for folder in self._folders() if _version_in(folder) == model_version]
+        folders = [folder for folder in self._folders() if self._name_in(folder) == model_version]
         try:
             trusted = trusted_keys(self._settings)
         except BundleError:
             trusted = None
         signed = (folder for folder in folders if _version_in(folder, trusted))
         return next(signed, folders[0] if folders else None)
+
+    def _name_in(self, folder: Path) -> str | None:
+        version = _version_in(folder)
+        return None if version is None else name_here(version, self._site)
 
     def _folders(self) -> list[Path]:
         """By name; ``write_bundle`` and copying tools write beside, in folders whose names begin with a dot."""
@@ -92,9 +98,9 @@ class Catalogue:
             return known[2]
         try:
             bundle = read_bundle(folder, trusted)
-            entry = Entry(folder, bundle.manifest.model_version, bundle.signed_by, None)
+            entry = Entry(folder, name_here(bundle.manifest.model_version, self._site), bundle.signed_by, None)
         except (BundleError, OSError) as error:
-            entry = Entry(folder, _version_in(folder), None, str(error))
+            entry = Entry(folder, self._name_in(folder), None, str(error))
         self._checked[folder] = (mark, ids, entry)
         return entry
 

@@ -12,6 +12,7 @@ from app.settings import Settings, SettingsError
 
 from .catalogue import Catalogue
 from .choice import ChoiceFile
+from .site import at_this_site, name_here, name_of_bundle, site_table
 from .trust import trusted_keys
 
 log = logging.getLogger("cxr_gate")
@@ -23,9 +24,10 @@ def proven_screeners(folder: Path, settings: Settings) -> list[Screener]:
     Raises
     ------
     PipelineError
-        The bundle does not verify, a device or backend is not there, or one does not reproduce the golden outputs.
+        The bundle does not verify, a device or backend is not there, one does not reproduce the golden outputs, or the site's
+        table cannot be laid over the bundle.
     """
-    bundle = read_bundle(folder, trusted_keys(settings))
+    bundle = at_this_site(read_bundle(folder, trusted_keys(settings)), site_table(settings))
     backends = choose_backends(
         bundle.network,
         settings.backend,
@@ -87,8 +89,9 @@ def load_chosen(settings: Settings) -> tuple[Version, Version | None]:
         return active, None
 
 
-def _load_named(model_version: str, catalogue: Catalogue, settings: Settings) -> Version:
-    folder = catalogue.find(model_version)
+def _load_named(name: str, catalogue: Catalogue, settings: Settings) -> Version:
+    """Load what was chosen; the site's table may have changed since, and with it the name."""
+    folder = catalogue.find(name_here(name_of_bundle(name), site_table(settings)))
     if folder is None:
         raise SettingsError("no folder of CXR_BUNDLES holds its manifest, nor does CXR_BUNDLE")
     return load(folder, settings)

@@ -127,7 +127,7 @@ def reliability(probability: Array, truth: NDArray[np.bool_], weights: Array, bi
     """In each bin of equal weight, by probability: mean probability, share of films with the finding, share of all weight."""
     order = np.argsort(probability, kind="stable")
     until = np.cumsum(weights[order])
-    edges = np.searchsorted(until, until[-1] * np.arange(1, bins) / bins)
+    edges = np.searchsorted(until, until[-1] * np.arange(1, bins) / bins * (1 + 1e-12), side="right")
     parts = [part for part in np.split(order, edges) if len(part) and weights[part].sum() > 0]
     return [
         {

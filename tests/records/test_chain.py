@@ -83,6 +83,7 @@ EDITS = {
     "log_density": "log_density + 1e-9",
     "percentile": "38",
     "probabilities": "NULL",
+    "calls": "'[]'",
     "pixels_hash": f"'{'1' * 64}'",
     "instance_hash": "NULL",
     "caller": "'somebody'",
