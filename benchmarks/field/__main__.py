@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from typing import Any, Final
 
 import torch
 
-from app.pipeline import Screener, read_bundle, torch_backend
+from app.pipeline import Bundle, Screener, read_bundle, torch_backend
+from app.pipeline.bundle import CONTENT, GAUSSIAN, NETWORK, ORIENTATION
 from offline.marked import filled
 
 from . import __doc__ as described
@@ -50,14 +52,26 @@ def main() -> None:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     report: dict[str, Any] = json.loads(REPORT.read_text()) if REPORT.exists() else {}
     versions = {name: screener.bundle.manifest.model_version for name, screener in screeners.items()}
-    if report.get("model_versions") != versions:
-        report = {"model_versions": versions}  # parts of two versions would not compare
+    judged_by = {name: _judged_by(screener.bundle) for name, screener in screeners.items()}
+    if report.get("judged_by") != judged_by:
+        report = {}  # parts of two gates would not compare
+    elif report.get("model_versions") != versions:
+        report.pop(
+            "frames", None
+        )  # the same gate with other probabilities and calls, which the other parts do not show
+    report |= {"judged_by": judged_by, "model_versions": versions}
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     for name, measure in parts.items():
         if name in (parsed.only or (part for part in parts if part not in report)):
             report[name] = list(measure())
             REPORT.write_text(json.dumps(report, indent=1) + "\n")
             PAGE.write_text(filled(PAGE.read_text(), page.tables(report)))
+
+
+def _judged_by(bundle: Bundle) -> str:
+    """Tells one gate from another, whatever the calibration of its probabilities."""
+    files = [bundle.manifest.files[name] for name in (NETWORK, GAUSSIAN, ORIENTATION, CONTENT)]
+    return hashlib.sha256(repr((files, bundle.manifest.gate.threshold)).encode()).hexdigest()[:12]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Clean films in frames: how many are called adversarial, and how far a frame moves a probability."""
+"""Clean films in frames: how many are called adversarial, how far a frame moves a probability, and whether it turns a call."""
 
 from __future__ import annotations
 
@@ -65,18 +65,20 @@ def rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator[dict[
                 "frame": name,
                 "bundle": bundle,
                 "films": len(films),
-                **_compared(plain[bundle, compared_with], found),
+                **_compared(screener, plain[bundle, compared_with], found),
             }
 
 
-def _compared(before: list[Answer], after: list[Answer]) -> dict[str, Any]:
-    changes = [
-        float(np.abs(one.probabilities - other.probabilities).max())
-        for one, other in zip(before, after, strict=True)
-        if one.probabilities is not None and other.probabilities is not None
-    ]
+def _compared(screener: Screener, before: list[Answer], after: list[Answer]) -> dict[str, Any]:
+    changes, turned = [], 0
+    for one, other in zip(before, after, strict=True):
+        if one.probabilities is not None and other.probabilities is not None:
+            changes.append(float(np.abs(one.probabilities - other.probabilities).max()))
+            calls = zip(*(screener.bundle.calls.words(each.probabilities) for each in (one, other)), strict=True)
+            turned += any({*pair} == {"present", "absent"} for pair in calls)
     return {
         "outcomes": counted(after),
+        "films_with_a_call_turned": turned,
         "change_median": float(np.median(changes)) if changes else None,
         "change_p95": float(np.quantile(changes, 0.95)) if changes else None,
     }

@@ -38,12 +38,13 @@ def _by_bundle(rows: Rows, key: str, cells: Callable[[Mapping[str, Any]], list[s
 def _frames(rows: Rows) -> str:
     head = ["frame"]
     for bundle in _bundles(rows):
-        head += [f"{bundle}: adversarial", "unsuitable", "change, median", "95th percentile"]
+        head += [f"{bundle}: adversarial", "unsuitable", "change, median", "95th percentile", "a call turned"]
 
     def cells(row: Mapping[str, Any]) -> list[str]:
         changes = [row["change_median"], row["change_p95"]]
         outcomes = [_of(row["outcomes"], "adversarial"), _of(row["outcomes"], "unsuitable")]
-        return [*outcomes, *("" if one is None else f"{one:.3f}" for one in changes)]
+        turned = str(row["films_with_a_call_turned"])
+        return [*outcomes, *("" if one is None else f"{one:.3f}" for one in changes), turned]
 
     return _table(head, _by_bundle(rows, "frame", cells))
 

@@ -44,7 +44,7 @@ def model_card(base: str, content: dict[str, Any]) -> str:
         "## Recalibrated for a site",
         "",
         "The gate is no longer the one that the sections below measure: its Gaussian and threshold were moved to a site's "
-        "own clean films. The network, its findings and operating points are the base's, and were not measured on the site. "
+        "own clean films. The network, its probabilities and its calls are the base's, and were not measured on the site. "
         f"From `report/recalibration.json`, written by `{content['command'] or 'cxr-offline recalibrate'}`:",
         "",
         *(f"- {line.strip()}" for line in sentences(content)),

@@ -93,6 +93,8 @@ def test_from_films_to_a_bundle_that_verifies(folder: Path, run: Path, tmp_path:
     assert [entry["epoch"] for entry in json.loads((run / RECORD).read_text())["history"]] == [1, 2, 3]
     common = ("--data", folder, "--run", run, "--device", "cpu", "--workers", "0")
     assert "19 held-out films" in finished(offline("fit", *common, *QUICK))
+    told = finished(offline("calibrate", *common, "--movement-films", "2"))
+    assert "0 of 14 findings are called" in told  # 19 held-out films are too few for a bound of .92
     finished(offline("evaluate", *common, "--steps", "2", "--aimed-films", "0"))
     bundle = tmp_path / "bundle"
     finished(offline("export", *common, "--output", bundle))
@@ -124,6 +126,8 @@ def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Pa
     finished(offline("watch", "--run", hardened, "--by", run, "--output", watched))
     gate = ("--variants", "2", "--variant-weight", "0.25", "--scaled", "--lambda", "0.1")
     assert "features of train-changed-2" in finished(offline("fit", *common, "--run", watched, *gate, *QUICK))
+    band = ("--movement-films", "0", "--band", "0.4", "--specificity", "0.5", "--least-bound", "0.2")
+    assert "findings are called" in finished(offline("calibrate", *common, "--run", watched, *band))
     aimed = ("--aimed-films", "1", "--aimed-steps", "2")
     told = finished(offline("evaluate", *common, "--run", watched, "--steps", "1", *aimed))
     assert "selective, to hide a finding within 2/255: passed with" in told
