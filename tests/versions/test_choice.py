@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,20 @@ def test_a_bundle_is_verified_again_when_its_files_change(settings: Settings) ->
 def test_a_folder_that_is_not_there_is_named() -> None:
     with pytest.raises(SettingsError, match="CXR_BUNDLES"):
         Catalogue(Settings(bundles="/nowhere"))
+
+
+def test_a_choice_holds_though_the_sites_table_changed(settings: Settings, tmp_path: Path) -> None:
+    """The name of a version says which table was laid over it; the chosen bundle is found under any."""
+    own, other = version_of(settings.bundle), version_of(Path(settings.bundles) / "other")
+    table = tmp_path / "site.csv"
+    table.write_text("finding,prevalence\nMass,.02\n")
+    ChoiceFile(settings.versions_file).write(Choice(f"{other}-site-000000", own))
+    with_table = replace(settings, calls_file=str(table))
+    active, previous = load_chosen(with_table)
+    assert previous is not None
+    assert active.name.startswith(f"{other}-site-")
+    assert active.name != f"{other}-site-000000"
+    assert previous.name.startswith(f"{own}-site-")
+    assert {entry.model_version for entry in Catalogue(with_table).entries()} == {active.name, previous.name}
+    without, _ = load_chosen(settings)
+    assert without.name == other
