@@ -30,6 +30,8 @@ BATCH = 16
 BLOCK = 1024  # rows of features in memory at once
 #: Raised when the pixels that the network gets change: 3 are those of the exposed field.
 _RECORD_VERSION = 3
+#: Raised when ``harmless.drawn`` draws other changes.
+_DRAWN_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def harmless_variant(number: int) -> Variant:
     def change(index: int, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         return drawn(np.random.default_rng((number, index)))(pixels)
 
-    return Variant(f"harmless-{number}", change)
+    return Variant(f"harmless-{_DRAWN_VERSION}-{number}", change)
 
 
 @dataclass(frozen=True)

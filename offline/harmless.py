@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+#: Of the films that ``drawn`` changes, on how many there are letters too.
+LETTERED: Final = 1 / 3
+
 Film = NDArray[np.float32]
 Change = Callable[[Film], Film]
 
@@ -95,6 +98,25 @@ def burned_in_text(film: Film) -> Film:
     return _film(image)
 
 
+def lettered(generator: np.random.Generator) -> Change:
+    """One to three lines of letters somewhere on the film, white or nearly so: a marker, a name of a view, a time."""
+    lines = [
+        "".join(generator.choice(list("ABDEILMNOPRSTUW0123456789 :-"), generator.integers(1, 16)))
+        for _ in range(generator.integers(1, 4))
+    ]
+    left, top = generator.uniform(0, 0.8), generator.uniform(0, 0.9)
+    share, fill = generator.uniform(1 / 50, 1 / 16), int(generator.integers(190, 256))
+
+    def change(film: Film) -> Film:
+        image = _grey(film)
+        place = (round(left * image.width), round(top * image.height))
+        size = max(8, round(share * image.height))
+        ImageDraw.Draw(image).multiline_text(place, "\n".join(lines), fill=fill, font_size=size)
+        return _film(image)
+
+    return change
+
+
 def flip(film: Film) -> Film:
     """Mirrored, left for right."""
     return np.ascontiguousarray(film[:, ::-1])
@@ -104,7 +126,7 @@ def drawn(generator: np.random.Generator) -> Change:
     """One or two changes, drawn with their strengths: what a gate is fitted to bear.
 
     Noise of a deviation up to .0075, gamma from .7 to 1.4, contrast from .8 to 1.25, JPEG from quality 60 to 95, a blur up to
-    one pixel, a turn up to 4 degrees, a crop up to 5 %, a copy of another size. The ranges hold what ``CHANGES`` measures, and
+    one pixel, a turn up to 4 degrees, a crop up to 5 %, a copy of another size; on one film in three also letters. The ranges hold what ``CHANGES`` measures, and
     are not put on it.
     """
 
@@ -120,11 +142,13 @@ def drawn(generator: np.random.Generator) -> Change:
         crop(float(generator.uniform(0, 0.05))),
         resize(int(generator.integers(300, 1025)), kernel),
     ]
-    chosen = generator.permutation(len(kinds))[: generator.integers(1, 3)]
+    chosen = [kinds[index] for index in generator.permutation(len(kinds))[: generator.integers(1, 3)]]
+    if generator.random() < LETTERED:
+        chosen.insert(0, lettered(generator))
 
     def change(film: Film) -> Film:
-        for index in chosen:
-            film = kinds[index](film)
+        for kind in chosen:
+            film = kind(film)
         return film
 
     return change

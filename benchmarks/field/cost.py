@@ -43,7 +43,7 @@ def rows(screener: Screener, films: list[Film]) -> Iterator[dict[str, Any]]:
             "network, gate and check": _seconds(lambda tensors=tensors: [screener.screen(one) for one in tensors]),
         }
         stages["of these, check of content"] = _seconds(
-            lambda tensors=tensors: [screener.bundle.content.faults(one.numpy()) for one in tensors]
+            lambda tensors=tensors: [screener.bundle.content.faults(one.numpy(), [None]) for one in tensors]
         )
         total = sum(seconds for stage, seconds in stages.items() if not stage.startswith("of these"))
         for stage, seconds in stages.items():

@@ -49,7 +49,7 @@ class CallOptions:
 
     specificity: float = 0.95
     least_bound: float = 0.92
-    movement_films: int = 139
+    movement_films: int = 80
     band: float | None = None
 
 

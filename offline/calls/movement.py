@@ -25,8 +25,8 @@ SHARE: Final = 0.95
 CONFIDENCE: Final = 0.95
 BATCH: Final = 8
 #: Films of a finding and direction that the first step moves furthest are attacked in earnest: the bound lies among these.
-FURTHEST: Final = 8
-STEPS: Final = 12
+FURTHEST: Final = 5
+STEPS: Final = 8
 
 
 @dataclass(frozen=True)
