@@ -27,6 +27,7 @@ from app.pipeline.orientation import SENSES
 from app.pipeline.preprocess import PREPROCESSING
 from app.pipeline.screener import Screener
 
+from .attacks.goals import AT_POINT
 from .content import RECORD as CONTENT_RECORD
 from .content import load_content
 from .features import saved
@@ -188,6 +189,7 @@ def _measured(report: dict[str, Any] | None) -> dict[str, Any] | None:
                 "attacker": row["attacker"],
                 "knows_the_gate": row["informed"],
                 "films": row["eligible"],
+                "finding_choice": row.get("finding_choice") or dict(AT_POINT)[row["goal"]],
                 **{field: row[field] for field in ("goal", "epsilon", "evaded", "probability_change")},
             }
             for row in report.get("aimed", [])
