@@ -12,6 +12,7 @@ from app.pipeline import choose_device
 from app.pipeline.errors import PipelineError
 from app.pipeline.signature import TrustedKeys
 
+from .attacks.goals import DEEDS
 from .average import average
 from .blackbox import load_substitute
 from .calls import CallOptions, fit_calls, measure_calls_of
@@ -226,7 +227,7 @@ def _measure(parsed: argparse.Namespace) -> int:
         print(f"{name}: detected {row['detection_rate']:.1%}, evaded {row['evasion_rate']:.1%}")
     for row in report.get("aimed", []):
         print(
-            f"{row['attacker']}, to {row['goal']} a finding within {row['epsilon'] * 255:.3g}/255: passed with "
+            f"{row['attacker']}, {DEEDS[row['goal']]} within {row['epsilon'] * 255:.3g}/255: passed with "
             f"{row['evaded']} of {row['eligible']}"
         )
     return 0

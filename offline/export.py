@@ -27,6 +27,7 @@ from app.pipeline.orientation import SENSES
 from app.pipeline.preprocess import PREPROCESSING
 from app.pipeline.screener import Screener
 
+from .attacks.goals import AT_POINT
 from .calls import RECORD as CALLS_RECORD
 from .calls import load_calls, measure_calls_of
 from .calls.measuring import MEASURED as CALLS_MEASURED
@@ -205,6 +206,7 @@ def _measured(report: dict[str, Any] | None) -> dict[str, Any] | None:
                 "attacker": row["attacker"],
                 "knows_the_gate": row["informed"],
                 "films": row["eligible"],
+                "finding_choice": row.get("finding_choice") or dict(AT_POINT)[row["goal"]],
                 **{field: row[field] for field in ("goal", "epsilon", "evaded", "probability_change")},
             }
             for row in report.get("aimed", [])

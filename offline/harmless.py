@@ -126,8 +126,8 @@ def drawn(generator: np.random.Generator) -> Change:
     """One or two changes, drawn with their strengths: what a gate is fitted to bear.
 
     Noise of a deviation up to .0075, gamma from .7 to 1.4, contrast from .8 to 1.25, JPEG from quality 60 to 95, a blur up to
-    one pixel, a turn up to 4 degrees, a crop up to 5 %, a copy of another size; on one film in three also letters. The ranges hold what ``CHANGES`` measures, and
-    are not put on it.
+    one pixel, a turn up to 4 degrees, a crop up to 5 %, a copy of another size; on one film in three also letters. The ranges
+    hold what ``CHANGES`` measures, and are not put on it.
     """
 
     deviation = generator.uniform(0, 0.0075)

@@ -58,7 +58,7 @@ def measure(
         AUROC of each finding and their mean, false-rejection rate overall and by group, and for each
         attack detection_rate, evasion_rate and flip_rate, with counts and 95 % bootstrap intervals over patients; and
         ``aimed``: what attackers with a goal come to on `aimed_films` of the films (0: none) in `aimed_steps` steps, see
-        ``evaluation.informed``.
+        ``evaluation.informed``. Goals on calls are among theirs where the run's findings are called.
     """
     test = of_split(films, "test")
     gate, fit_options = load_gate(run)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, get_args
 
+from .attacks.goals import CallGoal, Goal
 from .harden import HARDENED
 
 
@@ -158,11 +159,21 @@ def _measured(fields: dict[str, Any], report: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+#: What is passed with, in the order of the columns.
+COLUMNS: Final[dict[Goal, str]] = {
+    "absent-to-present": "to turn absent into present: passed",
+    "present-to-absent": "to turn present into absent: passed",
+    "hide": "to hide a finding: passed",
+    "invent": "to invent one: passed",
+}
+
+
 def aimed_table(rows: list[dict[str, Any]]) -> list[str]:
     """Attackers with a goal, of a report's ``aimed``: those who pass, and how far the probability moves."""
+    goals = [goal for goal in COLUMNS if any(row["goal"] == goal for row in rows)]
     lines = [
-        "| attacker | knows the gate | largest change of a pixel | to hide a finding: passed | to invent one: passed |",
-        "|---|---|---|---|---|",
+        f"| attacker | knows the gate | largest change of a pixel | {' | '.join(COLUMNS[goal] for goal in goals)} |",
+        "|---|---|---|" + "---|" * len(goals),
     ]
     cells: dict[tuple[str, bool, float], dict[str, str]] = {}
     for row in rows:
@@ -172,10 +183,9 @@ def aimed_table(rows: list[dict[str, Any]]) -> list[str]:
             else "n/a"
         )
         cells.setdefault((row["attacker"], row["informed"], row["epsilon"]), {})[row["goal"]] = share
-    for (name, informed, epsilon), goals in cells.items():
-        lines.append(
-            f"| {name} | {'yes' if informed else 'no'} | {epsilon * 255:.3g}/255 | {goals['hide']} | {goals['invent']} |"
-        )
+    for (name, informed, epsilon), shares in cells.items():
+        line = " | ".join(shares.get(goal, "") for goal in goals)
+        lines.append(f"| {name} | {'yes' if informed else 'no'} | {epsilon * 255:.3g}/255 | {line} |")
     return lines
 
 
@@ -186,11 +196,20 @@ def _aimed(report: dict[str, Any]) -> list[str]:
         "## Attackers with a goal\n",
         "*minimal* does not know the gate and stops at the first 8-bit image that reaches its goal; *selective* knows network, "
         "gate and threshold. *Hide* brings the finding furthest over its operating point under it, *invent* the one nearest "
-        f"under its point over it. Each has {report['aimed_steps']} steps. Passed: goal reached, and accepted; in brackets "
-        "also by how much the attack moves the probability of the finding, on average.\n",
+        f"under its point over it. {_on_calls(report)}Each has {report['aimed_steps']} steps. Passed: goal reached, and "
+        "accepted; in brackets also by how much the attack moves the probability of the finding, on average.\n",
         *aimed_table(report["aimed"]),
         "",
     ]
+
+
+def _on_calls(report: dict[str, Any]) -> str:
+    if not any(row["goal"] in get_args(CallGoal) for row in report["aimed"]):
+        return ""
+    return (
+        "Both are about one operating point of each finding, not calibrated. *Absent into present* and *present into absent* "
+        "are about the calls, and take the finding whose logit has the shortest way across its band, in widths of that band. "
+    )
 
 
 def _limits(gate: dict[str, Any], report: dict[str, Any]) -> list[str]:

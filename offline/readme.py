@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from app.pipeline.image import INPUT_SIDE
 
@@ -39,34 +39,49 @@ def aimed(bundle: Path) -> str:
     return "\n".join(aimed_table(report["aimed"]))
 
 
+COLUMNS: Final = {
+    "absent-to-present": "turns absent into present",
+    "present-to-absent": "turns present into absent",
+    "hide": "hides a finding",
+    "invent": "invents one",
+}
 SHOWN_BUDGETS = (1 / 255,)  # what passes within this passes within any larger one
 
 
 def attackers(report: Path) -> str:
     """Markdown of who passes the paper's gate, from ``evaluation.json`` of a whole experiment."""
     evaluation: dict[str, Any] = json.loads((report / "evaluation.json").read_text())
-    lines = ["| attacker | knows the gate | epsilon | hides a finding | invents one |", "|---|---|---|---|---|"]
+    shown = [row for row in evaluation["aware"] if row.get("finding_choice") != "random"]
+    columns = {goal: title for goal, title in COLUMNS.items() if any(row["goal"] == goal for row in shown)}
+    lines = [
+        f"| attacker | knows the gate | epsilon | {' | '.join(columns.values())} |",
+        "|---|---|---|" + "---|" * len(columns),
+    ]
     cells: dict[tuple[str, int, float], dict[str, dict[str, Any]]] = {}
-    for row in evaluation["aware"]:
+    for row in shown:
         if any(math.isclose(row["epsilon"], budget) for budget in SHOWN_BUDGETS):
             cells.setdefault((row["attacker"], row["size"], row["epsilon"]), {})[row["goal"]] = row
     for (name, size, epsilon), goals in cells.items():
         informed = "yes" if next(iter(goals.values()))["informed"] else "no"
         where = "" if size == INPUT_SIDE else f", on {size} pixel films"
-        passed = [_passed(goals.get(goal)) for goal in ("hide", "invent")]
+        passed = [_passed(goals.get(goal)) for goal in columns]
         lines.append(f"| {name}{where} | {informed} | {strength(epsilon)} | {' | '.join(passed)} |")
     for row in evaluation.get("substitutes", []):
         for transfer in row["transfer"]:
             share = f"{transfer['passed'] / transfer['films']:.1%} ({transfer['passed']} of {transfer['films']})"
             lines.append(
                 f"| MIM on an outsider's {row['arch']}, from {row['learned_from']} | no | {strength(transfer['epsilon'])} "
-                f"| {share}: either | |"
+                f"| {share}: either |{' |' * (len(columns) - 1)}"
             )
     return "\n".join(lines)
 
 
 def _passed(row: dict[str, Any] | None) -> str:
-    return "" if row is None else f"{row['evaded'] / row['eligible']:.1%} ({row['evaded']} of {row['eligible']})"
+    if row is None:
+        return ""
+    if not row["eligible"]:
+        return "n/a"
+    return f"{row['evaded'] / row['eligible']:.1%} ({row['evaded']} of {row['eligible']})"
 
 
 if __name__ == "__main__":

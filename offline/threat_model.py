@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from . import marked
-from .report.reading import gate_of, strength
+from .attacks.goals import DEEDS
+from .report.reading import gate_of, goal_of, strength
 
 #: Of the bundle that is served; the whole experiment on it, and on the paper's gate.
 _SERVED = Path("artifacts/default/report/report.json")
@@ -26,7 +27,7 @@ def served(report: dict[str, Any]) -> str:
 
 
 def aimed(report: dict[str, Any]) -> str:
-    """Who wants a finding hidden or invented, of the bundle that is served."""
+    """Who wants a finding, or its call, otherwise, of the bundle that is served."""
     lines = [
         "| attacker | knows the gate | epsilon | goal | passes, of those on whom it was possible | mean change, grey levels |",
         "|---|---|---|---|---|---|",
@@ -58,7 +59,7 @@ def outsiders(evaluation: dict[str, Any]) -> str:
     for row in evaluation["libraries"]:
         if row["attacker"] == "Square":
             lines.append(
-                f"| Square attack on the probabilities, {queries} queries, to {row['goal']} a finding "
+                f"| Square attack on the probabilities, {queries} queries, {DEEDS[row['goal']]} "
                 f"| {strength(row['epsilon'])} | {_of(row['evaded'], row['eligible'])} |"
             )
     return "\n".join(lines)
@@ -73,20 +74,25 @@ def insiders(served: dict[str, Any], paper: dict[str, Any]) -> str:
     ]
     before = {_attack(row): row for row in paper["aware"]}
     for row in served["aware"]:
-        lines.append(f"{_start(row)} | {_passes(row)} | {_passes(before[_attack(row)])} |")
+        of_paper = before.get(_attack(row))
+        lines.append(
+            f"{_start(row)} | {_passes(row)} | {'not measured |' if of_paper is None else _passes(of_paper)} |"
+        )
     return "\n".join(lines)
 
 
 def _attack(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["attacker"], row["size"], row["goal"], strength(row["epsilon"])
+    return row["attacker"], row["size"], goal_of(row), strength(row["epsilon"])
 
 
 def _start(row: dict[str, Any]) -> str:
     informed = "yes" if row["informed"] else "no"
-    return f"| {row['attacker']}, {row['size']} pixels | {informed} | {strength(row['epsilon'])} | {row['goal']}"
+    return f"| {row['attacker']}, {row['size']} pixels | {informed} | {strength(row['epsilon'])} | {goal_of(row)}"
 
 
 def _passes(row: dict[str, Any]) -> str:
+    if not row["eligible"]:
+        return "n/a |"
     return f"{_of(row['evaded'], row['eligible'])} | {row['grey_change']:.2f}"
 
 
@@ -106,7 +112,7 @@ def poisoners(scenario: dict[str, Any]) -> str:
 
 
 def _of(count: int, total: int) -> str:
-    return f"{count / total:.1%} ({count} of {total})"
+    return f"{count / total:.1%} ({count} of {total})" if total else "n/a"
 
 
 def filled(document: str, root: Path = Path()) -> str:

@@ -130,11 +130,14 @@ class ContentModel(_Strict):
 
 
 class Aimed(_Strict):
-    """Test films with which an attacker who wants a finding hidden or invented passes, posted as 8-bit images."""
+    """Test films with which an attacker who wants a finding, or its call, otherwise passes, posted as 8-bit images."""
 
     attacker: str
     knows_the_gate: bool
-    goal: Literal["hide", "invent"]
+    goal: Literal["hide", "invent", "absent-to-present", "present-to-absent", "any-change"] = Field(
+        description="hide and invent: at ``youden_logit``; the others: a call becomes its opposite, or another"
+    )
+    finding_choice: Literal["furthest", "nearest", "random"] = Field(description="which of a film's findings it was")
     epsilon: float = Field(description="largest change of a pixel, in [0, 1]")
     films: int = Field(description="on which it was possible: accepted before the attack or not")
     evaded: int = Field(description="goal reached, and accepted")

@@ -2,6 +2,7 @@
 
 ``linf``        FGSM, BIM, PGD and MIM, which know nothing of the gate and run to their last step
 ``goals``       what is wanted: hide a finding, or invent one
+``call_goals``  or change how it is called
 ``minimal``     as little informed, but stopped at the first flip
 ``aware``       attackers who know the gate: joint loss, selective and orthogonal gradients
 ``constraint``  hierarchical feature constraint
@@ -12,9 +13,10 @@
 """
 
 from .aware import joint, orthogonal, selective
+from .call_goals import CallPoints, CallTarget, choose_call
 from .constraint import feature_constraint
 from .curve import epsilon_curve
-from .goals import Goal, Target, choose_target, goal_loss
+from .goals import Choice, Goal, Target, Wanted, choose_target, goal_loss
 from .judging import AttackResult, Victim, judged
 from .linf import AttackOptions, attack, paper_attacks, top_finding_loss
 from .minimal import minimal
@@ -25,13 +27,18 @@ from .search import SearchOptions
 __all__ = [
     "AttackOptions",
     "AttackResult",
+    "CallPoints",
+    "CallTarget",
+    "Choice",
     "Goal",
     "SearchOptions",
     "Target",
     "Victim",
+    "Wanted",
     "as_posted",
     "at_native_size",
     "attack",
+    "choose_call",
     "choose_target",
     "epsilon_curve",
     "feature_constraint",

@@ -26,7 +26,7 @@ WEIGHT_FACTOR: Final = 10.0
 def ascend_unmet(probe: Probe) -> Tensor:
     """Selective rule (Bryniarski et al., ICLR 2022, arXiv 2106.15023): whichever goal is not yet met.
 
-    The margin while the finding is on the wrong side of its point, else the log density.
+    The margin while the finding is on the wrong side of its edge, else the log density.
     """
     return probe.gradient(torch.where(probe.reached, probe.excess, probe.margin.double()))
 

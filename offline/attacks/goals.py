@@ -1,29 +1,67 @@
-"""What an attacker wants of one image: to hide a finding that is there, or to invent one that is not."""
+"""What an attacker wants of one image: a finding on the other side of a point.
+
+``hide`` and ``invent`` are about one operating point of each finding, without a calibration: what the paper's bundle has.
+The goals on calls are in ``call_goals``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from .linf import Loss
 
-Goal = Literal["hide", "invent"]
+PointGoal = Literal["hide", "invent"]
+CallGoal = Literal["absent-to-present", "present-to-absent", "any-change"]
+Goal = Literal[PointGoal, CallGoal]
+#: Which of an image's findings is moved.
+Choice = Literal["furthest", "nearest", "random"]
+
+
+class Wanted(NamedTuple):
+    """A goal, and the finding that it is tried on."""
+
+    goal: Goal
+    finding_choice: Choice
+
+
+#: At the one operating point; ``choose_target`` says why these findings.
+AT_POINT: Final = (Wanted("hide", "furthest"), Wanted("invent", "nearest"))
+#: A call turned into its opposite.
+OPPOSITE: Final = (Wanted("absent-to-present", "nearest"), Wanted("present-to-absent", "nearest"))
+#: These, the same for a finding at random, and any change of a call.
+EVERY_CALL: Final = (
+    *OPPOSITE,
+    Wanted("absent-to-present", "random"),
+    Wanted("present-to-absent", "random"),
+    Wanted("any-change", "nearest"),
+    Wanted("any-change", "random"),
+)
+#: What is wanted, after "an attacker who wants".
+DEEDS: Final[dict[Goal, str]] = {
+    "hide": "to hide a finding",
+    "invent": "to invent a finding",
+    "absent-to-present": "to turn a call from absent to present",
+    "present-to-absent": "to turn a call from present to absent",
+    "any-change": "to change a call",
+}
 
 
 @dataclass(frozen=True)
 class Target:
-    """One finding for each image, and the side of its operating point that it is to be moved to.
+    """One finding for each image, and the edge that its logit is to cross.
 
     Attributes
     ----------
-    goal : "hide" or "invent"
-        Hide: a finding at or over its operating point goes under it. Invent: one under goes to it or over.
+    goal : Goal
     finding : Tensor, shape (N,), int64
-    point : Tensor, shape (N,), float64, in (0, 1)
-        The operating point of that finding, as a probability.
+    edge : Tensor, shape (N,), float64
+        A logit.
+    upward : Tensor, shape (N,), bool
+        True: the logit is to go to the edge or over. False: it is to go under it.
     eligible : Tensor, shape (N,), bool
         False where there is nothing to do, e.g. nothing to hide on a film without findings. Rates are over the
         eligible images alone.
@@ -31,37 +69,55 @@ class Target:
 
     goal: Goal
     finding: Tensor
-    point: Tensor
+    edge: Tensor
+    upward: Tensor
     eligible: Tensor
 
-    def take(self, index: Tensor) -> Target:
+    def take(self, index: Tensor) -> Self:
         """The targets of some images, by their places of shape (M,), int64."""
-        return Target(self.goal, self.finding[index], self.point[index], self.eligible[index])
+        taken: dict[str, Any] = {name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **taken)
 
     def logit(self, logits: Tensor) -> Tensor:
         """The chosen finding's logit, shape (N, L) -> (N,)."""
         return logits.gather(1, self.finding[:, None])[:, 0]
 
     def margin(self, logits: Tensor) -> Tensor:
-        """How far past the operating point the finding is, in logits, shape (N, L) -> (N,).
+        """How far past the edge the finding is, in logits, shape (N, L) -> (N,).
 
         Negative before the goal, positive beyond. Unlike a cross-entropy it does not flatten where the
         network is sure, and it does not go on growing in importance once the goal is reached.
         """
-        past = self.logit(logits) - torch.logit(self.point).to(logits)
-        return past if self.goal == "invent" else -past
+        past = self.logit(logits) - self.edge.to(logits)
+        return torch.where(self.upward, past, -past)
 
     def reached(self, logits: Tensor) -> Tensor:
-        """Whether the finding is on the wanted side, by its probability in float64 as served, (N, L) -> (N,), bool."""
-        present = self.probability(logits) >= self.point
-        return present if self.goal == "invent" else ~present
+        """Whether the finding is on the wanted side, in float64, (N, L) -> (N,), bool."""
+        return (self.logit(logits).double() >= self.edge) == self.upward
 
     def probability(self, logits: Tensor) -> Tensor:
         """The chosen finding's probability, shape (N, L) -> (N,), float64."""
         return torch.sigmoid(self.logit(logits).double())
 
 
-def choose_target(goal: Goal, logits: Tensor, operating_points: Tensor) -> Target:
+@dataclass(frozen=True)
+class PointTarget(Target):
+    """To hide or to invent.
+
+    Attributes
+    ----------
+    point : Tensor, shape (N,), float64, in (0, 1)
+        The operating point of the finding, as a probability.
+    """
+
+    point: Tensor
+
+    def reached(self, logits: Tensor) -> Tensor:
+        """As ``Target.reached``, by the probability: a rounding of its logit cannot turn a film that lies at the point."""
+        return (self.probability(logits) >= self.point) == self.upward
+
+
+def choose_target(goal: PointGoal, logits: Tensor, operating_points: Tensor) -> PointTarget:
     """Choose the finding of each image: to hide the one furthest over its point, to invent the one nearest under.
 
     Distance to the point is a difference of logits, so that findings with high and low operating points compare.
@@ -81,16 +137,19 @@ def choose_target(goal: Goal, logits: Tensor, operating_points: Tensor) -> Targe
     points = operating_points.to(logits.device, torch.float64)
     if not ((points > 0) & (points < 1)).all():
         raise ValueError("operating points must be over 0 and under 1")
-    past = logits.detach().double() - torch.logit(points)
+    edges = torch.logit(points)
+    past = logits.detach().double() - edges
     present = torch.sigmoid(logits.detach().double()) >= points
     candidates = present if goal == "hide" else ~present
     # Both goals take the largest distance among their candidates: furthest over, or least far under.
     finding = past.masked_fill(~candidates, -torch.inf).argmax(1)
-    return Target(goal, finding, points[finding], candidates.any(1))
+    eligible = candidates.any(1)
+    upward = torch.full_like(eligible, goal == "invent")
+    return PointTarget(goal, finding, edges[finding], upward, eligible, point=points[finding])
 
 
 def goal_loss(target: Target) -> Loss:
-    """The margin as a loss for ``linf.attack``, so that FGSM, BIM, PGD and MIM hide or invent."""
+    """The margin as a loss for ``linf.attack``, so that FGSM, BIM, PGD and MIM pursue a goal."""
 
     def loss(logits: Tensor, top: Tensor) -> Tensor:
         return target.margin(logits)[target.eligible].sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from app.pipeline.gaussian import Gaussian
 
+from .call_goals import CallPoints, choose_call
 from .density import LogDensity
-from .goals import Goal, Target, choose_target
+from .goals import Choice, Goal, Target, choose_target
 from .posting import grey_change, require_posted
 
 _BUDGET_TOLERANCE = 1e-6  # float32's rounding of a pixel
@@ -31,6 +33,9 @@ class Victim:
     threshold : float
         Nats; a log density under it is rejected.
     operating_points : Tensor, shape (L,), in (0, 1)
+        Of hide and invent: probabilities before calibration.
+    calls : CallPoints or None
+        Of the goals on calls; None: these cannot be tried.
     """
 
     network: nn.Module
@@ -38,6 +43,7 @@ class Victim:
     density: LogDensity
     threshold: float
     operating_points: Tensor
+    calls: CallPoints | None = None
 
     @staticmethod
     def of(
@@ -46,17 +52,36 @@ class Victim:
         threshold: float,
         operating_points: Tensor,
         device: torch.device | None = None,
+        calls: CallPoints | None = None,
     ) -> Victim:
         """A network and its gate, moved to `device` (None: the CPU)."""
         place = device or torch.device("cpu")
         return Victim(
-            network.to(place).eval(), gaussian, LogDensity(gaussian).to(place), threshold, operating_points.to(place)
+            network.to(place).eval(),
+            gaussian,
+            LogDensity(gaussian).to(place),
+            threshold,
+            operating_points.to(place),
+            None if calls is None else calls.to(place),
         )
 
-    def choose(self, goal: Goal, images: Tensor) -> Target:
-        """The finding to hide or invent on each clean image, shape (N, 1, H, W)."""
+    def choose(
+        self, goal: Goal, images: Tensor, finding_choice: Choice = "nearest", seed: int | Sequence[int] = 0
+    ) -> Target:
+        """The finding to move on each clean image, shape (N, 1, H, W); choice and seed are of the goals on calls.
+
+        Raises
+        ------
+        ValueError
+            A goal on calls, of a victim without points for them.
+        """
         with torch.no_grad():
-            return choose_target(goal, self.network(images)[1], self.operating_points)
+            logits = self.network(images)[1]
+        if goal == "hide" or goal == "invent":
+            return choose_target(goal, logits, self.operating_points)
+        if self.calls is None:
+            raise ValueError(f"{goal} needs the points at which findings are called")
+        return choose_call(goal, logits, self.calls, finding_choice, seed)
 
     def accepts(self, features: Tensor) -> Tensor:
         """The gate's word as served, on features of shape (N, d) -> (N,), bool."""
@@ -70,7 +95,7 @@ class AttackResult:
 
     Attributes
     ----------
-    goal : "hide" or "invent"
+    goal : Goal
     epsilon : float
         The budget, in pixel units of [0, 1].
     images : Tensor, shape (N, 1, H, W), on the 8-bit grid of [0, 1]
@@ -81,7 +106,8 @@ class AttackResult:
     steps : Tensor, shape (N,), int64
         Gradients spent on the image, over all restarts and weights.
     probability_change : Tensor, shape (N,), float64, in [-1, 1]
-        Of the chosen finding, attacked minus clean. Little of it says that the network is flat.
+        Of the chosen finding, attacked minus clean; calibrated of a goal on calls alone. Little of it says that the network is
+        flat.
     grey_change : Tensor, shape (N,), float32
         Mean absolute change in grey levels of 255.
     """

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from app.pipeline.network import LogitsOnly
 
-from .goals import Goal, Target
+from .goals import Target
 from .judging import AttackResult, Victim, judged
 from .posting import posted_within, require_posted
 
@@ -43,34 +43,35 @@ class LibraryMissing(ImportError):
 class TwoClass(nn.Module):
     """One finding of a multi-label network as two classes: 0, the goal is not reached; 1, it is.
 
-    The logits are [-m, 0], with m the margin of ``Target.margin`` (logits past the operating point, toward the goal).
+    The logits are [-m, 0], with m the margin of ``Target.margin`` (logits past the edge, toward the goal).
     Cross-entropy of class 0 is then
 
         -log( e^-m / (e^-m + 1) ) = log(1 + e^m) = softplus(m),
 
-    the binary cross-entropy of that finding's sigmoid, shifted by the point. With goal "hide" and the point at 1/2,
-    m = -z, and it is ``top_finding_loss``, the paper's.
+    the binary cross-entropy of that finding's sigmoid, shifted by the edge. Downward with the edge at 0, m = -z, and it
+    is ``top_finding_loss``, the paper's.
 
     Parameters
     ----------
     logits_of : Module
         (N, 1, H, W) in [0, 1] -> logits (N, L); see ``app.pipeline.network.LogitsOnly``.
     finding : int
-    point : float, in (0, 1)
-        Operating point, a probability.
-    goal : "hide" or "invent"
+    edge : float
+        A logit.
+    upward : bool
+        As of ``Target``.
     """
 
-    def __init__(self, logits_of: nn.Module, finding: int, point: float = 0.5, goal: Goal = "hide") -> None:
+    def __init__(self, logits_of: nn.Module, finding: int, edge: float = 0.0, upward: bool = False) -> None:
         super().__init__()
         self.logits_of = logits_of
         self.finding = finding
-        self.offset = math.log(point) - math.log1p(-point)
-        self.sign = 1.0 if goal == "hide" else -1.0
+        self.edge = edge
+        self.sign = -1.0 if upward else 1.0
 
     def forward(self, images: Tensor) -> Tensor:
         """Shape (N, 1, H, W) in [0, 1] -> (N, 2)."""
-        kept = self.sign * (self.logits_of(images)[:, self.finding] - self.offset)
+        kept = self.sign * (self.logits_of(images)[:, self.finding] - self.edge)
         return torch.stack([kept, torch.zeros_like(kept)], 1)
 
 
@@ -269,12 +270,16 @@ def _run(
     steps: int,
     seed: int,
 ) -> AttackResult:
-    """Attack the eligible images, those with one finding at a time."""
-    groups = []
-    for finding in sorted(set(target.finding[target.eligible].tolist())):
-        index = (target.eligible & (target.finding == finding)).nonzero()[:, 0]
-        point = float(target.point[index[0]])
-        groups.append((TwoClass(logits_of, finding, point, target.goal), index))
+    """Attack the eligible images, those with one finding, edge and direction at a time."""
+    asked: dict[tuple[int, float, bool], list[int]] = {}
+    questions = zip(target.finding.tolist(), target.edge.tolist(), target.upward.tolist(), strict=True)
+    for place, question in enumerate(questions):
+        if target.eligible[place]:
+            asked.setdefault(question, []).append(place)
+    groups = [
+        (TwoClass(logits_of, *question), torch.tensor(asked[question], device=images.device))
+        for question in sorted(asked)
+    ]
     attacked = _attacked(make, groups, images, epsilon, seed)
     spent = torch.where(target.eligible, steps, 0)
     return judged(victim, images, attacked, target, epsilon, spent)

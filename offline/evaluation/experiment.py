@@ -24,6 +24,7 @@ from app.pipeline.network import LogitsOnly
 
 from ..attacks import AttackOptions, paper_attacks
 from ..attacks.density import LogMixture
+from ..attacks.goals import OPPOSITE
 from ..blackbox import Substitute
 from ..circumstances import circumstances
 from ..detectors import DETECTORS, SERVED, Given, Observed
@@ -31,7 +32,7 @@ from ..detectors.comparison import Material, compare, learning_curve, without_ga
 from ..films import CHEST_XRAY14_IMAGES, Film, fingerprint, of_split, targets_of
 from .clean import accuracy, groups, harmless_stage, orientation_stage
 from .hidden import LAYERS, modes_of, observe_with_hidden
-from .informed import attacker_rows, library_stage, sanity_stage
+from .informed import AIMED, attacker_rows, goals_on, library_stage, sanity_stage
 from .observing import Images, evenly, load_images, observe
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON, Preset
 from .store import Arrays, Outcome, Store
@@ -280,6 +281,7 @@ class _Run:
             self.preset.aim,
             self.seed,
             modes,
+            goals_on(subject.victim, self.preset.calls if name in AIMED and not native else OPPOSITE),
             native=native,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from ..attacks import (
     AttackResult,
-    Goal,
     SearchOptions,
     Victim,
+    Wanted,
     at_native_size,
     epsilon_curve,
     feature_constraint,
@@ -30,6 +30,7 @@ from ..attacks import (
 )
 from ..attacks.aware import AwareAttack
 from ..attacks.density import LogMixture
+from ..attacks.goals import AT_POINT, OPPOSITE
 from ..attacks.libraries import apgd, deepfool, square
 from ..attacks.sanity import sanity_checks
 from ..detectors.measures import bootstrap_weights, estimate
@@ -41,7 +42,6 @@ from .presets import AIM, WHITE_BOX_EPSILON, Aim, Preset
 from .store import Arrays, Outcome, Store
 from .subject import Subject
 
-GOALS: tuple[Goal, ...] = ("hide", "invent")
 BATCH = 16
 #: One attacker who does not know the gate and one who does: what a model card says of a bundle.
 AIMED = ("minimal", "selective")
@@ -58,6 +58,11 @@ def attackers(modes: Mapping[str, LogMixture]) -> dict[str, tuple[AwareAttack, b
     }
 
 
+def goals_on(victim: Victim, calls: Sequence[Wanted] = OPPOSITE) -> list[Wanted]:
+    """To hide and to invent; and those on calls, where the victim has points for them."""
+    return [*AT_POINT, *(calls if victim.calls is not None else ())]
+
+
 def attacker_rows(
     victim: Victim,
     device: torch.device,
@@ -68,10 +73,11 @@ def attacker_rows(
     aim: Aim,
     seed: int,
     modes: Mapping[str, LogMixture],
+    goals: Sequence[Wanted],
     *,
     native: bool = False,
 ) -> list[dict[str, Any]]:
-    """One attacker, both goals, all budgets: a row for each goal and budget.
+    """One attacker, all goals, all budgets: a row for each goal and budget.
 
     An image that is done at one budget is done at every larger one (``epsilon_curve``). Each batch is a stage of
     its own, so that hours of attack resume within the batch where they stopped.
@@ -87,18 +93,19 @@ def attacker_rows(
         for epsilon in aim.budgets
     ]
     rows = []
-    for goal in GOALS:
+    for wanted in goals:
+        goal = wanted.goal if wanted in AT_POINT else "-".join(wanted)
         title = f"{name}, {goal}" + (", native size" if native else "")
         stem = f"attacker-{'native-' if native else ''}{name}-{goal}"
         tallies: list[Arrays] = []
         with tqdm(total=len(levels), desc=title, unit="film") as progress:
             for number, images in enumerate(_batched(levels, device)):
 
-                def compute(images: torch.Tensor = images, goal: Goal = goal) -> Outcome:
-                    curve = epsilon_curve(
-                        attack, victim, images, victim.choose(goal, images), budgets, informed=informed
-                    )
-                    return {}, _tally(curve)
+                def compute(
+                    images: torch.Tensor = images, wanted: Wanted = wanted, draw: tuple[int, int] = (seed, number)
+                ) -> Outcome:
+                    target = victim.choose(wanted.goal, images, wanted.finding_choice, draw)
+                    return {}, _tally(epsilon_curve(attack, victim, images, target, budgets, informed=informed))
 
                 tallies.append(store.stage(f"{stem}-{number:03d}", compute)[1])
                 progress.update(len(images))
@@ -107,7 +114,7 @@ def attacker_rows(
         side = int(levels[0].shape[-1])
         for index, options in enumerate(budgets):
             tally = {field: values[index] for field, values in together.items()}
-            rows.append(_row(name, informed, goal, options.epsilon, side, tally, patients, seed))
+            rows.append(_row(name, informed, wanted, options.epsilon, side, tally, patients, seed))
     return rows
 
 
@@ -123,7 +130,7 @@ def aimed_rows(
 ) -> list[dict[str, Any]]:
     """Rows of ``AIMED`` against a run with this gate, on `count` test films, evenly spread: the same for every defence.
 
-    Kept in `run` for this network, gate, films and effort, and not run again.
+    Kept in `run` for this network, gate, films and effort, and not run again; what is tried on calls, for these calls.
     """
     identity = {
         "network": weights_sha256(victim.network),
@@ -133,17 +140,25 @@ def aimed_rows(
         "aim": asdict(aim),
         "seed": seed,
     }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    store = Store.open(run / f"aimed-{digest}", identity)
+    store = _aimed_store(run, identity)
     test = of_split(films, "test")
     chosen = [test[index] for index in evenly(len(test), count)]
     _, arrays = store.stage("aimed-images", lambda: ({}, {"levels": load_images(chosen, "reading")}))
     patients = np.array([film.patient for film in chosen])
+    tried: list[tuple[Store, Sequence[Wanted]]] = [(store, AT_POINT)]
+    if victim.calls is not None:
+        tried.append((_aimed_store(run, {**identity, "calls": victim.calls.record()}), OPPOSITE))
     return [
         row
+        for kept, goals in tried
         for name in AIMED
-        for row in attacker_rows(victim, device, store, name, arrays["levels"], patients, aim, seed, {})
+        for row in attacker_rows(victim, device, kept, name, arrays["levels"], patients, aim, seed, {}, goals)
     ]
+
+
+def _aimed_store(run: Path, identity: dict[str, Any]) -> Store:
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    return Store.open(run / f"aimed-{digest}", identity)
 
 
 def sanity_stage(subject: Subject, levels: Images, preset: Preset, seed: int) -> Outcome:
@@ -153,8 +168,9 @@ def sanity_stage(subject: Subject, levels: Images, preset: Preset, seed: int) ->
     rows = []
     for name in ("selective", "orthogonal"):
         attack, _ = attackers({})[name]
-        for goal in GOALS:
-            checks = sanity_checks(attack, subject.victim, images, subject.victim.choose(goal, images), options)
+        for goal, choice in goals_on(subject.victim):
+            target = subject.victim.choose(goal, images, choice, seed)
+            checks = sanity_checks(attack, subject.victim, images, target, options)
             rows += [
                 {"attacker": f"{name}, {goal}", "check": check.name, "passed": check.passed, "detail": check.detail}
                 for check in checks
@@ -176,12 +192,12 @@ def library_stage(
         "DeepFool": lambda target: deepfool(victim, images, target, seed=seed),
     }
     rows = []
-    for goal in GOALS:
-        target = victim.choose(goal, images)
-        for name, run in tqdm(runs.items(), desc=f"library attacks, {goal}", unit="attack"):
+    for wanted in goals_on(victim):
+        target = victim.choose(wanted.goal, images, wanted.finding_choice, seed)
+        for name, run in tqdm(runs.items(), desc=f"library attacks, {wanted.goal}", unit="attack"):
             result = run(target)
             tally = {field: values[0] for field, values in _tally([result]).items()}
-            row = _row(name, False, goal, result.epsilon, 224, tally, patients, seed)
+            row = _row(name, False, wanted, result.epsilon, 224, tally, patients, seed)
             unbounded = not np.isfinite(result.epsilon)
             rows.append({**row, "attack": name, "library": "ART", "epsilon": None if unbounded else result.epsilon})
     return rows, {}
@@ -207,7 +223,7 @@ def _tally(results: list[AttackResult]) -> Arrays:
 def _row(
     name: str,
     informed: bool,
-    goal: Goal,
+    wanted: Wanted,
     epsilon: float,
     size: int,
     tally: Arrays,
@@ -219,7 +235,7 @@ def _row(
     row: dict[str, Any] = {
         "attacker": name,
         "informed": informed,
-        "goal": goal,
+        **wanted._asdict(),
         "epsilon": epsilon,
         "size": size,
         "films": len(eligible),

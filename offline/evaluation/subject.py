@@ -13,7 +13,8 @@ from app.pipeline.network import ChestNetwork
 from app.pipeline.screener import Screener
 from app.pipeline.signature import TrustedKeys
 
-from ..attacks import Victim
+from ..attacks import CallPoints, Victim
+from ..calls import RECORD, load_calls
 from ..calls.fitting import youden_logits
 from ..features import saved
 from ..films import Film, of_split, targets_of
@@ -23,10 +24,14 @@ from ..fit import FittedGate
 def victim_of_run(
     run: Path, network: ChestNetwork, gate: FittedGate, films: list[Film], device: torch.device
 ) -> Victim:
-    """A fitted run as attackers see it, with the operating points that an export would give it, from val films."""
+    """A fitted run as attackers see it, with the points that an export would give it.
+
+    Youden's come from val films, those of calls from the run's record, where it has one.
+    """
     logits = youden_logits(saved(run, "val").logits, targets_of(of_split(films, "val")))
     points = torch.tensor(logits, dtype=torch.float64).sigmoid()
-    return Victim.of(network, gate.gaussian, gate.threshold.value, points, device)
+    calls = CallPoints.of(load_calls(run)[0]) if (run / RECORD).is_file() else None
+    return Victim.of(network, gate.gaussian, gate.threshold.value, points, device, calls)
 
 
 @dataclass(frozen=True)
@@ -51,5 +56,6 @@ class Subject:
         bundle = replace(bundle, network=backend.network)
         manifest = bundle.manifest
         points = torch.tensor([finding.youden_logit for finding in manifest.findings], dtype=torch.float64).sigmoid()
-        victim = Victim.of(bundle.network, bundle.gaussian, manifest.gate.threshold, points, device)
+        calls = CallPoints.of(manifest.findings)
+        victim = Victim.of(bundle.network, bundle.gaussian, manifest.gate.threshold, points, device, calls)
         return Subject(bundle, device, victim)

@@ -11,11 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
+from ..attacks.goals import AT_POINT
 from ..report.ink import ATTACKER_HUES, LIGHT, MARKERS, Theme, as_percent, canvas, png, settings
 from .table import BUDGETS, points
 
 PICTURE: Final = Path("reports/frontier/frontier.png")
 WORDS: Final = {"minimal": "does not know the gate", "selective": "knows everything"}
+_GOALS: Final = tuple(wanted.goal for wanted in AT_POINT)  # together; those on calls are in the table
 ASIDE: Final = 0.0006  # of AUROC: so that intervals of two attackers on one defence do not hide each other
 ROOM: Final = 0.55  # over this, a name would leave the picture at its top
 
@@ -40,7 +42,9 @@ def _panel(axes: Axes, report: dict[str, Any], budget: float, theme: Theme) -> N
         colour = theme.hues[ATTACKER_HUES[attacker]]
         for number, (name, point) in enumerate(points(report)):
             rows = [
-                row for row in point["aimed"] if row["attacker"] == attacker and math.isclose(row["epsilon"], budget)
+                row
+                for row in point["aimed"]
+                if row["attacker"] == attacker and row["goal"] in _GOALS and math.isclose(row["epsilon"], budget)
             ]
             evaded, tried = (sum(row[field] for row in rows) for field in ("evaded", "eligible"))
             low, high = binomtest(evaded, tried).proportion_ci(0.95, "wilson")

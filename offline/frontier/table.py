@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import marked
+from ..attacks.goals import AT_POINT, OPPOSITE
 from .recipes import RECIPES
 
 PAGE: Final = Path("docs/research.md")
@@ -24,25 +25,33 @@ def filled(document: str, report: dict[str, Any]) -> str:
 
 
 def aimed(report: dict[str, Any]) -> str:
-    """Who hides or invents a finding, and stops there: evaded of eligible, and how far the probability moves on average."""
+    """Who moves a finding, or turns its call, and stops there: evaded of eligible, and by how much the probability changes."""
+    wanted = (*AT_POINT, *OPPOSITE)
+    tried = {row["goal"] for _, point in points(report) for row in point["aimed"]}
+    goals = [each.goal for each in wanted if each.goal in tried]
     columns = [
         (attacker, goal, budget, f"{attacker}, {goal}, {word}")
         for attacker in ("minimal", "selective")
         for budget, word in BUDGETS
-        for goal in ("hide", "invent")
+        for goal in goals
     ]
     lines = [table_row("defence", *(title for *_, title in columns)), table_row(*["---"] * (len(columns) + 1))]
     for _, point in points(report):
         cells = []
         for attacker, goal, budget, _ in columns:
-            (row,) = (
-                one
-                for one in point["aimed"]
-                if one["attacker"] == attacker and one["goal"] == goal and math.isclose(one["epsilon"], budget)
-            )
-            cells.append(f"{count_of(row['evaded'], row['eligible'])}; {row['probability_change']:.3f}")
+            rows = [
+                row
+                for row in point["aimed"]
+                if row["attacker"] == attacker and row["goal"] == goal and math.isclose(row["epsilon"], budget)
+            ]
+            cells.append(_evaded(rows[0]) if rows else "not measured")
         lines.append(table_row(point["title"], *cells))
     return "\n".join(lines)
+
+
+def _evaded(row: dict[str, Any]) -> str:
+    share = count_of(row["evaded"], row["eligible"])
+    return f"{share}; {row['probability_change']:.3f}" if row["eligible"] else share
 
 
 def blind(report: dict[str, Any]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
+from ..attacks.goals import CallGoal
 from .markup import Html, Section, details, html, joined, paragraph, picture, table, unmeasured
-from .reading import Rate, Tree, at, number, of, percent, rate, rows, spread, strength, text
+from .reading import Rate, Tree, at, goal_of, number, of, percent, rate, rows, spread, strength, text
 
 Plot = tuple[bytes, bytes] | None
 
@@ -16,6 +17,12 @@ WHO: Final = {
     "feature-constraint": "keeps the network's features near those of clean films",
     "minimal": "does not need to know the gate: it stops at the first step that flips the answer",
 }
+
+ON_CALLS: Final = (
+    "Absent-to-present and present-to-absent: a finding's call becomes its opposite, so that its logit crosses the whole band "
+    "of indeterminate answers. Any-change: it becomes another, indeterminate too. The nearest finding is the one whose logit "
+    "has the shortest way, in widths of its band; a random one is any on which the goal is open."
+)
 
 
 def aware(evaluation: Tree, plot: Plot) -> Section:
@@ -35,7 +42,7 @@ def aware(evaluation: Tree, plot: Plot) -> Section:
         [
             text(at(row, "attacker")),
             text(at(row, "informed")),
-            text(at(row, "goal")),
+            goal_of(row),
             _pixels(row),
             strength(number(row, "epsilon")),
             _counted(rate(row, "evasion_rate"), of(at(row, "evaded"), at(row, "eligible"))),
@@ -61,6 +68,7 @@ def aware(evaluation: Tree, plot: Plot) -> Section:
                 "operating point goes under it. Invent: one under it goes over. Films on which the goal is open to begin with "
                 "are the eligible ones, which rates are of."
             ),
+            paragraph(ON_CALLS) if any(at(row, "goal") in get_args(CallGoal) for row in measured) else None,
             Html(f"<ul class='plain'>{who}</ul>"),
             None
             if plot is None
@@ -83,7 +91,7 @@ def _by_epsilon(measured: list[Tree]) -> Html:
     """Evasion, a row for each attacker, goal and size, a column for each epsilon."""
     cells: dict[tuple[str, str, str, str], dict[float | None, Html]] = {}
     for row in measured:
-        key = (text(at(row, "attacker")), text(at(row, "informed")), text(at(row, "goal")), _pixels(row))
+        key = (text(at(row, "attacker")), text(at(row, "informed")), goal_of(row), _pixels(row))
         count = of(at(row, "evaded"), at(row, "eligible"))
         cells.setdefault(key, {})[number(row, "epsilon")] = _counted(rate(row, "evasion_rate"), count)
     epsilons = sorted({number(row, "epsilon") for row in measured}, key=lambda epsilon: epsilon or 0)
@@ -202,7 +210,7 @@ def libraries(evaluation: Tree) -> Section:
         [
             text(at(row, "attack")),
             text(at(row, "library")),
-            text(at(row, "goal")),
+            goal_of(row),
             strength(number(row, "epsilon")),
             _counted(rate(row, "evasion_rate"), of(at(row, "evaded"), at(row, "eligible"))),
             of(at(row, "goal_reached"), at(row, "eligible")),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..attacks.goals import AT_POINT, EVERY_CALL
 from .ink import ATTACKER_HUES, MARKERS, Theme, as_percent, canvas, hue, label_ends
-from .reading import Tree, at, branch, number, rate, rows, strength, text
+from .reading import Tree, at, branch, goal_of, number, rate, rows, strength, text
+
+_ORDER = [goal_of(wanted._asdict()) for wanted in (*EVERY_CALL, *AT_POINT)]
 
 
 def attackers(evaluation: Tree, theme: Theme) -> Figure | None:
-    """Evasion against epsilon: a panel for each goal and size posted, a line for each attacker."""
+    """Evasion against epsilon: a panel for each goal, finding and size posted, a line for each attacker."""
     measured = [
         row
         for row in rows(evaluation, "aware")
@@ -19,21 +24,33 @@ def attackers(evaluation: Tree, theme: Theme) -> Figure | None:
     ]
     if not measured:
         return None
-    goals = sorted({text(at(row, "goal")) for row in measured})
-    sizes = sorted({int(number(row, "size") or 0) for row in measured})
-    figure = canvas(8.8, 0.5 + 3.3 * len(sizes))
-    panels = figure.subplots(len(sizes), len(goals), sharey=True, squeeze=False)
+    of_panel: dict[tuple[int, str], list[Tree]] = {}
+    for row in measured:
+        of_panel.setdefault((int(number(row, "size") or 0), goal_of(row)), []).append(row)
+    lines = [found for size in sorted({size for size, _ in of_panel}) for found in _lines_of(of_panel, size)]
+    figure = canvas(8.8, 0.5 + 3.3 * len(lines))
+    panels = figure.subplots(len(lines), max(len(line) for line in lines), sharey=True, squeeze=False)
     epsilons = sorted({number(row, "epsilon") or 0.0 for row in measured})
-    for line, size in zip(panels, sizes, strict=True):
-        for axes, goal in zip(line, goals, strict=True):
-            chosen = [row for row in measured if text(at(row, "goal")) == goal and number(row, "size") == size]
-            _attacker_panel(axes, chosen, epsilons, theme)
-            axes.set_title(f"{goal}, posted at {size} pixels" if size else goal)
+    for places, line in zip(panels, lines, strict=True):
+        for axes in places[len(line) :]:
+            axes.set_visible(False)
+        for axes, (size, goal) in zip(places, line, strict=False):
+            _attacker_panel(axes, of_panel[size, goal], epsilons, theme)
+            axes.set_title(
+                f"{goal}, posted at {size} pixels" if size else goal, fontsize=9.5 if len(goal) > 20 else None
+            )
     for axes in panels[:, 0]:
         axes.set_ylabel("evaded the gate")
     for axes in panels[-1]:
         axes.set_xlabel("epsilon: most that a pixel may change")
     return figure
+
+
+def _lines_of(panels: Iterable[tuple[int, str]], size: int) -> list[list[tuple[int, str]]]:
+    """The panels of one size, two goals that belong together in a line."""
+    found = sorted(panel for panel in panels if panel[0] == size)
+    found.sort(key=lambda panel: _ORDER.index(panel[1]) if panel[1] in _ORDER else len(_ORDER))
+    return [found[start : start + 2] for start in range(0, len(found), 2)]
 
 
 def _attacker_panel(axes: Axes, chosen: list[Tree], epsilons: list[float], theme: Theme) -> None:

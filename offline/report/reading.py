@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from ..attacks.goals import AT_POINT
 from ..detectors import SERVED
 
 Tree = Mapping[str, Any]
@@ -19,6 +20,7 @@ NOT_AVAILABLE: Final = "n/a"
 PAPER_GATE: Final = "mgm-lambda"
 ATTACKS: Final = ("FGSM", "BIM", "PGD", "MIM")
 SETTINGS: Final = ("white-box", "black-box")
+_AT_POINT: Final = tuple(wanted.goal for wanted in AT_POINT)  # each has a finding of its own
 PAPER_ATTACKS: Final = tuple(f"{setting} {attack}" for setting in SETTINGS for attack in ATTACKS)
 
 
@@ -117,6 +119,12 @@ def with_interval(measure: Rate) -> str:
 def of(part: Any, whole: Any) -> str:
     """12 of 260; n/a where either is missing."""
     return NOT_AVAILABLE if part is None or whole is None else f"{text(part)} of {text(whole)}"
+
+
+def goal_of(row: Tree) -> str:
+    """What was wanted; of a goal on calls, also on which finding."""
+    goal, choice = text(at(row, "goal")), at(row, "finding_choice")
+    return goal if choice is None or goal in _AT_POINT else f"{goal}, {choice} finding"
 
 
 def strength(epsilon: float | None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from app.pipeline.image import INPUT_SIDE
 
+from ..attacks.goals import OPPOSITE
 from .reading import (
     PAPER_ATTACKS,
     Rate,
@@ -14,6 +15,7 @@ from .reading import (
     branch,
     decimal,
     gate_of,
+    goal_of,
     number,
     of,
     percent,
@@ -25,7 +27,14 @@ from .reading import (
     with_interval,
 )
 
-GOALS = {"hide": "hides a finding that is there", "invent": "invents a finding that is not there"}
+GOALS: Final = {
+    "absent-to-present": "turns a call from absent to present",
+    "present-to-absent": "turns a call from present to absent",
+    "any-change": "changes a call at all",
+    "hide": "hides a finding that is there",
+    "invent": "invents a finding that is not there",
+}
+_HARM: Final = tuple(wanted.goal for wanted in OPPOSITE)
 NOT_A_DEVICE = "This is not a medical device: no diagnosis, triage or treatment may rest on it."
 
 
@@ -56,7 +65,11 @@ def stopped(evaluation: Tree) -> tuple[str, Tree] | None:
 
 
 def worst(evaluation: Tree, *, informed: bool, goal: str | None = None) -> Tree | None:
-    """The attacker that passes most often; of equals, the one with the smallest epsilon."""
+    """The attacker that passes most often; of equals, the one with the smallest epsilon.
+
+    Without a `goal`: of those who turn a call into its opposite, where they were measured, and else of all. Another change
+    of a call, and the crossing of an operating point that no call rests on, do less harm.
+    """
     measured = [
         row
         for row in rows(evaluation, "aware")
@@ -64,6 +77,8 @@ def worst(evaluation: Tree, *, informed: bool, goal: str | None = None) -> Tree 
         and goal in (None, at(row, "goal"))
         and number(row, "evasion_rate", "value") is not None
     ]
+    if goal is None:
+        measured = [row for row in measured if at(row, "goal") in _HARM] or measured
     return max(
         measured,
         key=lambda row: (number(row, "evasion_rate", "value") or 0, -(number(row, "epsilon") or 1)),
@@ -156,7 +171,7 @@ def _passing(evaluation: Tree) -> list[Headline]:
             made.append(_unmeasured(title))
             continue
         share = rate(row, "evasion_rate")
-        who = f"{text(at(row, 'attacker'))}, {text(at(row, 'goal'))}, ε {strength(number(row, 'epsilon'))}"
+        who = f"{text(at(row, 'attacker'))}, {goal_of(row)}, ε {strength(number(row, 'epsilon'))}"
         note = f"At worst ({who})." if informed else f"Gate unknown; stops when the answer flips ({who})."
         count = of(at(row, "evaded"), at(row, "eligible"))
         made.append(_headline(title, share, count, note, (share.value or 0) >= 0.1))

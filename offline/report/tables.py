@@ -129,7 +129,10 @@ def _substitutes(evaluation: Tree) -> tuple[Row, list[Row]]:
 
 
 def _aware(evaluation: Tree) -> tuple[Row, list[Row]]:
-    before = ("attacker", "informed", "goal", "epsilon", "size", "films", "eligible", "goal_reached", "evaded")
+    before = (
+        *("attacker", "informed", "goal", "finding_choice", "epsilon", "size"),
+        *("films", "eligible", "goal_reached", "evaded"),
+    )
     after = ("clean_accepted", "probability_change", "grey_change", "steps_mean")
     heading = [*before, *_estimate_names("evasion_rate"), *after]
     return heading, [

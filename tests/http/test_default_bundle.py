@@ -56,7 +56,7 @@ def test_the_model_says_what_attackers_come_to(default: Served) -> None:
     assert {(row["attacker"], row["knows_the_gate"], row["goal"]) for row in rows} == {
         (attacker, knows, goal)
         for attacker, knows in (("minimal", False), ("selective", True))
-        for goal in ("hide", "invent")
+        for goal in ("hide", "invent", "absent-to-present", "present-to-absent")
     }
     assert all(0 <= row["evaded"] <= row["films"] for row in rows)
 

@@ -82,11 +82,12 @@ def by_finding(logits_of: nn.Module, images: Tensor) -> list[tuple[int, Tensor]]
 def test_cross_entropy_of_two_classes_is_binary_cross_entropy(
     logits_of: nn.Module, images: Tensor, point: float
 ) -> None:
-    two = TwoClass(logits_of, 1, point)(images)
-    z = logits_of(images)[:, 1] - torch.logit(torch.tensor(point))
+    edge = float(torch.logit(torch.tensor(point)))
+    two = TwoClass(logits_of, 1, edge)(images)
+    z = logits_of(images)[:, 1] - edge
     zeros = torch.zeros(len(images), dtype=torch.int64)
     torch.testing.assert_close(F.cross_entropy(two, zeros), F.binary_cross_entropy_with_logits(z, torch.ones_like(z)))
-    opposite = TwoClass(logits_of, 1, point, "invent")(images)
+    opposite = TwoClass(logits_of, 1, edge, upward=True)(images)
     torch.testing.assert_close(
         F.cross_entropy(opposite, zeros), F.binary_cross_entropy_with_logits(z, torch.zeros_like(z))
     )
