@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +22,12 @@ from .posted import test_films
 
 REPORT: Final = Path("reports/field/field.json")
 PAGE: Final = Path("docs/field.md")
+#: Bundles by name -> a part's rows of them.
+Measure = Callable[[Mapping[str, Screener]], Iterator[dict[str, Any]]]
 
 
 def main() -> None:
-    """Run the parts that are missing or named, and write after each."""
+    """Run the parts that are named, or of all parts what no longer holds of a bundle, and write after each."""
     parser = argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--bundle", type=Path, action="append", help="artifacts/default and artifacts/paper if not given"
@@ -40,32 +42,36 @@ def main() -> None:
         bundle = read_bundle(folder)
         screeners[folder.name] = Screener(bundle, torch_backend(bundle.network, torch.device("cpu")))
     films = test_films(parsed.data, parsed.films)
-    parts: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
-        "frames": lambda: framed.rows(screeners, films),
-        "presentation": lambda: presented.rows(screeners, films),
-        "attacked": lambda: attacked.paper_rows(screeners, films),
-        "aimed": lambda: attacked.aimed_rows(screeners, films),
-        "others": lambda: others.rows(screeners, parsed.data),
-        "cost": lambda: cost.rows(next(iter(screeners.values())), films[:12]),
+    parts: dict[str, Measure] = {
+        "frames": lambda some: framed.rows(some, films),
+        "presentation": lambda some: presented.rows(some, films),
+        "attacked": lambda some: attacked.paper_rows(some, films),
+        "aimed": lambda some: attacked.aimed_rows(some, films),
+        "others": lambda some: others.rows(some, parsed.data),
+        "cost": lambda some: cost.rows(some, films[:12]),
     }
     if unknown := set(parsed.only or ()) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     report: dict[str, Any] = json.loads(REPORT.read_text()) if REPORT.exists() else {}
-    versions = {name: screener.bundle.manifest.model_version for name, screener in screeners.items()}
-    judged_by = {name: _judged_by(screener.bundle) for name, screener in screeners.items()}
-    if report.get("judged_by") != judged_by:
-        report = {}  # parts of two gates would not compare
-    elif report.get("model_versions") != versions:
-        report.pop(
-            "frames", None
-        )  # the same gate with other probabilities and calls, which the other parts do not show
-    report |= {"judged_by": judged_by, "model_versions": versions}
     REPORT.parent.mkdir(parents=True, exist_ok=True)
-    for name, measure in parts.items():
-        if name in (parsed.only or (part for part in parts if part not in report)):
-            report[name] = list(measure())
-            REPORT.write_text(json.dumps(report, indent=1) + "\n")
-            PAGE.write_text(filled(PAGE.read_text(), page.tables(report)))
+    for part in parsed.only or parts:
+        # A gate's rows hold as long as the gate does; those of frames show probabilities and calls too.
+        tell = _version if part == "frames" else _judged_by
+        holds = {name: tell(screener.bundle) for name, screener in screeners.items()}
+        kept = {} if parsed.only else report.get(part, {}).get("of", {})
+        missing = {name: screener for name, screener in screeners.items() if kept.get(name) != holds[name]}
+        old = [
+            row for row in report.get(part, {}).get("rows", []) if row["bundle"] in screeners.keys() - missing.keys()
+        ]
+        rows = [*old, *(parts[part](missing) if missing else ())]
+        order = list(screeners)
+        report[part] = {"of": holds, "rows": sorted(rows, key=lambda row: order.index(row["bundle"]))}
+        REPORT.write_text(json.dumps(report, indent=1) + "\n")
+        PAGE.write_text(filled(PAGE.read_text(), page.tables(report)))
+
+
+def _version(bundle: Bundle) -> str:
+    return bundle.manifest.model_version
 
 
 def _judged_by(bundle: Bundle) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -19,8 +19,14 @@ from .radiograph import radiograph
 REPEATS: Final = 7
 
 
-def rows(screener: Screener, films: list[Film]) -> Iterator[dict[str, Any]]:
-    """A row for each stage of three kinds of films."""
+def rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator[dict[str, Any]]:
+    """A row for each stage of several kinds of films, and bundle."""
+    for bundle, screener in screeners.items():
+        for row in _rows(screener, films):
+            yield {"bundle": bundle, **row}
+
+
+def _rows(screener: Screener, films: list[Film]) -> Iterator[dict[str, Any]]:
     plates = [np.kron(film, np.ones((4, 4), np.float32)) for film in films[:4]]
     kinds: dict[str, list[bytes]] = {
         "PNG 512x512": [png(film) for film in films],

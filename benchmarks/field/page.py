@@ -10,7 +10,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def tables(report: Mapping[str, Any]) -> dict[str, str]:
     """By the name of its place; of the parts that are in the report."""
-    return {part: render(report[part]) for part, render in _TABLES.items() if report.get(part)}
+    return {part: render(report[part]["rows"]) for part, render in _TABLES.items() if part in report}
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -108,8 +108,11 @@ def _others(rows: Rows) -> str:
 
 def _cost(rows: Rows) -> str:
     return _table(
-        ["film", "stage", "CPU, ms a film", "of all"],
-        ([row["film"], row["stage"], f"{row['milliseconds']:.1f}", f"{row['share']:.1%}"] for row in rows),
+        ["bundle", "film", "stage", "CPU, ms a film", "of all"],
+        (
+            [row["bundle"], row["film"], row["stage"], f"{row['milliseconds']:.1f}", f"{row['share']:.1%}"]
+            for row in rows
+        ),
     )
 
 
