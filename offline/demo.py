@@ -84,8 +84,11 @@ def _post(client: httpx.Client, title: str, data: bytes, media_type: str) -> Sho
     answer = client.post("/v1/score", content=data, headers={"Content-Type": media_type})
     body = answer.json()
     if answer.status_code == 200:
-        highest = sorted(body["probabilities"].items(), key=lambda pair: -pair[1])[:3]
-        text = "accepted: " + ", ".join(f"{name} {value:.2f}" for name, value in highest) + " ..."
+        said = {
+            call: [name for name, one in body["calls"].items() if one["call"] == call]
+            for call in ("present", "indeterminate")
+        }
+        text = "accepted: " + "; ".join(f"{call}: {', '.join(names) or 'none'}" for call, names in said.items())
     else:
         text = f"{body['title']}: {body['detail']}"
     return Shown(title, answer.status_code, text)

@@ -14,8 +14,9 @@ from .report.reading import strength
 
 
 def figures(bundle: Path) -> str:
-    """Markdown of the table, from ``report/report.json`` of the bundle."""
+    """Markdown of the table, from ``report/report.json`` and ``report/calls-report.json`` of the bundle."""
     report: dict[str, Any] = json.loads((bundle / "report" / "report.json").read_text())
+    calls: dict[str, Any] = json.loads((bundle / "report" / "calls-report.json").read_text())
     target = json.loads((bundle / "manifest.json").read_text())["gate"]["target_false_rejection_rate"]
     low, high = report["mean_auroc_interval"]
     reject_low, reject_high = report["false_rejection_rate_interval"]
@@ -25,6 +26,9 @@ def figures(bundle: Path) -> str:
         f"| mean AUROC over 14 findings | {report['mean_auroc']:.3f} | {low:.3f} to {high:.3f} |",
         f"| clean films rejected (asked: {100 * target:g} %) | {report['false_rejection_rate']:.1%} | "
         f"{reject_low:.1%} to {reject_high:.1%} |",
+        f"| findings called present on a film without findings, mean | {calls['false_calls_on_a_film_without_findings']:.2f} | |",
+        f"| films without findings with one or more | {calls['films_without_findings_with_a_call']:.0%} | |",
+        f"| answers that are indeterminate | {calls['indeterminate']:.1%} | |",
     ]
     for name, row in report["attacks"].items():
         lines.append(

@@ -49,6 +49,10 @@ def test_curl_gives_the_answer_shown(default_service: Served) -> None:
     del answer["request_id"], shown["request_id"]
     assert answer["probabilities"] == pytest.approx(shown.pop("probabilities"), abs=2e-3)
     del answer["probabilities"]
+    for name, called in shown["calls"].items():
+        assert answer["calls"][name].pop("percentile") == pytest.approx(called.pop("percentile"), abs=0.5)
+        for point in ("present_from", "absent_below"):
+            assert answer["calls"][name].pop(point) == pytest.approx(called.pop(point), abs=1e-4)
     assert answer == shown
 
 
