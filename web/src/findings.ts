@@ -62,7 +62,7 @@ export function findingsPanel(answer: Accepted, choose: (name: string) => void):
     "section",
     { class: "findings", "aria-label": S.findings.title },
     h("h2", {}, S.findings.title),
-    h("p", { class: "small hint" }, counted ? S.findings.hint : S.findings.noCalls),
+    h("p", { class: "small hint" }, `${counted ? S.findings.hint : S.findings.noCalls} `, h("span", {}, S.findings.choose)),
     ...groups.map((call) => groupOf(call, judgedBy(answer, call), rowOf)),
     about,
   );

@@ -142,7 +142,8 @@ export const S = {
 
   findings: {
     title: "Findings",
-    hint: "In the shaded band a finding is indeterminate, to its right present, to its left absent. Choose one for its heatmap.",
+    hint: "In the shaded band a finding is indeterminate, to its right present, to its left absent.",
+    choose: "Choose one for its heatmap.",
     noCalls: "The service that answered gives probabilities alone, without calls: it is of an older version.",
     noCall: "This answer has no call of the finding.",
     aboutNone: "Point at a finding to see what its number means.",
