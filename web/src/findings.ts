@@ -24,6 +24,7 @@ export function findingsPanel(answer: Accepted, choose: (name: string) => void):
     .catch(() => (description = "unknown"))
     .finally(() => shown && explain(shown));
 
+  let pointer = [-1, -1]; // where it was last
   const rows: HTMLButtonElement[] = [];
   const rowOf = (judged: Judged): HTMLElement => {
     const row = h(
@@ -34,7 +35,12 @@ export function findingsPanel(answer: Accepted, choose: (name: string) => void):
         "aria-pressed": "false",
         "data-finding": judged.name,
         "data-call": judged.call,
-        onpointerenter: () => explain(judged),
+        // Not pointerenter: a line that scrolls under a resting pointer was not pointed at, and may have taken over from the keyboard.
+        onpointermove: ({ clientX, clientY }: PointerEvent) => {
+          const rests = clientX === pointer[0] && clientY === pointer[1];
+          pointer = [clientX, clientY];
+          if (!rests && shown !== judged) explain(judged);
+        },
         onfocus: () => explain(judged),
         onclick: () => {
           for (const each of rows) each.setAttribute("aria-pressed", String(each === row));
