@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,12 @@ def write_random_bundle(
     gaussian: Gaussian | None = None,
     floor: float = 0.0,
     watched: bool = False,
+    findings: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Path:
-    """Write a bundle that verifies; a `gaussian` of another network gives one whose golden check must fail."""
+    """Write a bundle that verifies; a `gaussian` of another network gives one whose golden check must fail.
+
+    `findings` says what is other than in ``manifest_fields``: name -> field -> value.
+    """
     network = random_network(seed, watched)
     own = simple_gaussian(network)
     features, logits = features_and_logits(network)
@@ -133,5 +138,7 @@ def write_random_bundle(
     fields = manifest_fields(threshold)
     fields["orientation"]["least_log_density"] = floor
     fields["gate"]["watch"] = "denseblock1" if watched else None
+    for finding in fields["findings"]:
+        finding.update((findings or {}).get(finding["name"], {}))
     write_bundle(folder, fields, network, gaussian or own, always_upright(floor), always_frontal(), golden, texts)
     return folder

@@ -10,24 +10,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from pydicom.data import get_testdata_file
 
 from app.access import add_key
-from app.pipeline import decode, film_tensor, read_bundle
-from app.pipeline.network import LogitsOnly
 from app.records import open_record
-from offline.attacks import AttackOptions, as_posted, attack
-from offline.demo import png as png_of
+from benchmarks.field.frames import chest
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
 from tests.http.reviewing import Keeping, Site, keeping
-from tests.http.served import ROOT
+from tests.http.served import ROOT, encoded
+from tests.page.bundle import write_bundle_that_calls
 from tests.records.making import decision, subject, verdict
 
-BUNDLE = ROOT / "artifacts" / "default"
 #: Kept as artefacts of the run.
 SCREENSHOTS = ROOT / "build" / "screenshots"
 DESK = {"width": 1280, "height": 720}
@@ -108,10 +106,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return made
 
 
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, film: bytes, attacked: bytes) -> Path:
+    """It accepts ``film`` and calls its findings as tests.page.bundle.WISHED has it, and rejects ``attacked``."""
+    return write_bundle_that_calls(tmp_path_factory.mktemp("called"), film, attacked)
+
+
 @pytest.fixture(scope="module")
-def kept(site: Site) -> Iterator[Keeping]:
+def kept(site: Site, bundle: Path) -> Iterator[Keeping]:
     with keeping(
-        site, BUNDLE, CXR_BUNDLES=str(site.folder / "bundles"), CXR_VERSIONS_FILE=str(site.folder / "active")
+        site, bundle, CXR_BUNDLES=str(site.folder / "bundles"), CXR_VERSIONS_FILE=str(site.folder / "active")
     ) as it:
         yield it
 
@@ -158,12 +162,9 @@ def film() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def attacked(film: bytes) -> bytes:
-    """That film at 224x224, attacked by BIM: an 8-bit PNG, as it would be posted."""
-    network = LogitsOnly(read_bundle(BUNDLE).network)
-    torch.manual_seed(0)
-    clean = as_posted(film_tensor(decode(film)))
-    return png_of(as_posted(attack(network, clean, AttackOptions(epsilon=0.02, step_size=0.005, steps=6))))
+def attacked() -> bytes:
+    """What the gate of ``bundle`` takes for tampered with: a drawn chest."""
+    return encoded(Image.fromarray((chest(300, 300) * 255).round().astype(np.uint8)))
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,18 @@
 import { askForKey, currentKey } from "./key.js";
 import { S } from "./strings.js";
 
+// What /v1/model says of a finding: how good its calls were on held-out films. null: too few of them to say.
 export interface Finding {
   name: string;
-  operating_point: number;
-  sensitivity: number | null;
+  prevalence: number;
+  present_from: number | null;
+  absent_below: number | null;
   specificity: number | null;
-  calibration_positives: number;
+  specificity_lower_bound: number | null;
+  sensitivity: number | null;
+  missed: number | null;
+  held_out_positives: number;
+  held_out_negatives: number;
   auroc: number | null;
 }
 
@@ -17,10 +23,20 @@ export interface Model {
   gate: { target_false_rejection_rate: number; calibration_n: number };
 }
 
+export type Call = "present" | "indeterminate" | "absent" | "not called";
+
+export interface Called {
+  call: Call;
+  present_from: number | null;
+  absent_below: number | null;
+  percentile: number | null;
+}
+
 export interface Accepted {
   request_id: string;
   model_version: string;
   probabilities: Record<string, number>;
+  calls?: Record<string, Called>; // services before calls leave them out
   source_kind: string;
   notes: string[];
 }

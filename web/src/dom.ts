@@ -45,3 +45,15 @@ export function save(name: string, content: Blob): void {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+
+// An element's text, to the clipboard. Only pages over HTTPS have one of the browser's own; elsewhere the text is selected, as by
+// hand, and stays so where the browser refuses.
+export async function copy(element: HTMLElement): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(element.innerText);
+    return true;
+  } catch {
+    window.getSelection()?.selectAllChildren(element);
+    return document.execCommand("copy");
+  }
+}

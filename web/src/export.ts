@@ -2,6 +2,9 @@
 import type { Film } from "./film.js";
 import { S } from "./strings.js";
 
+// Of each finding, after the probabilities: a column each, named as in an answer.
+const CALLED = ["call", "present_from", "absent_below", "percentile"] as const;
+
 // A spreadsheet takes what begins with these for a formula.
 const FORMULA = /^[=+\-@\t\r]/;
 
@@ -10,16 +13,19 @@ function cell(value: string | number): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-export function csvOf(films: readonly Film[], labels: readonly string[]): string {
-  const lines = films.map((film) => [
-    film.name,
-    film.state,
-    film.answer?.request_id ?? film.problem?.requestId ?? "",
-    film.answer?.model_version ?? "",
-    film.answer?.source_kind ?? "",
-    film.problem?.title ?? "",
-    film.problem?.detail ?? "",
-    ...labels.map((label) => film.answer?.probabilities[label] ?? ""),
+export function csvOf(films: readonly Film[]): string {
+  const labels = [...new Set(films.flatMap((film) => Object.keys(film.answer?.probabilities ?? {})))];
+  const lines = films.map(({ name, state, answer, problem }) => [
+    name,
+    state,
+    answer?.request_id ?? problem?.requestId ?? "",
+    answer?.model_version ?? "",
+    answer?.source_kind ?? "",
+    problem?.title ?? "",
+    problem?.detail ?? "",
+    ...labels.map((label) => answer?.probabilities[label] ?? ""),
+    ...labels.flatMap((label) => CALLED.map((field) => answer?.calls?.[label]?.[field] ?? "")),
   ]);
-  return [[...S.csv, ...labels], ...lines].map((line) => line.map(cell).join(",") + "\r\n").join("");
+  const heads = labels.flatMap((label) => CALLED.map((field) => `${label}_${field}`));
+  return [[...S.csv, ...labels, ...heads], ...lines].map((line) => line.map(cell).join(",") + "\r\n").join("");
 }

@@ -1,31 +1,50 @@
-// The 14 findings of an accepted film, largest first: bar, operating point, and what the number means.
-import type { Accepted, Finding, Model } from "./api.js";
+// The findings of an accepted film, by call: each with its probability, where that lies beside its points, and what it means.
+// Points are the answer's own, so an answer is always shown with those of the version that gave it.
+import type { Accepted, Call, Finding, Model } from "./api.js";
+import { CALLS, type Judged, judgedBy, logOdds, tally } from "./calls.js";
 import { h, placed, replace } from "./dom.js";
-import { probability, readable, S } from "./strings.js";
+import { descriptionOf } from "./models.js";
+import { percent, probability, readable, S } from "./strings.js";
 
-export function findingsPanel(answer: Accepted, model: Model | null, choose: (name: string) => void): HTMLElement {
-  const known = new Map(model?.findings.map((finding) => [finding.name, finding]));
-  const sorted = Object.entries(answer.probabilities).sort((one, other) => other[1] - one[1]);
-  const about = h("div", { class: "about", id: "about", role: "status" }, h("p", {}, S.findings.aboutNone));
-  const over = sorted.filter(([name, value]) => value >= (known.get(name)?.operating_point ?? Infinity)).length;
-  const rows = sorted.map(([name, value]) => {
-    const finding = known.get(name);
-    const point = finding?.operating_point ?? null;
-    const isOver = point !== null && value >= point;
-    const explain = (): void => replace(about, ...meaning(name, value, finding));
+// Log odds from a bar's middle to its ends, at least: a finding twenty times as likely as its point lies at the end.
+const REACH = 3;
+
+type Description = "asked for" | "of another version" | "unknown" | Model;
+
+export function findingsPanel(answer: Accepted, choose: (name: string) => void): HTMLElement {
+  const about = h("div", { class: "about", role: "status" }, h("p", { class: "small" }, S.findings.aboutNone));
+  let description: Description = "asked for";
+  let shown: Judged | null = null;
+  const explain = (judged: Judged): void => {
+    shown = judged;
+    replace(about, ...meaning(judged, description));
+  };
+  descriptionOf(answer.model_version)
+    .then((model) => (description = model ?? "of another version"))
+    .catch(() => (description = "unknown"))
+    .finally(() => shown && explain(shown));
+
+  let pointer = [-1, -1]; // where it was last
+  const rows: HTMLButtonElement[] = [];
+  const rowOf = (judged: Judged): HTMLElement => {
     const row = h(
       "button",
       {
         type: "button",
-        class: isOver ? "finding over" : "finding",
+        class: "finding",
         "aria-pressed": "false",
-        "data-finding": name,
-        "aria-label": `${readable(name)} ${probability(value)}, ${isOver ? S.findings.over : S.findings.under}`,
-        onpointerenter: explain,
-        onfocus: explain,
+        "data-finding": judged.name,
+        "data-call": judged.call,
+        // Not pointerenter: a line that scrolls under a resting pointer was not pointed at, and may have taken over from the keyboard.
+        onpointermove: ({ clientX, clientY }: PointerEvent) => {
+          const rests = clientX === pointer[0] && clientY === pointer[1];
+          pointer = [clientX, clientY];
+          if (!rests && shown !== judged) explain(judged);
+        },
+        onfocus: () => explain(judged),
         onclick: () => {
           for (const each of rows) each.setAttribute("aria-pressed", String(each === row));
-          choose(name);
+          choose(judged.name);
         },
         onkeydown: (event: KeyboardEvent) => {
           const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -34,39 +53,88 @@ export function findingsPanel(answer: Accepted, model: Model | null, choose: (na
           rows[rows.indexOf(row) + step]?.focus();
         },
       },
-      h("span", { class: "name" }, readable(name)),
-      h(
-        "span",
-        { class: "track" },
-        placed(h("span", { class: "fill" }), "inline-size", value),
-        point !== null && placed(h("span", { class: "point" }), "inset-inline-start", point),
-      ),
-      h("span", { class: "value" }, probability(value)),
+      h("span", { class: "name" }, readable(judged.name)),
+      gauge(judged),
+      h("span", { class: "value" }, probability(judged.probability)),
+      h("span", { class: "percentile" }, judged.call && S.findings.percentile(judged.percentile)),
+      judged.call && h("span", { class: "hidden" }, S.calls.name[judged.call]),
     );
+    rows.push(row);
     return row;
-  });
+  };
+  const counted = tally(answer);
+  const groups: (Call | null)[] = counted ? [...CALLS, null] : [null];
   return h(
-    "div",
-    { class: "findings" },
+    "section",
+    { class: "findings", "aria-label": S.findings.title },
     h("h2", {}, S.findings.title),
-    h("p", { class: "small" }, `${over ? S.findings.someOver(over) : S.findings.noneOver} ${S.findings.hint}`),
-    h("div", { class: "rows" }, ...rows),
+    h("p", { class: "small hint" }, `${counted ? S.findings.hint : S.findings.noCalls} `, h("span", {}, S.findings.choose)),
+    ...groups.map((call) => groupOf(call, judgedBy(answer, call), rowOf)),
     about,
   );
 }
 
-function meaning(name: string, value: number, finding: Finding | undefined): HTMLElement[] {
-  if (!finding) return [h("p", {}, S.findings.aboutNone)];
-  const { sensitivity, specificity, operating_point, auroc, calibration_positives } = finding;
-  return [
-    h("p", {}, h("strong", {}, S.findings.value(readable(name), value, operating_point))),
-    h(
-      "p",
-      {},
-      sensitivity === null || specificity === null
-        ? S.findings.noMeaning
-        : `${S.findings.meaning(sensitivity, specificity)} (${S.findings.positives(calibration_positives)})`,
-    ),
-    h("p", {}, auroc === null ? S.findings.noAuroc : S.findings.auroc(auroc)),
+// A group without findings is left out; that nothing is present is said.
+function groupOf(call: Call | null, judged: Judged[], rowOf: (judged: Judged) => HTMLElement): HTMLElement | null {
+  if (!judged.length && call !== "present") return null;
+  const name = call ? S.calls.name[call] : S.calls.without;
+  return h(
+    "div",
+    { class: "group", role: "group", "aria-label": name, "data-call": call },
+    h("h3", {}, mark(call), `${name} `, h("span", { class: "count" }, judged.length ? String(judged.length) : S.calls.none)),
+    ...judged.map(rowOf),
+  );
+}
+
+// Of a shape of its own for each call, since a colour alone does not reach everyone.
+export const mark = (call: Call | null): HTMLElement => h("span", { class: "mark", "data-call": call, "aria-hidden": "true" });
+
+// The band from absent_below to present_from lies about the middle of every bar, whatever the finding's probabilities are.
+function gauge({ call, probability: value, presentFrom, absentBelow }: Judged): HTMLElement {
+  if (presentFrom === null || absentBelow === null) {
+    return h("span", { class: "track" }, !call && placed(h("span", { class: "fill" }), "inline-size", value));
+  }
+  const [low, high] = [logOdds(absentBelow), logOdds(presentFrom)];
+  const reach = Math.max(REACH, high - low);
+  const at = (odds: number): number => 0.5 + (odds - (low + high) / 2) / (2 * reach);
+  const here = Math.min(0.97, Math.max(0.03, at(logOdds(value)))); // so that the mark is seen whole
+  const band = placed(placed(h("span", { class: "band" }), "inset-inline-start", at(low)), "inline-size", at(high) - at(low));
+  return h(
+    "span",
+    { class: "track" },
+    band,
+    placed(h("span", { class: "fill" }), "inline-size", here),
+    placed(mark(call), "inset-inline-start", here),
+  );
+}
+
+function meaning(judged: Judged, description: Description): HTMLElement[] {
+  const { name, call, probability: value, presentFrom, absentBelow } = judged;
+  const points = presentFrom === null || absentBelow === null ? "" : ` (${S.findings.points(presentFrom, absentBelow)})`;
+  const said = [
+    h("p", {}, h("strong", {}, S.findings.value(readable(name), value, call && S.calls.name[call].toLowerCase())), points),
+    h("p", {}, call ? S.calls.meaning[call] : S.findings.noCall),
   ];
+  if (description === "asked for") return said;
+  if (description === "unknown") return [...said, h("p", {}, S.findings.noDescription)];
+  if (description === "of another version") return [...said, h("p", {}, S.findings.otherVersion)];
+  const finding = description.findings.find((each) => each.name === name);
+  return finding ? [...said, measured(finding)] : said;
+}
+
+// How good the calls were on films that the network had not seen.
+function measured(finding: Finding): HTMLElement {
+  const M = S.findings.measured;
+  const { specificity, specificity_lower_bound: bound, sensitivity, missed, auroc } = finding;
+  const share = (value: number | null): string => (value === null ? M.unknown : percent(value));
+  const said: [readonly [string, string], string][] = [
+    [M.sensitivity, share(sensitivity)],
+    [M.specificity, share(specificity)],
+    [M.missed, share(missed)],
+    [M.bound, share(bound)],
+    [M.films, M.counts(finding.held_out_positives, finding.held_out_positives + finding.held_out_negatives)],
+    [M.auroc, auroc === null ? M.unknown : auroc.toFixed(2)],
+    [M.prevalence, percent(finding.prevalence, 1)],
+  ];
+  return h("dl", {}, ...said.map(([[term, title], value]) => h("div", { title }, h("dt", {}, term), h("dd", {}, value))));
 }

@@ -1,6 +1,10 @@
 // Every English word of both pages that does not come from the API.
 export const percent = (share: number, digits = 0): string => `${(100 * share).toFixed(digits)} %`;
-export const probability = (value: number): string => value.toFixed(2);
+// A rare finding's probabilities all lie under a hundredth, so two digits after the zeros are kept.
+export const probability = (value: number): string => {
+  if (value < 0.0001) return "<0.0001";
+  return value.toFixed(value < 0.00995 ? 4 : value < 0.0995 ? 3 : 2);
+};
 export const readable = (finding: string): string => finding.replaceAll("_", " ");
 const films = (count: number): string => `${count.toLocaleString("en")} ${count === 1 ? "film" : "films"}`;
 
@@ -27,6 +31,13 @@ export const S = {
   unreachable: "The service does not answer",
   unreachableDetail: "The connection failed. Check the network, then try again.",
   reference: (id: string) => `Reference ${id}`,
+  referenceIs: "Reference",
+  answeredBy: (version: string) => `Answered by model ${version}`,
+  copy: "Copy the reference",
+  copied: "Copied.",
+  notCopied: "This browser does not copy here. The reference is selected: copy it by hand.",
+  print: "Print…",
+  printed: (time: string) => `Printed ${time}`,
   more: "What this means",
 
   list: {
@@ -40,7 +51,14 @@ export const S = {
     summary: (accepted: number, rejected: number, failed: number) =>
       `${accepted} accepted, ${rejected} rejected, ${failed} not read`,
     csv: "Save as CSV",
-    keys: "Up and down arrows move through the list.",
+    keys: "N: next film. P: previous film.",
+    sortBy: "Sort by",
+    orders: { added: "order added", calls: "most present", name: "name", state: "state" },
+    calls: (present: number, indeterminate: number, called: number) => {
+      if (!called) return "no finding is called";
+      const some = [present && `${present} present`, indeterminate && `${indeterminate} indeterminate`].filter(Boolean);
+      return some.join(", ") || "none present";
+    },
     state: {
       waiting: "waiting",
       judging: "being read",
@@ -54,7 +72,8 @@ export const S = {
     region: "Film",
     canvas:
       "Film. Drag to change window and level. Arrow keys pan, Shift with arrow keys changes window and level, " +
-      "plus and minus zoom, I inverts, H shows or hides the heatmap, O the outline of what is judged, R resets.",
+      "plus and minus zoom, I inverts, H shows or hides the heatmap, O the outline of what is judged, R resets, " +
+      "N goes to the next film, P to the previous one.",
     decoding: "Preparing the film…",
     window: "Window",
     level: "Level",
@@ -70,7 +89,8 @@ export const S = {
     opacity: "Opacity",
     heatmapOf: (finding: string) => `Heatmap: ${finding}`,
     heatmapLoading: (finding: string) => `Heatmap: ${finding}, being made…`,
-    hint: "Drag: window and level · Wheel: zoom · Right drag: pan",
+    heatmapEmpty: (finding: string) => `Heatmap: ${finding}. Nothing to show: no place of this film speaks for it.`,
+    hint: "Drag: window and level · Wheel: zoom · Right drag: pan · N: next film",
     outline: "Outline",
   },
 
@@ -89,9 +109,8 @@ export const S = {
     panel: "Verdict",
     waiting: "Being read",
     waitingDetail: "The film is being decoded and judged.",
-    accepted: "Accepted",
-    acceptedDetail:
-      "Like the clean films that the gate knows. No proof that it is unaltered, nor that a finding is right.",
+    accepted: "Integrity: no tampering found",
+    acceptedDetail: "The film is like clean films. That is no proof that it is unaltered, and says nothing of the findings.",
     rejected: "Rejected: this image may have been altered",
     why: "Why",
     rejectedWhy:
@@ -109,25 +128,47 @@ export const S = {
     notes: "How the pixels were made",
   },
 
+  calls: {
+    name: { present: "Present", indeterminate: "Indeterminate", absent: "Absent", "not called": "Not called" },
+    without: "Without a call",
+    none: "none",
+    meaning: {
+      present: "Few films without the finding come as high.",
+      indeterminate: "Between the two points nothing is decided: tampering too weak to be seen could bring it here.",
+      absent: "Under both points. Films with the finding lie there too: see Missed.",
+      "not called": "Too few films with the finding were at hand to choose points by.",
+    },
+  },
+
   findings: {
     title: "Findings",
-    hint: "The line marks the point. Choose one for its heatmap.",
-    over: "over its operating point",
-    under: "under its operating point",
-    noneOver: "No finding is over its operating point.",
-    someOver: (count: number) =>
-      count === 1 ? "1 finding is over its operating point." : `${count} findings are over their operating points.`,
-    about: "About the finding",
+    hint: "In the shaded band a finding is indeterminate, to its right present, to its left absent.",
+    choose: "Choose one for its heatmap.",
+    noCalls: "The service that answered gives probabilities alone, without calls: it is of an older version.",
+    noCall: "This answer has no call of the finding.",
     aboutNone: "Point at a finding to see what its number means.",
-    value: (name: string, value: number, point: number) =>
-      `${name}: ${probability(value)}. Called present from ${probability(point)}.`,
-    meaning: (sensitivity: number, specificity: number) =>
-      `At that point, of clean films held out for calibration, ${percent(sensitivity)} of those with the finding were over it, and ${percent(specificity)} of those without were under it.`,
-    noMeaning: "Too few calibration films had this finding to say what the point means.",
-    positives: (count: number) => `${films(count)} with the finding.`,
-    auroc: (value: number) => `AUROC ${value.toFixed(2)} on test films (0.5 is chance, 1 is perfect).`,
-    noAuroc: "AUROC unknown: too few test films had this finding.",
-    independent: "Findings are independent: they do not add up to 1.",
+    percentile: (value: number | null) => {
+      if (value === null) return "no films without it to compare with";
+      if (value >= 100) return "higher than all films without it";
+      return value < 1 ? "lower than nearly all films without it" : `higher than ${Math.floor(value)} % of films without it`;
+    },
+    value: (name: string, value: number, call: string | null) => `${name}: ${probability(value)}${call ? `, ${call}` : ""}`,
+    points: (presentFrom: number, absentBelow: number) =>
+      `present from ${probability(presentFrom)}, absent below ${probability(absentBelow)}`,
+    otherVersion: "How often such calls are right is not known here: the service now describes another version than the one that answered.",
+    noDescription: "How often such calls are right is not known here: the service did not describe its version.",
+    // A word for each, and what it means.
+    measured: {
+      specificity: ["Specificity", "Of the held-out films without the finding: not called present"],
+      bound: ["at least", "The specificity, with 95 % confidence"],
+      sensitivity: ["Sensitivity", "Of the held-out films with the finding: called present"],
+      missed: ["Missed", "Of the held-out films with the finding: called absent"],
+      auroc: ["AUROC", "On test films: 0.5 is chance, 1 is perfect"],
+      films: ["Films with it", "Of all held-out films that the points were chosen by"],
+      prevalence: ["Prevalence", "The probability holds where this share of films has the finding"],
+      counts: (positives: number, all: number) => `${positives.toLocaleString("en")} of ${all.toLocaleString("en")}`,
+      unknown: "too few films",
+    },
   },
 
   report: {

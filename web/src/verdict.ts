@@ -1,6 +1,6 @@
-// What the gate said of a film, in plain words.
+// What the gate said of a film, in plain words, and by which version and under which reference.
 import type { Accepted, Problem } from "./api.js";
-import { h } from "./dom.js";
+import { copy, h, replace } from "./dom.js";
 import { problemBox } from "./frame.js";
 import { S } from "./strings.js";
 
@@ -34,3 +34,22 @@ export const rejectedVerdict = (problem: Problem): HTMLElement =>
   );
 
 export const failedVerdict = (problem: Problem): HTMLElement => headed("failed", S.verdict.failed, problemBox(problem));
+
+export function referenceBox(version: string | null, requestId: string): HTMLElement {
+  const id = h("code", {}, requestId);
+  const said = h("span", { class: "small", role: "status" });
+  return h(
+    "div",
+    { class: "foot-box" },
+    version && h("p", { class: "reference" }, S.answeredBy(version)),
+    requestId && h("p", { class: "reference" }, `${S.referenceIs} `, id),
+    h(
+      "div",
+      { class: "actions" },
+      requestId &&
+        h("button", { type: "button", onclick: async () => replace(said, (await copy(id)) ? S.copied : S.notCopied) }, S.copy),
+      h("button", { type: "button", onclick: () => window.print() }, S.print),
+      said,
+    ),
+  );
+}

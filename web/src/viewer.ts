@@ -1,35 +1,34 @@
 // The viewer: films are dropped, judged two at a time, and looked at.
-import { json, mediaType, type Model, post, Problem } from "./api.js";
+import { mediaType, post, Problem } from "./api.js";
 import { h, replace, save } from "./dom.js";
 import { csvOf } from "./export.js";
 import { type Film, filmOf, filmsOfDrop } from "./film.js";
-import { FilmView } from "./film-view.js";
 import { type ExposedField, fieldOf } from "./field.js";
+import { FilmView } from "./film-view.js";
 import { findingsPanel } from "./findings.js";
 import { bar, problemBox } from "./frame.js";
+import { heatmapOf } from "./heatmap.js";
+import { FilmList } from "./list.js";
 import { decodePng16, type Pixels } from "./png16.js";
 import { readable, S } from "./strings.js";
-import { acceptedVerdict, failedVerdict, rejectedVerdict, waitingVerdict } from "./verdict.js";
+import { acceptedVerdict, failedVerdict, referenceBox, rejectedVerdict, waitingVerdict } from "./verdict.js";
 
 // At once: enough that the service is never idle, few enough that the film on show does not wait long.
 const AT_ONCE = 2;
 const DICOM = "application/dicom";
 
-const films: Film[] = [];
 let chosen: Film | null = null;
 let judging = 0;
-let model: Model | null = null;
-const modelKnown = json<Model>("/v1/model").then((told) => (model = told));
-modelKnown.catch(() => undefined); // films then show without operating points
 
 const view = new FilmView();
 const panel = h("section", { class: "panel", "aria-label": S.verdict.panel });
-const list = h("ul", { class: "list" });
+const list = new FilmList(choose);
+const { films } = list;
 const progress = h("progress", { max: 1, value: 0, "aria-label": S.list.title });
 const summary = h("p", { class: "small", role: "status" });
 const saveCsv = h("button", { type: "button", disabled: true, onclick: exportCsv }, S.list.csv);
 const clear = h("button", { type: "button", disabled: true, onclick: clearList }, S.list.clear);
-const rows = new Map<Film, HTMLButtonElement>();
+const printHead = h("header", { class: "print-only" });
 
 function asProblem(error: unknown): Problem {
   return error instanceof Problem ? error : new Problem(0, S.verdict.failed, String(error));
@@ -37,45 +36,13 @@ function asProblem(error: unknown): Problem {
 
 function add(added: Film[]): void {
   const first = films.length === 0;
-  films.push(...added);
-  list.append(...added.map((film) => h("li", {}, rowOf(film))));
+  list.add(added);
   if (first && films[0]) {
     choose(films[0]);
     view.canvas.focus();
   }
   count();
   void judgeNext();
-}
-
-function rowOf(film: Film): HTMLButtonElement {
-  const row = h(
-    "button",
-    {
-      type: "button",
-      onclick: () => choose(film),
-      onkeydown: (event: KeyboardEvent) => {
-        const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-        const next = step === undefined ? undefined : films[films.indexOf(film) + step];
-        if (step !== undefined) event.preventDefault();
-        if (!next) return;
-        choose(next);
-        rows.get(next)?.focus();
-      },
-    },
-    h("span", { class: "name" }, film.name),
-    h("span", { class: "state" }),
-  );
-  rows.set(film, row);
-  paintRow(film);
-  return row;
-}
-
-function paintRow(film: Film): void {
-  const row = rows.get(film);
-  if (!row) return;
-  row.dataset["state"] = film.state;
-  replace(row.lastElementChild as Element, S.list.state[film.state]);
-  row.setAttribute("aria-current", String(film === chosen));
 }
 
 function count(): void {
@@ -100,7 +67,7 @@ async function judgeNext(): Promise<void> {
   if (!film || judging >= AT_ONCE) return;
   judging++;
   film.state = "judging";
-  paintRow(film);
+  list.paint(film);
   void judgeNext();
   try {
     film.type = await mediaType(film.file);
@@ -113,7 +80,8 @@ async function judgeNext(): Promise<void> {
     if (film.problem.status === 401) giveUp(film.problem);
   }
   judging--;
-  paintRow(film);
+  list.paint(film);
+  if (!judging && !films.some((each) => each.state === "waiting")) list.sort();
   count();
   if (film === chosen) void show(film);
   void judgeNext();
@@ -123,17 +91,14 @@ async function judgeNext(): Promise<void> {
 function giveUp(problem: Problem): void {
   for (const film of films.filter((each) => each.state === "waiting")) {
     [film.problem, film.state] = [problem, "failed"];
-    paintRow(film);
+    list.paint(film);
   }
 }
 
 function choose(film: Film): void {
   if (film === chosen) return;
-  const before = chosen;
   chosen = film;
-  if (before) paintRow(before);
-  paintRow(film);
-  rows.get(film)?.scrollIntoView({ block: "nearest" });
+  list.choose(film);
   view.show(null);
   void show(film);
 }
@@ -150,12 +115,18 @@ async function show(film: Film): Promise<void> {
     view.message(film.problem.title);
     return;
   }
-  if (film.problem) replace(panel, rejectedVerdict(film.problem), saveBox(film, null));
+  if (film.problem) {
+    replace(panel, rejectedVerdict(film.problem), referenceBox(null, film.problem.requestId), saveBox(film, null));
+  }
   if (film.answer) {
-    if (!model) await modelKnown.catch(() => undefined);
-    if (film !== chosen) return;
-    replace(panel, acceptedVerdict(film.answer), findingsPanel(film.answer, model, (name) => void explain(film, name)));
-    panel.append(saveBox(film, null));
+    const { model_version, request_id } = film.answer;
+    replace(
+      panel,
+      acceptedVerdict(film.answer),
+      findingsPanel(film.answer, (name) => void explain(film, name)),
+      referenceBox(model_version, request_id),
+      saveBox(film, null),
+    );
   }
   view.message(S.film.decoding);
   try {
@@ -188,12 +159,12 @@ async function pictureOf(film: Film): Promise<Picture> {
   return { field: fieldOf(response), pixels: await decodePng16(await response.arrayBuffer()) };
 }
 
-const heatmaps = new WeakMap<Film, Map<string, ImageBitmap>>();
+const heatmaps = new WeakMap<Film, Map<string, ImageBitmap | null>>();
 let wanted = "";
 
 async function explain(film: Film, finding: string): Promise<void> {
   wanted = finding;
-  const kept = heatmaps.get(film) ?? new Map<string, ImageBitmap>();
+  const kept = heatmaps.get(film) ?? new Map<string, ImageBitmap | null>();
   heatmaps.set(film, kept);
   panel.lastElementChild?.replaceWith(saveBox(film, finding));
   try {
@@ -201,9 +172,11 @@ async function explain(film: Film, finding: string): Promise<void> {
       view.heatmap(null, S.film.heatmapLoading(readable(finding)));
       const path = `/v1/explain?finding=${encodeURIComponent(finding)}`;
       const response = await post(path, film.file, film.type, "image/png");
-      kept.set(finding, await createImageBitmap(await response.blob()));
+      kept.set(finding, await heatmapOf(await response.blob()));
     }
-    if (film === chosen && wanted === finding) view.heatmap(kept.get(finding) ?? null, S.film.heatmapOf(readable(finding)));
+    const picture = kept.get(finding) ?? null;
+    const caption = (picture ? S.film.heatmapOf : S.film.heatmapEmpty)(readable(finding));
+    if (film === chosen && wanted === finding) view.heatmap(picture, caption);
   } catch (error) {
     if (film === chosen) view.heatmap(null, asProblem(error).title);
   }
@@ -250,16 +223,13 @@ async function reportOf(film: Film, path: string): Promise<Blob> {
 }
 
 function exportCsv(): void {
-  const labels = model?.findings.map((finding) => finding.name) ?? [];
-  save("films.csv", new Blob([csvOf(films, labels)], { type: "text/csv" }));
+  save("films.csv", new Blob([csvOf(films)], { type: "text/csv" }));
 }
 
 function clearList(): void {
-  films.length = 0;
+  list.clear();
   chosen = null;
   last = null;
-  rows.clear();
-  replace(list);
   replace(panel);
   view.show(null);
   view.message(S.film.hint);
@@ -294,8 +264,32 @@ document.addEventListener("drop", (event) => {
   if (event.dataTransfer) void filmsOfDrop(event.dataTransfer).then(add);
 });
 
+// Wherever the focus is, but where letters are written or chosen by.
+document.addEventListener("keydown", (event) => {
+  const step = { n: 1, N: 1, p: -1, P: -1 }[event.key];
+  if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target instanceof Element && event.target.closest("dialog, select, textarea, input[type=password]")) return;
+  const next = chosen && list.after(chosen, step);
+  if (!next) return;
+  const fromList = list.element.contains(document.activeElement);
+  choose(next);
+  // What had the focus in the panel is gone.
+  if (fromList) list.focus(next);
+  else view.canvas.focus();
+});
+
+window.addEventListener("beforeprint", () =>
+  replace(
+    printHead,
+    h("strong", {}, chosen?.name ?? ""),
+    h("span", {}, `${S.product} · ${S.printed(new Date().toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" }))}`),
+    h("strong", {}, S.notDevice),
+  ),
+);
+
 document.body.append(
   bar("viewer", () => undefined),
+  printHead,
   h(
     "main",
     {},
@@ -307,7 +301,9 @@ document.body.append(
       h("div", { class: "invitation" }, h("strong", {}, S.list.drop), h("p", {}, S.list.dropMore)),
       progress,
       summary,
-      list,
+      list.sorter,
+      list.element,
+      h("p", { class: "small foot" }, S.list.keys),
       h("div", { class: "actions foot" }, saveCsv, clear),
     ),
     view.element,

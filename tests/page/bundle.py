@@ -1,0 +1,75 @@
+"""A bundle that is quick to make, and says something of every kind: it accepts one film, whose findings it calls differently,
+and rejects another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from app.pipeline import LABELS, Screener, decode, film_tensor, read_bundle
+from app.pipeline.backends.torch_cpu import TorchCpu
+from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
+
+#: Of the film that is accepted, in the order of the labels: calibrated log odds, how far it lies over present_from in log odds
+#: (the band is .8 wide; None: not called), and how many per cent of the films without the finding lie lower (None: unknown).
+WISHED = (
+    (-1.9, -0.35, 88.4),  # indeterminate
+    (-5.1, -1.9, 21.0),  # absent
+    (-0.7, 0.5, 97.6),  # present
+    (-1.8, -1.2, 47.2),
+    (-2.6, -0.85, 61.0),
+    (-1.2, 1.3, 99.2),  # present
+    (-4.6, -2.4, 12.9),
+    (-3.4, -1.5, 33.3),
+    (-3.9, -0.1, 93.1),  # indeterminate
+    (-3.6, -4.5, 0.4),  # absent, far
+    (-4.4, -1.1, 70.2),
+    (-5.0, -1.6, 52.5),
+    (-3.0, -2.0, 28.0),
+    (-6.9, None, None),  # not called
+)
+BAND = 0.8
+
+
+def write_bundle_that_calls(folder: Path, accepted: bytes, rejected: bytes) -> Path:
+    """Write the bundle into a folder in `folder`; gives its path.
+
+    Raises
+    ------
+    ValueError
+        The random network finds the film that is to be rejected the more typical one.
+    """
+    plain = read_bundle(write_random_bundle(folder / "plain", ACCEPT_EVERYTHING))
+    screener = Screener(plain, TorchCpu(plain.network))
+    outputs = [screener.outputs(film_tensor(decode(content))) for content in (accepted, rejected)]
+    densities = [float(plain.gaussian.log_density(features)[0]) for features, _ in outputs]
+    if densities[1] >= densities[0]:
+        raise ValueError("the film that is to be rejected is the more typical one: choose others")
+    logits = np.asarray(outputs[0][1][0], dtype=np.float64)
+    findings = {
+        name: _finding(row, float(logit), *wished)
+        for row, (name, logit, wished) in enumerate(zip(LABELS, logits, WISHED, strict=True))
+    }
+    return write_random_bundle(folder / "calls", float(np.mean(densities)), findings=findings)
+
+
+def _finding(row: int, logit: float, odds: float, over: float | None, percentile: float | None) -> dict[str, object]:
+    points = (None, None) if over is None else (float(expit(odds - over)), float(expit(odds - over - BAND)))
+    # The film's own logit lies at the percentile that is wished.
+    without = [] if percentile is None else [logit + 0.05 * (share - percentile) for share in range(101)]
+    return {
+        "intercept": odds - logit,
+        "prevalence": 0.02 + 0.01 * row,
+        "present_from": points[0],
+        "absent_below": points[1],
+        "specificity": None if over is None else 0.953,
+        "specificity_lower_bound": None if over is None else 0.931,
+        "sensitivity": None if over is None else 0.41,
+        "missed": None if over is None else 0.27,
+        "held_out_positives": 3 if over is None else 40 + row,
+        "held_out_negatives": 900 - row,
+        "logits_without": without,
+        "auroc": None if over is None else 0.83,
+    }
