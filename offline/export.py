@@ -31,6 +31,7 @@ from .attacks.goals import AT_POINT
 from .calls import RECORD as CALLS_RECORD
 from .calls import load_calls, measure_calls_of
 from .calls.measuring import MEASURED as CALLS_MEASURED
+from .calls.plot import plots
 from .content import RECORD as CONTENT_RECORD
 from .content import load_content
 from .features import saved
@@ -128,6 +129,7 @@ def export(
         f"{REPORT}/content.json": (run / CONTENT_RECORD).read_bytes(),
         f"{REPORT}/{CALLS_RECORD}": (run / CALLS_RECORD).read_bytes(),
         f"{REPORT}/{CALLS_MEASURED}": (run / CALLS_MEASURED).read_bytes(),
+        **{f"{REPORT}/{name}": picture for name, picture in plots(calls).items()},
     }
     if report is not None:
         texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()

@@ -85,7 +85,8 @@ def _called(fields: dict[str, Any], calls: dict[str, Any]) -> list[str]:
         f"Calibration error (15 adaptive bins, films weighted to these prevalences, mean over findings): "
         f"{error['calibration_error']:.3f}; before calibration {error['calibration_error_before']:.3f}; a perfect calibration "
         f"would show {error['calibration_error_of_chance']:.3f} on so few films. Brier score {brier['brier']:.4f}, before "
-        f"{brier['brier_before']:.4f}. Source: `report/calls-report.json`.\n",
+        f"{brier['brier_before']:.4f}. Source: `report/calls-report.json`, drawn in "
+        "`report/calls.png` and `report/reliability.png`.\n",
         "| finding | prevalence | present from | absent below | held-out films with it | test films with it | called present of "
         "these | called absent of these | specificity on test films | its lower bound |",
         "|---|---|---|---|---|---|---|---|---|---|",

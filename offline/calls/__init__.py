@@ -4,7 +4,7 @@
 ``calibration`` logits -> log odds
 ``movement``    how far an attacker moves each logit
 ``fitting``     all of it -> the findings of a manifest, kept in ``calls.json``
-``measuring``   what the calls come to on the test films
+``measuring``   what the calls come to on the test films; ``plot`` draws it
 """
 
 from .fitting import RECORD, CallOptions, fit_calls, load_calls

@@ -96,6 +96,8 @@ def _finding(finding: Finding, logits: Array, truth: NDArray[np.bool_]) -> dict[
         present, above = (_call(finding, logits, point) for point in ("present_from", "absent_below"))
         quiet = int((~present[~truth]).sum())
         row |= {
+            "called_of_films_with_it": _shares(present, above, truth),
+            "called_of_films_without_it": _shares(present, above, ~truth),
             "specificity": quiet / int((~truth).sum()),
             "specificity_lower_bound": lower_bound(quiet, int((~truth).sum())),
             "sensitivity": float(present[truth].mean()) if truth.any() else None,
@@ -103,6 +105,13 @@ def _finding(finding: Finding, logits: Array, truth: NDArray[np.bool_]) -> dict[
             "indeterminate": float((above & ~present).mean()),
         }
     return row
+
+
+def _shares(present: NDArray[np.bool_], above: NDArray[np.bool_], films: NDArray[np.bool_]) -> dict[str, float] | None:
+    if not films.any():
+        return None
+    called = {"present": present, "indeterminate": above & ~present, "absent": ~above}
+    return {call: float(which[films].mean()) for call, which in called.items()}
 
 
 def _weights(truth: NDArray[np.bool_], prevalence: float) -> Array:
@@ -124,7 +133,10 @@ def calibration_error(probability: Array, truth: NDArray[np.bool_], weights: Arr
 
 
 def reliability(probability: Array, truth: NDArray[np.bool_], weights: Array, bins: int) -> list[dict[str, float]]:
-    """In each bin of equal weight, by probability: mean probability, share of films with the finding, share of all weight."""
+    """In each bin of equal weight, by probability: mean probability, share of films with the finding, share of all weight.
+
+    ``effective_films`` is as many films of one weight as tell as much (Kish).
+    """
     order = np.argsort(probability, kind="stable")
     until = np.cumsum(weights[order])
     edges = np.searchsorted(until, until[-1] * np.arange(1, bins) / bins * (1 + 1e-12), side="right")
@@ -134,6 +146,7 @@ def reliability(probability: Array, truth: NDArray[np.bool_], weights: Array, bi
             "mean": float(np.average(probability[part], weights=weights[part])),
             "share": float(np.average(truth[part], weights=weights[part])),
             "weight": float(weights[part].sum() / weights.sum()),
+            "effective_films": float(weights[part].sum() ** 2 / (weights[part] ** 2).sum()),
         }
         for part in parts
     ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.special import expit, logit
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
@@ -17,6 +19,7 @@ from offline.calls.calibration import calibrate
 from offline.calls.fitting import MIN_POSITIVES, CallOptions, findings_of, lower_bound, youden_logit
 from offline.calls.measuring import calibration_error, measure_calls, reliability
 from offline.calls.movement import Movement, measure_movement, upper_bound
+from offline.calls.plot import plots, wilson
 from offline.calls.prevalence import CHEST_XRAY14, counted, read_prevalence
 from offline.films import FilmsError
 
@@ -248,3 +251,22 @@ def test_the_shift_is_of_log_odds() -> None:
     found = calibrate(logits, targets, np.arange(200))
     there = found.at(np.full(COUNT, 0.02))
     np.testing.assert_allclose(there.intercepts - found.intercepts, logit(0.02) - logit(found.prevalences), rtol=1e-12)
+
+
+def test_the_pictures_are_drawn_and_are_the_same_for_the_same_numbers() -> None:
+    logits, targets = simulated(200, 12)
+    targets[:, 3] = 0  # not called, and on no film
+    findings = findings_of(logits, targets, calibrate(logits, targets, np.arange(200)), CallOptions(band=0.4))
+    measured = measure_calls(findings, logits, targets)
+    drawn = plots(measured)
+    assert sorted(drawn) == ["calls.png", "reliability.png"]
+    assert drawn == plots(measured)
+    for picture in drawn.values():
+        assert np.asarray(Image.open(io.BytesIO(picture)).convert("L")).std() > 5
+
+
+def test_the_interval_is_wilsons() -> None:
+    low, high = wilson(np.array([0.3, 0.0]), np.array([20.0, 50.0]))
+    for place, (successes, count) in enumerate(((6, 20), (0, 50))):
+        expected = binomtest(successes, count).proportion_ci(0.95, "wilson")
+        assert (low[place], high[place]) == pytest.approx((expected.low, expected.high), abs=1e-12)
