@@ -26,7 +26,7 @@ from .evaluation.subject import Subject
 from .export import export
 from .features import Shard
 from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, read_films
-from .fit import FitOptions, extract_shard, fit, training_rule_warning
+from .fit import FitOptions, extract_shard, fit, load_network, training_rule_warning
 from .harden import HardenOptions, harden
 from .measure import AIMED_FILMS, measure
 from .memory import keep_freed_memory
@@ -38,6 +38,7 @@ from .signing import SigningKey, new_signing_key, sign_bundle
 from .soften import soften
 from .substitute import ARCHS
 from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
+from .typical import fit_typical_maps
 from .unpack import unpack
 from .watch import watch
 
@@ -184,6 +185,7 @@ def _calibrate(parsed: argparse.Namespace) -> int:
     options = CallOptions(parsed.specificity, parsed.least_bound, parsed.movement_films, parsed.band)
     films, device = _films(parsed), choose_device(parsed.device)
     findings = fit_calls(parsed.run, films, device, options, parsed.prevalence)
+    fit_typical_maps(parsed.run, load_network(parsed.run), films, device)
     found = measure_calls_of(parsed.run, films)
     called = [finding for finding in findings if finding.present_from is not None]
     print(f"{len(called)} of {len(findings)} findings are called; on {found['films']} test films:")

@@ -44,6 +44,7 @@ from .orientation import RECORD as ORIENTATION_RECORD
 from .orientation import load_orientation
 from .signing import SigningKey
 from .train import RECORD
+from .typical import load_typical_maps
 from .version import code_version
 
 GOLDEN_FILMS = 64  # films averaged into one golden image, so that it shows none of them
@@ -134,7 +135,16 @@ def export(
     if report is not None:
         texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
     manifest = write_bundle(
-        folder, fields, network, gate.gaussian, orientation, content, golden, texts, key.sign if key else None
+        folder,
+        fields,
+        network,
+        gate.gaussian,
+        orientation,
+        content,
+        golden,
+        load_typical_maps(run),
+        texts,
+        key.sign if key else None,
     )
     _require_same(folder, films, run, device)
     return manifest

@@ -22,6 +22,8 @@ from app.pipeline.preprocess import PREPROCESSING
 #: Nats below, and above, which no image falls.
 ACCEPT_EVERYTHING = -1e15
 REJECT_EVERYTHING = 1e15
+#: A heatmap is then the class activation map itself.
+NO_TYPICAL_MAPS = np.zeros((len(LABELS), 7, 7), np.float32)
 
 
 def random_network(seed: int, watched: bool = False) -> ChestNetwork:
@@ -140,5 +142,15 @@ def write_random_bundle(
     fields["gate"]["watch"] = "denseblock1" if watched else None
     for finding in fields["findings"]:
         finding.update((findings or {}).get(finding["name"], {}))
-    write_bundle(folder, fields, network, gaussian or own, always_upright(floor), always_frontal(), golden, texts)
+    write_bundle(
+        folder,
+        fields,
+        network,
+        gaussian or own,
+        always_upright(floor),
+        always_frontal(),
+        golden,
+        NO_TYPICAL_MAPS,
+        texts,
+    )
     return folder

@@ -28,6 +28,7 @@ from .calls import Calls
 from .content import KINDS, Content
 from .errors import BundleError
 from .gaussian import Gaussian
+from .heatmap import MAP_SHAPE
 from .labels import LABELS
 from .manifest import Manifest
 from .network import FEATURE_COUNT, ChestNetwork
@@ -40,10 +41,11 @@ NETWORK: Final = "network.safetensors"
 GAUSSIAN: Final = "gaussian.safetensors"
 ORIENTATION: Final = "orientation.safetensors"
 CONTENT: Final = "content.safetensors"
+HEATMAP: Final = "heatmap.safetensors"
 GOLDEN: Final = "golden.safetensors"
 MODEL_CARD: Final = "MODEL_CARD.md"
 REPORT: Final = "report"
-REQUIRED: Final = (NETWORK, GAUSSIAN, ORIENTATION, CONTENT, GOLDEN, MODEL_CARD)
+REQUIRED: Final = (NETWORK, GAUSSIAN, ORIENTATION, CONTENT, HEATMAP, GOLDEN, MODEL_CARD)
 FORMAT_VERSION: Final = 3
 #: Key in the headers of what was fitted on features, naming the network that gave them.
 PAIRED_NETWORK: Final = "network_sha256"
@@ -83,6 +85,8 @@ class Bundle:
 
     Attributes
     ----------
+    typical_maps : ndarray, shape (14, 7, 7), float32
+        Of each finding, the mean class activation map of clean films without findings; see ``heatmap``.
     signed_by : str or None
         Identifier of the trusted key that signed it; None where none was asked for.
     calls : Calls
@@ -95,6 +99,7 @@ class Bundle:
     orientation: Orientation
     content: Content
     golden: Golden
+    typical_maps: NDArray[np.float32]
     signed_by: str | None = None
     calls: Calls = field(init=False, repr=False, compare=False)
 
@@ -127,7 +132,8 @@ def read_bundle(folder: Path, trusted: TrustedKeys | None = None) -> Bundle:
     gaussian = _gaussian(contents[GAUSSIAN], manifest.files[NETWORK], network.gate_feature_count)
     orientation = _orientation(contents[ORIENTATION], manifest)
     content = _content(contents[CONTENT], manifest)
-    return Bundle(manifest, network, gaussian, orientation, content, _golden(contents[GOLDEN]), signed_by)
+    golden, typical_maps = _golden(contents[GOLDEN]), _typical_maps(contents[HEATMAP], manifest.files[NETWORK])
+    return Bundle(manifest, network, gaussian, orientation, content, golden, typical_maps, signed_by)
 
 
 def write_bundle(
@@ -138,6 +144,7 @@ def write_bundle(
     orientation: Orientation,
     shown: Content,
     golden: Golden,
+    typical_maps: NDArray[np.float32],
     texts: dict[str, bytes],
     sign: Callable[[bytes], bytes] | None = None,
 ) -> Manifest:
@@ -179,6 +186,7 @@ def write_bundle(
             metadata=paired,
         )
         save_arrays({**shown.arrays, "mean": shown.mean, "basis": shown.basis}, beside / CONTENT)
+        save_arrays({"typical_maps": np.ascontiguousarray(typical_maps)}, beside / HEATMAP, metadata=paired)
         save_arrays(vars(golden), beside / GOLDEN)
         for name, content in texts.items():
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
@@ -347,6 +355,15 @@ def _content(content: bytes, manifest: Manifest) -> Content:
         return Content(arrays, mean, basis, check.least_log_odds, check.most_unexplained)
     except (SafetensorError, KeyError, ValueError) as error:
         raise BundleError(f"{CONTENT} cannot be used: {error}") from error
+
+
+def _typical_maps(content: bytes, network_sha256: str) -> NDArray[np.float32]:
+    maps = _of_network(HEATMAP, content, network_sha256).get("typical_maps")
+    if maps is None or maps.shape != (len(LABELS), *MAP_SHAPE) or not np.isfinite(maps).all():
+        raise BundleError(
+            f"{HEATMAP} cannot be used: typical_maps must be finite, of shape {(len(LABELS), *MAP_SHAPE)}"
+        )
+    return np.asarray(maps, dtype=np.float32)
 
 
 def _of_network(name: str, content: bytes, network_sha256: str) -> dict[str, NDArray[np.float64]]:

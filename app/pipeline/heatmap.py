@@ -1,6 +1,12 @@
-"""Where in the film the evidence for a finding lies: the class activation map."""
+"""Where in the film the evidence for a finding lies: its class activation map, beside that of typical clean films.
+
+A class activation map alone is the same on most films: what speaks for Cardiomegaly lies over the heart whether it is large or
+not. What differs from the mean map of clean films without findings is what this film adds.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 import torch
@@ -10,9 +16,12 @@ from torch.nn import functional as F
 
 from .network import ChestNetwork
 
+#: Rows and columns of a map.
+MAP_SHAPE: Final = (7, 7)
 
-def class_activation_map(network: ChestNetwork, image: Tensor, finding: int) -> NDArray[np.float32]:
-    """Each place's share of a finding's logit (Zhou et al., CVPR 2016).
+
+def class_activation_maps(network: ChestNetwork, image: Tensor) -> NDArray[np.float32]:
+    """Each place's share of each finding's logit (Zhou et al., CVPR 2016).
 
     The logit is w . mean over places of y(place) + bias, so a place's share is w . y(place), and the shares' mean and
     the bias add up to the logit exactly. For a network that ends in a mean and one linear layer, Grad-CAM (Selvaraju et
@@ -22,16 +31,14 @@ def class_activation_map(network: ChestNetwork, image: Tensor, finding: int) -> 
     ----------
     network : ChestNetwork
     image : Tensor, shape (1, 1, 224, 224), float32, in [0, 1]
-    finding : int
-        Row of the classifier.
 
     Returns
     -------
-    ndarray, shape (7, 7), float32
+    ndarray, shape (14, 7, 7), float32
         Logits; positive where the film speaks for the finding, negative where it speaks against it.
     """
     with torch.inference_mode():
         normalised = (image - network.image_mean) / network.image_std
         maps = F.relu(network.features(normalised.contiguous(memory_format=torch.channels_last)))
-        shares = torch.einsum("k,kij->ij", network.classifier.weight[finding], maps[0])
+        shares = torch.einsum("lk,kij->lij", network.classifier.weight, maps[0])
     return np.asarray(shares.cpu().numpy(), dtype=np.float32)

@@ -14,7 +14,7 @@ from torch import Tensor
 from .backends import Backend
 from .bundle import Bundle
 from .errors import BundleError, NumericalError, UnsuitableImage
-from .heatmap import class_activation_map
+from .heatmap import class_activation_maps
 from .image import INPUT_SIDE
 from .verdict import Verdict, judge, set_gate_aside
 
@@ -86,8 +86,12 @@ class Screener:
         return results
 
     def explain(self, image: Tensor, finding: int) -> NDArray[np.float32]:
-        """The class activation map of one image, shape (7, 7), by torch on any backend; see ``class_activation_map``."""
-        return class_activation_map(self.backend.network, image.to(self.device), finding)
+        """What one image adds to the class activation map of typical films, shape (7, 7), logits, by torch on any backend.
+
+        Its mean is how far the finding's logit lies over the mean logit of clean films without findings.
+        """
+        shares = class_activation_maps(self.backend.network, image.to(self.device))[finding]
+        return np.asarray(shares - self.bundle.typical_maps[finding])
 
     def set_gate_aside(self, image: Tensor) -> NDArray[np.float64]:
         """Probabilities (14,) of one image that the gate rejects and an authorised person released.

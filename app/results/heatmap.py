@@ -25,7 +25,7 @@ LONGEST_SIDE: Final = 1024
 #: Of the film behind the warmest place.
 STRONGEST: Final = 0.6
 #: Raised whenever the picture changes, so that one UID never stands for two.
-LAYOUT: Final = "heatmap/2"
+LAYOUT: Final = "heatmap/3"
 SERIES_NUMBER: Final = 9901
 #: From cold to warm, dark to bright, so that it reads in grey too (matplotlib's inferno, at five places).
 COLOURS: Final = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float64)
@@ -37,7 +37,7 @@ def warmth(shares: NDArray[np.float32], field: ExposedField) -> NDArray[np.float
     Parameters
     ----------
     shares : ndarray, shape (7, 7)
-        Of ``class_activation_map``, over the exposed field.
+        Of ``Screener.explain``, over the exposed field.
     field : ExposedField
         Of the film. The size shown has the whole film's shape, and no side over ``LONGEST_SIDE``.
 
@@ -91,7 +91,7 @@ def make_secondary_capture(
     image : DecodedImage
         The film.
     shares : ndarray, shape (7, 7)
-        Of ``class_activation_map``.
+        Of ``Screener.explain``.
     """
     warm = warmth(shares, image.field)
     grey = np.asarray(

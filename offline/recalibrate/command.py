@@ -273,6 +273,7 @@ def _write(
             np.asarray(expit(logits.cpu().numpy().astype(np.float64))),
             calibration,
         ),
+        subject.bundle.typical_maps,
         {**carried, **{f"{REPORT}/{name}": text for name, text in texts.items()}, MODEL_CARD: card.encode()},
         key.sign if key else None,
     )

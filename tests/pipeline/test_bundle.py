@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
 from scipy.stats import beta
@@ -20,6 +21,7 @@ from app.pipeline.bundle import (
     CONTENT,
     GAUSSIAN,
     GOLDEN,
+    HEATMAP,
     MANIFEST,
     MODEL_CARD,
     NETWORK,
@@ -36,8 +38,8 @@ from app.pipeline.preprocess import PREPROCESSING
 from ..bundles import random_content
 
 TEXTS = {MODEL_CARD: b"# A model of noise\n", "report/index.html": b"<p>nothing</p>\n"}
-FILES = (NETWORK, GAUSSIAN, ORIENTATION, CONTENT, GOLDEN, *TEXTS)
-Parts = tuple[ChestNetwork, Gaussian, Orientation, Content, Golden]
+FILES = (NETWORK, GAUSSIAN, ORIENTATION, CONTENT, HEATMAP, GOLDEN, *TEXTS)
+Parts = tuple[ChestNetwork, Gaussian, Orientation, Content, Golden, NDArray[np.float32]]
 CPU = torch.device("cpu")
 
 
@@ -97,7 +99,8 @@ def parts() -> Parts:
     gaussian = Gaussian(features[0].astype(np.float64), np.linalg.cholesky(root @ root.T / 1024 + 0.1 * np.eye(1024)))
     golden = Golden(images, gaussian.log_density(features), expit(logits.astype(np.float64)), np.arange(139.0))
     orientation = Orientation(generator.normal(size=(5, 1024)), np.array([1e6, 1, 2, 3, 4]), -3e9)  # all upright
-    return network, gaussian, orientation, random_content(generator, -1e9, 1e9), golden
+    typical_maps = generator.normal(size=(14, 7, 7)).astype(np.float32)
+    return network, gaussian, orientation, random_content(generator, -1e9, 1e9), golden, typical_maps
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +133,7 @@ def forge(folder: Path, **changes: Any) -> None:
 
 
 def test_round_trip(bundle: Bundle, parts: Parts) -> None:
-    network, gaussian, orientation, shown, golden = parts
+    network, gaussian, orientation, shown, golden, typical_maps = parts
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(bundle.network.state_dict()[name], tensor, rtol=0, atol=0)
     np.testing.assert_array_equal(bundle.gaussian.mean, gaussian.mean)
@@ -138,6 +141,7 @@ def test_round_trip(bundle: Bundle, parts: Parts) -> None:
     np.testing.assert_array_equal(bundle.orientation.weights, orientation.weights)
     np.testing.assert_array_equal(bundle.orientation.bias, orientation.bias)
     assert bundle.orientation.least_log_density == -3e9
+    np.testing.assert_array_equal(bundle.typical_maps, typical_maps)
     for name, array in shown.arrays.items():
         np.testing.assert_array_equal(bundle.content.arrays[name], array)
     np.testing.assert_array_equal(bundle.content.mean, shown.mean)
@@ -152,23 +156,23 @@ def test_round_trip(bundle: Bundle, parts: Parts) -> None:
 
 
 def test_a_bundle_whose_gate_has_a_watch(parts: Parts, tmp_path: Path) -> None:
-    network, gaussian, orientation, shown, golden = parts
+    network, gaussian, orientation, shown, golden, typical_maps = parts
     watched = ChestNetwork(len(LABELS), watched=True).eval()
     watched.load_state_dict(network.state_dict(), strict=False)
     content = fields()
     content["gate"]["watch"] = "denseblock1"
     gate = Gaussian(np.zeros(512), np.eye(512))
-    write_bundle(tmp_path / "watched", content, watched, gate, orientation, shown, golden, TEXTS)
+    write_bundle(tmp_path / "watched", content, watched, gate, orientation, shown, golden, typical_maps, TEXTS)
     bundle = read_bundle(tmp_path / "watched")
     with torch.inference_mode():
         features = bundle.network(torch.from_numpy(golden.images).float() / 255)[0].numpy()
     assert bundle.orientation.faults(features, np.zeros(len(features))) == [None] * len(features)
     expected = -0.5 * (np.square(features[:, -512:].astype(np.float64)).sum(1) + 512 * np.log(2 * np.pi))
     np.testing.assert_allclose(bundle.gaussian.log_density(features), expected)
-    write_bundle(tmp_path / "watched", content, watched, gaussian, orientation, shown, golden, TEXTS)
+    write_bundle(tmp_path / "watched", content, watched, gaussian, orientation, shown, golden, typical_maps, TEXTS)
     with pytest.raises(BundleError, match="the gate is given 512 features"):
         read_bundle(tmp_path / "watched")
-    write_bundle(tmp_path / "watched", fields(), watched, gaussian, orientation, shown, golden, TEXTS)
+    write_bundle(tmp_path / "watched", fields(), watched, gaussian, orientation, shown, golden, typical_maps, TEXTS)
     with pytest.raises(BundleError, match="DenseNet-121"):
         read_bundle(tmp_path / "watched")
 
