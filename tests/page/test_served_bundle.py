@@ -39,9 +39,7 @@ def test_a_film_is_called_and_its_attacked_copy_refused(
         seen.drop(("film.dcm", film))
         expect(page.locator(".verdict h2")).to_have_text("Integrity: no tampering found")
         for name, called in told["calls"].items():
-            expect(page.locator(f"[data-finding={name}]")).to_contain_text(
-                f"higher than {int(called['percentile'])} %"
-            )
+            expect(page.locator(f"[data-finding={name}]")).to_contain_text(f"higher than {int(called['percentile'])} %")
         seen.drop(("attacked.png", attacked_film))
         page.get_by_role("button", name="attacked.png").click()
         expect(page.locator(".verdict h2")).to_have_text("Rejected: this image may have been altered")
