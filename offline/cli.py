@@ -189,12 +189,15 @@ def _calibrate(parsed: argparse.Namespace) -> int:
     found = measure_calls_of(parsed.run, films)
     called = [finding for finding in findings if finding.present_from is not None]
     print(f"{len(called)} of {len(findings)} findings are called; on {found['films']} test films:")
+    if not called:
+        return 0
     print(f"  {found['indeterminate']:.1%} of the answers are indeterminate")
+    if not found["films_without_findings"]:
+        return 0
     print(
         f"  {found['false_calls_on_a_film_without_findings']:.2f} findings are called present on a film without findings, "
         f"and {found['films_without_findings_with_a_call']:.0%} of these films have one"
     )
-    print(f"  calibration error {found['calibration_error']['calibration_error']:.3f}")
     return 0
 
 

@@ -78,10 +78,10 @@ def _called(fields: dict[str, Any], calls: dict[str, Any]) -> list[str]:
         "put on held-out films so that of films without the finding few are called present. The band between them is as wide as "
         "what an attacker who knows everything moves the logit within 2/255 on 95 % of films (95 % confidence), unless the table "
         "says otherwise.\n",
-        f"On {calls['films']} test films: {calls['indeterminate']:.1%} of the answers are indeterminate. On the "
+        f"On {calls['films']} test films: {_told(calls['indeterminate'], '.1%')} of the answers are indeterminate. On the "
         f"{calls['films_without_findings']} films without findings "
-        f"{calls['false_calls_on_a_film_without_findings']:.2f} findings are called present on average, and "
-        f"{calls['films_without_findings_with_a_call']:.0%} of these films have one or more.\n",
+        f"{_told(calls['false_calls_on_a_film_without_findings'], '.2f')} findings are called present on average, and "
+        f"{_told(calls['films_without_findings_with_a_call'], '.0%')} of these films have one or more.\n",
         f"Calibration error (15 adaptive bins, films weighted to these prevalences, mean over findings): "
         f"{error['calibration_error']:.3f}; before calibration {error['calibration_error_before']:.3f}; a perfect calibration "
         f"would show {error['calibration_error_of_chance']:.3f} on so few films. Brier score {brier['brier']:.4f}, before "
@@ -101,6 +101,10 @@ def _called(fields: dict[str, Any], calls: dict[str, Any]) -> list[str]:
         cells += [_share(row.get(name)) for name in ("sensitivity", "missed", "specificity", "specificity_lower_bound")]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "\nA finding that too few held-out films have is not called.\n"]
+
+
+def _told(value: float | None, form: str) -> str:
+    return "n/a" if value is None else format(value, form)
 
 
 def _share(value: float | None) -> str:

@@ -18,6 +18,7 @@ from .fitting import load_calls, lower_bound
 
 MEASURED: Final = "calls-report.json"
 BINS: Final = 15
+_POINTS: Final = ("present_from", "absent_below")
 #: Draws of labels from the probabilities themselves: the error that a perfect calibration would show on so few films.
 DRAWS: Final = 200
 #: To other prevalences, as odds times this, each tried on films drawn accordingly.
@@ -33,16 +34,15 @@ def measure_calls(findings: list[Finding], logits: Array, targets: NDArray[np.fl
     truth = targets > 0
     columns = [_finding(finding, logits[:, k], truth[:, k]) for k, finding in enumerate(findings)]
     called = [k for k, finding in enumerate(findings) if finding.present_from is not None]
-    present = np.stack([_call(findings[k], logits[:, k], "present_from") for k in called], axis=1)
-    above = np.stack([_call(findings[k], logits[:, k], "absent_below") for k in called], axis=1)
+    present, above = (_calls([findings[k] for k in called], logits[:, called], point) for point in _POINTS)
     clear = ~truth.any(axis=1)
     return {
         "films": len(logits),
         "films_without_findings": int(clear.sum()),
         "findings_called": len(called),
-        "false_calls_on_a_film_without_findings": float(present[clear].sum(axis=1).mean()),
-        "films_without_findings_with_a_call": float(present[clear].any(axis=1).mean()),
-        "indeterminate": float((above & ~present).mean()),
+        "false_calls_on_a_film_without_findings": _mean(present[clear].sum(axis=1)),
+        "films_without_findings_with_a_call": _mean(np.asarray(present[clear].any(axis=1))),
+        "indeterminate": _mean(np.asarray(above & ~present)),
         "precision_of_present": float(truth[:, called][present].mean()) if present.any() else None,
         "calibration_error": {
             name: float(np.mean([row[name] for row in columns]))
@@ -66,6 +66,18 @@ def measure_calls_of(run: Path, films: list[Film]) -> dict[str, Any]:
     logits = saved(run, "test").logits.astype(np.float64)
     found = measure_calls(findings, logits, targets_of(of_split(films, "test")))
     write_json(run / MEASURED, found)
+    return found
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return float(values.mean()) if values.size else None
+
+
+def _calls(findings: list[Finding], logits: Array, point: str) -> NDArray[np.bool_]:
+    """Shape (N, F), of F findings that are called, if any."""
+    found = np.zeros(logits.shape, bool)
+    for column, finding in enumerate(findings):
+        found[:, column] = _call(finding, logits[:, column], point)
     return found
 
 
@@ -93,7 +105,7 @@ def _finding(finding: Finding, logits: Array, truth: NDArray[np.bool_]) -> dict[
         "called": finding.present_from is not None,
     }
     if finding.present_from is not None:
-        present, above = (_call(finding, logits, point) for point in ("present_from", "absent_below"))
+        present, above = (_call(finding, logits, point) for point in _POINTS)
         quiet = int((~present[~truth]).sum())
         row |= {
             "called_of_films_with_it": _shares(present, above, truth),

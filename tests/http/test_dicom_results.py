@@ -39,7 +39,7 @@ def test_an_accepted_film_gets_a_report_in_its_study(service: Served) -> None:
     assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == (
         dcmread(io.BytesIO(source)).SOPInstanceUID
     )
-    assert len(_numbers(report)) == 2 * len(LABELS)
+    assert len(_numbers(report)) == 3 * len(LABELS)  # probability, and the two points of its call
 
 
 def test_the_report_and_the_json_say_the_same(service: Served) -> None:

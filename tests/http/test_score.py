@@ -49,6 +49,7 @@ def test_a_film_gets_fourteen_probabilities(service: Served, kind: str, form: st
         "model_version",
         "verdict",
         "probabilities",
+        "calls",
         "source_kind",
         "exposed_field",
         "notes",
