@@ -141,7 +141,7 @@ def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Pa
     assert {(row.attacker, row.knows_the_gate, row.goal) for row in manifest.measured.aimed} == {
         (attacker, knows, goal)
         for attacker, knows in (("minimal", False), ("selective", True))
-        for goal in ("hide", "invent")
+        for goal in ("hide", "invent", "absent-to-present", "present-to-absent")
     }
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "after denseblock1 of a second network" in card
