@@ -39,12 +39,12 @@ def _rows(screener: Screener, films: list[Film]) -> Iterator[dict[str, Any]]:
     for kind, posted in kinds.items():
         images = [decode(film) for film in posted]
         tensors = [film_tensor(image) for image in images]
-        field = _seconds(lambda images=images: [find_field(image.pixels) for image in images]) + _seconds(
-            lambda images=images: [cut_out(image.pixels, image.field) for image in images]
-        )
+        # It is found while a film is decoded, and cut out before it is resized.
+        found = _seconds(lambda images=images: [find_field(image.pixels) for image in images])
+        cut = _seconds(lambda images=images: [cut_out(image.pixels, image.field) for image in images])
         stages = {
-            "decoding": _seconds(lambda posted=posted: [decode(film) for film in posted]) - field,
-            "exposed field": field,
+            "decoding": _seconds(lambda posted=posted: [decode(film) for film in posted]) - found,
+            "exposed field": found + cut,
             "resizing": _seconds(lambda images=images: [to_tensor(image.pixels) for image in images]),
             "network, gate and check": _seconds(lambda tensors=tensors: [screener.screen(one) for one in tensors]),
         }
