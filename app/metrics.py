@@ -270,8 +270,8 @@ class Metrics:
             self.decisions.labels("rejected", REJECTED, version, source_kind).inc()
             return
         self.decisions.labels("accepted", "none", version, source_kind).inc()
-        for called in bundle.calls.of(verdict.probabilities):
-            self.calls.labels(called.name, called.call, version).inc()
+        for finding, call in zip(manifest.findings, bundle.calls.words(verdict.probabilities), strict=True):
+            self.calls.labels(finding.name, call, version).inc()
 
     def introduce_shadow(self, version: str) -> None:
         """Begin a shadow's counters at 0."""

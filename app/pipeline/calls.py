@@ -106,7 +106,8 @@ class Calls:
 
     def words(self, probabilities: ArrayLike) -> tuple[Call, ...]:
         """The calls alone, shape (14,) -> 14 words."""
-        return tuple(called.call for called in self.of(probabilities))
+        given = np.asarray(probabilities, dtype=np.float64)
+        return tuple(call_of(finding, float(each)) for finding, each in zip(self._findings, given, strict=True))
 
 
 def call_of(finding: Finding, probability: float) -> Call:
