@@ -17,7 +17,6 @@ import platform
 import resource
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 #: Whom root becomes: the kernel's overflow user, whom nothing belongs to.
@@ -42,32 +41,12 @@ _NUMBER: Final = 0
 _ARCHITECTURE: Final = 4
 _FIRST_ARGUMENT: Final = 16
 _THIRD_ARGUMENT: Final = 32
+_FOURTH_ARGUMENT: Final = 40
 _PROT_EXEC: Final = 4
+_MAP_SHARED: Final = 1  # a bit of MAP_SHARED_VALIDATE, too
 
 
-@dataclass(frozen=True)
-class _Calls:
-    """Numbers of system calls on one machine.
-
-    Attributes
-    ----------
-    architecture : int
-        AUDIT_ARCH of linux/audit.h.
-    free : tuple of int
-        Allowed whatever the arguments are.
-    of_memory : tuple of int
-        mmap and mprotect: allowed for memory that cannot be run.
-    signals : tuple of int
-        kill and tgkill: allowed to the process itself, as abort(3) needs.
-    """
-
-    architecture: int
-    free: tuple[int, ...]
-    of_memory: tuple[int, ...]
-    signals: tuple[int, ...]
-
-
-#: Numbers on x86-64, and on AArch64.
+#: Numbers of system calls on x86-64, and on AArch64: allowed whatever the arguments are.
 _FREE: Final[Mapping[str, tuple[int, int]]] = {
     # memory
     "brk": (12, 214),
@@ -102,7 +81,10 @@ _FREE: Final[Mapping[str, tuple[int, int]]] = {
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-_OF_MEMORY: Final[Mapping[str, tuple[int, int]]] = {"mmap": (9, 222), "mprotect": (10, 226)}
+#: For memory of its own that cannot be run.
+_MMAP: Final = (9, 222)
+_MPROTECT: Final = (10, 226)
+#: To the process itself, as abort(3) needs.
 _SIGNALS: Final[Mapping[str, tuple[int, int]]] = {"kill": (62, 129), "tgkill": (234, 131)}
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
@@ -133,14 +115,20 @@ def filter_of(machine: str, process: int, otherwise: int = _REFUSE) -> bytes:
     ]
     for numbers in _FREE.values():
         code += [(_JUMP_IF_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, _ALLOW)]
-    for numbers in _OF_MEMORY.values():
-        code += [
-            (_JUMP_IF_EQUAL, 0, 4, numbers[column]),
-            (_LOAD, 0, 0, _THIRD_ARGUMENT),
-            (_JUMP_IF_SET, 1, 0, _PROT_EXEC),
-            (_RETURN, 0, 0, _ALLOW),
-            (_RETURN, 0, 0, otherwise),
-        ]
+    code += [
+        (_JUMP_IF_EQUAL, 0, 4, _MPROTECT[column]),
+        (_LOAD, 0, 0, _THIRD_ARGUMENT),
+        (_JUMP_IF_SET, 1, 0, _PROT_EXEC),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, otherwise),
+        (_JUMP_IF_EQUAL, 0, 6, _MMAP[column]),
+        (_LOAD, 0, 0, _THIRD_ARGUMENT),
+        (_JUMP_IF_SET, 3, 0, _PROT_EXEC),
+        (_LOAD, 0, 0, _FOURTH_ARGUMENT),
+        (_JUMP_IF_SET, 1, 0, _MAP_SHARED),  # RLIMIT_DATA does not count what is shared
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, otherwise),
+    ]
     for numbers in _SIGNALS.values():
         code += [
             (_JUMP_IF_EQUAL, 0, 4, numbers[column]),

@@ -211,9 +211,13 @@ def test_the_filter_of_each_machine(machine: str) -> None:
         assert outcome(machine, numbers[name]) == ALLOW, name
     for name in numbers.keys() - {"read", "exit_group", "futex", "mmap", "mprotect", "kill", "tgkill"}:
         assert outcome(machine, numbers[name]) == REFUSE, name
-    for name in ("mmap", "mprotect"):
-        assert outcome(machine, numbers[name], 0, 4096, 3) == ALLOW
-        assert outcome(machine, numbers[name], 0, 4096, 7) == REFUSE
+    private, shared, validated = 0x22, 0x21, 0x23
+    assert outcome(machine, numbers["mprotect"], 0, 4096, 3) == ALLOW
+    assert outcome(machine, numbers["mprotect"], 0, 4096, 7) == REFUSE
+    assert outcome(machine, numbers["mmap"], 0, 4096, 3, private) == ALLOW
+    assert outcome(machine, numbers["mmap"], 0, 4096, 7, private) == REFUSE
+    for flags in (shared, validated):  # which no limit of memory counts
+        assert outcome(machine, numbers["mmap"], 0, 4096, 3, flags) == REFUSE
     for name in ("kill", "tgkill"):
         assert outcome(machine, numbers[name], 7, 6) == ALLOW
         for other in (1, 0, 2**64 - 1, 8):
