@@ -76,7 +76,11 @@ def _train(parsed: argparse.Namespace) -> int:
         precision=parsed.precision,
         workers=parsed.workers,
         arch=parsed.arch,
-        backbone_rate=_rate(parsed.weights),
+        backbone_rate=parsed.backbone_rate or _rate(parsed.weights),
+        average_decay=parsed.average_decay,
+        probe=parsed.probe,
+        mixup=parsed.mixup,
+        exposure=parsed.exposure,
     )
     device = choose_device(parsed.device).type
     print(train(_films(parsed), parsed.weights, parsed.output, options, device))
@@ -392,6 +396,30 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=defaults.seed)
     command.add_argument(
         "--precision", choices=("bf16", "float32"), default=defaults.precision, help="of the forward pass"
+    )
+    command.add_argument(
+        "--probe",
+        action="store_true",
+        help="before the first step fit batch statistics and the last layer alone; runs with it can be averaged",
+    )
+    command.add_argument(
+        "--mixup",
+        type=float,
+        default=defaults.mixup,
+        help="blend films and their labels by a share from Beta(MIXUP, MIXUP); 0 is not (default: %(default)s)",
+    )
+    command.add_argument("--exposure", action="store_true", help="vary gamma and noise of the films too")
+    command.add_argument(
+        "--backbone-rate",
+        type=float,
+        help=f"highest learning rate of the backbone (default: {FINE_TUNING_RATE:g}, or {FROM_NOTHING_RATE:g} with --weights "
+        "none)",
+    )
+    command.add_argument(
+        "--average-decay",
+        type=float,
+        default=defaults.average_decay,
+        help="of the moving average of the weights, which is what is written (default: %(default)s)",
     )
     command.set_defaults(run_command=_train)
 

@@ -16,14 +16,15 @@ from tqdm import tqdm
 
 from app.pipeline.network import ChestNetwork
 
+from .augmentation import augmentation, exposure
 from .checkpoint import CHECKPOINT, resume, save_checkpoint
 from .features import weights_sha256
 from .films import Film, FilmsError, fingerprint, of_split, targets_of
 from .fit import load_network
-from .loading import FilmDataset
+from .loading import FilmDataset, keep_pixels
 from .metrics import mean_auroc
 from .optimisation import Optimisation, autocast
-from .train import RECORD, WEIGHTS, TrainOptions, augmentation, predict, seed_all, write_run
+from .train import RECORD, WEIGHTS, TrainOptions, predict, seed_all, write_run
 
 #: Share of the steps in which the budget grows to its full size; from the start it would stop the network from learning.
 RAMP: Final = 0.25
@@ -166,7 +167,9 @@ def harden(run: Path, films: list[Film], output: Path, options: HardenOptions, d
     deviations = torch.from_numpy(predict(teacher, val_films, device, predicting)).std(0).to(device)
     network: ChestNetwork = load_network(run).to(device).requires_grad_(True)
     batches = DataLoader(
-        FilmDataset(train_films, v2.Compose([augmentation(), exposure])),
+        FilmDataset(
+            train_films, v2.Compose([augmentation(), exposure]), pixels=keep_pixels(train_films, options.workers)
+        ),
         options.batch_size,
         shuffle=True,
         num_workers=options.workers,
@@ -208,11 +211,3 @@ def _is_done(output: Path, identity: dict[str, Any], epochs: int) -> bool:
         return False
     record = json.loads((output / RECORD).read_text())
     return {key: record.get(key) for key in identity} == identity and len(record["history"]) == epochs
-
-
-def exposure(image: Tensor) -> Tensor:
-    """A gamma from .78 to 1.28, and on three films of ten a little noise: what hospitals' films differ by."""
-    bright = image.clamp(1e-4, 1) ** math.exp(float(torch.empty(()).uniform_(-0.25, 0.25)))
-    if float(torch.rand(())) < 0.3:
-        bright = bright + torch.randn_like(bright) * torch.empty(()).uniform_(0, 0.006)
-    return bright.clamp(0, 1)

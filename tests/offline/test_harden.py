@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from offline.augmentation import exposure
 from offline.films import FilmsError
-from offline.harden import NOISE, Hardening, HardenOptions, exposure
+from offline.harden import NOISE, Hardening, HardenOptions
 
 LABELS = 3
 EPSILON = 4 / 255
