@@ -98,8 +98,10 @@ def _harden(parsed: argparse.Namespace) -> int:
         seed=parsed.seed,
         precision=parsed.precision,
         workers=parsed.workers,
+        ramp=parsed.ramp,
     )
-    print(harden(parsed.run, _films(parsed), parsed.output, options, choose_device(parsed.device)))
+    device = choose_device(parsed.device)
+    print(harden(parsed.run, _films(parsed), parsed.output, options, device, parsed.teacher))
     return 0
 
 
@@ -448,7 +450,20 @@ def _parser() -> argparse.ArgumentParser:
         "--likeness",
         type=float,
         default=harden_defaults.likeness,
-        help="weight of the logits being those before (default: %(default)s)",
+        help="weight of the logits being those of the teacher (default: %(default)s)",
+    )
+    command.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        default=(),
+        help="runs whose mean logits are the teacher's: an ensemble's answer (default: the run that is hardened)",
+    )
+    command.add_argument(
+        "--ramp",
+        type=float,
+        default=harden_defaults.ramp,
+        help="share of the training in which the budget grows from nothing to --epsilon, 0 to 1 (default: %(default)s)",
     )
     command.add_argument("--epochs", type=int, default=harden_defaults.epochs)
     command.add_argument("--batch-size", type=int, default=harden_defaults.batch_size)
@@ -488,7 +503,13 @@ def _parser() -> argparse.ArgumentParser:
         help="learn the last layer of a hardened network anew from the network before: accuracy back, hardness kept",
     )
     command.add_argument("--run", type=Path, required=True, help="the hardened run, whose features stay")
-    command.add_argument("--teacher", type=Path, required=True, help="the run whose logits are learned")
+    command.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="the run whose logits are learned; of several, their mean",
+    )
     command.add_argument(
         "--ridge",
         type=float,

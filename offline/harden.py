@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +25,10 @@ from .fit import load_network
 from .loading import FilmDataset, keep_pixels
 from .metrics import mean_auroc
 from .optimisation import Optimisation, autocast
+from .teachers import named, teacher_of
 from .train import RECORD, WEIGHTS, TrainOptions, predict, seed_all, write_run
 
-#: Share of the steps in which the budget grows to its full size; from the start it would stop the network from learning.
+#: Share of the training in which the budget grows to its full size; from the start it would stop the network from learning.
 RAMP: Final = 0.25
 #: Share of the images whose attacker wants one finding, as a real one does; the others push all findings at random.
 SINGLE: Final = 0.7
@@ -36,6 +38,8 @@ NOISE: Final = 1.5
 LONGEST_GRADIENT: Final = 5.0
 #: In a record, before the digest of the network that was hardened.
 HARDENED: Final = "hardened "
+#: After it, before the networks that taught, where these were others.
+TAUGHT: Final = ", taught by "
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,10 @@ class HardenOptions:
         Of each attack; 1 is N-FGSM, more are PGD from a random start.
     consistency, likeness : float
         Weights, beside 1 of the labels' cross-entropy, of the attacked film's logits being those of the film, and of the
-        film's logits being those of the network that is hardened.
+        film's logits being those of the teacher: the network that is hardened, or others.
+    ramp : float
+        Share of the training in which the budget grows from 0 to its full size: 0 has it full from the start, 1 only at the
+        end.
     """
 
     epsilon: float = 1.5 / 255
@@ -66,10 +73,20 @@ class HardenOptions:
     seed: int = 0
     precision: str = "bf16"
     workers: int = 2
+    ramp: float = RAMP
 
     def __post_init__(self) -> None:
         if not (self.epsilon > 0 and self.steps >= 1):
             raise FilmsError("--epsilon must be over 0, and --steps at least 1")
+        if not 0 <= self.ramp <= 1:
+            raise FilmsError(f"--ramp {self.ramp:g} is not a share of the training, from 0 to 1")
+
+    def record(self) -> dict[str, Any]:
+        """For a run's record. A usual ramp is left out, as in the records of runs from before there was a choice."""
+        options = {**asdict(self), "arch": "densenet121"}
+        if self.ramp == RAMP:
+            del options["ramp"]
+        return options
 
 
 class Hardening:
@@ -81,7 +98,7 @@ class Hardening:
     Parameters
     ----------
     teacher : Module
-        In eval mode, on the device.
+        Whose logits the film's shall be like; in eval mode, on the device.
     deviations : Tensor, shape (L,)
         Of the teacher's logits over films.
     options : HardenOptions
@@ -94,7 +111,7 @@ class Hardening:
 
     def loss(self, network: nn.Module, images: Tensor, targets: Tensor, done: float) -> Tensor:
         """One batch's loss; `done` is the share of the training that is done, in [0, 1]."""
-        epsilon = self.options.epsilon * min(1.0, done / RAMP)
+        epsilon = self.options.epsilon * (min(1.0, done / self.options.ramp) if self.options.ramp else 1.0)
         with torch.no_grad():
             taught = self._logits(self.teacher, images)
         attacked = self.attacked(network, images, epsilon)
@@ -136,12 +153,24 @@ class Hardening:
         return logits.float()
 
 
-def harden(run: Path, films: list[Film], output: Path, options: HardenOptions, device: torch.device) -> Path:
+def harden(
+    run: Path,
+    films: list[Film],
+    output: Path,
+    options: HardenOptions,
+    device: torch.device,
+    teachers: Sequence[Path] = (),
+) -> Path:
     """Harden the network of `run`, and write ``network.safetensors`` and ``training.json`` into `output`.
 
     Batch normalisation stays as it was: the statistics of attacked and clean films differ, and the served network has one
     set. The weights written are an exponential moving average. Resumes from the last whole epoch found in `output`; a run that
     is there whole is left as it is.
+
+    Parameters
+    ----------
+    teachers : sequence of Path
+        Runs whose mean logits the films' shall be like; none: those of `run`.
 
     Returns
     -------
@@ -151,15 +180,17 @@ def harden(run: Path, films: list[Film], output: Path, options: HardenOptions, d
     Raises
     ------
     FilmsError
-        No trained network in `run`, or a checkpoint of other options or data.
+        No trained network in `run` or in a teacher, or a checkpoint of other options or data.
     """
     seed_all(options.seed)
     train_films, val_films = of_split(films, "train"), of_split(films, "val")
-    teacher = load_network(run).to(device)
+    teacher = teacher_of(teachers or [run]).to(device)
     identity = {
-        "options": {**asdict(options), "arch": "densenet121"},
+        "options": options.record(),
         "data": fingerprint(films),
-        "initial_weights": HARDENED + weights_sha256(teacher)[:12],
+        "initial_weights": HARDENED
+        + weights_sha256(load_network(run))[:12]
+        + (TAUGHT + named(teachers) if teachers else ""),
     }
     if _is_done(output, identity, options.epochs):
         return output / WEIGHTS

@@ -9,7 +9,6 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from ..average import average
 from ..circumstances import circumstances
 from ..films import Film, read_films
 from ..fit import load_network
-from ..harden import HardenOptions, harden
+from ..harden import RAMP, HardenOptions, harden
 from ..memory import keep_freed_memory
 from ..relearn import relearn
 from ..train import RECORD, WEIGHTS
@@ -78,6 +77,7 @@ def _network_run(
     run, name = start, "hardened" if recipe.hardening else "start"
     for options in recipe.hardening:
         name += f"-{options.epsilon * 255:.3g}-{options.consistency:g}-{options.epochs}"
+        name += f"-ramp-{options.ramp:g}" if options.ramp != RAMP else ""
         before, run = run, runs / name
         if not run.is_dir():
             _take_kept(run, options)
@@ -87,7 +87,7 @@ def _network_run(
         run = _made(runs / name, partial(average, before, run, recipe.share))
     if recipe.relearned:
         name += f"-relearned-{recipe.relearned:g}"
-        learn = partial(relearn, run, before, films, ridge=recipe.relearned, device=device, workers=workers)
+        learn = partial(relearn, run, [before], films, ridge=recipe.relearned, device=device, workers=workers)
         run = _made(runs / name, learn)
     if recipe.watched:
         run = _made(runs / f"{name}-watched", partial(watch, run, start))
@@ -105,7 +105,7 @@ def _take_kept(run: Path, options: HardenOptions) -> None:
     """Copy a kept run of these options, if there is one; ``harden`` sees whether it is of this start and these films."""
     for kept in KEPT:
         record = json.loads((kept / RECORD).read_text())
-        if record["options"] == {**asdict(options), "arch": "densenet121"}:
+        if record["options"] == options.record():
             run.mkdir(parents=True)
             for name in (WEIGHTS, RECORD):
                 shutil.copyfile(kept / name, run / name)

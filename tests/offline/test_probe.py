@@ -87,6 +87,4 @@ def test_blend_keeps_each_film_with_its_labels() -> None:
 
 def test_no_blend_is_asked_for() -> None:
     images, targets = torch.rand(3, 1, 2, 2), torch.rand(3, 14)
-    assert all(
-        torch.equal(one, other) for one, other in zip(mixup(images, targets, 0), (images, targets), strict=True)
-    )
+    assert all(torch.equal(one, other) for one, other in zip(mixup(images, targets, 0), (images, targets), strict=True))
