@@ -28,7 +28,7 @@ from .features import Shard
 from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, read_films
 from .fit import FitOptions, extract_shard, fit, load_network, training_rule_warning
 from .harden import HardenOptions, harden
-from .measure import AIMED_FILMS, measure
+from .measure import AIMED_FILMS, CALLED_FILMS, measure
 from .memory import keep_freed_memory
 from .recalibrate import RecalibrationOptions, RecalibrationRefused, read_site, recalibrate
 from .recalibrate.words import sentences as recalibration_sentences
@@ -230,6 +230,7 @@ def _measure(parsed: argparse.Namespace) -> int:
         steps=parsed.steps,
         attacked_films=parsed.attacked_films,
         aimed_films=parsed.aimed_films,
+        called_films=parsed.called_films,
         aimed_steps=parsed.aimed_steps,
         workers=parsed.workers,
     )
@@ -671,6 +672,13 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=AIMED_FILMS,
         help="with --run: test films on which attackers with a goal are tried; 0 for none (default: %(default)s)",
+    )
+    command.add_argument(
+        "--called-films",
+        type=int,
+        default=CALLED_FILMS,
+        help="with --run: on how many test films an attacker who wants nothing else tries to turn calls, 0 for none (default: "
+        "%(default)s)",
     )
     command.add_argument(
         "--aimed-steps", type=int, default=AIM.steps, help="with --run: of those attackers (default: %(default)s)"

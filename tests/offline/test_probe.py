@@ -35,7 +35,8 @@ def test_layer_is_the_logistic_regression_of_another_library() -> None:
     generator = np.random.default_rng(1)
     features = generator.normal(2, 3, (80, 5))
     targets = (features @ generator.normal(size=(5, 3)) + generator.normal(0, 6, (80, 3)) > 8).astype(np.float32)
-    assert targets.sum(0).min() > 5 and targets.sum(0).max() < 75
+    assert targets.sum(0).min() > 5
+    assert targets.sum(0).max() < 75
     weight, bias = logistic_layer(torch.from_numpy(features).float(), torch.from_numpy(targets))
     deviation = features.std(0) + 1e-3
     standard = (features - features.mean(0)) / deviation
