@@ -2,7 +2,8 @@
 
 Each computes something else of the last feature map (Taghanaki et al.: radial basis functions; He et al.: non-local context; Xie
 et al.: denoised features), and a ridge regression learns from it the logits that the network has. So all of them answer nearly
-alike, and what differs is how far an attacker moves the answer: whoever does not know the gate, and stops at the flip.
+alike, and what differs is how far an attacker moves the answer: whoever does not know the gate, and stops at the flip over the
+one operating point, without a band.
 
 Writes ``reports/frontier/rivals.json`` and the table of rivals in docs/research.md.
 """
