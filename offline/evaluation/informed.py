@@ -127,10 +127,17 @@ def aimed_rows(
     count: int,
     aim: Aim = AIM,
     seed: int = 0,
+    *,
+    at_point: bool = True,
 ) -> list[dict[str, Any]]:
     """Rows of ``AIMED`` against a run with this gate, on `count` test films, evenly spread: the same for every defence.
 
     Kept in `run` for this network, gate, films and effort, and not run again; what is tried on calls, for these calls.
+
+    Parameters
+    ----------
+    at_point : bool
+        Whether hiding and inventing are tried too.
     """
     identity = {
         "network": weights_sha256(victim.network),
@@ -145,7 +152,7 @@ def aimed_rows(
     chosen = [test[index] for index in evenly(len(test), count)]
     _, arrays = store.stage("aimed-images", lambda: ({}, {"levels": load_images(chosen, "reading")}))
     patients = np.array([film.patient for film in chosen])
-    tried: list[tuple[Store, Sequence[Wanted]]] = [(store, AT_POINT)]
+    tried: list[tuple[Store, Sequence[Wanted]]] = [(store, AT_POINT)] if at_point else []
     if victim.calls is not None:
         tried.append((_aimed_store(run, {**identity, "calls": victim.calls.record()}), OPPOSITE))
     return [

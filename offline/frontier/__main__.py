@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,33 +18,27 @@ import torch
 from numpy.typing import NDArray
 
 from app.pipeline.backends import choose_device
-from app.pipeline.bundle import NETWORK, REPORT, read_bundle
 
 from ..average import average
 from ..circumstances import circumstances
-from ..evaluation.observing import evenly
 from ..features import reuse_or_extract
 from ..films import Film, Split, of_split, read_films
 from ..fit import load_network
-from ..harden import RAMP, HardenOptions, harden
+from ..harden import RAMP, harden
 from ..memory import keep_freed_memory
 from ..relearn import relearn
-from ..train import RECORD, WEIGHTS
+from ..train import RECORD
 from ..watch import watch
 from .band_plot import BAND_PICTURE, write_band_picture
 from .plot import PICTURE, write_picture
-from .point import HELD_OUT, QUICK, Measuring, measure_point
+from .point import HELD_OUT, QUICK, Measuring, fewer, measure_point
 from .recipes import RECIPES, Recipe
+from .starting import START, start_of, take_kept
 from .table import PAGE, bands, filled
 from .table import REPORT as FRONTIER
 
-#: Runs that are kept, since each takes half an hour; of other films, options or another start they are not taken, but made.
-KEPT: Final = (Path("artifacts/hardened"), Path("artifacts/hardened-twice"))
-START: Final = "start"
 #: Of ``--quick``: one that is served as trained, and one that was hardened; both without a step of training where runs are kept.
 QUICK_RECIPES: Final = ("paper", "hardened")
-#: Films of each split. A threshold and points need so many held-out ones.
-QUICK_FILMS: Final[dict[Split, int]] = {"train": 24, "val": 139, "test": 24}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     page: Path | None = given.page or (None if given.quick else PAGE)
     keep_freed_memory()
     device, films = choose_device("auto"), read_films(given.data)
-    used, measuring = (_fewer(films), QUICK) if given.quick else (films, Measuring())
+    used, measuring = (fewer(films), QUICK) if given.quick else (films, Measuring())
     report: dict[str, Any] = json.loads(report_file.read_text()) if report_file.is_file() else {"points": {}}
     for name in given.only or (QUICK_RECIPES if given.quick else RECIPES):
         recipe = RECIPES[name]
@@ -92,12 +85,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _fewer(films: list[Film]) -> list[Film]:
-    """Some of each split, evenly spread."""
-    splits = ((of_split(films, split), count) for split, count in QUICK_FILMS.items())
-    return [some[index] for some, count in splits for index in evenly(len(some), count)]
-
-
 def _logits(run: Path, films: list[Film], split: Split, device: torch.device, workers: int) -> NDArray[np.float32]:
     """Those of a run on films of a split; extracted once."""
     return reuse_or_extract(load_network(run), of_split(films, split), run, split, device, workers).logits
@@ -107,19 +94,13 @@ def _network_run(
     recipe: Recipe, bundle: Path, runs: Path, films: list[Film], device: torch.device, workers: int
 ) -> Path:
     """The run whose network a recipe asks for: the bundle's, or what was made of it."""
-    start = runs / START
-    if not (start / RECORD).is_file():
-        read_bundle(bundle)  # verified, before anything rests on it
-        start.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle / NETWORK, start / WEIGHTS)
-        shutil.copyfile(bundle / REPORT / "training.json", start / RECORD)
+    start = start_of(bundle, runs)
     run, name = start, "hardened" if recipe.hardening else "start"
     for options in recipe.hardening:
         name += f"-{options.epsilon * 255:.3g}-{options.consistency:g}-{options.epochs}"
         name += f"-ramp-{options.ramp:g}" if options.ramp != RAMP else ""
         before, run = run, runs / name
-        if not run.is_dir():
-            _take_kept(run, options)
+        take_kept(run, options)
         harden(before, films, run, options, device)
     if recipe.share != 1:
         name += f"-at-{recipe.share:g}"
@@ -138,16 +119,6 @@ def _made(run: Path, make: Callable[[Path], object]) -> Path:
     if not (run / RECORD).is_file():
         make(run)
     return run
-
-
-def _take_kept(run: Path, options: HardenOptions) -> None:
-    """Copy a kept run of these options, if there is one; ``harden`` sees whether it is of this start and these films."""
-    for kept in KEPT:
-        record = json.loads((kept / RECORD).read_text())
-        if record["options"] == options.record():
-            run.mkdir(parents=True)
-            for name in (WEIGHTS, RECORD):
-                shutil.copyfile(kept / name, run / name)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from ..attacks.goals import OPPOSITE
 from ..report.ink import LIGHT, Theme, canvas, png, settings
@@ -34,10 +34,11 @@ def draw(report: dict[str, Any], theme: Theme) -> Figure:
             _mark(axes, name, point, budget, colours, theme)
         axes.set_title(f"calls turned within {word}")
         axes.set_xlabel("mean AUROC, test films")
-        axes.margins(0.2)
+        axes.margins(0.25)
     panels[0].set_yscale("log")
     panels[0].set_ylabel("band, mean over findings,\ndeviations of the logit")
-    panels[0].yaxis.set_major_formatter(ScalarFormatter())
+    panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    panels[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panels[0].yaxis.set_minor_formatter(NullFormatter())
     bar = figure.colorbar(colours, ax=panels, format=PercentFormatter(1.0))
     bar.set_label(f"{ATTACKER}: calls turned, of films where one could be")

@@ -37,6 +37,10 @@ EPSILONS: Final = (1 / 255, 0.005, 0.02)
 HARMLESS: Final = ("noise sd .005", "gamma .8", "gamma 1.25", "JPEG quality 75")
 
 
+#: Films of each split. A threshold and points need so many held-out ones.
+QUICK_FILMS: Final[dict[Split, int]] = {"train": 24, "val": 60, "test": 12}
+
+
 @dataclass(frozen=True)
 class Measuring:
     """How much is measured: films of the test split, evenly spread; steps of the attacks, and queries of Square.
@@ -68,9 +72,15 @@ QUICK: Final = Measuring(
     apgd_steps=2,
     square_queries=5,
     aim=Aim(AIM.budgets, steps=3, restarts=1, weight_rounds=1),
-    movement_films=4,
+    movement_films=1,
     furthest=0,
 )
+
+
+def fewer(films: list[Film]) -> list[Film]:
+    """Some films of each split, evenly spread, for ``--quick``."""
+    splits = ((of_split(films, split), count) for split, count in QUICK_FILMS.items())
+    return [some[index] for some, count in splits for index in evenly(len(some), count)]
 
 
 def measure_point(

@@ -19,6 +19,7 @@ _EPSILONS: Final = ((1 / 255, "1/255"), (0.005, ".005"), (0.02, ".02"))
 
 NOT_MEASURED: Final = "not measured"
 HELD_OUT: Final = ("val", "test")
+_TURNINGS: Final = tuple((wanted.goal, budget, word) for budget, word in BUDGETS for wanted in OPPOSITE)
 
 Point = dict[str, Any]
 
@@ -57,20 +58,9 @@ def aimed_row(point: Point, attacker: str, goal: Goal, budget: float) -> dict[st
 
 def bands(report: dict[str, Any]) -> str:
     """Accuracy, movement and the band that it asks for, what the band holds, and whose calls are turned by whom."""
-    columns = [(wanted.goal, budget, f"{wanted.goal}, {word}") for budget, word in BUDGETS for wanted in OPPOSITE]
-    heading = (
-        "defence",
-        "AUROC test, as trained; so",
-        "lost, val; test (95 %)",
-        *(f"moved within {word}" for _, word in BUDGETS),
-        "widest band",
-        "findings called",
-        "indeterminate",
-        "called present on a film without findings; films with any",
-        *(f"{title}: {'; '.join(ATTACKERS)}" for *_, title in columns),
-    )
+    heading = ("defence", *calls_heading())
     rows = [
-        table_row(point["title"], *_accuracy(point), *_called(point), *(_turned(point, *each[:2]) for each in columns))
+        table_row(point["title"], *accuracy_of(point), *calls_of(point), *turned_of(point))
         for _, point in points(report)
         if "calls" in point
     ]
@@ -79,14 +69,30 @@ def bands(report: dict[str, Any]) -> str:
     return "\n".join([table_row(*heading), table_row(*["---"] * len(heading)), *rows])
 
 
-def _accuracy(point: Point) -> list[str]:
+def calls_heading() -> tuple[str, ...]:
+    """Titles of what ``accuracy_of``, ``calls_of`` and ``turned_of`` give."""
+    return (
+        "AUROC test, as trained; so",
+        "lost, val; test (95 %)",
+        *(f"moved within {word}" for _, word in BUDGETS),
+        "widest band",
+        "findings called",
+        "indeterminate",
+        "called present on a film without findings; films with any",
+        *(f"{goal}, {word}: {'; '.join(ATTACKERS)}" for goal, _, word in _TURNINGS),
+    )
+
+
+def accuracy_of(point: Point) -> list[str]:
+    """Before the defence and with it, and what is lost of it on the same films."""
     if "lost" not in point:
         return [NOT_MEASURED] * 2
     lost = (f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for one in map(point["lost"].get, HELD_OUT))
     return [f"{point['trained']['test']:.3f}; {point['auroc']['test']:.3f}", "; ".join(lost)]
 
 
-def _called(point: Point) -> list[str]:
+def calls_of(point: Point) -> list[str]:
+    """Movement, band, and the counts of calls on test films."""
     calls = point["calls"]
     moved = {round(row["epsilon"] * 255): row["mean"] for row in calls["movement"]}
     false, any_call = (
@@ -101,9 +107,13 @@ def _called(point: Point) -> list[str]:
     ]
 
 
-def _turned(point: Point, goal: Goal, budget: float) -> str:
-    rows = [aimed_row(point, attacker, goal, budget) for attacker in ATTACKERS]
-    return "; ".join(count_of(row["evaded"], row["eligible"]) if row else NOT_MEASURED for row in rows)
+def turned_of(point: Point) -> list[str]:
+    """Calls turned into their opposite, of the films where one could be: by budget and goal, each attacker's."""
+    cells = []
+    for goal, budget, _ in _TURNINGS:
+        rows = [aimed_row(point, attacker, goal, budget) for attacker in ATTACKERS]
+        cells.append("; ".join(count_of(row["evaded"], row["eligible"]) if row else NOT_MEASURED for row in rows))
+    return cells
 
 
 def _evaded(row: dict[str, Any]) -> str:
