@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from app.pipeline.network import ChestNetwork
-
 from .augmentation import augmentation, exposure
 from .checkpoint import CHECKPOINT, resume, save_checkpoint
 from .features import weights_sha256
 from .films import Film, FilmsError, fingerprint, of_split, targets_of
 from .fit import load_network
+from .inside.dual_norm import meeting, norms_of
+from .inside.networks import PLAIN, Inside
 from .loading import FilmDataset, keep_pixels
 from .metrics import mean_auroc
 from .optimisation import Optimisation, autocast
@@ -81,9 +81,9 @@ class HardenOptions:
         if not 0 <= self.ramp <= 1:
             raise FilmsError(f"--ramp {self.ramp:g} is not a share of the training, from 0 to 1")
 
-    def record(self) -> dict[str, Any]:
+    def record(self, arch: str = PLAIN) -> dict[str, Any]:
         """For a run's record. A usual ramp is left out, as in the records of runs from before there was a choice."""
-        options = {**asdict(self), "arch": "densenet121"}
+        options = {**asdict(self), "arch": arch}
         if self.ramp == RAMP:
             del options["ramp"]
         return options
@@ -114,13 +114,25 @@ class Hardening:
         epsilon = self.options.epsilon * (min(1.0, done / self.options.ramp) if self.options.ramp else 1.0)
         with torch.no_grad():
             taught = self._logits(self.teacher, images)
-        attacked = self.attacked(network, images, epsilon)
-        logits, moved = self._logits(network, torch.cat([images, attacked])).chunk(2)
+        logits, moved = self._both(network, images, epsilon)
         return (
             nn.functional.binary_cross_entropy_with_logits(logits, targets)
             + self.options.likeness * ((logits - taught) / self.deviations).square().mean()
             + self.options.consistency * ((moved - logits) / self.deviations).square().mean()
         )
+
+    def _both(self, network: nn.Module, images: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        """Logits of films, and of the same attacked; where a network has norms of its own for these, they meet them."""
+        norms = norms_of(network)
+        with meeting(norms, attacked=True, learning=False):
+            attacked = self.attacked(network, images, epsilon)
+        if not norms:
+            logits, moved = self._logits(network, torch.cat([images, attacked])).chunk(2)
+            return logits, moved
+        with meeting(norms, attacked=False, learning=True):
+            logits = self._logits(network, images)
+        with meeting(norms, attacked=True, learning=True):
+            return logits, self._logits(network, attacked)
 
     def attacked(self, network: nn.Module, images: Tensor, epsilon: float) -> Tensor:
         """Images attacked in random directions of logits, shape (N, 1, H, W), in [0, 1].
@@ -160,6 +172,7 @@ def harden(
     options: HardenOptions,
     device: torch.device,
     teachers: Sequence[Path] = (),
+    inside: Inside | None = None,
 ) -> Path:
     """Harden the network of `run`, and write ``network.safetensors`` and ``training.json`` into `output`.
 
@@ -171,6 +184,8 @@ def harden(
     ----------
     teachers : sequence of Path
         Runs whose mean logits the films' shall be like; none: those of `run`.
+    inside : Inside or None
+        What is put inside the network before it is hardened; None: nothing. ``load_inside`` reads such a run.
 
     Returns
     -------
@@ -186,17 +201,21 @@ def harden(
     train_films, val_films = of_split(films, "train"), of_split(films, "val")
     teacher = teacher_of(teachers or [run]).to(device)
     identity = {
-        "options": options.record(),
+        "options": options.record(PLAIN if inside is None else inside.arch),
         "data": fingerprint(films),
         "initial_weights": HARDENED
         + weights_sha256(load_network(run))[:12]
+        + (f" with {inside.name} inside" if inside else "")
         + (TAUGHT + named(teachers) if teachers else ""),
     }
     if _is_done(output, identity, options.epochs):
         return output / WEIGHTS
     predicting = TrainOptions(batch_size=options.batch_size, precision=options.precision, workers=options.workers)
     deviations = torch.from_numpy(predict(teacher, val_films, device, predicting)).std(0).to(device)
-    network: ChestNetwork = load_network(run).to(device).requires_grad_(True)
+    network = load_network(run).to(device)
+    if inside is not None:
+        network = inside.make(network, films)
+    network.requires_grad_(True)
     batches = DataLoader(
         FilmDataset(
             train_films, v2.Compose([augmentation(), exposure]), pixels=keep_pixels(train_films, options.workers)
@@ -232,7 +251,8 @@ def harden(
         history.append(row)
         save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, history)
         # Written after each epoch, so that a run cut short leaves a network that can be used.
-        write_run(output, optimisation.averaged.module, identity, history, len(train_films))
+        kept = optimisation.averaged.module if inside is None else inside.kept(optimisation.averaged.module)
+        write_run(output, kept, identity, history, len(train_films))
     return output / WEIGHTS
 
 

@@ -157,15 +157,12 @@ def test_the_threat_models_tables_take_a_paper_without_calls() -> None:
     assert "| n/a |" in threat_model.aimed({"aimed": [nobody]})
 
 
-def test_the_frontiers_table_takes_points_with_and_without_calls() -> None:
+def test_the_frontiers_table_of_one_point_leaves_calls_out() -> None:
     report = frontier.read_report()
     before = frontier.aimed(report)
     name = frontier.points(report)[-1][0]
     report["points"][name]["aimed"] += called_rows(0.1, OPPOSITE)
-    lines = frontier.aimed(report).splitlines()
-    assert {line.count("|") for line in lines} == {before.splitlines()[0].count("|") + 8}
-    assert lines[-1].count("10% (2 of 20); 0.314") == 8
-    assert lines[2].count("not measured") == 8
+    assert frontier.aimed(report) == before
 
 
 def test_a_report_concludes_from_calls_turned() -> None:
