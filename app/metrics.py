@@ -109,15 +109,20 @@ class Metrics:
         )
         self.waiting = Gauge("cxr_waiting_requests", "Admitted and not yet answered.", registry=self.registry)
         self.waiting_bytes = Gauge(
-            "cxr_waiting_bytes", "Bytes of bodies, held or announced, of those.", registry=self.registry
+            "cxr_waiting_bytes", "Bytes of the bodies of those, as far as they have come.", registry=self.registry
         )
         self.estimated_wait = Gauge(
             "cxr_estimated_wait_seconds", "Until what waits now is done, as estimated.", registry=self.registry
         )
         self.admissions_refused = Counter(
             "cxr_admissions_refused",
-            "Requests refused before their bodies were read: requests, bytes or wait over the limit, or not-ready.",
+            "Requests refused, most before their bodies were read: requests, bytes or wait over the limit, or not-ready.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.places_taken = Counter(
+            "cxr_places_taken",
+            "Requests told 503 because their bodies came too slowly while others waited for the place.",
             registry=self.registry,
         )
         self.queue_films = Gauge(

@@ -47,8 +47,8 @@ class Settings:
     inference_threads: int = 0  # of the CPU; 0: every core that the process may use, or OMP_NUM_THREADS
     max_body_bytes: int = 64 * 1024 * 1024
     max_pixels: int = DEFAULT_MAX_PIXELS
-    max_waiting: int = 64  # requests admitted and not yet answered; more are told 503
-    max_waiting_bytes: int = 512 * 1024 * 1024  # of their bodies; who is alone is never refused by it
+    max_waiting: int = 64  # requests admitted and not yet answered; more are told 503, and one caller has 3/4 of them
+    max_waiting_bytes: int = 512 * 1024 * 1024  # of their bodies, as they arrive; who is alone is never refused by it
     max_batch: int = 8
     batch_wait_ms: float = (
         0.0  # how long a batch that is not full waits for more films; 0: all that waits is taken at once

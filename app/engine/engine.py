@@ -21,9 +21,10 @@ from app.pipeline.image import SourceKind
 from app.settings import Settings
 from app.tracing import span
 
-from .admission import Admission, Place
+from .admission import Admission
 from .batcher import Batcher
 from .errors import DeadlinePassed, NotReady
+from .place import Place
 from .rate import Rate
 from .ready import Item
 from .shadow import Shadow
@@ -120,7 +121,7 @@ class Engine:
             shadow.end(reason)
             self._batcher.shadow = None
 
-    def admit(self) -> None:
+    def admit(self, sharer: str) -> None:
         """Refuse before the body is read if nothing more can wait.
 
         Raises
@@ -130,11 +131,11 @@ class Engine:
         if not self.ready:
             self._metrics.admissions_refused.labels("not-ready").inc()
             raise NotReady("the service is starting or stopping, or no device is in service; try again shortly")
-        self._admission.check()
+        self._admission.check(sharer)
 
-    def room_for(self, count: int) -> bool:
+    def room_for(self, sharer: str, count: int) -> bool:
         """Whether another place, with so many bytes, would be given now."""
-        return self.ready and self._admission.room_for(count)
+        return self.ready and self._admission.room_for(sharer, count)
 
     @property
     def retry_after(self) -> int:
@@ -142,15 +143,20 @@ class Engine:
         return self._admission.retry_after
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
+    def place(self, sharer: str) -> Iterator[Place]:
         """Hold one of the places, which bound the films in memory; take and leave it in the event loop's thread.
+
+        Parameters
+        ----------
+        sharer : str
+            Who shares the places with others: the caller, or where callers have no names the address.
 
         Raises
         ------
         NotReady, Overloaded
         """
-        self.admit()
-        with self._admission.place() as place:
+        self.admit(sharer)
+        with self._admission.place(sharer) as place:
             yield place
 
     @asynccontextmanager
@@ -192,6 +198,7 @@ class Engine:
 
     async def screen(
         self,
+        sharer: str,
         read: Callable[[Place], Awaitable[tuple[bytes, SourceKind | None]]],
         explain: int | None = None,
         look: Callable[[Tensor], None] = lambda _: None,
@@ -200,10 +207,12 @@ class Engine:
 
         Parameters
         ----------
+        sharer : str
+            As of ``place``.
         read : callable
             Gives the bytes of the film and what it was declared to be (None: its signature tells). It is called once
-            there is a place, in which it reserves the bytes before it reads them, so that the bodies held in memory are
-            bounded; and it is cut off at the deadline, so that a slow sender cannot keep a place.
+            there is a place, in which it reserves the bytes as they arrive, so that the bodies held in memory are
+            bounded; and it is cut off at the deadline, or before it if the sender is too slow and others want the place.
         explain : int, optional
             The finding whose heatmap is wanted, by its row.
         look : callable
@@ -215,16 +224,19 @@ class Engine:
             From the pipeline, and whatever `read` and `look` raise.
         NotReady, Overloaded, DecodingUnavailable, DeadlinePassed, InferenceFailed
         """
-        with self.place() as place:
+        with self.place(sharer) as place:
             async with self.deadline() as expires:
                 with span("read"):
-                    film, kind = await read(place)
+                    async with place.arriving():
+                        film, kind = await read(place)
                 image, tensor = await self.decode(film, expires, kind)
                 look(tensor)
                 item = self._item(self.active, tensor, expires, explain)
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
 
-    async def screen_released(self, film: bytes, kind: SourceKind) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
+    async def screen_released(
+        self, sharer: str, film: bytes, kind: SourceKind
+    ) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
         """Probabilities (14,) of a film that an authorised person released, whatever the gate says of it; and who gave them.
 
         Not for what a sender posts: only for a film that was kept, and whose release is in the record.
@@ -233,7 +245,7 @@ class Engine:
         ------
         InputError, NumericalError, NotReady, Overloaded, DecodingUnavailable, DeadlinePassed, InferenceFailed
         """
-        with self.place() as place:
+        with self.place(sharer) as place:
             place.reserve(len(film))
             async with self.deadline() as expires:
                 image, tensor = await self.decode(film, expires, kind)
@@ -244,14 +256,14 @@ class Engine:
         assert probabilities is not None
         return item.version, image, probabilities
 
-    async def look_at(self, film: bytes, kind: SourceKind) -> DecodedImage:
+    async def look_at(self, sharer: str, film: bytes, kind: SourceKind) -> DecodedImage:
         """Decode a film for a person to look at.
 
         Raises
         ------
         InputError, NotReady, Overloaded, DecodingUnavailable, DeadlinePassed
         """
-        with self.place() as place:
+        with self.place(sharer) as place:
             place.reserve(len(film))
             async with self.deadline() as expires:
                 image, _ = await self.decode(film, expires, kind)

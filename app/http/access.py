@@ -138,6 +138,24 @@ def _credential(request: HTTPConnection) -> str:
     return credential.strip() if kind.lower() == "bearer" else ""
 
 
+def sharer(request: Request) -> str:
+    """Who shares places and bytes with the others: the caller that ``Access.require`` found, or its address if it has no name.
+
+    Of IPv6 the first 64 bits, which one machine has for itself. Behind a proxy without keys that is the proxy's address, unless
+    uvicorn trusts its ``X-Forwarded-For`` (FORWARDED_ALLOW_IPS). A caller's name has no space in it.
+    """
+    if request.state.caller != ANONYMOUS:
+        return str(request.state.caller)
+    address = request.client.host if request.client else ""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return f"address {address}"
+    if found.version == 6 and not found.is_loopback:
+        return f"address {ipaddress.ip_network((found.packed, 64), strict=False)}"
+    return f"address {found}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address that a server listens on."""
     try:

@@ -38,7 +38,7 @@ from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
 from .accept import DICOM, STORE_TYPES, accepts, takes_json, wants_dicom
-from .access import KEY, Access
+from .access import KEY, Access, sharer
 from .body import read_film
 from .decided import add_decided_route
 from .decisions import Decisions
@@ -240,7 +240,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
         async def read(place: Place) -> tuple[bytes, SourceKind]:
             nonlocal film
-            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+            film, kind = await read_film(request, settings.max_body_bytes, place)
             request.state.source_kind = kind
             if kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
                 raise HttpError(
@@ -250,7 +250,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
                 )
             return film, kind
 
-        screened = await engine.screen(read, look=partial(watch.see, caller, request.state.request_id))
+        screened = await engine.screen(sharer(request), read, look=partial(watch.see, caller, request.state.request_id))
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.count_judged(verdict, screened.version.bundle, kind)
         await decisions.keep(request, film, screened)
@@ -306,7 +306,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
         async def read(place: Place) -> tuple[bytes, SourceKind]:
             nonlocal film
-            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+            film, kind = await read_film(request, settings.max_body_bytes, place)
             request.state.source_kind = kind
             if as_dicom and kind != "dicom":
                 raise HttpError(
@@ -317,7 +317,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             return film, kind
 
         look = partial(watch.see, caller, request.state.request_id)
-        screened = await engine.screen(read, LABELS.index(finding), look)
+        screened = await engine.screen(sharer(request), read, LABELS.index(finding), look)
         metrics.count_judged(screened.verdict, screened.version.bundle, screened.image.source_kind)
         await decisions.keep(request, film, screened)
         if screened.heatmap is None:

@@ -159,7 +159,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "overloaded": Problem(
         503,
         "overloaded",
-        "Too many requests or bytes wait, or longer work than the deadline leaves.",
+        "Too many requests or bytes wait, of everybody or of this caller alone, or longer work than the deadline leaves; or the "
+        "body came too slowly while others waited.",
         "Retry after the seconds that Retry-After names: by then what waits now should be done.",
         True,
     ),
