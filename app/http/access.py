@@ -18,7 +18,7 @@ from .problems import HttpError
 #: The caller's name where callers have no keys.
 ANONYMOUS: Final = "anonymous"
 #: What anybody may do where there are no keys. All else needs somebody who answers for it.
-OPEN_WITHOUT_KEYS: Final[frozenset[Scope]] = frozenset({"score", "metrics"})
+OPEN_WITHOUT_KEYS: Final[frozenset[Scope]] = frozenset({"score"})
 
 
 class _Bearer(HTTPBearer):
@@ -51,9 +51,19 @@ class Access:
         Of callers whose entry has none. Where there are neither keys nor tokens nobody has one.
     provider : Provider or None
         Whose tokens are good too.
+    metrics_open : bool
+        Where there are neither, ``/metrics`` is for anybody too.
     """
 
-    def __init__(self, callers: Callers | None, quota: Quota | None = None, provider: Provider | None = None) -> None:
+    def __init__(
+        self,
+        callers: Callers | None,
+        quota: Quota | None = None,
+        provider: Provider | None = None,
+        *,
+        metrics_open: bool = False,
+    ) -> None:
+        self._open: frozenset[Scope] = OPEN_WITHOUT_KEYS | ({"metrics"} if metrics_open else set())
         self._callers = callers
         self._provider = provider
         self._quota = quota
@@ -102,13 +112,14 @@ class Access:
 
     def _caller(self, request: Request, scopes: tuple[Scope, ...]) -> tuple[str, frozenset[Scope], Quota | None]:
         if self._callers is None and self._provider is None:
-            if OPEN_WITHOUT_KEYS.isdisjoint(scopes):
+            if self._open.isdisjoint(scopes):
                 raise HttpError(
                     "forbidden",
                     "this needs a key, and the service has none: its operator must set CXR_KEYS_FILE, and make keys with "
-                    "cxr-gate new-key",
+                    "cxr-gate new-key"
+                    + ("; CXR_METRICS_OPEN=true lets anybody read this page" if "metrics" in scopes else ""),
                 )
-            return ANONYMOUS, OPEN_WITHOUT_KEYS, None
+            return ANONYMOUS, self._open, None
         credential = _credential(request)
         if not credential:
             raise HttpError(

@@ -44,6 +44,7 @@ from .decided import add_decided_route
 from .decisions import Decisions
 from .decode import DECODE, add_decode_route
 from .disconnect import CancelOnDisconnect
+from .foreign import RefuseForeign
 from .linger import Linger
 from .media import FILM_BODY
 from .middleware import Observe
@@ -143,7 +144,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     """
     quota = Quota(settings.quota_per_minute, settings.quota_burst) if settings.quota_per_minute else None
     provider = _provider(settings)
-    access = Access(_callers(settings), quota, provider)
+    access = Access(_callers(settings), quota, provider, metrics_open=settings.metrics_open)
     metrics = Metrics()
     if provider:
         metrics.oidc_keys_fetched.set_function(lambda: provider.fetched_at)
@@ -217,6 +218,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     application.state.access = access
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain", DECODE})
+    if not settings.has_callers:
+        application.add_middleware(RefuseForeign, hosts=settings.allowed_hosts.lower().split())
     application.add_middleware(Observe, metrics=metrics, tracing=tracing)
     # The last one added is the outermost.
     application.add_middleware(Linger, max_bytes=max(settings.max_body_bytes, settings.max_store_bytes))
@@ -381,7 +384,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
     @application.get("/metrics", response_class=Response, dependencies=[KEY], responses=_ACCESS)
     async def prometheus(request: Request) -> Response:
-        """Metrics for Prometheus. Operators only: differences of sums reveal scores."""
+        """Metrics for Prometheus. Operators only: they tell how near films came to being rejected."""
         access.require(request, "metrics", "operate")
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
