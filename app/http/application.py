@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -13,14 +12,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.access import Callers, KeysFileError, Quota
@@ -44,6 +41,7 @@ from .decided import add_decided_route
 from .decisions import Decisions
 from .decode import DECODE, add_decode_route
 from .disconnect import CancelOnDisconnect
+from .documentation import add_documentation
 from .foreign import RefuseForeign
 from .linger import Linger
 from .media import FILM_BODY
@@ -211,6 +209,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page takes its scripts from the internet, which a hospital's network may not reach
         redoc_url=None,
+        redirect_slashes=False,  # Starlette's 307 would send films to whatever host the request names
         telemetry=NO_TELEMETRY,
         dependencies=[KNOWN_QUERY],
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
@@ -388,15 +387,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         access.require(request, "metrics", "operate")
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @application.get("/problems/{slug}", response_class=HTMLResponse, include_in_schema=False)
-    async def problem(slug: str) -> HTMLResponse:
-        """What a problem type means, and what to do."""
-        if slug not in PROBLEMS:
-            raise HttpError("not-found", "no such problem type")
-        return HTMLResponse(_problem_page(slug))
-
     add_version_routes(application, versions, access)
-    _serve_documentation(application)
+    add_documentation(application)
     serve_pages(application)
     return application
 
@@ -418,21 +410,6 @@ def _provider(settings: Settings) -> Provider | None:
         return Provider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url, scopes)
     except OidcError as error:
         raise SettingsError(str(error)) from error
-
-
-def _serve_documentation(application: FastAPI) -> None:
-    files = Path(__file__).parent / "static" / "swagger-ui"
-    application.mount("/static/swagger-ui", StaticFiles(directory=files))
-
-    @application.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="cxr-gate",
-            swagger_js_url="/static/swagger-ui/swagger-ui-bundle.js",
-            swagger_css_url="/static/swagger-ui/swagger-ui.css",
-            swagger_favicon_url="/static/swagger-ui/favicon-32x32.png",
-        )
 
 
 def _handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> None:
@@ -499,19 +476,3 @@ def _described_statuses() -> dict[int | str, str]:
         if problem.status not in {404, 405, 409, 410} and slug not in OPERATORS_PROBLEMS:
             described[problem.status] = "; ".join(filter(None, [described.get(problem.status), problem.title]))
     return described
-
-
-def _problem_page(slug: str) -> str:
-    problem = PROBLEMS[slug]
-    retry = (
-        "This may pass: retry."
-        if problem.retry
-        else "This does not pass by itself: the same request gets the same answer."
-    )
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>{html.escape(problem.title)}</title>"
-        "<style>body{font:1rem/1.5 system-ui;max-width:42rem;margin:3rem auto;padding:0 1rem}</style>"
-        f"<h1>{problem.status} {html.escape(problem.title)}</h1><p>{html.escape(problem.meaning)}</p>"
-        f"<p><b>What to do:</b> {html.escape(problem.remedy)}</p><p>{retry}</p></html>"
-    )
