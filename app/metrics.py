@@ -136,8 +136,8 @@ class Metrics:
         )
         self.queue_films = Gauge(
             "cxr_queue_films",
-            "Films that wait to be decoded in a thread or a process (decode-thread, decode-process), for a device (device), and "
-            "for the version in shadow (shadow).",
+            "Films that wait to be decoded in a thread or a process (decode-thread, decode-process), until their caller has "
+            "fewer there (decode-caller), for a device (device), and for the version in shadow (shadow).",
             ["queue"],
             registry=self.registry,
         )

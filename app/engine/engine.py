@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from app.decoding.decoders import Decoders
+from app.decoding.nursery import TOO_BUSY, DecodingUnavailable
 from app.metrics import Metrics
 from app.pipeline import DecodedImage, Verdict
 from app.pipeline.image import SourceKind
@@ -28,6 +29,7 @@ from .place import Place
 from .rate import Rate
 from .ready import Item
 from .shadow import Shadow
+from .share import Share
 from .version import Version
 
 #: A compressed film that is not decoded so long before the deadline is given up, so that 503 is said, and not 504: its sender is
@@ -58,6 +60,8 @@ class Engine:
         self._decode_seconds = Rate(settings.deadline_seconds)
         self._decoders = Decoders(settings, metrics, self._decode_seconds.add)
         self._batcher = Batcher(active, settings, metrics)
+        self._share = Share(max(settings.decode_threads, settings.decode_processes) + 1)
+        metrics.queue_films.labels("decode-caller").set_function(lambda: self._share.waiting)
         self._admission = Admission(settings, metrics, self._seconds_of)
         self._accepting = False
         metrics.ready.set_function(lambda: self.ready)
@@ -174,10 +178,13 @@ class Engine:
         except TimeoutError as error:
             raise DeadlinePassed(f"no verdict within {seconds:g} s") from error
 
-    async def decode(self, data: bytes, expires: float, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
+    async def decode(
+        self, sharer: str, data: bytes, expires: float, kind: SourceKind | None = None
+    ) -> tuple[DecodedImage, Tensor]:
         """Decode a film as what it was declared to be, or as its signature tells; the tensor has shape (1, 1, 224, 224).
 
-        The request's deadline ends at `expires`.
+        The request's deadline ends at `expires`. Whose film it is `sharer` says, as of ``place``: a few of each are decoded or
+        in line at once.
 
         Raises
         ------
@@ -185,7 +192,12 @@ class Engine:
         """
         left = min(ANSWERED_SECONDS, ANSWERED_SHARE * self._settings.deadline_seconds)
         with span("decode"):
-            return await self._decoders.decode(data, expires - left, kind)
+            try:
+                async with asyncio.timeout(expires - left - time.monotonic()) as turn, self._share.of(sharer):
+                    turn.reschedule(None)
+                    return await self._decoders.decode(data, expires - left, kind)
+            except TimeoutError:  # the caller's own films before it took all the time
+                raise DecodingUnavailable(TOO_BUSY) from None
 
     async def judge(self, version: Version, tensor: Tensor, expires: float) -> Verdict:
         """Judge a film in the next batch of `version`, unless its turn comes after `expires`.
@@ -229,7 +241,7 @@ class Engine:
                 with span("read"):
                     async with place.arriving():
                         film, kind = await read(place)
-                image, tensor = await self.decode(film, expires, kind)
+                image, tensor = await self.decode(sharer, film, expires, kind)
                 look(tensor)
                 item = self._item(self.active, tensor, expires, explain)
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
@@ -248,7 +260,7 @@ class Engine:
         with self.place(sharer) as place:
             place.reserve(len(film))
             async with self.deadline() as expires:
-                image, tensor = await self.decode(film, expires, kind)
+                image, tensor = await self.decode(sharer, film, expires, kind)
                 item = self._item(self.active, tensor, expires)
                 item.released = True
                 verdict = await self._batcher.judge(item)
@@ -266,7 +278,7 @@ class Engine:
         with self.place(sharer) as place:
             place.reserve(len(film))
             async with self.deadline() as expires:
-                image, _ = await self.decode(film, expires, kind)
+                image, _ = await self.decode(sharer, film, expires, kind)
                 return image
 
     def _item(self, version: Version, tensor: Tensor, expires: float, explain: int | None = None) -> Item:

@@ -70,7 +70,7 @@ def add_decode_route(application: FastAPI, access: Access, engine: Engine, setti
             async with engine.deadline() as expires:
                 async with place.arriving():
                     film, kind = await read_film(request, settings.max_body_bytes, place)
-                image, _ = await engine.decode(film, expires, kind)
+                image, _ = await engine.decode(sharer(request), film, expires, kind)
                 picture = await run_in_threadpool(film_png_16, image.pixels)
         headers = {"Cache-Control": "no-store", **field_header(image.field)}
         return Response(picture, media_type="image/png", headers=headers)

@@ -154,7 +154,7 @@ class Store:
                         if number > 1:
                             self.access.owe(request)
                         task = asyncio.create_task(
-                            self._outcome(number, part, study, Asked.by(request, time.perf_counter()))
+                            self._outcome(number, part, study, Asked.by(request, time.perf_counter()), sharing)
                         )
                         task.add_done_callback(lambda _, place=further: place.close())  # type: ignore[misc]
                         tasks.append(task)
@@ -196,7 +196,7 @@ class Store:
         except MalformedMultipart as error:
             raise HttpError("malformed-request", f"the multipart body is malformed: {error}") from error
 
-    async def _outcome(self, number: int, part: Part, study: str | None, asked: Asked) -> Outcome:
+    async def _outcome(self, number: int, part: Part, study: str | None, asked: Asked, sharing: str) -> Outcome:
         """Judge one part; whatever is wrong with it becomes its failure alone."""
         identity: Identity | None = None
         try:
@@ -204,13 +204,13 @@ class Store:
             if failure := _refusal(part, identity, study, self.settings.max_body_bytes):
                 return Outcome(number, identity, failure)
             assert identity is not None
-            return await self._judged(number, part, identity, asked)
+            return await self._judged(number, part, identity, asked, sharing)
         except Exception as error:
             return Outcome(number, identity, self._failure(error, identity, asked.request_id))
 
-    async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked) -> Outcome:
+    async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked, sharing: str) -> Outcome:
         async with self.engine.deadline() as expires:
-            image, tensor = await self.engine.decode(part.body, expires, "dicom")
+            image, tensor = await self.engine.decode(sharing, part.body, expires, "dicom")
             self.watch.see(asked.caller, asked.request_id, tensor)
             version = self.engine.active  # each instance by the version that is active at its turn
 

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from app.access import add_key
+from app.decoding.decoders import Decoders
 from app.engine import place
 from app.http import stow
+from app.pipeline import DecodedImage
+from app.pipeline.image import SourceKind
 from tests.http.served import read_answer
 from tests.http.stowing import CONTENT_TYPE
 from tests.http.test_flow import film, head
@@ -102,6 +105,26 @@ def test_callers_with_keys_share_by_their_names(accepting_bundle: Path, tmp_path
         stall(opened, service, ATTACKER, "64 that declare 1,000 bytes", bad)
         assert Counter(post_from(service, ATTACKER, good) for _ in range(30)) == {200: 30}
         assert post_from(service, OTHER, bad) == 503
+
+
+def test_many_slow_films_of_one_caller_stand_in_nobodys_way(service: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty whole films that are decoded for long, and one of another caller's: in one line for all it would come last."""
+    decode = Decoders._in_thread
+    slow = film(20) + b"slow"
+
+    def decode_slowly(self: Decoders, data: bytes, kind: SourceKind | None) -> DecodedImage:
+        if data == slow:
+            time.sleep(0.3)
+        return decode(self, data, kind)
+
+    monkeypatch.setattr(Decoders, "_in_thread", decode_slowly)
+    with ExitStack() as opened:
+        for _ in range(30):
+            opened.enter_context(connect(service, ATTACKER)).sendall(head("/v1/score", len(slow)) + slow)
+        service.until("cxr_waiting_requests", 30)
+        assert post_from(service, OTHER) == 200
+        assert service.metric('cxr_queue_films{queue="decode-caller"}') > 10
+    service.until("cxr_waiting_requests", 0)
 
 
 def test_a_store_has_one_deadline_for_all_its_parts(accepting_bundle: Path) -> None:
