@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -13,14 +12,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.access import Callers, KeysFileError, Quota
@@ -38,12 +35,14 @@ from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
 from .accept import DICOM, STORE_TYPES, accepts, takes_json, wants_dicom
-from .access import KEY, Access
+from .access import KEY, Access, sharer
 from .body import read_film
 from .decided import add_decided_route
 from .decisions import Decisions
 from .decode import DECODE, add_decode_route
 from .disconnect import CancelOnDisconnect
+from .documentation import add_documentation
+from .foreign import RefuseForeign
 from .linger import Linger
 from .media import FILM_BODY
 from .middleware import Observe
@@ -143,7 +142,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     """
     quota = Quota(settings.quota_per_minute, settings.quota_burst) if settings.quota_per_minute else None
     provider = _provider(settings)
-    access = Access(_callers(settings), quota, provider)
+    access = Access(_callers(settings), quota, provider, metrics_open=settings.metrics_open)
     metrics = Metrics()
     if provider:
         metrics.oidc_keys_fetched.set_function(lambda: provider.fetched_at)
@@ -210,6 +209,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page takes its scripts from the internet, which a hospital's network may not reach
         redoc_url=None,
+        redirect_slashes=False,  # Starlette's 307 would send films to whatever host the request names
         telemetry=NO_TELEMETRY,
         dependencies=[KNOWN_QUERY],
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
@@ -217,6 +217,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     application.state.access = access
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain", DECODE})
+    if not settings.has_callers:
+        application.add_middleware(RefuseForeign, hosts=settings.allowed_hosts.lower().split())
     application.add_middleware(Observe, metrics=metrics, tracing=tracing)
     # The last one added is the outermost.
     application.add_middleware(Linger, max_bytes=max(settings.max_body_bytes, settings.max_store_bytes))
@@ -240,7 +242,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
         async def read(place: Place) -> tuple[bytes, SourceKind]:
             nonlocal film
-            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+            film, kind = await read_film(request, settings.max_body_bytes, place)
             request.state.source_kind = kind
             if kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
                 raise HttpError(
@@ -250,7 +252,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
                 )
             return film, kind
 
-        screened = await engine.screen(read, look=partial(watch.see, caller, request.state.request_id))
+        screened = await engine.screen(sharer(request), read, look=partial(watch.see, caller, request.state.request_id))
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.count_judged(verdict, screened.version.bundle, kind)
         await decisions.keep(request, film, screened)
@@ -306,7 +308,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
         async def read(place: Place) -> tuple[bytes, SourceKind]:
             nonlocal film
-            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+            film, kind = await read_film(request, settings.max_body_bytes, place)
             request.state.source_kind = kind
             if as_dicom and kind != "dicom":
                 raise HttpError(
@@ -317,7 +319,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             return film, kind
 
         look = partial(watch.see, caller, request.state.request_id)
-        screened = await engine.screen(read, LABELS.index(finding), look)
+        screened = await engine.screen(sharer(request), read, LABELS.index(finding), look)
         metrics.count_judged(screened.verdict, screened.version.bundle, screened.image.source_kind)
         await decisions.keep(request, film, screened)
         if screened.heatmap is None:
@@ -381,19 +383,12 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
     @application.get("/metrics", response_class=Response, dependencies=[KEY], responses=_ACCESS)
     async def prometheus(request: Request) -> Response:
-        """Metrics for Prometheus. Operators only: differences of sums reveal scores."""
+        """Metrics for Prometheus. Operators only: they tell how near films came to being rejected."""
         access.require(request, "metrics", "operate")
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @application.get("/problems/{slug}", response_class=HTMLResponse, include_in_schema=False)
-    async def problem(slug: str) -> HTMLResponse:
-        """What a problem type means, and what to do."""
-        if slug not in PROBLEMS:
-            raise HttpError("not-found", "no such problem type")
-        return HTMLResponse(_problem_page(slug))
-
     add_version_routes(application, versions, access)
-    _serve_documentation(application)
+    add_documentation(application)
     serve_pages(application)
     return application
 
@@ -415,21 +410,6 @@ def _provider(settings: Settings) -> Provider | None:
         return Provider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url, scopes)
     except OidcError as error:
         raise SettingsError(str(error)) from error
-
-
-def _serve_documentation(application: FastAPI) -> None:
-    files = Path(__file__).parent / "static" / "swagger-ui"
-    application.mount("/static/swagger-ui", StaticFiles(directory=files))
-
-    @application.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="cxr-gate",
-            swagger_js_url="/static/swagger-ui/swagger-ui-bundle.js",
-            swagger_css_url="/static/swagger-ui/swagger-ui.css",
-            swagger_favicon_url="/static/swagger-ui/favicon-32x32.png",
-        )
 
 
 def _handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> None:
@@ -496,19 +476,3 @@ def _described_statuses() -> dict[int | str, str]:
         if problem.status not in {404, 405, 409, 410} and slug not in OPERATORS_PROBLEMS:
             described[problem.status] = "; ".join(filter(None, [described.get(problem.status), problem.title]))
     return described
-
-
-def _problem_page(slug: str) -> str:
-    problem = PROBLEMS[slug]
-    retry = (
-        "This may pass: retry."
-        if problem.retry
-        else "This does not pass by itself: the same request gets the same answer."
-    )
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>{html.escape(problem.title)}</title>"
-        "<style>body{font:1rem/1.5 system-ui;max-width:42rem;margin:3rem auto;padding:0 1rem}</style>"
-        f"<h1>{problem.status} {html.escape(problem.title)}</h1><p>{html.escape(problem.meaning)}</p>"
-        f"<p><b>What to do:</b> {html.escape(problem.remedy)}</p><p>{retry}</p></html>"
-    )

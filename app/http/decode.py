@@ -13,7 +13,7 @@ from app.results import film_png_16
 from app.settings import Settings
 
 from .accept import accepts
-from .access import KEY, Access
+from .access import KEY, Access, sharer
 from .body import read_film
 from .exposed_field import described_header, field_header
 from .media import FILM_BODY
@@ -66,10 +66,11 @@ def add_decode_route(application: FastAPI, access: Access, engine: Engine, setti
         access.require(request, "score")
         if not accepts(",".join(request.headers.getlist("accept")), "image/png"):
             raise HttpError("not-acceptable", "the film is image/png; name it in Accept, or leave Accept out")
-        with engine.place() as place:
+        with engine.place(sharer(request)) as place:
             async with engine.deadline() as expires:
-                film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
-                image, _ = await engine.decode(film, expires, kind)
+                async with place.arriving():
+                    film, kind = await read_film(request, settings.max_body_bytes, place)
+                image, _ = await engine.decode(sharer(request), film, expires, kind)
                 picture = await run_in_threadpool(film_png_16, image.pixels)
         headers = {"Cache-Control": "no-store", **field_header(image.field)}
         return Response(picture, media_type="image/png", headers=headers)

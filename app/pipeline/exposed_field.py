@@ -90,10 +90,15 @@ class ExposedField:
         ValueError, KeyError, TypeError
             It is no field.
         """
-        rows, columns, top, left, bottom, right = (
-            int(told[name]) for name in ("rows", "columns", "top", "left", "bottom", "right")
-        )
-        outlines = tuple(tuple((float(x), float(y)) for x, y in outline) for outline in told["outlines"])
+        edges = [told[name] for name in ("rows", "columns", "top", "left", "bottom", "right")]
+        # By their type: JSON has Infinity here, of which int() raises another error, and takes fractions and words for numbers.
+        if not all(type(edge) is int for edge in edges):
+            raise ValueError("an edge that is no whole number")
+        rows, columns, top, left, bottom, right = edges
+        try:
+            outlines = tuple(tuple((float(x), float(y)) for x, y in outline) for outline in told["outlines"])
+        except OverflowError as error:
+            raise ValueError("impossible outlines") from error
         corners = [coordinate for outline in outlines for corner in outline for coordinate in corner]
         if not (0 <= top < bottom <= rows and 0 <= left < right <= columns):
             raise ValueError("an impossible field")

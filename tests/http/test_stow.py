@@ -494,7 +494,8 @@ def test_too_many_instances_or_bytes_are_413(narrow: Served) -> None:
 
 
 def head(length: int) -> bytes:
-    return f"POST {STUDIES} HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {length}\r\n\r\n".encode()
+    lines = f"POST {STUDIES} HTTP/1.1", "Host: localhost", f"Content-Type: {CONTENT_TYPE}", f"Content-Length: {length}"
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 def test_while_one_sender_holds_the_only_place_another_is_told_503(narrow: Served) -> None:

@@ -87,7 +87,9 @@ class Told:
 def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator[Told]:
     """Serve on a free port until the block ends."""
     screener = ToldScreener(bundle, seconds_a_film)
-    with running(create_application([screener], Settings(record_url="sqlite://", **settings))) as port:
+    with running(
+        create_application([screener], Settings(**{"record_url": "sqlite://", "metrics_open": True, **settings}))
+    ) as port:
         service = Told(screener, port)
         try:
             yield service
