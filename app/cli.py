@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
         epilog="Settings are environment variables: CXR_MAX_BODY_BYTES, CXR_MAX_PIXELS, CXR_MAX_WAITING, "
         "CXR_MAX_WAITING_BYTES, CXR_MAX_BATCH, CXR_BATCH_WAIT_MS, CXR_DEVICE_RETRY_SECONDS, CXR_DECODE_THREADS, "
-        "CXR_DECODE_PROCESSES, CXR_DECODE_MEMORY_MB, CXR_DECODE_SECONDS, "
+        "CXR_DECODE_PROCESSES, CXR_DECODE_MEMORY_MB, CXR_DECODE_SECONDS, CXR_DECODE_SANDBOX, "
         "CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
         "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, "
         "CXR_BUNDLES, CXR_VERSIONS_FILE, CXR_SHADOW_WAITING (several versions side by side: docs/versions.md), "

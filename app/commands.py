@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from app.environment import forget_secrets
 from app.headers import TableError, checked
 from app.http.access import is_loopback
 from app.http.application import create_application
@@ -72,6 +73,7 @@ def make_application(settings: Settings) -> FastAPI:
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     configure_logging()
+    forget_secrets()
     if not settings.has_callers and not is_loopback(parsed.host):
         log.warning(
             "ANYBODY WHO REACHES THIS SERVICE MAY USE IT: it listens on more than this machine, and has no keys. Set "

@@ -234,6 +234,9 @@ class Metrics:
             registry=self.registry,
         )
         self.quarantine_bytes = Gauge("cxr_quarantine_bytes", "Of all kept films' files.", registry=self.registry)
+        self.quarantine_orphans = Gauge(
+            "cxr_quarantine_orphans", "Films that the record does not know, and that lie aside.", registry=self.registry
+        )
         self.quarantine_removed = Counter(
             "cxr_quarantine_removed",
             "Films that were removed: for their age, or for room.",

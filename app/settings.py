@@ -25,6 +25,8 @@ ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS",
 HOST: Final = re.compile(r"\*|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 #: What is done about a sequence of near-duplicates (docs/query-detection.md).
 QUERY_SEQUENCES: Final = ("count", "refuse", "off")
+#: Settings that are one of a few words.
+CHOICES: Final = {"CXR_QUERY_SEQUENCES": QUERY_SEQUENCES, "CXR_DECODE_SANDBOX": ("try", "require", "off")}
 
 
 class SettingsError(Exception):
@@ -61,6 +63,7 @@ class Settings:
     decode_processes: int = 2  # compressed DICOM films decoded at once, each in a process of its own
     decode_memory_mb: int = 1024  # of such a process, in MiB; raise it with max_pixels
     decode_seconds: float = 10.0  # of CPU time, rounded up, after which such a process is killed
+    decode_sandbox: str = "try"  # a filter of system calls around it: try, require, or off
     deadline_seconds: float = 30.0
     drain_seconds: int = 30
     max_store_instances: int = 200  # in one STOW-RS request
@@ -139,8 +142,8 @@ class Settings:
                 raise SettingsError(f"{variable}={text!r} must be over 0")
             if kind is float and not math.isfinite(value):
                 raise SettingsError(f"{variable}={text!r} must be finite")
-            if variable == "CXR_QUERY_SEQUENCES" and text not in QUERY_SEQUENCES:
-                raise SettingsError(f"{variable}={text!r} must be {', '.join(QUERY_SEQUENCES)}")
+            if variable in CHOICES and text not in CHOICES[variable]:
+                raise SettingsError(f"{variable}={text!r} must be {', '.join(CHOICES[variable])}")
             if variable == "CXR_ALLOWED_HOSTS" and not all(HOST.fullmatch(name) for name in text.split()):
                 raise SettingsError(f"{variable}={text!r} must be names without ports, separated by spaces, or *")
             if variable == "CXR_RESULTS_URL" and not text.startswith(("http://", "https://")):

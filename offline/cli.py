@@ -37,6 +37,10 @@ from .report import sentences, write_report
 from .signing import SigningKey, new_signing_key, sign_bundle
 from .soften import soften
 from .substitute import ARCHS
+from .tamper import FILMS as TAMPERED_FILMS
+from .tamper import REPORT as TAMPERING
+from .tamper import sentences as tampering_sentences
+from .tamper import tamper
 from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
 from .typical import fit_typical_maps
 from .unpack import unpack
@@ -218,6 +222,15 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     write_report(evaluation, arrays, output, show_films=parsed.show_films)
     print("\n".join(sentences(evaluation)))
     print(output / "report.html")
+    return 0
+
+
+def _tamper(parsed: argparse.Namespace) -> int:
+    report = tamper(
+        parsed.bundle, _films(parsed), parsed.output, choose_device(parsed.device), parsed.count, parsed.seed
+    )
+    print("\n".join(tampering_sentences(report)))
+    print(parsed.output / TAMPERING)
     return 0
 
 
@@ -684,6 +697,19 @@ def _parser() -> argparse.ArgumentParser:
         "--aimed-steps", type=int, default=AIM.steps, help="with --run: of those attackers (default: %(default)s)"
     )
     command.set_defaults(run_command=_evaluate)
+
+    command = commands.add_parser(
+        "tamper",
+        parents=[data],
+        help="does the gate see films that were altered by hand: spliced, copied, erased, drawn?",
+        description="Alters test films as in an image editor (lungs of another patient, a part of the other lung, a patch "
+        "erased, a nodule drawn), judges them as the service does, and writes tampering.json. Forward passes only.",
+    )
+    command.add_argument("--bundle", type=Path, default=Path("artifacts/default"), help="(default: %(default)s)")
+    command.add_argument("--count", type=int, default=TAMPERED_FILMS, help="test films (default: %(default)s)")
+    command.add_argument("--output", type=Path, default=Path("runs/tampering"), help="(default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run_command=_tamper)
 
     command = commands.add_parser("export", parents=[data, run], help="write a bundle, reload it and compare")
     command.add_argument("--output", type=Path, required=True, help="the bundle's folder; replaced whole if it exists")

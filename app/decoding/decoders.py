@@ -70,6 +70,7 @@ class Decoders:
             settings.header_rules,
             settings.decode_memory_mb * 2**20,
             math.ceil(settings.decode_seconds),
+            settings.decode_sandbox,
         )
         self._nursery = Nursery(options, self._count_failure)
 

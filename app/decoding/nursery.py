@@ -33,11 +33,18 @@ ASKED: Final = 2
 #: So many deaths of its decoder in a row, each on an idle machine, are a film's own doing.
 DEATHS: Final = 2
 TOO_BUSY: Final = "the machine was too busy to decode the DICOM file in time; try again later"
+#: Variables that the zygote gets, and those that begin so; of all others, who knows which hold a password?
+INHERITED: Final = frozenset({"HOME", "LANG", "LANGUAGE", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV"})
+INHERITED_FAMILIES: Final = ("LC_", "LD_", "MALLOC_", "GLIBC_", "PYTHON")
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class DecodingUnavailable(Exception):
     """The machine, not the film, is the reason that it was not decoded; it may be sent again."""
+
+
+class Unconfined(DecodingUnavailable):
+    """Decoders cannot be confined here, and are to be."""
 
 
 class _Died(Exception):
@@ -229,8 +236,11 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(ZYGOTE_SECONDS)
         path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        # Passwords and addresses are nothing for a decoder.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name in INHERITED or name.startswith(INHERITED_FAMILIES)
+        }
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # a process of several is not to be forked
         with theirs:
             self._zygote = subprocess.Popen(
@@ -242,12 +252,34 @@ class Nursery:
             )
         self._control = ours
         try:
-            ready = ours.recv(len(READY)) == READY
+            told = ours.recv(1024).decode(errors="replace")
         except OSError:
-            ready = False
-        if not ready:
+            told = ""
+        if not told.startswith(READY.decode()):
             self._stop()
             raise DecodingUnavailable("the process that starts decoders did not start; try again")
+        self._judge(told.removeprefix(READY.decode()))
+
+    def _judge(self, unconfined: str) -> None:
+        """Say, or refuse, that decoders are not confined.
+
+        Raises
+        ------
+        Unconfined
+        """
+        if not unconfined:
+            return
+        if self._options.sandbox == "require":
+            self._stop()
+            raise Unconfined(
+                f"decoding processes cannot be confined on this machine ({unconfined}). CXR_DECODE_SANDBOX=try starts all the "
+                "same; see docs/threat-model.md for what a film that takes its decoder over can reach then"
+            )
+        log.warning(
+            "decoding processes are not confined by a filter of system calls: a film that takes its decoder over can reach more. "
+            "CXR_DECODE_SANDBOX=require refuses to start then",
+            extra={"reason": unconfined},
+        )
 
     def _stop(self) -> None:
         if self._control is not None:

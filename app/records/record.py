@@ -200,15 +200,17 @@ class Record:
             film: str | None = connection.scalar(query.order_by(ENTRIES.c.id.desc()).limit(1))
             return film
 
-    def films(self, ids: Collection[str] | None = None) -> dict[str, KeptFilm]:
+    def films(self, ids: Collection[str] | None = None, *, whole: bool = False) -> dict[str, KeptFilm]:
         """What the record says of films in quarantine: of these, or of all; an id that it does not know is left out.
 
         Raises
         ------
         RecordUnavailable
+        UnsealedEntry
+            With `whole` alone: an entry that names one of them was changed.
         """
         with self._connected() as connection:
-            return kept_films(connection, self.key, ids)
+            return kept_films(connection, self.key, ids, whole=whole)
 
     def decided(self, filters: Mapping[str, str], before: int | None, limit: int) -> list[Decided]:
         """Decisions, newest first (``decided.decided``).

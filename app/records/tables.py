@@ -15,6 +15,9 @@ METADATA = MetaData()
 #: One row.
 SCHEMA = Table("record_schema", METADATA, Column("version", Integer, nullable=False))
 
+#: One row: the id of the key that the record was begun under (``proof``). It came without a new version: older code passes it by.
+KEYS = Table("record_key", METADATA, Column("id", String(32), nullable=False))
+
 #: The seal before the first.
 GENESIS: Final = "0" * 64
 

@@ -72,10 +72,11 @@ class Watched(Nursery):
         rules: HeaderRules = DEFAULT_RULES,
         machine: Machine | None = None,
         program: str = Nursery.program,
+        sandbox: str = "try",
     ) -> None:
         self.failures: list[Failure] = []
         self.program = program
-        options = Options(max_pixels, rules, memory_mb * 2**20, cpu_seconds)
+        options = Options(max_pixels, rules, memory_mb * 2**20, cpu_seconds, sandbox)
         super().__init__(options, self.failures.append, machine or Told(True))
 
     def decode(self, data: bytes, until: float | None = None) -> DecodedImage:

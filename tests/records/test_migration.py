@@ -148,7 +148,7 @@ def test_what_is_taken_over_reads_as_before(old: str, tmp_path: Path) -> None:
         *(2, "judged", "2025-03-01T12:01:00.001234Z", f"{1:032x}", "model", "accepted"),
         *(None, None, None),
     )
-    assert sorted(tables) == ["entries", "record_schema"]
+    assert sorted(tables) == ["entries", "record_key", "record_schema"]
 
 
 def test_a_record_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
