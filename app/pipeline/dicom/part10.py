@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_has_tag, keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import ENCODED_VR, read_dataset
@@ -23,7 +24,7 @@ from pydicom.uid import (
 
 from ..errors import ImageTooLarge, MalformedImage, UnsupportedMedia
 from .codecs import CODECS
-from .tags import READ_KEYWORDS, named
+from .tags import OVERLAY_BIT_POSITION, OVERLAY_GROUPS, OVERLAY_ROWS, READ_KEYWORDS, named
 
 #: Each read is a few microseconds of Python, and an empty item of a sequence becomes an object of a kilobyte: without a
 #: bound, 64 MiB of empty items would take minutes and 16 GiB. A film of a hospital takes some hundred to some thousand.
@@ -47,7 +48,12 @@ UNCOMPRESSED: Final = NATIVE - {DeflatedExplicitVRLittleEndian}
 PEEKED_BYTES: Final = 4096
 #: Tag, VR and length, or tag and length.
 _START_OF_ELEMENT: Final = 8
-_SPECIFIC_TAGS: Final[list[BaseTag | int]] = [Tag(keyword) for keyword in READ_KEYWORDS]
+_SPECIFIC_TAGS: Final[list[BaseTag | int]] = [
+    *(Tag(keyword) for keyword in READ_KEYWORDS),
+    *(Tag(group, element) for group in OVERLAY_GROUPS for element in (OVERLAY_ROWS, OVERLAY_BIT_POSITION)),
+]
+#: pydicom looks at the start of the first element twice, so many bytes apart at most.
+_START_READ_AGAIN: Final = 16
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ def read_part10(data: bytes, max_pixels: int) -> Part10:
         stream,
         is_implicit_VR=syntax == ImplicitVRLittleEndian,
         is_little_endian=syntax != ExplicitVRBigEndian,
+        stop_when=_Once(stream, frozenset(map(int, _SPECIFIC_TAGS))),
         specific_tags=_SPECIFIC_TAGS,
     )
     if stream.cut_short:
@@ -140,6 +147,27 @@ class _MeteredStream(io.BytesIO):
         return reached
 
 
+class _Once:
+    """Refuses a tag that comes twice, for ``stop_when`` of pydicom; it stops nothing.
+
+    pydicom takes the last of the two, DCMTK the first, so that one file would be two films.
+    """
+
+    def __init__(self, stream: _MeteredStream, tags: Set[int] | None = None) -> None:
+        self._stream = stream
+        self._tags = tags
+        self._places: dict[int, int] = {}
+
+    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+        place = self._stream.tell()
+        if (self._tags is None or tag in self._tags) and place > self._places.setdefault(
+            tag, place
+        ) + _START_READ_AGAIN:
+            name = named(keyword_for_tag(tag)) if dictionary_has_tag(tag) else f"a tag of group {tag >> 16:04X}"
+            raise MalformedImage(f"{name} comes twice, so that viewers may take one or the other; send it once")
+        return False
+
+
 def _cut_short(where: str) -> MalformedImage:
     return MalformedImage(f"the DICOM file is cut short: it ends {where}; send the whole instance again")
 
@@ -147,8 +175,12 @@ def _cut_short(where: str) -> MalformedImage:
 def _read_syntax(stream: _MeteredStream) -> tuple[UID, tuple[str, ...]]:
     """The transfer syntax, and notes of how it was read; leaves the stream at the first element of the data set."""
     stream.seek(132)
+    once = _Once(stream)
     meta = read_dataset(
-        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 0x0002
+        stream,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, vr, length: tag >> 16 != 0x0002 or once(tag, vr, length),
     )
     if stream.cut_short or stream.tell() + _START_OF_ELEMENT > stream.size:
         raise _cut_short("within its meta header, or right after it")
