@@ -38,8 +38,10 @@ MAX_HIDDEN: Final = 0.25
 MAX_HIDDEN_BY_EITHER: Final = 0.8
 #: ... if each shows so much that the other does not.
 MIN_OWN: Final = 0.15
-#: The same of a presentation under which the film does not use the range: much of it is black or white there.
-MIN_OWN_OF_UNUSED: Final = 0.3
+#: The same where nothing that was sent is judged: what was passed over shows a part of the film, and much as black or white.
+MIN_OWN_BESIDE_WHOLE: Final = 0.3
+#: So many LUTs and windows are compared, and no more are taken.
+MAX_VIEWS: Final = 32
 #: Pixels of different greys that count as padding.
 MAX_PADDED: Final = 0.1
 
@@ -52,8 +54,8 @@ class View:
     ----------
     shades : ndarray, shape (V,), float64, in [0, 1]
         Of each value that can be stored.
-    kind : {"table", "window"}
-        VOI LUT or window.
+    kind : {"table", "window"} or None
+        VOI LUT or window; None where it was not sent.
     note : str
         Which, with its numbers.
     used : bool
@@ -61,13 +63,19 @@ class View:
     """
 
     shades: FloatArray
-    kind: Kind
+    kind: Kind | None
     note: str
     used: bool = True
 
+    @property
+    def sent(self) -> bool:
+        """It stands in the header."""
+        return self.kind is not None
+
     def __str__(self) -> str:
-        what = "VOILUTSequence" if self.kind == "table" else "WindowCenter"
-        return f"{named(what)} ({self.note})"
+        if self.kind is None:
+            return f"what is judged ({self.note})"
+        return f"{named('VOILUTSequence' if self.kind == 'table' else 'WindowCenter')} ({self.note})"
 
 
 def require_monotone(levels: FloatArray, full_scale: float, counts: NDArray[np.int64], keyword: str) -> bool:
@@ -156,19 +164,23 @@ def require_one_film(film: Film, chosen: View, others: Sequence[View], *, refuse
     """
     counts = tones.film_counts(film.counts)
     notes = []
+    if len(others) > MAX_VIEWS:
+        raise MalformedImage(
+            f"there are over {MAX_VIEWS} VOI LUTs and windows, more than any film has; send the first alone"
+        )
+    for other in others[1:]:  # what viewers take that know no other than the first, where it was passed over
+        _require_same(others[0], other, counts, MIN_OWN)
     for other in others:
-        by_chosen, by_other = hidden(chosen.shades, other.shades, counts), hidden(other.shades, chosen.shades, counts)
-        own = MIN_OWN if other.used else MIN_OWN_OF_UNUSED
-        if by_chosen + by_other > MAX_HIDDEN_BY_EITHER and min(by_chosen, by_other) > own:
-            raise MalformedImage(
-                f"{chosen} and {other} show two films: {by_chosen:.0%} of the pixels show in the second alone, and "
-                f"{by_other:.0%} in the first; send one presentation, or such that show the same"
-            )
-        if chosen.kind != other.kind and _direction(chosen.shades, counts) * _direction(other.shades, counts) < 0:
+        by_chosen = _require_same(chosen, other, counts, MIN_OWN if chosen.sent else MIN_OWN_BESIDE_WHOLE)
+        if (
+            chosen.sent
+            and chosen.kind != other.kind
+            and _direction(chosen.shades, counts) * _direction(other.shades, counts) < 0
+        ):
             raise MalformedImage(
                 f"{chosen} and {other} contradict each other: what is bright in one is dark in the other; send one of them"
             )
-        if chosen.kind != other.kind and other.used and by_chosen > MAX_HIDDEN:
+        if chosen.sent and chosen.kind != other.kind and other.used and by_chosen > MAX_HIDDEN:
             raise MalformedImage(
                 f"{chosen} hides {by_chosen:.0%} of the pixels, which {other} shows, and viewers take either; send one of "
                 "them, or such that show the same"
@@ -182,6 +194,17 @@ def require_one_film(film: Film, chosen: View, others: Sequence[View], *, refuse
             raise UnsuitableImage(f"{what}; this is refused here (CXR_REFUSE_HIDING_WINDOWS). Send a wider window")
         notes.append(what)
     return notes
+
+
+def _require_same(one: View, other: View, counts: NDArray[np.int64], own: float) -> float:
+    """Refuse two films; else the share of pixels that `one` hides and `other` shows."""
+    by_one, by_other = hidden(one.shades, other.shades, counts), hidden(other.shades, one.shades, counts)
+    if by_one + by_other > MAX_HIDDEN_BY_EITHER and min(by_one, by_other) > own:
+        raise MalformedImage(
+            f"{one} and {other} show two films: {by_one:.0%} of the pixels show in the second alone, and {by_other:.0%} in the "
+            "first; send one presentation, or such that show the same"
+        )
+    return by_one
 
 
 def require_plain_padding(padded: NDArray[np.int64], counts: NDArray[np.int64]) -> None:

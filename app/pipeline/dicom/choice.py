@@ -100,7 +100,7 @@ def choose(film: Film, *, refuse_hiding: bool = False) -> Reading:
     reading = _first_that_shows(film)
     others = [] if reading.alone else [view for view in _views(film) if view.note != reading.note]
     if reading.kind or others:
-        judged = View(film.shades(reading), reading.kind or "window", reading.note)
+        judged = View(film.shades(reading), reading.kind, reading.note)
         film.notes += require_one_film(film, judged, others, refuse_hiding=refuse_hiding)
     return reading
 

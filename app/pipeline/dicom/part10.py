@@ -52,8 +52,8 @@ _SPECIFIC_TAGS: Final[list[BaseTag | int]] = [
     *(Tag(keyword) for keyword in READ_KEYWORDS),
     *(Tag(group, element) for group in OVERLAY_GROUPS for element in (OVERLAY_ROWS, OVERLAY_BIT_POSITION)),
 ]
-#: pydicom looks at the start of the first element twice, so many bytes apart at most.
-_START_READ_AGAIN: Final = 16
+#: pydicom may ask about the first element twice, at places so far apart; no two elements are.
+_ASKED_AGAIN: Final = 6
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,7 @@ class _Once:
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         place = self._stream.tell()
-        if (self._tags is None or tag in self._tags) and place > self._places.setdefault(
-            tag, place
-        ) + _START_READ_AGAIN:
+        if (self._tags is None or tag in self._tags) and place > self._places.setdefault(tag, place) + _ASKED_AGAIN:
             name = named(keyword_for_tag(tag)) if dictionary_has_tag(tag) else f"a tag of group {tag >> 16:04X}"
             raise MalformedImage(f"{name} comes twice, so that viewers may take one or the other; send it once")
         return False
