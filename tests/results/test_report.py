@@ -79,7 +79,7 @@ def test_it_says_how_the_film_was_shown(tmp_path: Path) -> None:
     shown = "window applied (LINEAR): center 2048, width 4096; MONOCHROME1, inverted"
     made = report_bytes(film(), presentation=shown)
     assert_valid(made, tmp_path)
-    assert f"The film was judged as shown so: {shown}" .encode() in made
+    assert f"The film was judged as shown so: {shown}".encode() in made
     assert b"judged as shown" not in report_bytes(film())
 
 
