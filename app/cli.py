@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "(docs/query-detection.md), "
         "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
         "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added), CXR_HEADER_WORDS (a site's own words in headers: "
-        "cxr-gate check-headers --help); to store a report of each DICOM "
+        "cxr-gate check-headers --help), CXR_REFUSE_HIDING_WINDOWS (docs/dicom.md); to store a report of each DICOM "
         "film to a DICOMweb server, CXR_RESULTS_URL, CXR_RESULTS_USER, CXR_RESULTS_PASSWORD, CXR_RESULTS_FOLDER.",
     )
     parser.add_argument("--version", action="version", version=__version__)

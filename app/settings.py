@@ -102,6 +102,9 @@ class Settings:
     quarantine_days: float = 30.0  # after which a film goes
     accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
     header_words: tuple[str, ...] = ()  # "chest+TRX,lateral-PERFIL": a site's own words (docs/dicom.md)
+    refuse_hiding_windows: bool = (
+        False  # true: a window or LUT that hides a tenth of a film or more is refused, not noted
+    )
     results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
     results_user: str = ""
     results_password: str = field(default="", repr=False)
@@ -159,7 +162,7 @@ class Settings:
     @property
     def header_rules(self) -> HeaderRules:
         """What holds for the headers of DICOM films."""
-        return HeaderRules(self.accepted_modalities, self.header_words)
+        return HeaderRules(self.accepted_modalities, self.header_words, self.refuse_hiding_windows)
 
 
 def _truth(variable: str, text: str) -> bool:

@@ -122,4 +122,5 @@ def _decision(
         source_kind=image.source_kind,
         seconds=time.perf_counter() - asked.arrived,
         earliest_holds=earliest_holds,
+        presentation=image.presentation or None,
     )

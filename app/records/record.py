@@ -66,6 +66,8 @@ class Decision:
         The film's id in quarantine, where it is kept there.
     calls : tuple of str, or None
         As its 14 probabilities were called, where it was accepted.
+    presentation : str or None
+        How a DICOM film was shown to be judged; see ``DecodedImage``.
     """
 
     subject: Subject
@@ -79,6 +81,7 @@ class Decision:
     earliest_holds: bool = False
     film: str | None = None
     calls: tuple[Call, ...] | None = None
+    presentation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -375,6 +378,7 @@ def _values(decision: Decision, known: tuple[int, Verdict] | None) -> dict[str, 
         "percentile": decision.percentile,
         "probabilities": probabilities,
         "calls": None if probabilities is None else _json(decision.calls),
+        "presentation": decision.presentation,
         "caller": decision.caller,
         "source_kind": decision.source_kind,
         "route": decision.route,

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 METADATA = MetaData()
 
 #: One row.
@@ -34,7 +34,7 @@ REMOVED: Final = "removed"  # it is kept no longer
 # What an operator does with a version is written before it is done; the kinds are those of ``VersionEvent``.
 
 #: By version, the columns that it added. A seal covers them where they are not NULL: those of older entries hold as they are.
-ADDED: Final[dict[int, tuple[str, ...]]] = {3: ("film", "reason"), 4: ("calls",)}
+ADDED: Final[dict[int, tuple[str, ...]]] = {3: ("film", "reason"), 4: ("calls",), 5: ("presentation",)}
 ADDED_LATER: Final = tuple(name for names in ADDED.values() for name in names)
 
 ENTRIES = Table(
@@ -61,6 +61,9 @@ ENTRIES = Table(
     Column("seconds", Double),  # * from the film's arrival to the entry
     Column("repeat_of", BigInteger),  # id of the entry that a repeat was answered from
     Column("calls", Text),  # JSON, 14 words, as the probabilities were called
+    Column(
+        "presentation", Text
+    ),  # of a DICOM film: the window's numbers or the LUT's digest, and whether it is inverted
     # Of a checkpoint.
     Column("removed_through", BigInteger),  # the last entry that was removed
     Column("removed_seal", String(64)),  # and its seal, which the first that stays names as previous

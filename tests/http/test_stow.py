@@ -76,7 +76,7 @@ def test_a_film_gets_its_probabilities_in_the_standards_answer(service: Served) 
     assert (said[1], said[2], said[6], said[9]) == ("ACCEPTED", direct["model_version"], "SCORED", 1)
     assert tuple(said[3]) == LABELS
     assert dict(zip(said[3], said[4], strict=True)) == pytest.approx(direct["probabilities"], abs=1e-5)
-    assert said[5] == "window applied (LINEAR)"
+    assert said[5] == "window applied (LINEAR): center 128, width 256"
 
 
 def test_the_gates_rejection_is_a_failure_with_a_reason_of_its_own(rejecting: Served) -> None:
