@@ -17,6 +17,7 @@ from torch import Tensor
 from app.decoding.decoders import Decoders
 from app.metrics import Metrics
 from app.pipeline import DecodedImage, Verdict
+from app.pipeline.heatmap import Heatmap
 from app.pipeline.image import SourceKind
 from app.settings import Settings
 from app.tracing import span
@@ -45,7 +46,7 @@ class Screened:
     version: Version
     image: DecodedImage
     verdict: Verdict
-    heatmap: NDArray[np.float32] | None = None
+    heatmap: Heatmap | None = None
 
 
 class Engine:
@@ -195,6 +196,7 @@ class Engine:
         read: Callable[[Place], Awaitable[tuple[bytes, SourceKind | None]]],
         explain: int | None = None,
         look: Callable[[Tensor], None] = lambda _: None,
+        compared: bool = True,
     ) -> Screened:
         """Admit a request, then read, decode and judge its film, all within one deadline.
 
@@ -208,6 +210,8 @@ class Engine:
             The finding whose heatmap is wanted, by its row.
         look : callable
             Is shown the decoded film, of shape (1, 1, 224, 224), before it is judged, and may refuse it.
+        compared : bool
+            Whether the version in shadow judges it too.
 
         Raises
         ------
@@ -222,6 +226,7 @@ class Engine:
                 image, tensor = await self.decode(film, expires, kind)
                 look(tensor)
                 item = self._item(self.active, tensor, expires, explain)
+                item.compared = compared
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
 
     async def screen_released(self, film: bytes, kind: SourceKind) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
