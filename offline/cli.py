@@ -211,7 +211,8 @@ def _locate(parsed: argparse.Namespace) -> int:
         explained = Explained.of_run(parsed.run)
     else:
         explained = Explained.of_bundle(Subject.load(parsed.bundle, device).bundle)
-    others = [film for film in films if film.split != "train"][: parsed.films]
+    test = [film for film in films if film.split == "test"]
+    others = test[:: max(1, len(test) // parsed.films)][: parsed.films] if parsed.films else test
     report, located = locate(explained, others, boxes, parsed.output, data=fingerprint(films), device=device)
     picture = draw(located, parsed.output)
     print("\n".join(locating_sentences(report)))
@@ -630,7 +631,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--films",
         type=int,
-        help="so many films that the network was not trained on are asked whether a heatmap shows something (default: all)",
+        default=0,
+        help="so many test films, evenly spread, are asked whether a heatmap shows something (default: 0, all of them)",
     )
     command.add_argument("--output", type=Path, default=Path("runs/located"), help="folder (default: %(default)s)")
     command.set_defaults(run_command=_locate)

@@ -4,11 +4,13 @@
 ``maps``       a network and a film -> several maps of one finding
 ``measures``   a map and a box -> hit, overlap, empty, outside the chest
 ``locate``     all of it -> a report
+``words``      the report for people
 ``plot``       the films with box and strongest place, for local eyes
 """
 
 from .boxes import Box, read_boxes
-from .locate import REPORT, Explained, locate, sentences
+from .locate import REPORT, Explained, locate
 from .plot import draw
+from .words import sentences, table
 
-__all__ = ["REPORT", "Box", "Explained", "draw", "locate", "read_boxes", "sentences"]
+__all__ = ["REPORT", "Box", "Explained", "draw", "locate", "read_boxes", "sentences", "table"]

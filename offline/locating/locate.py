@@ -129,7 +129,7 @@ def locate(
     Parameters
     ----------
     films : sequence of Film
-        That no one trained on, for how often a heatmap shows something.
+        For how often a heatmap shows something: films that neither network nor points were made from.
     data : str
         Digest of all films of the folder: whether the network was trained on its train split can be told by it alone.
     """
@@ -247,23 +247,3 @@ def _best_point(others: Sequence[Located]) -> Point:
         key=lambda point: np.hypot(point[0] - column, point[1] - row),
     )
     return max(points, key=lambda point: sum(hits(point, other.box) for other in others))  # the first of several
-
-
-def sentences(report: dict[str, Any]) -> list[str]:
-    """The report for people, a line each."""
-    lines = []
-    for name, group in report["groups"].items():
-        lines.append(f"{name}: {group['boxes']} boxes of {group['patients']} patients")
-        lines += [
-            f"  {title:42} in the box {row['hit_rate']:4.0%} ({row['interval'][0]:.0%} to {row['interval'][1]:.0%}), "
-            f"overlap {row['overlap']:.2f}, empty {row['empty']}, outside the chest {row['outside_the_chest']}"
-            + ("  <- served" if title == report["served"] else "")
-            for title, row in group["maps"].items()
-        ]
-        lines += [f"  {title:42} in the box {rate:4.0%}" for title, rate in group["baselines"].items()]
-    for word, counted in report["localised"].items():
-        share = counted["localised"] / counted["answers"]
-        lines.append(f"{word}: {counted['answers']} answers, in {share:.0%} some place of the film stands out")
-    if not report["split_is_the_networks"]:
-        lines.append("note: this network was trained on other films or another split; 'trained on' says nothing of it")
-    return lines

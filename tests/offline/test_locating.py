@@ -21,9 +21,11 @@ from offline.locating.boxes import Box, read_boxes
 from offline.locating.locate import ANOTHER_FILM, BEST_POINT, MEAN_BOX, POINTS, Located, _baselines
 from offline.locating.maps import SERVED, enlarged, grad_cam, layercam, maps_of
 from offline.locating.measures import hits, on_original, outside_the_chest, overlap, strongest
+from offline.locating.words import table
 from tests.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
 from tests.offline.small import noise_films
 
+ROOT = Path(__file__).resolve().parents[2]
 WHOLE = ExposedField.whole(512, 512)
 HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
 
@@ -210,7 +212,12 @@ def test_baselines_learn_from_other_patients_only() -> None:
     assert set(_baselines(alone, alone)) == set(POINTS)  # nothing to learn from
 
 
-# The command.
+# The page and the command.
+
+
+def test_the_pages_figures_are_the_reports() -> None:
+    report = json.loads((ROOT / "reports" / "heatmaps" / "located.json").read_text())
+    assert f"<!-- table -->\n{table(report)}<!-- end of table -->" in (ROOT / "docs" / "heatmaps.md").read_text()
 
 
 def test_the_command_reports_both_groups_and_writes_a_picture(
@@ -238,7 +245,7 @@ def test_the_command_reports_both_groups_and_writes_a_picture(
         "trained on": 1,
         "not trained on": 1,
     }
-    assert sum(counted["answers"] for counted in report["localised"].values()) == 2 * len(LABELS)
+    assert sum(counted["answers"] for counted in report["localised"].values()) == len(LABELS)  # one test film
     assert report["split_is_the_networks"] is False
     assert (output / "located.png").read_bytes()[:4] == b"\x89PNG"
     said = capsys.readouterr().out
