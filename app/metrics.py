@@ -78,6 +78,12 @@ class Metrics:
             ["finding", "call", "model_version"],
             registry=self.registry,
         )
+        self.heatmaps = Counter(
+            "cxr_heatmaps",
+            "Heatmaps that were given, by whether some place of the film stands out for the finding.",
+            ["localised", "model_version"],
+            registry=self.registry,
+        )
         self.stored_instances = Counter(
             "cxr_store_instances",
             "Instances of STOW-RS requests: scored, answered from the record, or failed.",
@@ -290,6 +296,10 @@ class Metrics:
         for finding, call in zip(manifest.findings, bundle.calls.words(verdict.probabilities), strict=True):
             self.calls.labels(finding.name, call, version).inc()
 
+    def count_heatmap(self, localised: bool, version: str) -> None:
+        """Count a heatmap that is given."""
+        self.heatmaps.labels("yes" if localised else "no", version).inc()
+
     def introduce_shadow(self, version: str) -> None:
         """Begin a shadow's counters at 0."""
         for active in ("accepted", "rejected"):
@@ -331,6 +341,8 @@ class Metrics:
         self.calibration_films.labels(version).set(gate.calibration_n)
         self.log_density_margin.labels(version)
         self.clean_percentile.labels(version)
+        for localised in ("yes", "no"):
+            self.heatmaps.labels(localised, version)
         for finding in manifest.findings:
             for call in get_args(Call):
                 self.calls.labels(finding.name, call, version)

@@ -25,9 +25,12 @@ from .evaluation.presets import AIM
 from .evaluation.subject import Subject
 from .export import export
 from .features import Shard
-from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, read_films
+from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, fingerprint, read_films
 from .fit import FitOptions, extract_shard, fit, load_network, training_rule_warning
 from .harden import HardenOptions, harden
+from .locating import REPORT as LOCATED
+from .locating import Explained, draw, locate, read_boxes
+from .locating import sentences as locating_sentences
 from .measure import AIMED_FILMS, CALLED_FILMS, measure
 from .memory import keep_freed_memory
 from .recalibrate import RecalibrationOptions, RecalibrationRefused, read_site, recalibrate
@@ -208,6 +211,22 @@ def _calibrate(parsed: argparse.Namespace) -> int:
         f"  {found['false_calls_on_a_film_without_findings']:.2f} findings are called present on a film without findings, "
         f"and {found['films_without_findings_with_a_call']:.0%} of these films have one"
     )
+    return 0
+
+
+def _locate(parsed: argparse.Namespace) -> int:
+    films, device = _films(parsed), choose_device(parsed.device)
+    boxes = read_boxes(parsed.boxes or parsed.data / "boxes.csv", films)
+    if parsed.run is not None:
+        explained = Explained.of_run(parsed.run)
+    else:
+        explained = Explained.of_bundle(Subject.load(parsed.bundle, device).bundle)
+    test = [film for film in films if film.split == "test"]
+    others = test[:: max(1, len(test) // parsed.films)][: parsed.films] if parsed.films else test
+    report, located = locate(explained, others, boxes, parsed.output, data=fingerprint(films), device=device)
+    picture = draw(located, parsed.output)
+    print("\n".join(locating_sentences(report)))
+    print(f"{parsed.output / LOCATED}; {picture} shows films, so keep it where they are kept")
     return 0
 
 
@@ -649,6 +668,37 @@ def _parser() -> argparse.ArgumentParser:
         help="width of the band in deviations of the logit (default: as wide as what the attacker moves)",
     )
     command.set_defaults(run_command=_calibrate)
+
+    command = commands.add_parser(
+        "locate",
+        parents=[data],
+        help="does a heatmap show where the finding is? Measured on boxes that radiologists drew",
+        description="Compares maps of a finding with boxes: the class activation map, the same relative to typical films, "
+        "Grad-CAM, LayerCAM and a product, each also spread over its neighbours, as what is served is. Told are: whether the "
+        "strongest place lies in the box, how much the strongest tenth overlaps it, how many maps are empty or strongest beside "
+        "the chest; the same of points that look at no film, and of another film's map. Films that the network was trained on "
+        "are told apart. Writes located.json, and located.png, which shows films.",
+        epilog="Example: cxr-offline locate --bundle artifacts/default --boxes BBox_List_2017.csv --output runs/located",
+    )
+    made = command.add_mutually_exclusive_group()
+    made.add_argument("--run", type=Path, help="a run after 'calibrate'")
+    made.add_argument(
+        "--bundle", type=Path, default=Path("artifacts/default"), help="what is served (default: %(default)s)"
+    )
+    command.add_argument(
+        "--boxes",
+        type=Path,
+        help="the NIH's list: image, finding, x, y, width, height in pixels of the 1024x1024 originals (default: boxes.csv in "
+        "the folder of --data)",
+    )
+    command.add_argument(
+        "--films",
+        type=int,
+        default=0,
+        help="so many test films, evenly spread, are asked whether a heatmap shows something (default: 0, all of them)",
+    )
+    command.add_argument("--output", type=Path, default=Path("runs/located"), help="folder (default: %(default)s)")
+    command.set_defaults(run_command=_locate)
 
     command = commands.add_parser(
         "evaluate",

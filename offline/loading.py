@@ -32,7 +32,7 @@ def load_film(path: Path) -> Tensor:
     FilmsError
         The file cannot be decoded; names it and says why.
     """
-    return film_tensor(_decoded(path))[0]
+    return film_tensor(load_decoded(path))[0]
 
 
 def load_pixels(path: Path) -> NDArray[np.float32]:
@@ -43,10 +43,17 @@ def load_pixels(path: Path) -> NDArray[np.float32]:
     FilmsError
         The file cannot be decoded; names it and says why.
     """
-    return _decoded(path).pixels
+    return load_decoded(path).pixels
 
 
-def _decoded(path: Path) -> DecodedImage:
+def load_decoded(path: Path) -> DecodedImage:
+    """One film as it is decoded, with its exposed field.
+
+    Raises
+    ------
+    FilmsError
+        The file cannot be decoded; names it and says why.
+    """
     try:
         return decode(path.read_bytes())
     except InputError as error:

@@ -18,6 +18,7 @@ from app.decoding.decoders import Decoders
 from app.decoding.nursery import TOO_BUSY, DecodingUnavailable
 from app.metrics import Metrics
 from app.pipeline import DecodedImage, Verdict
+from app.pipeline.heatmap import Heatmap
 from app.pipeline.image import SourceKind
 from app.settings import Settings
 from app.tracing import span
@@ -48,7 +49,7 @@ class Screened:
     version: Version
     image: DecodedImage
     verdict: Verdict
-    heatmap: NDArray[np.float32] | None = None
+    heatmap: Heatmap | None = None
 
 
 class Engine:
@@ -214,6 +215,7 @@ class Engine:
         read: Callable[[Place], Awaitable[tuple[bytes, SourceKind | None]]],
         explain: int | None = None,
         look: Callable[[Tensor], None] = lambda _: None,
+        compared: bool = True,
     ) -> Screened:
         """Admit a request, then read, decode and judge its film, all within one deadline.
 
@@ -229,6 +231,8 @@ class Engine:
             The finding whose heatmap is wanted, by its row.
         look : callable
             Is shown the decoded film, of shape (1, 1, 224, 224), before it is judged, and may refuse it.
+        compared : bool
+            Whether the version in shadow judges it too.
 
         Raises
         ------
@@ -244,6 +248,7 @@ class Engine:
                 image, tensor = await self.decode(sharer, film, expires, kind)
                 look(tensor)
                 item = self._item(self.active, tensor, expires, explain)
+                item.compared = compared
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
 
     async def screen_released(

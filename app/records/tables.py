@@ -23,6 +23,7 @@ GENESIS: Final = "0" * 64
 
 JUDGED: Final = "judged"  # by the network and the gate
 REPEATED: Final = "repeated"  # answered again from an earlier entry
+EXPLAINED: Final = "explained"  # a heatmap was given of a film that an earlier entry accepted: no decision
 CHECKPOINT: Final = "checkpoint"  # no decision: the oldest entries were removed
 # What became of a film that is kept in quarantine; that it was kept is said by the decision's own entry, which names it.
 VIEWED: Final = "viewed"  # somebody looked at it
