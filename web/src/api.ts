@@ -64,6 +64,10 @@ export class Problem extends Error {
   }
 }
 
+export function asProblem(error: unknown): Problem {
+  return error instanceof Problem ? error : new Problem(0, S.verdict.failed, String(error));
+}
+
 // `asks`: whether a person is asked for a key where the service wants one.
 export async function call(path: string, init: RequestInit = {}, asks = true): Promise<Response> {
   for (;;) {

@@ -39,7 +39,8 @@ export class FilmView {
   readonly #outlineBox = h("label", { class: "check" }, this.#outlineOn, S.film.outline);
   readonly #legend = h("output", {});
   readonly #sidesSaid = h("output", { class: "sides-said" });
-  readonly #field = h("div", { class: "field", hidden: true }, this.#outlineBox, this.#legend, this.#sidesSaid);
+  readonly #said = h("div", {}, this.#legend, " ", this.#sidesSaid);
+  readonly #field = h("div", { class: "field", hidden: true }, this.#outlineBox, this.#said);
   readonly #sides = new SideMarks();
   readonly #told = h("div", { class: "told" }, this.#caption, this.#scale);
   readonly #stage = h("div", { class: "stage" }, this.canvas, this.#sides.element, this.#message, this.#told, this.#readout);
@@ -101,11 +102,15 @@ export class FilmView {
     this.reset();
   }
 
-  heatmap(heatmap: Heatmap | null, caption: string): void {
+  // `weak`: of a finding that is not called present or indeterminate. Its lines are no less wide, since each map is told by its own
+  // strongest place, so they are drawn as less.
+  heatmap(heatmap: Heatmap | null, caption: string, weak = false): void {
     this.#heatmap = heatmap;
     this.#contours?.remove();
     this.#contours = heatmap && contoursOf(heatmap.map, heatmap.place);
+    this.#contours?.toggleAttribute("data-weak", weak);
     if (this.#contours) this.canvas.after(this.#contours);
+    this.#scale.hidden = !heatmap;
     replace(this.#caption, caption);
     this.canvas.dataset["heatmap"] = heatmap ? caption : "";
     this.#draw();

@@ -101,7 +101,7 @@ export class FilmList {
           this.focus(next);
         },
       },
-      h("span", { class: "name" }, film.name),
+      h("span", { class: "name", title: film.name }, film.name),
       h("span", { class: "state" }),
     );
     h("li", {}, row);

@@ -38,6 +38,9 @@ const timeOf = (time: string): string => {
   return Number.isNaN(read.valueOf()) ? time : read.toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" });
 };
 
+export const reviewState = (review: Film["review"]): string =>
+  review === "released" ? S.verdict.released : S.verdict.review[review ?? "unknown"];
+
 export const rejectedVerdict = (problem: Problem, review: Film["review"]): HTMLElement =>
   headed(
     "rejected",
@@ -47,7 +50,7 @@ export const rejectedVerdict = (problem: Problem, review: Film["review"]): HTMLE
     h("p", {}, S.verdict.rejectedWhy),
     h("h3", {}, S.verdict.next),
     h("ol", {}, ...S.verdict.rejectedNext.map((step) => h("li", {}, step))),
-    h("p", { class: "review-state" }, review === "released" ? "" : S.verdict.review[review ?? "unknown"]),
+    h("p", { class: "review-state" }, reviewState(review)),
     h("details", {}, h("summary", {}, S.verdict.serviceSays), problemBox(problem)),
   );
 

@@ -1,24 +1,26 @@
 // The viewer: films are dropped, judged two at a time, and looked at.
-import { type Accepted, mediaType, post, Problem } from "./api.js";
+import { type Accepted, asProblem, mediaType, post, type Problem } from "./api.js";
 import { h, replace, save } from "./dom.js";
 import { csvOf } from "./export.js";
 import { type Film, filmOf, filmsOfDrop } from "./film.js";
 import { type ExposedField, fieldOf, wholeOf } from "./field.js";
 import { FilmView } from "./film-view.js";
 import { findingsPanel } from "./findings.js";
-import { bar, problemBox } from "./frame.js";
+import { bar } from "./frame.js";
 import { type Heatmap, heatmapOf } from "./heatmap.js";
 import { FilmList } from "./list.js";
 import { descriptionOf, served } from "./models.js";
 import { decodePng16, type Pixels } from "./png16.js";
 import { Releases } from "./releases.js";
+import { saveBox } from "./save.js";
 import { type Sides, sidesOf } from "./sides.js";
 import { readable, S } from "./strings.js";
-import { acceptedVerdict, failedVerdict, referenceBox, rejectedVerdict, releasedVerdict, waitingVerdict } from "./verdict.js";
+import {
+  acceptedVerdict, failedVerdict, referenceBox, rejectedVerdict, releasedVerdict, reviewState, waitingVerdict,
+} from "./verdict.js";
 
 // At once: enough that the service is never idle, few enough that the film on show does not wait long.
 const AT_ONCE = 2;
-const DICOM = "application/dicom";
 
 let chosen: Film | null = null;
 let judging = 0;
@@ -33,10 +35,6 @@ const summary = h("p", { class: "small", role: "status" });
 const saveCsv = h("button", { type: "button", disabled: true, onclick: exportCsv }, S.list.csv);
 const clear = h("button", { type: "button", disabled: true, onclick: clearList }, S.list.clear);
 const printHead = h("header", { class: "print-only" });
-
-function asProblem(error: unknown): Problem {
-  return error instanceof Problem ? error : new Problem(0, S.verdict.failed, String(error));
-}
 
 function add(added: Film[]): void {
   const first = films.length === 0;
@@ -98,7 +96,9 @@ async function judgeNext(): Promise<void> {
 function reviewed(film: Film): void {
   list.paint(film);
   count();
-  if (film === chosen) showAnswer(film);
+  if (film !== chosen) return;
+  if (film.released) showAnswer(film);
+  else panel.querySelector(".review-state")?.replaceChildren(reviewState(film.review));
 }
 
 // No key was given: the others are not asked for again, one by one.
@@ -203,54 +203,26 @@ async function explain(film: Film, finding: string): Promise<void> {
       kept.set(finding, await heatmapOf(await response.blob(), field ?? wholeOf(pixels), version));
     }
     const heatmap = kept.get(finding) ?? null;
-    const caption = (heatmap ? S.film.heatmapOf : S.film.heatmapEmpty)(readable(finding));
-    const other = heatmap?.version && heatmap.version !== film.answer?.model_version;
-    if (film === chosen && wanted === finding) {
-      view.heatmap(heatmap, other ? `${caption}. ${S.film.heatmapOtherVersion}` : caption);
-    }
+    if (film === chosen && wanted === finding) view.heatmap(heatmap, captionOf(film, finding, heatmap), isWeak(film, finding));
   } catch (error) {
     if (film === chosen) view.heatmap(null, asProblem(error).title);
   }
 }
 
-function saveBox(film: Film, finding: string | null): HTMLElement {
-  const problem = h("div", {});
-  const stem = film.name.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
-  const saving = (text: string, path: string, name: string): HTMLElement =>
-    h(
-      "button",
-      {
-        type: "button",
-        onclick: async (event: Event) => {
-          const button = event.currentTarget as HTMLButtonElement;
-          button.disabled = true;
-          replace(problem);
-          try {
-            save(name, await reportOf(film, path));
-          } catch (error) {
-            replace(problem, problemBox(asProblem(error)));
-          }
-          button.disabled = false;
-        },
-      },
-      text,
-    );
-  return h(
-    "div",
-    { class: "save", hidden: film.type !== DICOM || film.released !== null },
-    h("h3", {}, S.report.title),
-    h(
-      "div",
-      { class: "actions" },
-      saving(S.report.sr, "/v1/score", `${stem}-report.dcm`),
-      finding && saving(S.report.capture, `/v1/explain?finding=${encodeURIComponent(finding)}`, `${stem}-${finding}.dcm`),
-    ),
-    problem,
-  );
-}
+const isWeak = (film: Film, finding: string): boolean =>
+  ["absent", "not called"].includes(film.answer?.calls?.[finding]?.call ?? "");
 
-async function reportOf(film: Film, path: string): Promise<Blob> {
-  return (await post(path, film.file, film.type, DICOM)).blob();
+function captionOf(film: Film, finding: string, heatmap: Heatmap | null): string {
+  if (!heatmap) return S.film.heatmapEmpty(readable(finding));
+  const call = film.answer?.calls?.[finding]?.call;
+  const other = heatmap.version && heatmap.version !== film.answer?.model_version;
+  return [
+    S.film.heatmapOf(readable(finding)),
+    call && isWeak(film, finding) && S.film.heatmapWeak(S.calls.name[call].toLowerCase()),
+    other && S.film.heatmapOtherVersion,
+  ]
+    .filter(Boolean)
+    .join(". ");
 }
 
 function exportCsv(): void {
