@@ -125,7 +125,7 @@ export const S = {
     rejected: "Rejected: this image may have been altered",
     why: "Why",
     rejectedWhy:
-      "To the network the image is unlike clean chest films. It may have been tampered with; it may also be a rare or damaged film, from an unfamiliar scanner, or no chest film at all. About one clean film in twenty is rejected.",
+      "To the network the image is unlike clean chest films. It may have been tampered with; it may also be a rare or damaged film, from an unfamiliar scanner, or no chest film at all. A few clean films in a hundred are rejected.",
     next: "What to do",
     rejectedNext: [
       "Do not send it again: the same image gets the same answer.",
