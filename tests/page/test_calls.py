@@ -316,7 +316,7 @@ def test_a_heatmap_of_nothing_is_said_to_be_one(visit: Open, film: bytes) -> Non
     page = accepted(seen, film)
     page.locator("[data-finding=Mass]").click()
     expect(page.locator(".caption")).to_have_text(
-        "Heatmap: Mass. Nothing to show: no place of this film speaks for it."
+        "Heatmap: Mass. Nothing to show: no place of this film stands out for it. That does not rule it out."
     )
 
 

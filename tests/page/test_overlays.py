@@ -123,12 +123,14 @@ def test_lines_of_an_absent_finding_look_like_less(visit: Open) -> None:
     """Each map is drawn by its own strongest place, so that of a finding at a thousandth has lines as wide."""
     page = show(visit(), cone((190, 170), 110), finding="Mass")
     expect(page.locator(".caption")).to_contain_text("It is absent")
-    dashes = "(path) => getComputedStyle(path).strokeDasharray"
-    line = page.locator(".contours path[data-level='0.5']")
-    weak = line.evaluate(dashes)
+    style = "(path) => [getComputedStyle(path).stroke, parseFloat(getComputedStyle(path).strokeWidth)]"
+    line = page.locator(".contours path[data-level='0.8']")
+    pale, thin = line.evaluate(style)
     page.locator("[data-finding=Effusion]").click()
     expect(page.locator(".caption")).to_have_text("Heatmap: Effusion")
-    assert (weak != "none", line.evaluate(dashes)) == (True, "none")
+    colour, wide = line.evaluate(style)
+    assert pale != colour
+    assert thin < wide
 
 
 def test_where_nothing_speaks_for_a_finding_there_is_no_line_and_no_scale(visit: Open) -> None:

@@ -95,7 +95,7 @@ export const S = {
     heatmapReleased: (finding: string) => `No heatmap of ${finding}: the gate, which gives them, still rejects this film.`,
     heatmapOtherVersion: "It was made by the version that serves now, which did not give this answer.",
     heatmapLoading: (finding: string) => `Heatmap: ${finding}, being made…`,
-    heatmapEmpty: (finding: string) => `Heatmap: ${finding}. Nothing to show: no place of this film speaks for it.`,
+    heatmapEmpty: (finding: string) => `Heatmap: ${finding}. Nothing to show: no place of this film stands out for it. That does not rule it out.`,
     hint: "Drag: window and level · Wheel: zoom · Right drag: pan · N: next film",
     outline: "Outline",
     sides: {

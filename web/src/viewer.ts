@@ -200,7 +200,8 @@ async function explain(film: Film, finding: string): Promise<void> {
       // The answer does not say who made it; that is the version that serves now.
       const version = await served().then((model) => model.model_version, () => null);
       const { pixels, field } = await decoded(film);
-      kept.set(finding, await heatmapOf(await response.blob(), field ?? wholeOf(pixels), version));
+      const localised = response.headers.get("X-Heatmap-Localised") !== "false";
+      kept.set(finding, localised ? await heatmapOf(await response.blob(), field ?? wholeOf(pixels), version) : null);
     }
     const heatmap = kept.get(finding) ?? null;
     if (film === chosen && wanted === finding) view.heatmap(heatmap, captionOf(film, finding, heatmap), isWeak(film, finding));
