@@ -6,7 +6,7 @@
 ``codestream`` and ``codecs`` serve ``stored``; ``modality``, ``choice``, ``luts``, ``windows`` and ``agreement`` (whether all
 that the header offers shows one film) serve ``presentation``;
 ``projection``, ``words`` and ``rules`` serve ``suitability``; ``tags`` reads values for all, and ``optional`` those that a
-film can do without. Everything that a header can tell is
+film can do without; ``sides`` is for a viewer alone. Everything that a header can tell is
 checked before a pixel is decompressed. ``docs/dicom.md`` states for each tag and transfer syntax what is done.
 """
 
