@@ -74,10 +74,12 @@ def make_application(settings: Settings) -> FastAPI:
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     configure_logging()
     forget_secrets()
-    if not settings.keys_file and not settings.oidc_issuer and not is_loopback(parsed.host):
+    if not settings.has_callers and not is_loopback(parsed.host):
         log.warning(
             "ANYBODY WHO REACHES THIS SERVICE MAY USE IT: it listens on more than this machine, and has no keys. Set "
-            "CXR_KEYS_FILE and make keys (cxr-gate new-key), or CXR_OIDC_ISSUER, or see to it that a proxy in front authenticates"
+            "CXR_KEYS_FILE and make keys (cxr-gate new-key), or CXR_OIDC_ISSUER, or see to it that a proxy in front "
+            "authenticates; without keys it answers to the names of this machine and of CXR_ALLOWED_HOSTS alone",
+            extra={"allowed_hosts": settings.allowed_hosts},
         )
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,6 +21,8 @@ FORWARD_PREFIX = "CXR_FORWARD_"
 ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS", "CXR_QUOTA_PER_MINUTE"}
 
 
+#: A host as callers name it: a name, an address of either kind, or ``*`` for any.
+HOST: Final = re.compile(r"\*|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 #: What is done about a sequence of near-duplicates (docs/query-detection.md).
 QUERY_SEQUENCES: Final = ("count", "refuse", "off")
 #: Settings that are one of a few words.
@@ -49,8 +52,8 @@ class Settings:
     inference_threads: int = 0  # of the CPU; 0: every core that the process may use, or OMP_NUM_THREADS
     max_body_bytes: int = 64 * 1024 * 1024
     max_pixels: int = DEFAULT_MAX_PIXELS
-    max_waiting: int = 64  # requests admitted and not yet answered; more are told 503
-    max_waiting_bytes: int = 512 * 1024 * 1024  # of their bodies; who is alone is never refused by it
+    max_waiting: int = 64  # requests admitted and not yet answered; more are told 503, and one caller has 3/4 of them
+    max_waiting_bytes: int = 512 * 1024 * 1024  # of their bodies, as they arrive; who is alone is never refused by it
     max_batch: int = 8
     batch_wait_ms: float = (
         0.0  # how long a batch that is not full waits for more films; 0: all that waits is taken at once
@@ -71,6 +74,10 @@ class Settings:
     record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
     record_optional: bool = False  # true: what cannot be written down is answered all the same
     keys_file: str = ""  # of callers and their keys' hashes; empty: anybody may score, and nobody review or operate
+    allowed_hosts: str = (
+        ""  # without keys: names, beside this machine's, by which callers may ask, or * (docs/access.md)
+    )
+    metrics_open: bool = False  # true: where callers have no keys, anybody who reaches the service may read /metrics
     tls_certificate: str = ""  # PEM, with its chain; empty: HTTP in clear
     tls_key: str = ""
     tls_client_ca: str = ""  # PEM of the authorities whose certificates callers must have; empty: they need none
@@ -95,6 +102,9 @@ class Settings:
     quarantine_days: float = 30.0  # after which a film goes
     accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
     header_words: tuple[str, ...] = ()  # "chest+TRX,lateral-PERFIL": a site's own words (docs/dicom.md)
+    refuse_hiding_windows: bool = (
+        False  # true: a window or LUT that hides a tenth of a film or more is refused, not noted
+    )
     results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
     results_user: str = ""
     results_password: str = field(default="", repr=False)
@@ -137,15 +147,22 @@ class Settings:
                 raise SettingsError(f"{variable}={text!r} must be finite")
             if variable in CHOICES and text not in CHOICES[variable]:
                 raise SettingsError(f"{variable}={text!r} must be {', '.join(CHOICES[variable])}")
+            if variable == "CXR_ALLOWED_HOSTS" and not all(HOST.fullmatch(name) for name in text.split()):
+                raise SettingsError(f"{variable}={text!r} must be names without ports, separated by spaces, or *")
             if variable == "CXR_RESULTS_URL" and not text.startswith(("http://", "https://")):
                 raise SettingsError(f"{variable} must begin with http:// or https://")
             values[names[variable]] = value
         return cls(**values)  # type: ignore[arg-type]  # each was converted to its field's type
 
     @property
+    def has_callers(self) -> bool:
+        """Whether callers have keys or tokens; else anybody who reaches the service may use it."""
+        return bool(self.keys_file or self.oidc_issuer)
+
+    @property
     def header_rules(self) -> HeaderRules:
         """What holds for the headers of DICOM films."""
-        return HeaderRules(self.accepted_modalities, self.header_words)
+        return HeaderRules(self.accepted_modalities, self.header_words, self.refuse_hiding_windows)
 
 
 def _truth(variable: str, text: str) -> bool:

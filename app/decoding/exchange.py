@@ -3,9 +3,9 @@
     service -> process   the film, then the end of the stream
     process -> service   length of the header (uint32, little endian), the header (JSON), an image's pixels (float32)
 
-The header is ``{"field": {...}, "notes": [...], "missing_tags": [...]}``, or ``{"error", "message"}``. A decoder
-that read hostile bytes may have been taken over, so its answer is data, is checked, and is never unpickled. A pipe beats
-shared memory here: large arrays get large pages, whereas shared memory is filled and mapped in small ones.
+The header is ``{"field": {...}, "notes": [...], "missing_tags": [...], "presentation": "..."}``, or ``{"error", "message"}``.
+A decoder that read hostile bytes may have been taken over, so its answer is data, is checked, and is never unpickled. A pipe
+beats shared memory here: large arrays get large pages, whereas shared memory is filled and mapped in small ones.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from app.pipeline.image import DecodedImage
 
 LENGTH: Final = struct.Struct("<I")
 MAX_HEADER_BYTES: Final = 64 * 1024
+#: Characters; some 150 say all.
+MAX_PRESENTATION: Final = 500
 #: In place of an error's name: the memory limit was met.
 NO_MEMORY: Final = "MemoryError"
 _ERRORS: Final = {kind.__name__: kind for kind in (MalformedImage, UnsuitableImage, UnsupportedMedia, ImageTooLarge)}
@@ -41,7 +43,12 @@ class NoAnswer(Exception):
 
 def header_of(image: DecodedImage) -> dict[str, object]:
     """What is sent of an image before its pixels; ``image_of`` reads it."""
-    return {"field": image.field.as_json(), "notes": image.notes, "missing_tags": image.missing_tags}
+    return {
+        "field": image.field.as_json(),
+        "notes": image.notes,
+        "missing_tags": image.missing_tags,
+        "presentation": image.presentation,
+    }
 
 
 def image_of(header: dict[str, Any], max_pixels: int, fill: Callable[[memoryview], None]) -> DecodedImage:
@@ -65,7 +72,8 @@ def image_of(header: dict[str, Any], max_pixels: int, fill: Callable[[memoryview
     pixels = np.empty((field.rows, field.columns), np.float32)
     fill(pixels.data.cast("B"))
     missing = tuple(tag for tag in EXPECTED_TAGS if tag in header["missing_tags"])  # they label a metric
-    return DecodedImage(pixels, field, "dicom", tuple(map(str, header["notes"])), missing)
+    presentation = str(header["presentation"])[:MAX_PRESENTATION]  # it goes into the record
+    return DecodedImage(pixels, field, "dicom", tuple(map(str, header["notes"])), missing, presentation)
 
 
 def exchange(process: socket.socket, data: bytes, until: float, max_pixels: int) -> DecodedImage:

@@ -78,7 +78,10 @@ class Options:
         """What ``as_json`` gave."""
         told = json.loads(text)
         rules = told.pop("rules")
-        return cls(rules=HeaderRules(frozenset(rules["modalities"]), tuple(rules["word_changes"])), **told)
+        return cls(
+            rules=HeaderRules(frozenset(rules["modalities"]), tuple(rules["word_changes"]), rules["refuse_hiding"]),
+            **told,
+        )
 
 
 def main(arguments: list[str]) -> None:

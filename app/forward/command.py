@@ -93,6 +93,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
         "a film that fails again and again is given up on, so long after its first failure; see cxr-gate given-up",
         type=_positive(float),
     )
+    option(
+        "keep-given-up",
+        "10000",
+        "how many of the films that were given up on are listed, the newest; those before are counted, and named by the log",
+        type=_positive(int),
+    )
     option("poll-seconds", "2", "how often to look for new changes", type=_positive(float))
     option("metrics-host", "127.0.0.1", "address of Prometheus metrics")
     option("metrics-port", "0", "port of Prometheus metrics (/metrics); 0 serves none", type=_port)
@@ -137,6 +143,7 @@ async def _forward(parsed: argparse.Namespace) -> None:
             options = Options(
                 *(parsed.modalities, parsed.start, parsed.in_flight, parsed.poll_seconds),
                 give_up_seconds=3600 * parsed.give_up_hours,
+                keep_given_up=parsed.keep_given_up,
             )
             tracing = Tracing.from_environment(os.environ, "cxr-gate-forwarder")
             clients.callback(tracing.close)

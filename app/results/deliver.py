@@ -8,7 +8,6 @@ the same, both have one SOPInstanceUID, and it shows one.
 
 from __future__ import annotations
 
-import io
 import logging
 import random
 import threading
@@ -17,11 +16,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 import httpx
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from app.metrics import Metrics
+from app.pipeline.dicom.metered import read_header
+from app.pipeline.errors import MalformedImage
 from app.tracing import Trace, here, outgoing, resumed, span
 
 from .outbox import Outbox
@@ -87,10 +87,15 @@ class DicomwebServer:
             Another attempt may do.
         """
         try:
-            header = dcmread(io.BytesIO(report), specific_tags=list(_UIDS))
+            header = read_header(report, _UIDS)
             if not all(header.get(keyword) for keyword in _UIDS):
                 raise InvalidDicomError
-        except (InvalidDicomError, EOFError, ValueError):  # a file of another's making, or a disk that fails
+        except (
+            InvalidDicomError,
+            MalformedImage,
+            EOFError,
+            ValueError,
+        ):  # a file of another's making, or a disk that fails
             log.error("a file in the outbox is no report")
             return "refused"
         try:

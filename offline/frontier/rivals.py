@@ -2,14 +2,19 @@
 
 Each computes something else of the last feature map (Taghanaki et al.: radial basis functions; He et al.: non-local context; Xie
 et al.: denoised features), and a ridge regression learns from it the logits that the network has. So all of them answer nearly
-alike, and what differs is how far an attacker moves the answer: whoever does not know the gate, and stops at the flip.
+alike, and what differs is how far an attacker moves the answer: whoever does not know the gate, and stops at the flip over the
+one operating point, without a band.
 
 Writes ``reports/frontier/rivals.json`` and the table of rivals in docs/research.md.
+
+With ``--inside NAME`` a rival stands where its authors put it, inside the network of ``--start``, which is then hardened
+(``frontier.inside``); that writes ``reports/frontier/inside.json`` and a table of its own. A run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -31,11 +36,15 @@ from ..evaluation.observing import BATCH, Images, batches, evenly, load_images
 from ..evaluation.subject import Subject
 from ..features import write_json
 from ..films import Film, of_split, read_films, targets_of
+from ..harden import HardenOptions
 from ..loading import in_order
 from ..memory import keep_freed_memory
 from ..metrics import mean_auroc
 from ..relearn import RIDGE, ridge_layer
 from ..report.reading import strength
+from . import inside
+from .point import QUICK, Measuring, fewer
+from .starting import start_of
 from .table import PAGE, count_of, table_row
 
 REPORT: Final = Path("reports/frontier/rivals.json")
@@ -236,12 +245,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--films", type=int, default=40, help="val films that are attacked (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=12, help="of a quarter grey level (default: %(default)s)")
-    parser.add_argument("--report", type=Path, default=REPORT, help="(default: %(default)s)")
+    parser.add_argument("--report", type=Path, help=f"(default: {REPORT}, or {inside.REPORT})")
     parser.add_argument("--page", type=Path, default=PAGE, help="whose table is filled (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2)
+    _add_inside(parser)
     given = parser.parse_args(arguments)
     keep_freed_memory()
     device, films = choose_device("auto"), read_films(given.data)
+    if given.inside:
+        return _inside(given, films, device)
     train, val = of_split(films, "train"), of_split(films, "val")
     attacked = load_images([val[index] for index in evenly(len(val), given.films)], "reading")
     networks = []
@@ -257,9 +269,51 @@ def main(arguments: list[str] | None = None) -> int:
         "films": len(attacked),
         "networks": networks,
     }
-    given.report.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.report, report)
+    to: Path = given.report or REPORT
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_json(to, report)
     given.page.write_text(filled(given.page.read_text(), report))
+    return 0
+
+
+def _add_inside(parser: argparse.ArgumentParser) -> None:
+    usual = HardenOptions()
+    group = parser.add_argument_group("inside the network")
+    group.add_argument("--inside", choices=inside.NAMES, action="append", help="what is hardened and measured")
+    group.add_argument("--start", type=Path, help="the run to start from (default: the network of artifacts/paper)")
+    group.add_argument("--runs", type=Path, default=Path("runs/inside"), help="what is made (default: %(default)s)")
+    group.add_argument("--epsilon", type=float, default=usual.epsilon, help="as of 'cxr-offline harden'")
+    group.add_argument("--consistency", type=float, default=usual.consistency)
+    group.add_argument("--epochs", type=int, default=usual.epochs)
+    group.add_argument("--precision", choices=("bf16", "float32"), default=usual.precision)
+    group.add_argument("--quick", action="store_true", help="a step or two on a handful of films; fills no page")
+
+
+def _inside(given: argparse.Namespace, films: list[Film], device: torch.device) -> int:
+    options = HardenOptions(
+        epsilon=given.epsilon,
+        consistency=given.consistency,
+        epochs=1 if given.quick else given.epochs,
+        precision=given.precision,
+        workers=given.workers,
+    )
+    used, measuring, to = films, Measuring(), given.report or inside.REPORT
+    if given.quick:
+        films, used, measuring = fewer(films), fewer(films), QUICK
+        to = given.report or given.runs / inside.REPORT.name
+    report: dict[str, Any] = json.loads(to.read_text()) if to.is_file() else {"networks": {}}
+    start = given.start or start_of(Path("artifacts/paper"), given.runs)
+    for name in given.inside:
+        print(f"== {name}", flush=True)
+        report["networks"][name] = inside.measure_inside(
+            name, start, given.runs, films, used, options, measuring, device, given.workers
+        )
+        report |= circumstances(device)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        write_json(to, report)
+    print(inside.table_of_inside(report))
+    if not given.quick:
+        given.page.write_text(inside.filled(given.page.read_text(), report))
     return 0
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
-from app.pipeline import decode, film_tensor, picture_tensor
+from app.pipeline import decode, exposed_field, film_tensor, margins, picture_tensor
 from app.pipeline.exposed_field import LEAST_OF_THE_PICTURE, ExposedField, cut_out, describe, find_field
 from app.pipeline.margins import MOST_OF_A_SIDE
 from benchmarks.field.frames import Film, barred, bordered, chest, collimated, lettered, turned_rectangle
@@ -122,6 +123,29 @@ def test_what_lies_beyond_a_slanted_edge_is_the_mirror_image_of_what_lies_within
         nearest = kept[distances == distances.min()]
         mirrored = [(2 * near_row - row, np.clip(2 * near_column - column, 0, 49)) for near_row, near_column in nearest]
         assert filled[row, column] in [film[at] for at in mirrored if seen[at]]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_a_large_field_is_reduced_to_the_means_of_its_blocks(step: int) -> None:
+    film = chest(101, 97)
+    rows, columns = 101 // step, 97 // step
+    blocks = film[: rows * step, : columns * step].astype(np.float64).reshape(rows, step, columns, step)
+    np.testing.assert_allclose(exposed_field._block_means(film, step), blocks.mean((1, 3)), atol=2e-7)
+
+
+@pytest.mark.parametrize("corners", [False, True])
+def test_what_is_seen_along_with_its_neighbours_is_scipys_erosion(corners: bool) -> None:
+    seen = np.random.default_rng(0).uniform(size=(40, 31)) > 0.1
+    expected = binary_erosion(seen, np.ones((3, 3)) if corners else None, border_value=1)
+    np.testing.assert_array_equal(exposed_field._eroded(seen, corners=corners), expected)
+    assert expected.any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 256])
+def test_medians_are_numpys_to_the_bit(count: int) -> None:
+    lines = np.random.default_rng(count).uniform(size=(5, count)).astype(np.float32)
+    np.testing.assert_array_equal(margins._medians(lines), np.median(lines, axis=1))
+    np.testing.assert_array_equal(margins._medians(lines[0]), np.median(lines[0]))
 
 
 def test_a_saturated_abdomen_is_no_bar() -> None:
