@@ -235,7 +235,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         caller = access.require(request, "score")
         accept = ",".join(request.headers.getlist("accept"))
         row = named_finding(request, "heatmap") if "heatmap" in request.query_params else None
-        if row is not None and wants_dicom(accept):
+        as_report = wants_dicom(accept) and row is None
+        if row is not None and not takes_json(accept):
             raise HttpError(
                 "not-acceptable",
                 "heatmap is for answers in JSON, and Accept asks for application/dicom; accept application/json, or ask "
@@ -259,7 +260,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.count_judged(verdict, screened.version.bundle, kind)
         await decisions.keep(request, film, screened)
-        report = await reports.of(film, screened, wanted=wants_dicom(accept))
+        report = await reports.of(film, screened, wanted=as_report)
         if report is not None:
             return Response(report, status_code=200 if verdict.accepted else 422, media_type=DICOM)
         if verdict.probabilities is None:

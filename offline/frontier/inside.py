@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -28,7 +28,7 @@ from ..evaluation.subject import victim_of_run
 from ..features import reuse_or_extract, saved, weights_sha256
 from ..films import Film, of_split, targets_of
 from ..fit import gate_of, load_network
-from ..harden import HardenOptions, harden
+from ..harden import RAMP, HardenOptions, harden
 from ..inside import INSIDE, Inside, load_inside
 from ..metrics import mean_auroc
 from .bands import called, paired_loss
@@ -45,43 +45,57 @@ REPEATS: Final = 9
 TIMED_BATCH: Final = 8
 
 
-def measure_inside(
-    name: str,
-    start: Path,
-    runs: Path,
-    films: list[Film],
-    used: list[Film],
-    options: HardenOptions,
-    measuring: Measuring,
-    device: torch.device,
-    workers: int,
-) -> dict[str, Any]:
-    """Harden one, which resumes where it was, fit its gate, and measure it: a row of the table.
+@dataclass(frozen=True)
+class Common:
+    """What is the same for all that are compared.
 
-    Parameters
+    Attributes
     ----------
-    name : str
-        Of ``NAMES``.
     start : Path
-        The run that all start from: one that was not hardened, or has a watch.
+        The run that all start from.
+    eyes : Path
+        The run whose watch, or else first block, the gate looks through: one that was not hardened, or has a watch.
+    teachers : tuple of Path
+        As of ``harden``.
     runs : Path
         Where what is made is kept.
     films, used : list of Film
-        That it is hardened on, and measured on.
+        That they are hardened on, and measured on.
     """
-    inside = INSIDE.get(name)
-    run = runs / f"inside-{name}-{options.epsilon * 255:.3g}-{options.consistency:g}-{options.epochs}"
-    if inside is None:
-        take_kept(run, options)
-    harden(start, films, run, options, device, inside=inside)
-    network, before = load_inside(run).to(device), load_network(start).to(device)
+
+    start: Path
+    eyes: Path
+    teachers: tuple[Path, ...]
+    runs: Path
+    films: list[Film]
+    used: list[Film]
+    options: HardenOptions
+    measuring: Measuring
+    device: torch.device
+    workers: int
+
+    def run_of(self, name: str) -> Path:
+        """Where one is kept; of another start or teachers ``harden`` refuses to go on there."""
+        options = self.options
+        made = f"inside-{name}-{options.epsilon * 255:.3g}-{options.consistency:g}-{options.epochs}"
+        return self.runs / (made if options.ramp == RAMP else f"{made}-ramp-{options.ramp:g}")
+
+
+def measure_inside(name: str, common: Common) -> dict[str, Any]:
+    """Harden one of ``NAMES``, which resumes where it was, fit its gate, and measure it: a row of the table."""
+    inside, run = INSIDE.get(name), common.run_of(name)
+    used, measuring, device, workers = common.used, common.measuring, common.device, common.workers
+    if inside is None and not common.teachers:
+        take_kept(run, common.options)
+    harden(common.start, common.films, run, common.options, device, common.teachers, inside=inside)
+    network, before = load_inside(run).to(device), load_network(common.start).to(device)
     ratio = cost_ratio(network, before, device)
-    network.watch = _watch_of(before)
+    network.watch = _watch_of(load_network(common.eyes).to(device))
     network.eval().requires_grad_(False)
     gate = gate_of(network, run, used, THROUGH_WATCH, device, workers)
     logits = {split: saved(run, split).logits for split in HELD_OUT}
     trained = {
-        split: reuse_or_extract(before, of_split(used, split), start, split, device, workers).logits
+        split: reuse_or_extract(before, of_split(used, split), common.start, split, device, workers).logits
         for split in HELD_OUT
     }
     findings, calls = called(network, run, used, logits, device, measuring.movement_films, measuring.furthest)
@@ -101,7 +115,7 @@ def measure_inside(
     return {
         "title": title_of(name, inside),
         "network": weights_sha256(network),
-        "hardening": options.record(),
+        "hardening": {**common.options.record(), "teachers": len(common.teachers)},
         "trained": {split: mean_auroc(targets[split], trained[split]) for split in HELD_OUT},
         "auroc": {split: mean_auroc(targets[split], logits[split]) for split in HELD_OUT},
         "lost": {split: paired_loss(of_split(used, split), trained[split], logits[split]) for split in HELD_OUT},

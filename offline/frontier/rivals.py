@@ -14,7 +14,6 @@ With ``--inside NAME`` a rival stands where its authors put it, inside the netwo
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,15 +35,13 @@ from ..evaluation.observing import BATCH, Images, batches, evenly, load_images
 from ..evaluation.subject import Subject
 from ..features import write_json
 from ..films import Film, of_split, read_films, targets_of
-from ..harden import HardenOptions
 from ..loading import in_order
 from ..memory import keep_freed_memory
 from ..metrics import mean_auroc
 from ..relearn import RIDGE, ridge_layer
 from ..report.reading import strength
 from . import inside
-from .point import QUICK, Measuring, fewer
-from .starting import start_of
+from .inside_command import add_arguments, run_inside
 from .table import PAGE, count_of, table_row
 
 REPORT: Final = Path("reports/frontier/rivals.json")
@@ -248,12 +245,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help=f"(default: {REPORT}, or {inside.REPORT})")
     parser.add_argument("--page", type=Path, default=PAGE, help="whose table is filled (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2)
-    _add_inside(parser)
+    add_arguments(parser)
     given = parser.parse_args(arguments)
     keep_freed_memory()
     device, films = choose_device("auto"), read_films(given.data)
     if given.inside:
-        return _inside(given, films, device)
+        return run_inside(given, films, device)
     train, val = of_split(films, "train"), of_split(films, "val")
     attacked = load_images([val[index] for index in evenly(len(val), given.films)], "reading")
     networks = []
@@ -273,47 +270,6 @@ def main(arguments: list[str] | None = None) -> int:
     to.parent.mkdir(parents=True, exist_ok=True)
     write_json(to, report)
     given.page.write_text(filled(given.page.read_text(), report))
-    return 0
-
-
-def _add_inside(parser: argparse.ArgumentParser) -> None:
-    usual = HardenOptions()
-    group = parser.add_argument_group("inside the network")
-    group.add_argument("--inside", choices=inside.NAMES, action="append", help="what is hardened and measured")
-    group.add_argument("--start", type=Path, help="the run to start from (default: the network of artifacts/paper)")
-    group.add_argument("--runs", type=Path, default=Path("runs/inside"), help="what is made (default: %(default)s)")
-    group.add_argument("--epsilon", type=float, default=usual.epsilon, help="as of 'cxr-offline harden'")
-    group.add_argument("--consistency", type=float, default=usual.consistency)
-    group.add_argument("--epochs", type=int, default=usual.epochs)
-    group.add_argument("--precision", choices=("bf16", "float32"), default=usual.precision)
-    group.add_argument("--quick", action="store_true", help="a step or two on a handful of films; fills no page")
-
-
-def _inside(given: argparse.Namespace, films: list[Film], device: torch.device) -> int:
-    options = HardenOptions(
-        epsilon=given.epsilon,
-        consistency=given.consistency,
-        epochs=1 if given.quick else given.epochs,
-        precision=given.precision,
-        workers=given.workers,
-    )
-    used, measuring, to = films, Measuring(), given.report or inside.REPORT
-    if given.quick:
-        films, used, measuring = fewer(films), fewer(films), QUICK
-        to = given.report or given.runs / inside.REPORT.name
-    report: dict[str, Any] = json.loads(to.read_text()) if to.is_file() else {"networks": {}}
-    start = given.start or start_of(Path("artifacts/paper"), given.runs)
-    for name in given.inside:
-        print(f"== {name}", flush=True)
-        report["networks"][name] = inside.measure_inside(
-            name, start, given.runs, films, used, options, measuring, device, given.workers
-        )
-        report |= circumstances(device)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        write_json(to, report)
-    print(inside.table_of_inside(report))
-    if not given.quick:
-        given.page.write_text(inside.filled(given.page.read_text(), report))
     return 0
 
 

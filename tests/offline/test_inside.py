@@ -140,6 +140,21 @@ def test_blocks_start_without_effect_and_can_be_learned(block: nn.Module) -> Non
     assert maps.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    "block", [NonLocalContext(8), Denoising(8, "mean"), Denoising(8, "median"), RadialBasisMapping(8)]
+)
+def test_blocks_can_be_hardened_in_bfloat16(block: nn.Module) -> None:
+    """As ``harden`` computes: what a bfloat16 map gives is near what a float32 one gives, and gradients flow."""
+    disturbed(block)
+    maps = maps_of(8, 6).requires_grad_(True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = block(maps.bfloat16())
+    assert (found.float() - block(maps)).abs().max() < 0.1 * block(maps).abs().max()
+    (gradient,) = torch.autograd.grad(found.float().sum(), maps)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+
+
 @pytest.mark.parametrize("name", INSIDE)
 def test_a_network_answers_exactly_as_before_with_a_rival_inside(name: str, tmp_path: Path) -> None:
     network, films = random_network(0), noise_films(tmp_path, {"train": 2})
@@ -215,7 +230,18 @@ def test_rivals_inside_are_measured_through_the_whole(
     films = noise_films(tmp_path, {"train": 8, "val": 60, "test": 8})
     hardened = []
 
-    def harden(start: Path, made: list[object], run: Path, options: HardenOptions, *_: object, inside: object) -> None:
+    def harden(
+        start: Path,
+        made: list[object],
+        run: Path,
+        options: HardenOptions,
+        device: object,
+        teachers: object,
+        *,
+        inside: object,
+    ) -> None:
+        assert teachers == (tmp_path / "teacher", tmp_path / "other")
+        assert options.ramp == 1
         assert len(made) == len(films)
         assert options.epochs == 1
         hardened.append(inside)
@@ -228,6 +254,7 @@ def test_rivals_inside_are_measured_through_the_whole(
         monkeypatch.setattr(measuring, loader, lambda _: Tiny())
     start, runs = tmp_path / "start", tmp_path / "runs"
     command = ["--data", "films", "--quick", "--start", str(start), "--runs", str(runs), "--workers", "0"]
+    command += ["--ramp", "1", "--teacher", str(tmp_path / "teacher"), str(tmp_path / "other")]
     assert rivals.main([*command, "--inside", "non-local"]) == 0
     assert hardened == [INSIDE["non-local"]]
     report = json.loads((runs / "inside.json").read_text())

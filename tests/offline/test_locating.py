@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from app.pipeline import LABELS, ChestNetwork
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.heatmap import class_activation_maps, spread
+from app.pipeline.network import LogitsOnly
 from app.results.heatmap import warmth
 from offline.cli import main
 from offline.films import Film, FilmsError
@@ -70,6 +71,18 @@ def test_on_the_last_layer_both_have_a_closed_form(network: ChestNetwork, image:
     np.testing.assert_allclose(
         layercam(leaf.detach(), leaf.grad), np.tensordot(np.maximum(weights, 0), values, 1) / 49, rtol=1e-4, atol=1e-6
     )
+
+
+def test_grad_cam_is_captums(network: ChestNetwork, image: torch.Tensor) -> None:
+    attr = pytest.importorskip(
+        "captum.attr", reason="captum is absent: pip install --no-deps captum (compared with 0.9.0)"
+    )
+    given = image.clone().requires_grad_()
+    theirs = attr.LayerGradCam(LogitsOnly(network), network.features.denseblock3).attribute(
+        given, target=6, relu_attributions=True
+    )
+    ours = maps_of(network, image, 6, np.zeros((7, 7), np.float32))["grad-cam 3"]
+    np.testing.assert_allclose(ours, enlarged(theirs[0, 0].detach().numpy()), rtol=1e-5, atol=1e-7)
 
 
 def test_the_gradient_of_an_earlier_block_is_the_slope_of_the_logit(network: ChestNetwork, image: torch.Tensor) -> None:

@@ -20,12 +20,21 @@ export async function heatmapOf(png: Blob, place: Place, version: string | null)
   const width = Math.max(1, Math.round(place.right * across) - x);
   const height = Math.max(1, Math.round(place.bottom * down) - y);
   const scale = Math.min(1, LONGEST / Math.max(width, height));
-  const [columns, rows] = [Math.max(2, Math.round(width * scale)), Math.max(2, Math.round(height * scale))];
-  const context = new OffscreenCanvas(columns, rows).getContext("2d");
+  const [columns, rows] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   if (!context) throw new Error("this browser gives no canvas");
-  context.imageSmoothingQuality = "high";
-  context.drawImage(wash, x, y, width, height, 0, 0, columns, rows);
-  const { data } = context.getImageData(0, 0, columns, rows);
-  const values = Float32Array.from({ length: columns * rows }, (_, at) => (data[4 * at + 3] ?? 0) / 255);
+  context.drawImage(wash, -x, -y);
+  const { data } = context.getImageData(0, 0, width, height);
+  // A canvas that makes pictures smaller itself lets what lies beyond the field into it.
+  const mean = (column: number, row: number): number => {
+    const [left, right] = [column, column + 1].map((at) => Math.floor((at * width) / columns)) as [number, number];
+    const [top, bottom] = [row, row + 1].map((at) => Math.floor((at * height) / rows)) as [number, number];
+    let sum = 0;
+    for (let down = top; down < bottom; down++) {
+      for (let along = left; along < right; along++) sum += data[4 * (down * width + along) + 3] ?? 0;
+    }
+    return sum / ((right - left) * (bottom - top));
+  };
+  const values = Float32Array.from({ length: columns * rows }, (_, at) => mean(at % columns, Math.floor(at / columns)) / 255);
   return values.some((value) => value > 0) ? { wash, map: { columns, rows, values }, place, version } : null;
 }
