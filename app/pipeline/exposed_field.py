@@ -6,7 +6,8 @@ The stage lies between decoding and resizing, in a request and in a fit alike:
     pixels -> find_field -> ExposedField -> cut_out -> pixels of the field -> to_tensor
 
 It leaves out what holds nothing: what the header shutters (PS3.3 C.7.6.11), margins of one grey, and margins behind a
-straight edge (collimation), which may be turned by a few degrees. Where it is not sure, it leaves nothing out.
+straight edge (collimation), which may be turned by a few degrees, and corners of one grey around a round or many-sided
+film. Where it is not sure, it leaves nothing out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.spatial import cKDTree
 
+from .corners import rounded_outline
 from .margins import straight_margin, uniform_margin
 
 Pixels = NDArray[np.float32]
@@ -147,6 +149,9 @@ def find_field(pixels: Pixels, shutters: Sequence[Polygon] = ()) -> ExposedField
     edges = _straight_edges(pixels, field, contrast)
     if edges is not None:
         field = _without_uniform_margins(pixels, _bounded(field, edges), contrast)
+    if not field.outlines:  # a shutter or slanted edges have been found else, and leave dark corners themselves
+        corners = _rounded(pixels, field, contrast)
+        field = field if corners is None else _bounded(field, corners)
     return field if field.share >= LEAST_OF_THE_PICTURE else whole
 
 
@@ -243,6 +248,14 @@ def _straight_edges(pixels: Pixels, field: ExposedField, contrast: float) -> Pol
     if left is not None:
         corners = _cut(corners, (left[1], rows), (left[0], 0))
     return tuple((x + field.left, y + field.top) for x, y in corners) or None
+
+
+def _rounded(pixels: Pixels, field: ExposedField, contrast: float) -> Polygon | None:
+    """A round or many-sided outline of the film; None where there is none."""
+    inside = pixels[field.top : field.bottom, field.left : field.right]
+    step = max(1, min(inside.shape) // PREVIEW_SIDE)
+    outline = rounded_outline(inside[::step, ::step], contrast)
+    return None if outline is None else tuple((x * step + field.left, y * step + field.top) for x, y in outline)
 
 
 def _cut(corners: list[Point], start: Point, end: Point) -> list[Point]:

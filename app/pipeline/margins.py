@@ -77,7 +77,7 @@ def uniform_margin(lines: Lines, contrast: float = 1.0) -> int:
     begins = samples[: 1 + math.ceil(count * RAGGED_SHARE)]
     greys = _medians(begins)
     even = (np.abs(begins - greys[:, None]) <= TOLERANCE * contrast).mean(1) >= DEAD_SHARE
-    for first in np.flatnonzero(even):
+    for first in map(int, np.flatnonzero(even)):
         grey = float(greys[first])
         distances = np.abs(samples[first:] - grey) / np.float32(contrast)
         shares = (distances <= TOLERANCE).mean(1)
@@ -170,5 +170,5 @@ def _medians(values: Lines) -> Lines:
 def _near(lines: Lines, grey: float, contrast: float) -> NDArray[np.bool_]:
     """Which pixels may belong to a margin of this grey that is not quite uniform."""
     if grey <= DARK * contrast:
-        return lines <= max(grey + SCATTER * contrast, DARKEST * contrast)
-    return np.abs(lines - grey) <= (SCATTER if grey >= BRIGHT else EVEN) * contrast
+        return np.asarray(lines <= max(grey + SCATTER * contrast, DARKEST * contrast))
+    return np.asarray(np.abs(lines - grey) <= (SCATTER if grey >= BRIGHT else EVEN) * contrast)
