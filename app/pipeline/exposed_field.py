@@ -20,10 +20,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.spatial import cKDTree
 
 from .corners import rounded_outline
 from .margins import straight_margin, uniform_margin
+from .mirror import block_means, eroded, mirrored
 
 Pixels = NDArray[np.float32]
 Point = tuple[float, float]
@@ -174,13 +174,13 @@ def cut_out(pixels: Pixels, field: ExposedField) -> Pixels:
     if not field.outlines:
         return inside
     step = max(1, min(inside.shape) // FILLED_SIDE)
-    reduced = _block_means(inside, step)
+    reduced = block_means(inside, step)
     seen = np.ones(reduced.shape, bool)
     for outline in field.outlines:
         corners = [((x - field.left) / step, (y - field.top) / step) for x, y in outline]
         seen &= _rasterised(corners, reduced.shape)
     # Pixels on an outline are part dead; of what lies beyond the rectangle nothing is known.
-    return _mirrored(reduced, _eroded(seen, corners=True))
+    return mirrored(reduced, eroded(seen, corners=True))
 
 
 #: The sides of a picture, each as lines from the edge inwards; views, without a copy.
@@ -288,43 +288,8 @@ def _bounded(field: ExposedField, outline: Polygon) -> ExposedField:
     return ExposedField(field.rows, field.columns, top, left, bottom, right, outlines)
 
 
-def _block_means(pixels: Pixels, step: int) -> Pixels:
-    """Means of blocks of step x step pixels; what fills no block at the far edges is left out."""
-    if step == 1:
-        return pixels
-    rows, columns = pixels.shape[0] // step, pixels.shape[1] // step
-    whole = pixels[: rows * step, : columns * step]
-    # Whole lines are added first: numpy's mean over two axes takes eight times as long.
-    lines = sum((whole[place::step] for place in range(1, step)), start=whole[::step])
-    return np.asarray(sum((lines[:, place::step] for place in range(1, step)), start=lines[:, ::step]) / step**2)
-
-
 def _rasterised(corners: Sequence[Point], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which pixels of a picture of this shape lie within a polygon, given in pixels."""
     canvas = Image.new("1", (shape[1], shape[0]), 0)
     ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in corners], fill=1)
     return np.array(canvas, bool)
-
-
-def _eroded(seen: NDArray[np.bool_], *, corners: bool) -> NDArray[np.bool_]:
-    """What is seen along with its four neighbours, or its eight; beyond the picture all counts as seen."""
-    around = np.pad(seen, 1, constant_values=True)
-    up_and_down = around[:-2] & around[1:-1] & around[2:]
-    if corners:
-        return np.asarray(up_and_down[:, :-2] & up_and_down[:, 1:-1] & up_and_down[:, 2:])
-    return np.asarray(up_and_down[:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
-
-
-def _mirrored(pixels: Pixels, seen: NDArray[np.bool_]) -> Pixels:
-    """Each pixel that is not seen takes the one that lies as far behind the nearest seen one, or that one itself."""
-    if seen.all() or not seen.any():
-        return pixels
-    row, column = np.divmod(np.flatnonzero(~seen), seen.shape[1])
-    rim = np.column_stack(np.divmod(np.flatnonzero(seen & ~_eroded(seen, corners=False)), seen.shape[1]))
-    near_row, near_column = rim[cKDTree(rim).query(np.column_stack([row, column]))[1]].T
-    behind_row = np.clip(2 * near_row - row, 0, pixels.shape[0] - 1)
-    behind_column = np.clip(2 * near_column - column, 0, pixels.shape[1] - 1)
-    usable = seen[behind_row, behind_column]
-    filled = pixels.copy()
-    filled[row, column] = np.where(usable, pixels[behind_row, behind_column], pixels[near_row, near_column])
-    return filled

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from app.pipeline import decode, exposed_field, film_tensor, margins, picture_tensor
+from app.pipeline import decode, exposed_field, film_tensor, margins, mirror, picture_tensor
 from app.pipeline.exposed_field import LEAST_OF_THE_PICTURE, ExposedField, cut_out, describe, find_field
 from app.pipeline.margins import MOST_OF_A_SIDE
 from benchmarks.field.frames import (
@@ -203,14 +203,14 @@ def test_a_large_field_is_reduced_to_the_means_of_its_blocks(step: int) -> None:
     film = chest(101, 97)
     rows, columns = 101 // step, 97 // step
     blocks = film[: rows * step, : columns * step].astype(np.float64).reshape(rows, step, columns, step)
-    np.testing.assert_allclose(exposed_field._block_means(film, step), blocks.mean((1, 3)), atol=2e-7)
+    np.testing.assert_allclose(mirror.block_means(film, step), blocks.mean((1, 3)), atol=2e-7)
 
 
 @pytest.mark.parametrize("corners", [False, True])
 def test_what_is_seen_along_with_its_neighbours_is_scipys_erosion(corners: bool) -> None:
     seen = np.random.default_rng(0).uniform(size=(40, 31)) > 0.1
     expected = binary_erosion(seen, np.ones((3, 3)) if corners else None, border_value=1)
-    np.testing.assert_array_equal(exposed_field._eroded(seen, corners=corners), expected)
+    np.testing.assert_array_equal(mirror.eroded(seen, corners=corners), expected)
     assert expected.any()
 
 
