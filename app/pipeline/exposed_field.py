@@ -6,7 +6,8 @@ The stage lies between decoding and resizing, in a request and in a fit alike:
     pixels -> find_field -> ExposedField -> cut_out -> pixels of the field -> to_tensor
 
 It leaves out what holds nothing: what the header shutters (PS3.3 C.7.6.11), margins of one grey, and margins behind a
-straight edge (collimation), which may be turned by a few degrees. Where it is not sure, it leaves nothing out.
+straight edge (collimation), which may be turned by a few degrees, and corners of one grey around a round or many-sided
+film. Where it is not sure, it leaves nothing out.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.spatial import cKDTree
 
+from .corners import rounded_outline
 from .margins import straight_margin, uniform_margin
+from .mirror import block_means, eroded, mirrored
 
 Pixels = NDArray[np.float32]
 Point = tuple[float, float]
@@ -152,6 +154,9 @@ def find_field(pixels: Pixels, shutters: Sequence[Polygon] = ()) -> ExposedField
     edges = _straight_edges(pixels, field, contrast)
     if edges is not None:
         field = _without_uniform_margins(pixels, _bounded(field, edges), contrast)
+    if not field.outlines:  # a shutter or slanted edges have been found else, and leave dark corners themselves
+        corners = _rounded(pixels, field, contrast)
+        field = field if corners is None else _bounded(field, corners)
     return field if field.share >= LEAST_OF_THE_PICTURE else whole
 
 
@@ -174,13 +179,13 @@ def cut_out(pixels: Pixels, field: ExposedField) -> Pixels:
     if not field.outlines:
         return inside
     step = max(1, min(inside.shape) // FILLED_SIDE)
-    reduced = _block_means(inside, step)
+    reduced = block_means(inside, step)
     seen = np.ones(reduced.shape, bool)
     for outline in field.outlines:
         corners = [((x - field.left) / step, (y - field.top) / step) for x, y in outline]
         seen &= _rasterised(corners, reduced.shape)
     # Pixels on an outline are part dead; of what lies beyond the rectangle nothing is known.
-    return _mirrored(reduced, _eroded(seen, corners=True))
+    return mirrored(reduced, eroded(seen, corners=True))
 
 
 #: The sides of a picture, each as lines from the edge inwards; views, without a copy.
@@ -250,6 +255,14 @@ def _straight_edges(pixels: Pixels, field: ExposedField, contrast: float) -> Pol
     return tuple((x + field.left, y + field.top) for x, y in corners) or None
 
 
+def _rounded(pixels: Pixels, field: ExposedField, contrast: float) -> Polygon | None:
+    """A round or many-sided outline of the film; None where there is none."""
+    inside = pixels[field.top : field.bottom, field.left : field.right]
+    step = max(1, min(inside.shape) // PREVIEW_SIDE)
+    outline = rounded_outline(inside[::step, ::step], contrast)
+    return None if outline is None else tuple((x * step + field.left, y * step + field.top) for x, y in outline)
+
+
 def _cut(corners: list[Point], start: Point, end: Point) -> list[Point]:
     """The part of a convex polygon to the right of a line, seen along it (Sutherland and Hodgman, 1974); rows go down."""
 
@@ -280,43 +293,8 @@ def _bounded(field: ExposedField, outline: Polygon) -> ExposedField:
     return ExposedField(field.rows, field.columns, top, left, bottom, right, outlines)
 
 
-def _block_means(pixels: Pixels, step: int) -> Pixels:
-    """Means of blocks of step x step pixels; what fills no block at the far edges is left out."""
-    if step == 1:
-        return pixels
-    rows, columns = pixels.shape[0] // step, pixels.shape[1] // step
-    whole = pixels[: rows * step, : columns * step]
-    # Whole lines are added first: numpy's mean over two axes takes eight times as long.
-    lines = sum((whole[place::step] for place in range(1, step)), start=whole[::step])
-    return np.asarray(sum((lines[:, place::step] for place in range(1, step)), start=lines[:, ::step]) / step**2)
-
-
 def _rasterised(corners: Sequence[Point], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which pixels of a picture of this shape lie within a polygon, given in pixels."""
     canvas = Image.new("1", (shape[1], shape[0]), 0)
     ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in corners], fill=1)
     return np.array(canvas, bool)
-
-
-def _eroded(seen: NDArray[np.bool_], *, corners: bool) -> NDArray[np.bool_]:
-    """What is seen along with its four neighbours, or its eight; beyond the picture all counts as seen."""
-    around = np.pad(seen, 1, constant_values=True)
-    up_and_down = around[:-2] & around[1:-1] & around[2:]
-    if corners:
-        return np.asarray(up_and_down[:, :-2] & up_and_down[:, 1:-1] & up_and_down[:, 2:])
-    return np.asarray(up_and_down[:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
-
-
-def _mirrored(pixels: Pixels, seen: NDArray[np.bool_]) -> Pixels:
-    """Each pixel that is not seen takes the one that lies as far behind the nearest seen one, or that one itself."""
-    if seen.all() or not seen.any():
-        return pixels
-    row, column = np.divmod(np.flatnonzero(~seen), seen.shape[1])
-    rim = np.column_stack(np.divmod(np.flatnonzero(seen & ~_eroded(seen, corners=False)), seen.shape[1]))
-    near_row, near_column = rim[cKDTree(rim).query(np.column_stack([row, column]))[1]].T
-    behind_row = np.clip(2 * near_row - row, 0, pixels.shape[0] - 1)
-    behind_column = np.clip(2 * near_column - column, 0, pixels.shape[1] - 1)
-    usable = seen[behind_row, behind_column]
-    filled = pixels.copy()
-    filled[row, column] = np.where(usable, pixels[behind_row, behind_column], pixels[near_row, near_column])
-    return filled

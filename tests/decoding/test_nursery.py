@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from imagecodecs import jpeg2k_encode
+from pydicom.uid import JPEG2000Lossless
 
 from app.decoding.exchange import NoAnswer, exchange
 from app.decoding.machine import Machine
@@ -28,6 +30,7 @@ from app.pipeline.errors import InputError, MalformedImage, UnsuitableImage
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage
 from app.settings import Settings
+from tests.pipeline.films import compressed, film, part10
 from tests.pipeline.mutants import valid_films
 
 from .processes import (
@@ -309,6 +312,21 @@ def test_a_film_that_needs_too_much_memory_is_refused(films: dict[str, bytes], n
 def test_the_default_memory_is_enough_for_a_film_of_36_million_pixels() -> None:
     with running() as nursery:
         assert nursery.decode(film_of_runs()).pixels.shape == (6016, 6016)
+
+
+def test_the_default_cpu_time_is_enough_for_the_largest_noisy_jpeg_2000_film() -> None:
+    """Seen on a smaller one, since the cost grows with the pixels."""
+    noise = np.random.default_rng(0).integers(0, 2**16, (1024, 1024)).astype(np.uint16)
+    frame = jpeg2k_encode(noise, codecformat="j2k", reversible=True, bitspersample=16)
+    like = film(noise, WindowCenter=2**15, WindowWidth=2**16)
+    like.BitsStored, like.HighBit = 16, 15
+    posted = part10(compressed(frame, JPEG2000Lossless, like))
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        decode(posted)
+        spent.append(time.process_time() - began)
+    assert min(spent) < Settings().decode_seconds * noise.size / MAX_PIXELS
 
 
 def test_a_killed_zygote_is_replaced() -> None:
