@@ -108,7 +108,7 @@ def test_no_answer_is_taken_for_another_type(service: Served, path: str) -> None
     assert service.client.get(path).headers.get_list("x-content-type-options") == ["nosniff"]
 
 
-@pytest.mark.parametrize("path", ["/v1/score/", "/dicomweb/studies/", "/docs/", "/v1/model/", "/static/page", "//"])
+@pytest.mark.parametrize("path", ["/v1/score/", "/dicomweb/studies/", "/docs/", "/v1/model/", "/static/page"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_no_answer_leads_to_a_host_that_the_request_names(service: Served, method: str, path: str) -> None:
     """Starlette's own answer to a slash too many is 307 to the host of the request, and a client sends its film there."""
