@@ -11,6 +11,7 @@ beats shared memory here: large arrays get large pages, whereas shared memory is
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import time
@@ -29,6 +30,8 @@ LENGTH: Final = struct.Struct("<I")
 MAX_HEADER_BYTES: Final = 64 * 1024
 #: Characters; some 150 say all.
 MAX_PRESENTATION: Final = 500
+#: What it is made of; it goes into the record and the report.
+_SAID: Final = re.compile(r"[ -~]")
 #: In place of an error's name: the memory limit was met.
 NO_MEMORY: Final = "MemoryError"
 _ERRORS: Final = {kind.__name__: kind for kind in (MalformedImage, UnsuitableImage, UnsupportedMedia, ImageTooLarge)}
@@ -77,7 +80,7 @@ def image_of(
     pixels = np.empty((field.rows, field.columns), np.float32)
     fill(pixels.data.cast("B"))
     missing = tuple(tag for tag in EXPECTED_TAGS if tag in header["missing_tags"])  # they label a metric
-    presentation = str(header["presentation"])[:MAX_PRESENTATION]  # it goes into the record
+    presentation = "".join(filter(_SAID.fullmatch, str(header["presentation"])[:MAX_PRESENTATION]))
     return DecodedImage(pixels, field, kind, tuple(map(str, header["notes"])), missing, presentation)
 
 
