@@ -121,6 +121,7 @@ FILMS: dict[str, Callable[[], bytes]] = {
     "transfer syntaxes": lambda: before(
         SYNTAX, b"\2\0\x10\0UN\0\0" + struct.pack("<I", MEGABYTE) + megabyte_of(b"1.2.840.10008.1.2\\").ljust(MEGABYTE)
     ),
+    "windows": lambda: part10(film(WindowCenter=[40] * 9_000, WindowWidth=[400] * 9_000)),
     "names": lambda: part10(film(PatientName="A^B\\" * 16_000)),
     "identifiers": lambda: part10(film(StudyDescription="A\\" * 30_000)),
 }  # fmt: skip
