@@ -60,7 +60,9 @@ class Settings:
     )
     device_retry_seconds: float = 10.0  # between golden checks of a device that is out of service
     decode_threads: int = 2
-    decode_processes: int = 2  # compressed DICOM films decoded at once, each in a process of its own
+    decode_processes: int = (
+        2  # films decoded at once, each in a process of its own: compressed DICOM, many pixels in few bytes
+    )
     decode_memory_mb: int = 1024  # of such a process, in MiB; raise it with max_pixels
     decode_seconds: float = 20.0  # of CPU time, rounded up, after which such a process is killed
     decode_sandbox: str = "try"  # a filter of system calls around it: try, require, or off

@@ -37,7 +37,7 @@ from app.pipeline.dicom.rules import HeaderRules
 from app.pipeline.errors import InputError
 
 from . import sandbox
-from .exchange import LENGTH, NO_MEMORY, header_of
+from .exchange import KINDS, LENGTH, NO_MEMORY, header_of
 
 #: Followed by why its children are not confined, if they are not.
 READY: Final = b"ready"
@@ -165,9 +165,10 @@ def _decode(service: socket.socket, options: Options) -> None:
     header: dict[str, object]
     pixels: bytes | memoryview = b""
     try:
+        kind = KINDS[service.recv(1)[0]]
         image = decode(
             b"".join(iter(lambda: service.recv(2**20), b"")),
-            kind="dicom",  # all else is decoded in the service's threads
+            kind=kind,
             max_pixels=options.max_pixels,
             rules=options.rules,
         )

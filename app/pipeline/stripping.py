@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from .errors import MalformedImage
+from .image import SourceKind
 
 #: libpng writes pixels in chunks of 8 KiB, and Pillow takes a microsecond or more for each, however empty.
 MAX_PNG_CHUNKS: Final = 50_000
@@ -17,6 +18,9 @@ MAX_PNG_CHUNKS: Final = 50_000
 NEEDED_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"})
 #: Before the first scan. A colour profile takes up to 255, and all the rest some ten.
 MAX_JPEG_SEGMENTS: Final = 10_000
+#: A film's PNG has one or two pixels a byte, its JPEG ten to thirty. A million pixels cost some 15 ms, however few the bytes.
+PIXELS_A_BYTE: Final = 32
+USUAL_PIXELS: Final = 4_000_000
 #: EXIF tells how the film is turned, MPF that there are several; the first of each is kept.
 _EXIF: Final = b"Exif\0\0"
 _MPF: Final = b"MPF\0"
@@ -29,7 +33,39 @@ _APP: Final = range(0xE0, 0xF0)
 _NEEDED_APP: Final = frozenset({0xE0, 0xEE})
 #: Markers that have a length (ITU-T T.81 table B.1); the others stand alone.
 _WITH_LENGTH: Final = frozenset({*range(0xC0, 0xD0), *range(0xDA, 0xE0), *_APP, _COM}) - {0xC8}
+_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE: Final = frozenset({0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
+
+
+def is_out_of_proportion(data: bytes, kind: SourceKind) -> bool:
+    """Whether a PNG or JPEG may cost far more than its bytes say: many pixels in few of them, or many passes over them.
+
+    Told from its header, without a look at whether it is sound.
+    """
+    if kind == "png":
+        work = int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
+    else:
+        work = _pixels_of_jpeg(data) * max(1, data.count(b"\xff\xda"))
+    return work > max(USUAL_PIXELS, PIXELS_A_BYTE * len(data))
+
+
+def _pixels_of_jpeg(data: bytes) -> int:
+    """What the largest of its frame headers claims (ITU-T T.81 section B.2.2)."""
+    most, at = 0, 2
+    for _ in range(MAX_JPEG_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            break
+        start, marker = found.start(), data[found.start() + 1]
+        if marker == _SOS or marker not in _WITH_LENGTH | _ALONE:
+            break
+        if marker in _FRAME:
+            rows, columns = (int.from_bytes(data[start + place : start + place + 2], "big") for place in (5, 7))
+            most = max(most, rows * columns)
+        at = start + 2
+        if marker in _WITH_LENGTH:
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    return most
 
 
 def strip_png(data: bytes) -> bytes:

@@ -377,7 +377,12 @@ def test_nothing_is_left_behind() -> None:
 # What a decoder that was taken over might say
 
 FIELD = ExposedField.whole(2, 3).as_json()
-IMAGE = {"field": FIELD, "notes": ["a note"], "missing_tags": ["ViewPosition", "PatientName"]}
+IMAGE = {
+    "field": FIELD,
+    "notes": ["a note"],
+    "missing_tags": ["ViewPosition", "PatientName"],
+    "presentation": "a window",
+}
 SHADES = np.arange(6, dtype=np.float32)
 
 
@@ -416,6 +421,12 @@ UNSOUND: dict[str, object] = {
 def test_an_unsound_answer_is_no_answer(name: str) -> None:
     with pytest.raises(NoAnswer):
         answered(UNSOUND[name])
+
+
+def test_what_a_decoder_says_of_the_presentation_is_short_and_plain() -> None:
+    """It goes into the record and the report, and the decoder may have been taken over."""
+    hostile = {**IMAGE, "presentation": "a window\0\n\ud800\u00e9" + "x" * 10_000}
+    assert answered(hostile).presentation == "a window" + "x" * 488
 
 
 def test_a_sound_answer_names_no_other_tags_than_are_expected() -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from app.pipeline import decode
 from app.pipeline.errors import InputError, MalformedImage
 from app.pipeline.identity import read_identity
-from app.pipeline.stripping import strip_jpeg, strip_png
+from app.pipeline.stripping import PIXELS_A_BYTE, strip_jpeg, strip_png
 from app.results import UnreportableSource, read_source
 
 from .films import film, part10
@@ -121,6 +121,7 @@ FILMS: dict[str, Callable[[], bytes]] = {
     "transfer syntaxes": lambda: before(
         SYNTAX, b"\2\0\x10\0UN\0\0" + struct.pack("<I", MEGABYTE) + megabyte_of(b"1.2.840.10008.1.2\\").ljust(MEGABYTE)
     ),
+    "windows": lambda: part10(film(WindowCenter=[40] * 9_000, WindowWidth=[400] * 9_000)),
     "names": lambda: part10(film(PatientName="A^B\\" * 16_000)),
     "identifiers": lambda: part10(film(StudyDescription="A\\" * 30_000)),
 }  # fmt: skip
@@ -144,6 +145,16 @@ def test_a_megabyte_of_a_raster_costs_little(name: str) -> None:
 @pytest.mark.parametrize("name", FILMS)
 def test_a_megabyte_of_a_header_costs_little(name: str, read: Callable[[bytes], object]) -> None:
     assert spent(read, FILMS[name]()) < MAX_SECONDS
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_what_is_decoded_in_a_thread_costs_no_more_than_its_bytes_let_expect(form: str) -> None:
+    """The most pixels for which a megabyte is decoded in a thread; more are decoded in a process that may be killed."""
+    side = int((PIXELS_A_BYTE * MEGABYTE) ** 0.5)
+    rows, columns = np.mgrid[:side, :side]
+    stream = io.BytesIO()
+    Image.fromarray(((np.sin(columns / 90) * np.cos(rows / 70) + 1) * 127).astype(np.uint8)).save(stream, form)
+    assert spent(decode, stream.getvalue()) < MAX_SECONDS
 
 
 # What is dropped changes no pixel

@@ -226,6 +226,9 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: part10(film(TWELVE, WindowCenter=2048, WindowWidth=4096, PixelPaddingValue=0, PixelPaddingRangeLimit=1000)),
         "of the pixels padding",
     ),
+    "more windows than any film has": (
+        lambda: part10(film(TWELVE, WindowCenter=[2048] * 33, WindowWidth=[4096] * 33)), "over 32 VOI LUTs and windows",
+    ),
     # Bits that are not stored.
     "8 bits stored in 16": (lambda: part10(narrow()), BITS),
     "8 bits stored in 16, and a window": (lambda: part10(narrow(WindowCenter=128, WindowWidth=256)), BITS),

@@ -40,7 +40,7 @@ MAX_HIDDEN_BY_EITHER: Final = 0.8
 MIN_OWN: Final = 0.15
 #: The same where nothing that was sent is judged: what was passed over shows a part of the film, and much as black or white.
 MIN_OWN_BESIDE_WHOLE: Final = 0.3
-#: So many LUTs and windows are compared, and no more are taken.
+#: LUTs and windows; each is computed for every value that can be stored.
 MAX_VIEWS: Final = 32
 #: Pixels of different greys that count as padding.
 MAX_PADDED: Final = 0.1
@@ -137,6 +137,19 @@ def percentile_shades(counts: NDArray[np.int64]) -> FloatArray:
     return np.clip((np.arange(counts.size) - float(low)) / max(1.0, float(high - low)), 0.0, 1.0)
 
 
+def require_few(views: int) -> None:
+    """Refuse more LUTs and windows than any film has.
+
+    Raises
+    ------
+    MalformedImage
+    """
+    if views > MAX_VIEWS:
+        raise MalformedImage(
+            f"there are over {MAX_VIEWS} VOI LUTs and windows, more than any film has; send the first alone"
+        )
+
+
 def require_one_film(film: Film, chosen: View, others: Sequence[View], *, refuse_hiding: bool) -> list[str]:
     """Refuse what viewers would show as another film than the one that is judged.
 
@@ -164,10 +177,6 @@ def require_one_film(film: Film, chosen: View, others: Sequence[View], *, refuse
     """
     counts = tones.film_counts(film.counts)
     notes = []
-    if len(others) > MAX_VIEWS:
-        raise MalformedImage(
-            f"there are over {MAX_VIEWS} VOI LUTs and windows, more than any film has; send the first alone"
-        )
     for other in others[1:]:  # what viewers take that know no other than the first, where it was passed over
         _require_same(others[0], other, counts, MIN_OWN)
     for other in others:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import tones
 from ..errors import MalformedImage
-from .agreement import Kind, View, require_monotone, require_one_film
+from .agreement import Kind, View, require_few, require_monotone, require_one_film
 from .layout import PixelLayout
 from .luts import Table, read_table
 from .modality import Modality
@@ -140,6 +140,7 @@ def _sent(film: Film, *, whatever_fits: bool = False) -> Iterator[Reading]:
     before = len(notes)
     luts = optional_items(dataset, "VOILUTSequence", notes)
     film.faulty = len(notes) > before
+    require_few(len(luts))
     signed = film.layout.signed or film.modality.may_be_negative
     for number, item in enumerate(luts, 1):  # PS3.3 C.11.2.1.1
         try:
@@ -150,6 +151,7 @@ def _sent(film: Film, *, whatever_fits: bool = False) -> Iterator[Reading]:
             continue
         yield from _by_table(film, table, number, len(luts))
     windows = _windows(film)
+    require_few(len(luts) + len(windows))
     function = _function(film) if windows else ""
     alone = len(windows) == 1 and not luts
     for number, (center, width) in enumerate(windows, 1):
