@@ -134,8 +134,9 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     -------
     Tensor, shape (N, c, H, W)
     """
-    query, key, value = (each.flatten(2).transpose(1, 2) for each in (queries, keys, values))
-    found = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+    # With one head: of tensors of four dimensions torch does not keep the weights of all pairs, which are the larger part.
+    query, key, value = (each.flatten(2).transpose(1, 2)[:, None] for each in (queries, keys, values))
+    found = F.scaled_dot_product_attention(query, key, value)[:, 0].transpose(1, 2)
     maps = found.reshape(*found.shape[:2], *queries.shape[2:])
     return maps.contiguous(memory_format=torch.channels_last)
 
