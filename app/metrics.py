@@ -185,6 +185,18 @@ class Metrics:
             "cxr_result_failures", "Attempts to deliver a report that failed.", registry=self.registry
         )
         self.results_waiting = Gauge("cxr_results_waiting", "Reports in the outbox.", registry=self.registry)
+        self.results_oldest = Gauge(
+            "cxr_results_oldest_seconds", "For how long the oldest report in the outbox waits.", registry=self.registry
+        )
+        self.thread_up = Gauge(
+            "cxr_thread_up", "1 while a thread that the service needs lives.", ["thread"], registry=self.registry
+        )
+        self.thread_failures = Counter(
+            "cxr_thread_failures",
+            "Errors that ended the work of a thread, which began again.",
+            ["thread"],
+            registry=self.registry,
+        )
         self.record_failures = Counter(
             "cxr_record_failures", "Decisions that could not be written to the record.", registry=self.registry
         )

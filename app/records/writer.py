@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from app.metrics import Metrics
+from app.supervised import SupervisedThread
 from app.tracing import span
 
 from .record import REMOVED_AT_ONCE, Decision, Entry, FilmEvent, Recalled, Record, RecordUnavailable, VersionEvent
@@ -45,7 +46,8 @@ class Writer:
         self._optional = optional
         self._days = days
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+        # It ends with what waits, never for being told to stop: entries outlive the errors of others.
+        self._thread = SupervisedThread("record", self._run, threading.Event(), metrics)
 
     def start(self) -> None:
         """Begin to write, and say where the record stands: the log is a witness of its head.

@@ -7,6 +7,7 @@ data; it is made for its owner alone.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -50,19 +51,30 @@ class Outbox:
         unfinished.replace(self._folder / (uid + _SUFFIX))
         self._sync()
 
-    def waiting(self) -> list[Path]:
-        """Files of the reports that wait, oldest first."""
-        found = [(path.stat().st_mtime_ns, path) for path in self._folder.glob("*" + _SUFFIX)]
-        return [path for _, path in sorted(found)]
+    def waiting(self) -> list[tuple[str, float]]:
+        """UIDs of the reports that wait, oldest first, and for how many seconds each has; by a clock that may have been set."""
+        now = time.time()
+        found = [(path.stat().st_mtime, path.stem) for path in self._folder.glob("*" + _SUFFIX)]
+        return [(uid, max(0.0, now - since)) for since, uid in sorted(found)]
 
-    def done(self, path: Path) -> None:
+    def read(self, uid: str) -> bytes:
+        """A report that waits.
+
+        Raises
+        ------
+        OSError
+            FileNotFoundError where it waits no longer.
+        """
+        return (self._folder / (uid + _SUFFIX)).read_bytes()
+
+    def done(self, uid: str) -> None:
         """The server has it."""
-        path.unlink(missing_ok=True)
+        (self._folder / (uid + _SUFFIX)).unlink(missing_ok=True)
         self._sync()
 
-    def refuse(self, path: Path) -> None:
+    def refuse(self, uid: str) -> None:
         """The server will never take it; kept for a person to look at."""
-        path.replace(self._refused / path.name)
+        (self._folder / (uid + _SUFFIX)).replace(self._refused / (uid + _SUFFIX))
         self._sync()
 
     def _sync(self) -> None:

@@ -247,6 +247,29 @@ def test_the_forwarder_gave_up(tmp_path: Path, outcome: str, alerts: tuple[str, 
     expect_alerts(tmp_path, service, *alerts, at=25, end=())
 
 
+def test_a_report_that_waits(tmp_path: Path) -> None:
+    """Minutes are no alarm: a server is restarted."""
+    service = Service().run(10, BUSY)
+    service.set(lambda metrics: metrics.results_oldest.set(1500)).run(10, BUSY)
+    expect_alerts(tmp_path, service)
+    expect_alerts(
+        tmp_path, service.set(lambda metrics: metrics.results_oldest.set(1900)).run(8, BUSY), "CxrResultsOld", at=27
+    )
+
+
+@pytest.mark.parametrize("thread", ["record", "delivery"])
+def test_a_thread_that_is_dead(tmp_path: Path, thread: str) -> None:
+    service = Service().set(lambda metrics: metrics.thread_up.labels(thread).set(1)).run(10, BUSY)
+    service.set(lambda metrics: metrics.thread_up.labels(thread).set(0)).run(5, BUSY)
+    expect_alerts(tmp_path, service, "CxrThreadFailed", at=14)
+
+
+def test_a_thread_that_failed_and_began_again(tmp_path: Path) -> None:
+    service = Service().set(lambda metrics: metrics.thread_failures.labels("delivery")).run(10, BUSY)
+    service.set(lambda metrics: metrics.thread_failures.labels("delivery").inc()).run(30, BUSY)
+    expect_alerts(tmp_path, service, "CxrThreadFailed", at=15, end=())
+
+
 OTHER = replace(BUNDLE, manifest=BUNDLE.manifest.model_copy(update={"model_version": "densenet121-mgm-other"}))
 
 

@@ -11,6 +11,8 @@ from dicomweb_client.api import DICOMwebClient
 from app.metrics import Metrics
 from app.results import Delivery, DicomwebServer, Outbox
 from app.results import deliver as deliver_module
+from app.results import schedule as schedule_module
+from app.results.dicomweb import DeliveryFailed
 from tests.results.films import film, film_with_bytes
 from tests.results.orthanc import PASSWORD, USER, Orthanc, Wire, eventually, free_port, running_orthanc
 from tests.results.test_report import REJECTED, report, report_bytes
@@ -60,7 +62,7 @@ def test_a_lost_answer_is_looked_after_before_storing_again(orthanc: Orthanc) ->
     through = DicomwebServer(wire.url, USER, PASSWORD)
     data = film()
     made = report_bytes(data, REJECTED)
-    with pytest.raises(deliver_module.DeliveryFailed, match="no answer"):
+    with pytest.raises(DeliveryFailed, match="no answer"):
         through.deliver(made)
     assert uid_of(data) in orthanc.instances()  # it was stored, and we could not know
     through.close()
@@ -75,7 +77,7 @@ def test_a_lost_answer_is_looked_after_before_storing_again(orthanc: Orthanc) ->
 )
 def test_a_wrong_setting_is_tried_again(orthanc: Orthanc, path: str, user: str, fault: str) -> None:
     wrong = DicomwebServer(orthanc.url + path, user, PASSWORD)
-    with pytest.raises(deliver_module.DeliveryFailed, match=fault):
+    with pytest.raises(DeliveryFailed, match=fault):
         wrong.deliver(report_bytes(film(), REJECTED))
     wrong.close()
 
@@ -83,8 +85,9 @@ def test_a_wrong_setting_is_tried_again(orthanc: Orthanc, path: str, user: str, 
 def test_the_outbox_outlives_the_delivery_and_waits_for_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver_module, "FIRST_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr(deliver_module, "LONGEST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(schedule_module, "LONGEST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(deliver_module, "FIRST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(deliver_module, "LONGEST_PAUSE_SECONDS", 0.5)
     port, films = free_port(), [film(n) for n in range(3)]
     metrics = Metrics()
 
@@ -130,7 +133,9 @@ def test_the_outbox_is_its_owners_alone_and_forgets_what_was_half_written(tmp_pa
     Outbox(folder).put("1.2", b"report")
     (folder / "1.3.part").write_bytes(b"rep")
     outbox = Outbox(folder)
-    (path,) = outbox.waiting()
-    assert path.read_bytes() == b"report"
+    ((uid, seconds),) = outbox.waiting()
+    path = folder / f"{uid}.dcm"
+    assert outbox.read(uid) == b"report"
+    assert 0 <= seconds < 60
     assert not (folder / "1.3.part").exists()
     assert [oct(p.stat().st_mode & 0o777) for p in (folder, path)] == ["0o700", "0o600"]
