@@ -247,6 +247,14 @@ def test_the_forwarder_gave_up(tmp_path: Path, outcome: str, alerts: tuple[str, 
     expect_alerts(tmp_path, service, *alerts, at=25, end=())
 
 
+def test_the_log_of_orthanc_was_lost(tmp_path: Path) -> None:
+    """Told at the first scrape after it, and an hour later it is over."""
+    service = Service().run(90, BUSY)
+    name = 'cxr_forward_log_lost_timestamp_seconds{job="cxr-gate-forward",instance="forwarder"}'
+    service.series[name] = ["_"] * 20 + ["1200"] * 71
+    expect_alerts(tmp_path, service, "CxrForwarderLogLost", at=22, end=())
+
+
 def test_a_report_that_waits(tmp_path: Path) -> None:
     """Minutes are no alarm: a server is restarted."""
     service = Service().run(10, BUSY)
