@@ -188,6 +188,11 @@ class Metrics:
         self.results_oldest = Gauge(
             "cxr_results_oldest_seconds", "For how long the oldest report in the outbox waits.", registry=self.registry
         )
+        self.result_conflicts = Counter(
+            "cxr_report_conflicts",
+            "Reports of somebody else's, or changed ones, that the DICOMweb server has under the UID of a report.",
+            registry=self.registry,
+        )
         self.thread_up = Gauge(
             "cxr_thread_up", "1 while a thread that the service needs lives.", ["thread"], registry=self.registry
         )

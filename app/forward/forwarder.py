@@ -20,6 +20,7 @@ from .errors import Fault, Misconfigured, Passing, Stopping
 from .history import Anchor, lineage, surviving
 from .metrics import ForwardMetrics
 from .orthanc import NEW_INSTANCE, Change, Orthanc, Page
+from .placing import place
 from .reconcile import Reconciliation
 from .retry import Retry, wait
 from .service import Refusal, Service
@@ -298,7 +299,10 @@ class Forwarder:
             log.warning("refused by the service", extra={"change": change, **asdict(answer)})
             self._give_up(change, instance, answer)
             return "refused", None
-        stored = await retry(partial(self._orthanc.store, answer.content))
+        stored = await retry(partial(place, self._orthanc, answer.content))
+        if stored.conflict:
+            self._metrics.conflicts.inc()
+            log.error("Orthanc has another report under a report's UID", extra={"change": change})
         self._metrics.last_success.set_to_current_time()
         log.info("report stored", extra={"change": change, "accepted": answer.accepted, "new": stored.new})
         return "stored" if stored.new else "already_stored", stored.instance

@@ -50,6 +50,11 @@ class ForwardMetrics:
         self.restored = Counter(
             "cxr_forward_restored", "Times that Orthanc was found restored from a backup.", registry=self.registry
         )
+        self.conflicts = Counter(
+            "cxr_forward_report_conflicts",
+            "Reports of somebody else's, or changed ones, that Orthanc has under the UID of a report.",
+            registry=self.registry,
+        )
         self.log_lost = Gauge(
             "cxr_forward_log_lost_timestamp_seconds",
             "When it was last noticed that Orthanc was restored, or that its log lacks what it has (Unix time); 0: never.",

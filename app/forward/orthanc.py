@@ -92,6 +92,15 @@ class Orthanc:
             )
         return Stored(str(body.get("ID", "")), new=status == "Success")
 
+    async def reports(self, study: str) -> list[str]:
+        """Orthanc's names of the structured reports of a study, some hundred at most, by its StudyInstanceUID."""
+        query = {"Level": "Instance", "Query": {"StudyInstanceUID": study, "Modality": "SR"}, "Limit": PAGE}
+        response = await self._ask("POST", "/tools/find", (200,), json=query)
+        try:
+            return [str(name) for name in response.json()]
+        except (ValueError, TypeError):
+            raise Fault("the answer to /tools/find is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
+
     async def _page(self, parameters: dict[str, int]) -> Page:
         body = self._json(await self._ask("GET", "/changes", (200,), params=parameters))
         try:

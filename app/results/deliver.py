@@ -116,11 +116,22 @@ class Delivery:
     def _deliver(self, uid: str) -> None:
         report = self._outbox.read(uid)
         with resumed(self._traces.get(uid)), span("deliver", "client"):
-            outcome = self._server.deliver(report)
+            delivered = self._server.deliver(report)
+        outcome = delivered.outcome
+        for number, other in enumerate(delivered.others):
+            self._metrics.result_conflicts.inc()
+            log.error("the DICOMweb server has another report under a report's UID", extra={"request": self._of(uid)})
+            self._outbox.keep_other(uid, number, other)
         if outcome == "refused":
+            log.error("a report was refused by the DICOMweb server", extra={"request": self._of(uid)})
             self._outbox.refuse(uid)
         else:
             self._outbox.done(uid)
         self._schedule.done(uid)
         self._traces.pop(uid, None)
         self._metrics.results.labels(outcome).inc()
+
+    def _of(self, uid: str) -> str:
+        """The request of a report, for the log; none after a restart."""
+        trace = self._traces.get(uid)
+        return (trace.request_id if trace else None) or "none"

@@ -17,7 +17,7 @@ from app import __version__
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage
 
-from .identity import derived_uid
+from .identity import keyed_uid
 from .source import Source
 
 #: Longest side of what is shown: a map of 7 x 7 does not get sharper.
@@ -78,6 +78,7 @@ def make_secondary_capture(
     shares: NDArray[np.float32],
     finding: str,
     *,
+    key: bytes,
     pixels_digest: str,
     model_version: str,
     made: datetime,
@@ -92,6 +93,8 @@ def make_secondary_capture(
         The film.
     shares : ndarray, shape (7, 7)
         Of ``Screener.explain``.
+    key : bytes
+        Of the capture's UIDs (``identity.keyed_uid``).
     """
     warm = warmth(shares, image.field)
     grey = np.asarray(
@@ -99,7 +102,7 @@ def make_secondary_capture(
     )
     weight = (STRONGEST * warm)[..., None]
     picture = ((1 - weight) * (grey * 255)[..., None] + weight * _coloured(warm)).round().clip(0, 255).astype(np.uint8)
-    about = (source.sop_instance_uid, pixels_digest, model_version, LAYOUT, finding)
+    about = (*source.subject, pixels_digest, model_version, LAYOUT, finding)
     local = made.astimezone(source.offset)
     capture = SCImage(
         pixel_array=_captioned(picture, f"cxr-gate {model_version}: {finding}. Not a medical device."),
@@ -107,9 +110,9 @@ def make_secondary_capture(
         bits_allocated=8,
         coordinate_system="PATIENT",
         study_instance_uid=source.study_instance_uid,
-        series_instance_uid=derived_uid(*about, "series"),
+        series_instance_uid=keyed_uid(key, *about, "series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid(*about, "instance"),
+        sop_instance_uid=keyed_uid(key, *about, "instance"),
         instance_number=1,
         manufacturer="cxr-gate",
         patient_orientation=("L", "F"),

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final
 
 _SUFFIX: Final = ".dcm"
+_MOST_OTHERS: Final = 1_000
 
 
 class Outbox:
-    """Reports that wait in a folder, and in ``refused`` beneath it those that the server will never take.
+    """Reports that wait in a folder; beneath it in ``refused`` those that the server will never take, and in ``others`` what it
+    has in the place of ours.
 
     Parameters
     ----------
@@ -31,7 +33,9 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._refused = folder / "refused"
+        self._others = folder / "others"
         self._refused.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._others.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
         for unfinished in folder.glob("*.part"):
             unfinished.unlink()
@@ -76,6 +80,13 @@ class Outbox:
         """The server will never take it; kept for a person to look at."""
         (self._folder / (uid + _SUFFIX)).replace(self._refused / (uid + _SUFFIX))
         self._sync()
+
+    def keep_other(self, uid: str, number: int, other: bytes) -> None:
+        """What the server has in the place of a report of ours; kept for a person to look at, a thousand at most."""
+        if other and sum(1 for _ in self._others.iterdir()) < _MOST_OTHERS:
+            path = self._others / f"{uid}.{number}{_SUFFIX}"
+            with open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                file.write(other)
 
     def _sync(self) -> None:
         """Make the folder's entries durable too."""

@@ -53,6 +53,8 @@ class Pacs:
         return "DX" if instance in self.films else None
 
     async def film(self, instance: str) -> bytes | None:
+        if instance.startswith("report on "):
+            return instance.removeprefix("report on ").encode()
         return instance.encode() if instance in self.films else None
 
     async def score(self, film: bytes) -> Report | Refusal:

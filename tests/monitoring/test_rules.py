@@ -255,6 +255,14 @@ def test_the_log_of_orthanc_was_lost(tmp_path: Path) -> None:
     expect_alerts(tmp_path, service, "CxrForwarderLogLost", at=22, end=())
 
 
+@pytest.mark.parametrize("name", ["cxr_report_conflicts_total", "cxr_forward_report_conflicts_total"])
+def test_another_report_in_the_place_of_one(tmp_path: Path, name: str) -> None:
+    """One is enough, and an hour later it is over."""
+    service = Service().run(90, BUSY)
+    service.series[name + '{job="cxr-gate",instance="a"}'] = ["0"] * 20 + ["1"] * 71
+    expect_alerts(tmp_path, service, "CxrReportConflict", at=25, end=())
+
+
 def test_a_report_that_waits(tmp_path: Path) -> None:
     """Minutes are no alarm: a server is restarted."""
     service = Service().run(10, BUSY)

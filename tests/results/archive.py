@@ -34,6 +34,7 @@ class Archive:
         self.script = script
         self.tried: list[str] = []
         self.held: dict[str, bytes] = {}
+        self.elsewhere: set[str] = set()  # SOPInstanceUIDs that are in another study
         self.lock = threading.Lock()
         self.url = ""
 
@@ -50,8 +51,9 @@ class Archive:
         body = json.dumps({"00081199": {"vr": "SQ", "Value": [named]}}).encode()
         return Answer(200, {"Content-Type": "application/dicom+json"}, body)
 
-    def find(self, uid: str) -> Answer:
-        found = [{"00080018": {"vr": "UI", "Value": [uid]}}] if uid in self.held else []
+    def find(self, uid: str, everywhere: bool) -> Answer:
+        there = uid in self.held or (everywhere and uid in self.elsewhere)
+        found = [{"00080018": {"vr": "UI", "Value": [uid]}}] if there else []
         return Answer(200, {"Content-Type": "application/dicom+json"}, json.dumps(found).encode())
 
     def give(self, uid: str) -> Answer:
@@ -72,7 +74,7 @@ def archive(script: Script = lambda *_: Answer()) -> Iterator[Archive]:
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
             uid = query.removeprefix("SOPInstanceUID=")
-            self.say(made.find(uid) if uid else made.give(path.rsplit("/", 1)[1]))
+            self.say(made.find(uid, "/studies/" not in path) if uid else made.give(path.rsplit("/", 1)[1]))
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

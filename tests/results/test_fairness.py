@@ -22,7 +22,7 @@ from app.waiting import MOST_RETRY_AFTER_SECONDS
 from tests.results.archive import Answer, Archive, Script, archive
 from tests.results.films import film
 from tests.results.orthanc import eventually
-from tests.results.test_report import REJECTED, report_bytes
+from tests.results.test_report import KEY, REJECTED, report_bytes
 
 GOOD = [f"1.2.{n}" for n in range(10)]
 
@@ -34,7 +34,7 @@ class Bench:
         self.archive = archive
         self.metrics = Metrics()
         self.outbox = Outbox(folder / "outbox")
-        self.delivery = Delivery(self.outbox, DicomwebServer(archive.url), self.metrics)
+        self.delivery = Delivery(self.outbox, DicomwebServer(archive.url, key=KEY), self.metrics)
 
     def put(self, *patients: str) -> None:
         """A report of each; its name in the outbox is the patient's, so that tests can name it."""

@@ -31,7 +31,7 @@ def shares(row: int = 1, column: int = 5) -> np.ndarray:
 
 
 def capture(map_: np.ndarray, made: datetime = NOON, finding: str = "Effusion", sent: bytes = SENT) -> bytes:
-    about = {"pixels_digest": pixels_digest(FILM.pixels), "model_version": "a-model", "made": made}
+    about = {"key": b"a key", "pixels_digest": pixels_digest(FILM.pixels), "model_version": "a-model", "made": made}
     return to_part10(make_secondary_capture(read_source(sent), FILM, map_, finding, **about))
 
 

@@ -1,0 +1,53 @@
+"""A report -> Orthanc, and not under a UID at which Orthanc has something else.
+
+Orthanc keeps what it has of a UID without a word. Whoever was answered a report could have stored another under its UID first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import NamedTuple
+
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+
+from app.statements import another, says_the_same
+
+from .errors import Fault
+from .orthanc import ORTHANC, Orthanc
+
+
+class Placed(NamedTuple):
+    """Where a report is: Orthanc's name of it, whether it is new, and whether Orthanc has another under its UID."""
+
+    instance: str
+    new: bool
+    conflict: bool
+
+
+async def place(orthanc: Orthanc, report: bytes) -> Placed:
+    """Store a report unless Orthanc has it, beside whatever else is under its UID.
+
+    The second report's UID is random: what is made from anything that Orthanc has could be taken too. So that a repeat adds no
+    third, the study is searched for one that says the same.
+
+    Raises
+    ------
+    Passing, Fault, Misconfigured
+    """
+    stored = await orthanc.store(report)
+    if stored.new:
+        return Placed(stored.instance, new=True, conflict=False)
+    theirs = await orthanc.film(stored.instance)
+    if theirs is None:
+        raise Fault("Orthanc has a report already, and has it no longer", ORTHANC)
+    if await asyncio.to_thread(says_the_same, report, theirs):
+        return Placed(stored.instance, new=False, conflict=False)
+    second = another(report, generate_uid(prefix=None), generate_uid(prefix=None))
+    study = str(dcmread(io.BytesIO(report), specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
+    for name in await orthanc.reports(study):
+        found = await orthanc.film(name)
+        if found is not None and await asyncio.to_thread(says_the_same, second, found, under_one_uid=False):
+            return Placed(name, new=False, conflict=True)
+    return Placed((await orthanc.store(second)).instance, new=True, conflict=True)
