@@ -208,6 +208,14 @@ class Metrics:
         self.record_head = Gauge(
             "cxr_record_head", "Number of the newest entry that this process wrote.", registry=self.registry
         )
+        self.record_oldest = Gauge(
+            "cxr_record_oldest_timestamp_seconds",
+            "When the oldest entry was written, at the last turn of retention (Unix time); 0: there is none, or no retention.",
+            registry=self.registry,
+        )
+        self.record_days = Gauge(
+            "cxr_record_retention_days", "After which entries are removed; 0: never.", registry=self.registry
+        )
         self.shadow_decisions = Counter(
             "cxr_shadow_decisions",
             "Films that the version in shadow judged after the active one, by what each decided.",

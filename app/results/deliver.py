@@ -79,15 +79,15 @@ class Delivery:
             self._schedule.add(uid, now - seconds)
         while not self._stopping.is_set():
             self._news.clear()
-            uid, seconds_left = self._schedule.next(time.monotonic())
-            if uid is None:
+            due, seconds_left = self._schedule.next(time.monotonic())
+            if due is None:
                 self._news.wait(seconds_left)
-            elif self._attempt(uid):
+            elif self._attempt(due):
                 self._pause, self._failed_last = FIRST_PAUSE_SECONDS, None
-            elif self._failed_last in {None, uid}:
-                self._failed_last = uid  # one alone says little: it may be the only one that meets this answer
+            elif self._failed_last in {None, due}:
+                self._failed_last = due  # one alone says little: it may be the only one that meets this answer
             else:
-                self._failed_last = uid
+                self._failed_last = due
                 self._stopping.wait(self._pause)  # a new report does not cut it short: all go to the same server
                 self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 

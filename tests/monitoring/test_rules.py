@@ -263,6 +263,18 @@ def test_another_report_in_the_place_of_one(tmp_path: Path, name: str) -> None:
     expect_alerts(tmp_path, service, "CxrReportConflict", at=25, end=())
 
 
+@pytest.mark.parametrize(("days", "alerts"), [(1, ("CxrRecordOld",)), (3, ()), (0, ())])
+def test_entries_that_should_be_gone(tmp_path: Path, days: int, alerts: tuple[str, ...]) -> None:
+    """An entry of the first hour, seen on the fourth day; without retention, and with a longer one, it may stay."""
+    service = Service(replicas=0)
+    labels = '{job="cxr-gate",instance="a"}'
+    service.series["up" + labels] = ["1"] * 5000
+    service.series["cxr_record_retention_days" + labels] = [str(days)] * 5000
+    service.series["cxr_record_oldest_timestamp_seconds" + labels] = ["600"] * 5000
+    service.minutes = 5000
+    expect_alerts(tmp_path, service, *alerts, at=4999)
+
+
 def test_a_report_that_waits(tmp_path: Path) -> None:
     """Minutes are no alarm: a server is restarted."""
     service = Service().run(10, BUSY)
