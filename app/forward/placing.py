@@ -9,11 +9,6 @@ import asyncio
 import io
 from typing import NamedTuple
 
-from pydicom import dcmread
-from pydicom.uid import generate_uid
-
-from app.statements import another, says_the_same
-
 from .errors import Fault
 from .orthanc import ORTHANC, Orthanc
 
@@ -29,9 +24,6 @@ class Placed(NamedTuple):
 async def place(orthanc: Orthanc, report: bytes) -> Placed:
     """Store a report unless Orthanc has it, beside whatever else is under its UID.
 
-    The second report's UID is random: what is made from anything that Orthanc has could be taken too. So that a repeat adds no
-    third, the study is searched for one that says the same.
-
     Raises
     ------
     Passing, Fault, Misconfigured
@@ -39,11 +31,26 @@ async def place(orthanc: Orthanc, report: bytes) -> Placed:
     stored = await orthanc.store(report)
     if stored.new:
         return Placed(stored.instance, new=True, conflict=False)
+    from app.statements import says_the_same  # it needs pydicom, which a forwarder that meets no repeat does without
+
     theirs = await orthanc.film(stored.instance)
     if theirs is None:
         raise Fault("Orthanc has a report already, and has it no longer", ORTHANC)
     if await asyncio.to_thread(says_the_same, report, theirs):
         return Placed(stored.instance, new=False, conflict=False)
+    return await _beside(orthanc, report)
+
+
+async def _beside(orthanc: Orthanc, report: bytes) -> Placed:
+    """Store a report under another UID, unless the study has one already that says the same.
+
+    The UID is random: what is made from anything that Orthanc has could be taken too.
+    """
+    from pydicom import dcmread
+    from pydicom.uid import generate_uid
+
+    from app.statements import another, says_the_same
+
     second = another(report, generate_uid(prefix=None), generate_uid(prefix=None))
     study = str(dcmread(io.BytesIO(report), specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
     for name in await orthanc.reports(study):

@@ -84,7 +84,8 @@ def test_no_wait_that_a_server_asks_for_ends_the_delivery(tmp_path: Path, asked:
         bench.put("asked")
         eventually(lambda: bench.value("result_failures_total") == 1, 20)
         bench.put(*GOOD[:3])
-        eventually(lambda: bench.waiting() == {"asked"}, 20)
+        eventually(lambda: bench.value("results_waiting") == 1, 20)
+        assert bench.waiting() == {"asked"}
         assert bench.value("thread_up", thread="delivery") == 1
         _, seconds = bench.delivery._schedule.next(time.monotonic())
         assert seconds is not None
