@@ -99,7 +99,7 @@ class Delivery:
         except DeliveryFailed as failed:
             away, asked, error = failed.away, failed.retry_after, str(failed)
         except FileNotFoundError:
-            log.error("a report was taken out of the outbox by somebody else")
+            log.info("a report waits no longer: it was put again as it was delivered, or taken out")
             self._schedule.done(uid)
             return True
         except Exception as fault:  # of whatever kind: it is this report's, and the others go on
@@ -122,12 +122,17 @@ class Delivery:
             self._metrics.result_conflicts.inc()
             log.error("the DICOMweb server has another report under a report's UID", extra={"request": self._of(uid)})
             self._outbox.keep_other(uid, number, other)
-        if outcome == "refused":
-            log.error("a report was refused by the DICOMweb server", extra={"request": self._of(uid)})
-            self._outbox.refuse(uid)
-        else:
-            self._outbox.done(uid)
+        # Off the schedule first: the same report may be put again meanwhile, and must not be there without being scheduled.
         self._schedule.done(uid)
+        try:
+            if outcome == "refused":
+                log.error("a report was refused by the DICOMweb server", extra={"request": self._of(uid)})
+                self._outbox.refuse(uid)
+            else:
+                self._outbox.done(uid)
+        except OSError:
+            self._schedule.add(uid, time.monotonic())
+            raise
         self._traces.pop(uid, None)
         self._metrics.results.labels(outcome).inc()
 
