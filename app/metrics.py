@@ -205,11 +205,36 @@ class Metrics:
             "cxr_result_failures", "Attempts to deliver a report that failed.", registry=self.registry
         )
         self.results_waiting = Gauge("cxr_results_waiting", "Reports in the outbox.", registry=self.registry)
+        self.results_oldest = Gauge(
+            "cxr_results_oldest_seconds", "For how long the oldest report in the outbox waits.", registry=self.registry
+        )
+        self.result_conflicts = Counter(
+            "cxr_report_conflicts",
+            "Reports of somebody else's, or changed ones, that the DICOMweb server has under the UID of a report.",
+            registry=self.registry,
+        )
+        self.thread_up = Gauge(
+            "cxr_thread_up", "1 while a thread that the service needs lives.", ["thread"], registry=self.registry
+        )
+        self.thread_failures = Counter(
+            "cxr_thread_failures",
+            "Errors that ended the work of a thread, which began again.",
+            ["thread"],
+            registry=self.registry,
+        )
         self.record_failures = Counter(
             "cxr_record_failures", "Decisions that could not be written to the record.", registry=self.registry
         )
         self.record_head = Gauge(
             "cxr_record_head", "Number of the newest entry that this process wrote.", registry=self.registry
+        )
+        self.record_oldest = Gauge(
+            "cxr_record_oldest_timestamp_seconds",
+            "When the oldest entry was written, at the last turn of retention (Unix time); 0: there is none, or no retention.",
+            registry=self.registry,
+        )
+        self.record_days = Gauge(
+            "cxr_record_retention_days", "After which entries are removed; 0: never.", registry=self.registry
         )
         self.shadow_decisions = Counter(
             "cxr_shadow_decisions",

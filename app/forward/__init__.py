@@ -9,9 +9,10 @@ starts at once.
 """
 
 from .aside import Aside
+from .books import Books
 from .checkpoint import Checkpoint
 from .forwarder import Forwarder
 from .orthanc import Orthanc
 from .service import Service
 
-__all__ = ["Aside", "Checkpoint", "Forwarder", "Orthanc", "Service"]
+__all__ = ["Aside", "Books", "Checkpoint", "Forwarder", "Orthanc", "Service"]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import ssl
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpx
 
 from app.tracing import outgoing
+from app.waiting import parse_retry_after
 
 from .errors import Fault, Passing
 
@@ -19,8 +17,6 @@ ANSWER_SECONDS: Final = 120.0
 CONNECT_SECONDS: Final = 10.0
 #: Orthanc closes a connection that was idle for a second; one that is older is not used again.
 IDLE_SECONDS: Final = 0.5
-#: No other side is waited for longer than this, whatever it asks for.
-MOST_RETRY_AFTER_SECONDS: Final = 3600.0
 #: May pass by itself, whoever answers: timeout, quota, bad gateway, overloaded or starting, gateway timeout.
 PASSING_STATUSES: Final = frozenset({408, 429, 502, 503, 504})
 #: The other side is away, so the request is not what it failed on.
@@ -74,16 +70,3 @@ def _no_answer(whom: str, error: httpx.RequestError) -> str:
 def retry_after(response: httpx.Response) -> float:
     """The seconds that an answer asks to wait; 0 where it does not."""
     return parse_retry_after(response.headers.get("retry-after", ""))
-
-
-def parse_retry_after(text: str) -> float:
-    """Seconds from now of a Retry-After (RFC 9110 section 10.2.3): a number or a date; 0 where it is neither."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            at = parsedate_to_datetime(text)
-        except ValueError:
-            return 0.0
-        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), MOST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else 0.0

@@ -5,16 +5,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from .errors import Misconfigured
+from .history import Anchor, thinned
 
 FORMAT_VERSION: Final = 1
 
 
 class Checkpoint:
-    """A file that holds one number, owned by one forwarder at a time.
+    """A file that holds one number, and what some changes up to it were; owned by one forwarder at a time.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ class Checkpoint:
             self._lock.close()
             raise Misconfigured("another forwarder uses this --state; each Orthanc needs one forwarder") from None
         try:
-            self.last = self._read()
+            self.last, self.anchors = self._read()
         except Misconfigured:
             self.close()
             raise
@@ -48,12 +50,13 @@ class Checkpoint:
         """Let another forwarder have it."""
         self._lock.close()
 
-    def save(self, last: int) -> None:
-        """Move to `last`, and return when it is on the disk."""
+    def save(self, last: int, anchors: Sequence[Anchor] = ()) -> None:
+        """Move to `last`, and return when it is on the disk. `anchors` are changes up to it, in order."""
         beside = self._path.with_name(self._path.name + ".new")
         try:
             with beside.open("w") as file:
-                json.dump({"format_version": FORMAT_VERSION, "last_change": last}, file)
+                known = [[anchor.sequence, anchor.digest] for anchor in anchors]
+                json.dump({"format_version": FORMAT_VERSION, "last_change": last, "anchors": known}, file)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(self._path)
@@ -64,20 +67,21 @@ class Checkpoint:
                 os.close(folder)
         except OSError as error:
             raise Misconfigured(f"--state cannot be written ({error.strerror})") from None
-        self.last = last
+        self.last, self.anchors = last, tuple(anchors)
 
-    def _read(self) -> int | None:
+    def _read(self) -> tuple[int | None, tuple[Anchor, ...]]:
         try:
             text = self._path.read_text()
         except FileNotFoundError:
-            return None
+            return None, ()
         except (OSError, UnicodeDecodeError):
             text = ""
         try:
             state = json.loads(text)
             if state["format_version"] == FORMAT_VERSION and state["last_change"] >= 0:
-                return int(state["last_change"])
-        except (ValueError, KeyError, TypeError):
+                known = state.get("anchors", [])  # none where an earlier version wrote it
+                return int(state["last_change"]), tuple(Anchor(int(number), str(digest)) for number, digest in known)
+        except (ValueError, KeyError, TypeError, AttributeError):
             pass
         raise Misconfigured(
             "the file at --state is not a forwarder's state; move it away to start over (films that have a report keep it)"
@@ -90,14 +94,17 @@ class Progress:
     Changes are begun in order and finished in any.
     """
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: int, anchors: Sequence[Anchor] = ()) -> None:
         self._begun = last
         self._in_hand: set[int] = set()
+        self._anchors = list(anchors)
 
-    def begin(self, sequence: int) -> None:
-        """Take a change in hand."""
+    def begin(self, sequence: int, anchor: Anchor | None = None) -> None:
+        """Take a change in hand; it is known by its anchor from now on."""
         self._begun = sequence
         self._in_hand.add(sequence)
+        if anchor:
+            self._anchors.append(anchor)
 
     def finish(self, sequence: int) -> None:
         """It is done with."""
@@ -107,3 +114,19 @@ class Progress:
     def settled(self) -> int:
         """The greatest number up to which nothing is in hand."""
         return min(self._in_hand) - 1 if self._in_hand else self._begun
+
+    @property
+    def newest(self) -> Anchor | None:
+        """The newest change that was read, where it is known what it was."""
+        return self._anchors[-1] if self._anchors else None
+
+    def all_anchors(self) -> tuple[Anchor, ...]:
+        """Of what was read, also of what is in hand."""
+        return tuple(self._anchors)
+
+    def anchors(self) -> tuple[Anchor, ...]:
+        """Some of the changes up to ``settled``, in order; the newest is among them."""
+        settled = self.settled
+        kept = thinned([each for each in self._anchors if each.sequence <= settled])
+        self._anchors = [*kept, *(each for each in self._anchors if each.sequence > settled)]
+        return kept

@@ -21,8 +21,10 @@ from prometheus_client import start_http_server
 from app.logs import configure_logging
 from app.tracing import Tracing
 
+from . import books
 from .answers import open_client
 from .aside import Aside, path_beside
+from .books import Books
 from .checkpoint import Checkpoint
 from .errors import ForwardError, Misconfigured
 from .forwarder import Forwarder, Options
@@ -43,7 +45,8 @@ service cannot score (not a frontal chest film, damaged, too large) get none, ar
 A crash or restart of the forwarder, the service or Orthanc loses nothing, and leaves one report a film: the state file
 moves on only when a report is in Orthanc, and what is repeated has the same SOPInstanceUID. (Orthanc's
 OverwriteInstances should be false.) While the service or Orthanc is away or overloaded, it is asked again for ever. A film that
-fails while others may not is set aside, tried again later and later, and given up on in the end; the list has it then.
+fails while others may not is set aside, tried again later and later, and given up on in the end; the list has it then. An Orthanc
+that was restored from a backup is noticed, and what its log of changes does not tell is found by listing.
 """
 EPILOG = f"""\
 Each option can be set in the environment too, by {PREFIX} and its name in capitals ({PREFIX}ORTHANC_URL).
@@ -74,7 +77,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
         shown = f" (default: {default})" if default else ""
         parser.add_argument("--" + name, default=value, required=value is None, help=help + shown, **more)  # type: ignore[arg-type]
 
-    option("state", None, "file that remembers how far the forwarder is; its folder must exist", type=Path)
+    option(
+        "state",
+        None,
+        "file that remembers how far the forwarder is, with two more beside it (.films, .done); its folder must exist",
+        type=Path,
+    )
     option("orthanc-url", "http://127.0.0.1:8042", "Orthanc's REST interface", type=_url)
     option("orthanc-user", "", "one of Orthanc's RegisteredUsers; leave it out where Orthanc asks for none")
     option("service-url", "http://127.0.0.1:8000", "the service", type=_url)
@@ -98,6 +106,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
         "10000",
         "how many of the films that were given up on are listed, the newest; those before are counted, and named by the log",
         type=_positive(int),
+    )
+    option(
+        "reconcile-hours",
+        "6",
+        "how often, and at the start, to list all that Orthanc has, for instances of which its log of changes did not tell",
+        type=_positive(float),
     )
     option("poll-seconds", "2", "how often to look for new changes", type=_positive(float))
     option("metrics-host", "127.0.0.1", "address of Prometheus metrics")
@@ -135,6 +149,8 @@ async def _forward(parsed: argparse.Namespace) -> None:
         stack.callback(checkpoint.close)
         aside = Aside(path_beside(parsed.state), make=True)
         stack.callback(aside.close)
+        done = Books(books.path_beside(parsed.state))
+        stack.callback(done.close)
         if parsed.metrics_port:
             stack.callback(_serve_metrics(parsed.metrics_host, parsed.metrics_port, metrics))
         async with AsyncExitStack() as clients:
@@ -144,10 +160,13 @@ async def _forward(parsed: argparse.Namespace) -> None:
                 *(parsed.modalities, parsed.start, parsed.in_flight, parsed.poll_seconds),
                 give_up_seconds=3600 * parsed.give_up_hours,
                 keep_given_up=parsed.keep_given_up,
+                reconcile_seconds=3600 * parsed.reconcile_hours,
             )
             tracing = Tracing.from_environment(os.environ, "cxr-gate-forwarder")
             clients.callback(tracing.close)
-            forwarder = Forwarder(Orthanc(orthanc), Service(service), checkpoint, aside, options, metrics, tracing)
+            forwarder = Forwarder(
+                Orthanc(orthanc), Service(service), checkpoint, aside, done, options, metrics, tracing
+            )
             await forwarder.run(stop)
     logging.getLogger("cxr_forward").info("stopped", extra={"checkpoint": checkpoint.last})
 

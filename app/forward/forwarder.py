@@ -14,10 +14,14 @@ from typing import Final
 from app.tracing import Tracing
 
 from .aside import Aside, Film
+from .books import Books
 from .checkpoint import Checkpoint, Progress
-from .errors import Fault, Passing, Stopping
+from .errors import Fault, Misconfigured, Passing, Stopping
+from .history import Anchor, lineage, surviving
 from .metrics import ForwardMetrics
-from .orthanc import NEW_INSTANCE, Change, Orthanc
+from .orthanc import NEW_INSTANCE, Change, Orthanc, Page
+from .placing import place
+from .reconcile import Reconciliation
 from .retry import Retry, wait
 from .service import Refusal, Service
 
@@ -33,7 +37,7 @@ class Options:
     """How to follow; ``start`` counts only where there is no checkpoint yet.
 
     ``give_up_seconds`` is the time from a film's first failure to its last try. Of the films that are given up on the newest
-    ``keep_given_up`` are listed.
+    ``keep_given_up`` are listed. ``reconcile_seconds`` lie between two listings of what Orthanc has.
     """
 
     modalities: frozenset[str]
@@ -42,10 +46,11 @@ class Options:
     poll_seconds: float
     give_up_seconds: float
     keep_given_up: int
+    reconcile_seconds: float = 6 * 3600.0
 
 
 class Forwarder:
-    """One Orthanc, one service, one checkpoint, and the films that are set aside."""
+    """One Orthanc, one service, one checkpoint, the films that are set aside, and those that are done with."""
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class Forwarder:
         service: Service,
         checkpoint: Checkpoint,
         aside: Aside,
+        books: Books,
         options: Options,
         metrics: ForwardMetrics,
         tracing: Tracing,
@@ -61,10 +67,15 @@ class Forwarder:
         self._service = service
         self._checkpoint = checkpoint
         self._aside = aside
+        self._books = books
+        self._reconciliation = Reconciliation(orthanc, books, options.reconcile_seconds, metrics)
         self._options = options
         self._metrics = metrics
         self._tracing = tracing
         self._taken_up: set[str] = set()  # of those set aside, by Orthanc's names
+        self._ends = 0  # how often all of the log was read
+        self._end = 0  # the newest change then
+        self._gap_before = 0  # the newest change where the log was found cleared
 
     async def run(self, stop: asyncio.Event) -> None:
         """Forward until `stop` is set; what is in hand then is finished, unless it waits to be tried again.
@@ -77,17 +88,25 @@ class Forwarder:
         retry = Retry(stop, self._notice)
         try:
             since = await retry(self._start)
+            if not self._books.complete:
+                await self._reconciliation.take_in(retry)
+                self._books.completed()
+            self._books.hasten(0.0)  # nobody knows what became of Orthanc meanwhile
         except Stopping:
             return
-        self._progress = Progress(since)
+        self._progress = Progress(since, self._checkpoint.anchors)
         log.info("following", extra={"after_change": since})
         slots = asyncio.Semaphore(self._options.in_flight)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(stop))
             tasks.create_task(self._take_up(stop, slots, tasks))
+            tasks.create_task(self._reconcile(stop, slots, retry))
             while not stop.is_set():
                 try:
-                    page = await retry(partial(self._orthanc.changes, since))
+                    page = await retry(partial(self._read, since))
+                    if page is None:
+                        since = await retry(self._begin_anew)
+                        continue
                 except Stopping:
                     return
                 self._metrics.last_success.set_to_current_time()
@@ -97,14 +116,99 @@ class Forwarder:
                     if stop.is_set():
                         return
                     since = change.sequence
-                    self._progress.begin(since)
+                    self._progress.begin(since, Anchor.of(change))
                     if change.kind == NEW_INSTANCE:
-                        tasks.create_task(self._handle(change, retry, slots))
+                        tasks.create_task(self._handle(change, self._progress, retry, slots))
                     else:
                         self._progress.finish(since)
                 self._save()
                 if page.done:
+                    self._ends, self._end = self._ends + 1, since
                     await wait(stop, self._options.poll_seconds)
+
+    async def _read(self, since: int) -> Page | None:
+        """The changes after `since`; None where the log is no longer the one that was read until now.
+
+        Raises
+        ------
+        Misconfigured
+            It is the log of another Orthanc, by all that is known.
+        """
+        newest = self._progress.newest
+        before = newest.sequence - 1 if newest else since
+        page = await self._orthanc.changes(before)
+        first = page.changes[0] if page.changes else None
+        if page.last < since or (newest and first and first.sequence == newest.sequence and Anchor.of(first) != newest):
+            known = await lineage(self._progress.all_anchors(), self._orthanc.changes)
+            if known != "restored":
+                raise Misconfigured(
+                    f"the state file stands at change {since}, and Orthanc's log of changes is another one (its newest is "
+                    f"{page.last}): its database is another one, or an old backup of it. Move the state file and the files "
+                    "beside it away, and start with --start beginning (films that have a report keep it) or --start now"
+                )
+            return None
+        changes = tuple(change for change in page.changes if change.sequence > since)
+        if changes[0].sequence > since + 1 if changes else page.done and page.last > max(since, self._gap_before):
+            self._gap_before = page.last
+            self._reconciliation.gap()
+        return Page(changes, page.done, page.last)
+
+    async def _begin_anew(self) -> int:
+        """Orthanc was restored from a backup: follow its log from its end, and look for what it has without a report."""
+        last = await self._orthanc.last_change()
+        page = await self._orthanc.changes(last - 1)
+        known = await surviving(self._progress.all_anchors(), self._orthanc.changes)
+        known += [Anchor.of(change) for change in page.changes if change.sequence == last]
+        self._books.require_thorough()  # before the checkpoint moves, so that a crash forgets neither
+        self._progress = Progress(last, known)
+        self._metrics.restored.inc()
+        self._metrics.log_lost.set_to_current_time()
+        log.error(
+            "Orthanc's log of changes is not what it was: it was restored from a backup. What it has is compared with what had "
+            "a report",
+            extra={"after_change": last},
+        )
+        self._checkpoint.save(last, known)
+        return last
+
+    async def _reconcile(self, stop: asyncio.Event, slots: asyncio.Semaphore, retry: Retry) -> None:
+        """Attend to what the log did not tell of: at the start, now and then, and when the log has a gap."""
+        while not await wait(stop, self._options.poll_seconds):
+            if not self._reconciliation.is_due():
+                continue
+            try:
+                progress = self._progress
+                await self._reconciliation.look(retry)
+                if not await self._told(progress, stop):
+                    continue
+                found = self._reconciliation.found()
+                async with asyncio.TaskGroup() as tasks:
+                    for instance in found:
+                        await slots.acquire()
+                        if stop.is_set():
+                            return
+                        tasks.create_task(self._handle_found(instance, retry, slots))
+                if stop.is_set():
+                    return
+                self._reconciliation.finish(len(found))
+            except Stopping:
+                return
+
+    async def _told(self, progress: Progress, stop: asyncio.Event) -> bool:
+        """Wait until all is attended to that the log tells of now; False where it became another log, or a stop was asked for."""
+        ends = self._ends + 2  # one may be on its way, and was asked for before now
+        while self._ends < ends or progress.settled < self._end:
+            if await wait(stop, self._options.poll_seconds) or progress is not self._progress:
+                return False
+        return progress is self._progress
+
+    async def _handle_found(self, instance: str, retry: Retry, slots: asyncio.Semaphore) -> None:
+        try:
+            await self._attend(0, instance, retry)
+        except Stopping:
+            pass  # it is found again
+        finally:
+            slots.release()
 
     async def _watch(self, stop: asyncio.Event) -> None:
         """Measure the backlog, also while every slot is held by a film that must be tried again."""
@@ -120,6 +224,7 @@ class Forwarder:
         if last is None:
             start = self._options.start
             last = await self._orthanc.last_change() if start == "now" else 0 if start == "beginning" else int(start)
+            self._books.completed(start == "beginning")
             self._checkpoint.save(last)
         self._metrics.checkpoint.set(last)
         return last
@@ -141,14 +246,14 @@ class Forwarder:
             if await wait(stop, self._options.poll_seconds):
                 return
 
-    async def _handle(self, change: Change, retry: Retry, slots: asyncio.Semaphore) -> None:
+    async def _handle(self, change: Change, progress: Progress, retry: Retry, slots: asyncio.Semaphore) -> None:
         try:
             await self._attend(change.sequence, change.resource, retry)
         except Stopping:
             return  # it stays in hand, so that the checkpoint stays before it
         finally:
             slots.release()
-        self._progress.finish(change.sequence)
+        progress.finish(change.sequence)  # of the log that it was read from
         self._save()
 
     async def _handle_again(self, film: Film, once: Retry, slots: asyncio.Semaphore) -> None:
@@ -168,36 +273,41 @@ class Forwarder:
         Stopping, Misconfigured
         """
         outcome: str | None
+        report: str | None = None
         try:
             with self._tracing.root("forward"), self._metrics.in_flight.track_inprogress():
-                outcome = await self._forward(change, instance, retry)
+                outcome, report = await self._forward(change, instance, retry)
         except Fault as fault:
             outcome = self._postpone(change, instance, fault)
         else:
             if outcome != "refused":
                 self._aside.remove(instance)
+        self._books.add([instance], time.time(), report)
         if outcome:
             self._metrics.instances.labels(outcome).inc()
         self._measure_aside()
 
-    async def _forward(self, change: int, instance: str, retry: Retry) -> str:
-        """Put the report of one film into Orthanc; returns the outcome, as the metrics name it."""
+    async def _forward(self, change: int, instance: str, retry: Retry) -> tuple[str, str | None]:
+        """Put the report of one film into Orthanc; returns the outcome, as the metrics name it, and the report's name."""
         modality = await retry(partial(self._orthanc.modality, instance))
         if modality not in self._options.modalities:  # reports, which are SR, too
-            return "skipped"
+            return "skipped", None
         film = await retry(partial(self._orthanc.film, instance))
         if film is None:
-            return "gone"
+            return "gone", None
         answer = await retry(partial(self._service.score, film))
         if isinstance(answer, Refusal):
             self._metrics.refusals.labels(str(answer.status), answer.reason).inc()
             log.warning("refused by the service", extra={"change": change, **asdict(answer)})
             self._give_up(change, instance, answer)
-            return "refused"
-        new = await retry(partial(self._orthanc.store, answer.content))
+            return "refused", None
+        stored = await retry(partial(place, self._orthanc, answer.content))
+        if stored.conflict:
+            self._metrics.conflicts.inc()
+            log.error("Orthanc has another report under a report's UID", extra={"change": change})
         self._metrics.last_success.set_to_current_time()
-        log.info("report stored", extra={"change": change, "accepted": answer.accepted, "new": new})
-        return "stored" if new else "already_stored"
+        log.info("report stored", extra={"change": change, "accepted": answer.accepted, "new": stored.new})
+        return "stored" if stored.new else "already_stored", stored.instance
 
     def _postpone(self, change: int, instance: str, fault: Fault) -> str | None:
         """Set a film aside that failed; returns its outcome if that was for too long."""
@@ -248,7 +358,7 @@ class Forwarder:
     def _save(self) -> None:
         """Move the checkpoint; the file is small, and the loop can wait for the disk."""
         if self._progress.settled != self._checkpoint.last:
-            self._checkpoint.save(self._progress.settled)
+            self._checkpoint.save(self._progress.settled, self._progress.anchors())
             self._metrics.checkpoint.set(self._progress.settled)
 
     def _notice(self, error: Passing | Fault, delay: float) -> None:

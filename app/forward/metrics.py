@@ -47,6 +47,24 @@ class ForwardMetrics:
         self.backlog = Gauge(
             "cxr_forward_backlog_changes", "Orthanc's changes after the checkpoint.", registry=self.registry
         )
+        self.found = Counter(
+            "cxr_forward_found_instances",
+            "Instances that Orthanc has, and of which its log of changes did not tell.",
+            registry=self.registry,
+        )
+        self.restored = Counter(
+            "cxr_forward_restored", "Times that Orthanc was found restored from a backup.", registry=self.registry
+        )
+        self.conflicts = Counter(
+            "cxr_forward_report_conflicts",
+            "Reports of somebody else's, or changed ones, that Orthanc has under the UID of a report.",
+            registry=self.registry,
+        )
+        self.log_lost = Gauge(
+            "cxr_forward_log_lost_timestamp_seconds",
+            "When it was last noticed that Orthanc was restored, or that its log lacks what it has (Unix time); 0: never.",
+            registry=self.registry,
+        )
         self.last_success = Gauge(
             "cxr_forward_last_success_timestamp_seconds",
             "When Orthanc was last asked for changes with success, or a report was stored (Unix time).",

@@ -12,6 +12,8 @@ from .errors import Fault, Misconfigured, Passing
 
 #: Changes in one answer.
 PAGE: Final = 100
+#: Instances in one answer.
+LISTED: Final = 1000
 NEW_INSTANCE: Final = "NewInstance"
 #: The reason of its faults.
 ORTHANC: Final = "orthanc"
@@ -24,6 +26,7 @@ class Change:
     sequence: int
     kind: str
     resource: str  # Orthanc's name of it, a hash of identifiers: for requests, never for logs
+    date: str = ""  # when, to the second
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,14 @@ class Page:
     changes: tuple[Change, ...]
     done: bool
     last: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What Orthanc has now: its name of it, and whether it is what was sent, or what was there before."""
+
+    instance: str
+    new: bool
 
 
 class Orthanc:
@@ -46,21 +57,16 @@ class Orthanc:
         self._client = client
 
     async def changes(self, since: int) -> Page:
-        """The changes after `since`, at most ``PAGE``.
+        """The changes after `since`, at most ``PAGE``."""
+        return await self._page({"since": since, "limit": PAGE})
 
-        Raises
-        ------
-        Misconfigured
-            Orthanc has never been at `since`: this is another Orthanc, or its database was made anew.
-        """
-        page = await self._page({"since": since, "limit": PAGE})
-        if not page.changes and page.last < since:
-            raise Misconfigured(
-                f"the state file stands at change {since}, but Orthanc has had {page.last} only: its database is another "
-                "one, or was restored. Move the state file away, and start with --start beginning (films that have a "
-                "report keep it) or --start now"
-            )
-        return page
+    async def instances(self, offset: int) -> list[str]:
+        """Orthanc's names of some instances, at most ``LISTED``, in an order of its own; none where there are no more."""
+        response = await self._ask("GET", "/instances", (200,), params={"since": offset, "limit": LISTED})
+        try:
+            return [str(name) for name in response.json()]
+        except (ValueError, TypeError):
+            raise Fault("the answer to /instances is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
 
     async def last_change(self) -> int:
         """The number of the newest change, 0 where there was none."""
@@ -76,20 +82,32 @@ class Orthanc:
         response = await self._ask_of_film("GET", f"/instances/{instance}/file", (200, 404))
         return response.content if response.status_code == 200 else None
 
-    async def store(self, report: bytes) -> bool:
-        """Store a Part 10 file; False where Orthanc had one of its SOPInstanceUID, which it keeps."""
-        response = await self._ask("POST", "/instances", (200,), content=report)
-        status = self._json(response).get("Status")
+    async def store(self, report: bytes) -> Stored:
+        """Store a Part 10 file; where Orthanc has one of its SOPInstanceUID, it keeps that."""
+        body = self._json(await self._ask("POST", "/instances", (200,), content=report))
+        status = body.get("Status")
         if status not in {"Success", "AlreadyStored"}:
             raise Fault(
                 "Orthanc took the report, but did not store it; see its log, and its filters of instances", ORTHANC
             )
-        return bool(status == "Success")
+        return Stored(str(body.get("ID", "")), new=status == "Success")
+
+    async def reports(self, study: str) -> list[str]:
+        """Orthanc's names of the structured reports of a study, some hundred at most, by its StudyInstanceUID."""
+        query = {"Level": "Instance", "Query": {"StudyInstanceUID": study, "Modality": "SR"}, "Limit": PAGE}
+        response = await self._ask("POST", "/tools/find", (200,), json=query)
+        try:
+            return [str(name) for name in response.json()]
+        except (ValueError, TypeError):
+            raise Fault("the answer to /tools/find is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
 
     async def _page(self, parameters: dict[str, int]) -> Page:
         body = self._json(await self._ask("GET", "/changes", (200,), params=parameters))
         try:
-            changes = tuple(Change(int(c["Seq"]), str(c["ChangeType"]), str(c["ID"])) for c in body["Changes"])
+            changes = tuple(
+                Change(int(c["Seq"]), str(c["ChangeType"]), str(c["ID"]), str(c.get("Date", "")))
+                for c in body["Changes"]
+            )
             return Page(changes, bool(body["Done"]), int(body["Last"]))
         except (KeyError, TypeError, ValueError):
             raise Fault("the answer to /changes is not Orthanc's; is --orthanc-url right?", ORTHANC) from None

@@ -16,6 +16,8 @@ DICOM: Final = "application/dicom"
 REFUSALS: Final = frozenset({400, 413, 415})
 #: It will not be scored now or later, though the key is a good one: a problem of status 403.
 REFUSED_SEQUENCE: Final = "query-sequence"
+#: The key is a good one, and may not do this: the other problem of status 403.
+WITHOUT_SCOPE: Final = "forbidden"
 #: Of what may pass, that which may meet this film and not the next one: it took too long, its decoder or the device failed on
 #: it, or it is rejected and cannot be kept.
 _OF_FILM: Final = frozenset({408, 504})
@@ -65,6 +67,8 @@ class Service:
         reason, request_id = _reason(response), _request_id(response)
         if status in REFUSALS or (status == 403 and reason == REFUSED_SEQUENCE):
             return Refusal(status, reason, request_id)
+        if status == 403 and reason != WITHOUT_SCOPE:  # of whoever stands between, and perhaps of this film alone
+            raise Fault("403 from another than the service, or for a reason that is new", reason, status, request_id)
         if status in {401, 403}:
             raise Misconfigured(
                 f"the service answered {status}: set CXR_FORWARD_SERVICE_TOKEN to a key with the scope score (cxr-gate new-key)"

@@ -147,8 +147,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     def describe(version: Version) -> None:
         metrics.describe(version.bundle, version.backends, settings.max_waiting)
 
-    reports = Reports(settings, metrics)
     record = open_record(settings.record_url, settings.record_key_file)
+    reports = Reports(settings, metrics, record.key.of_reports)
     writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
     versions = Versions(
         engine,

@@ -26,15 +26,21 @@ from app.tracing import span
 class Reports:
     """Makes reports, and hands them to the delivery where there is one; ``start`` before use, ``stop`` after.
 
+    Parameters
+    ----------
+    key : bytes
+        Of the UIDs of reports (``RecordKey.of_reports``).
+
     Raises
     ------
     SettingsError
         The folder where reports wait cannot be written to.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, key: bytes) -> None:
         self._metrics = metrics
-        self._delivery = _delivery(settings, metrics) if settings.results_url else None
+        self._key = key
+        self._delivery = _delivery(settings, metrics, key) if settings.results_url else None
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -74,6 +80,7 @@ class Reports:
             screened.image,
             screened.heatmap,
             finding,
+            key=self._key,
             pixels_digest=pixels_digest(screened.image.pixels),
             model_version=screened.version.name,
             made=datetime.now(UTC),
@@ -91,6 +98,7 @@ class Reports:
         report = make_report(
             source,
             screened.verdict,
+            key=self._key,
             pixels_digest=pixels_digest(screened.image.pixels),
             manifest=screened.version.manifest,
             made=datetime.now(UTC),
@@ -105,7 +113,7 @@ class Reports:
         return written if wanted else None
 
 
-def _delivery(settings: Settings, metrics: Metrics) -> Delivery:
+def _delivery(settings: Settings, metrics: Metrics, key: bytes) -> Delivery:
     try:
         outbox = Outbox(settings.results_folder)
     except OSError as error:
@@ -113,5 +121,5 @@ def _delivery(settings: Settings, metrics: Metrics) -> Delivery:
             f"CXR_RESULTS_FOLDER={str(settings.results_folder)!r} cannot be written to ({error.strerror}); name a folder "
             "that outlives the process"
         ) from error
-    server = DicomwebServer(settings.results_url, settings.results_user, settings.results_password)
+    server = DicomwebServer(settings.results_url, settings.results_user, settings.results_password, key=key)
     return Delivery(outbox, server, metrics)

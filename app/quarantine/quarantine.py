@@ -349,7 +349,9 @@ class Quarantine:
             await asyncio.sleep(min(max(left, 1.0), _SWEEP_SECONDS))
 
     async def _sweep(self) -> None:
-        limit = time.time() - self._seconds
+        now = time.time()
+        limit = now - self._seconds
+        self._films = dated(self._films, now)
         await self._remove({film_id: held for film_id, held in self._films.items() if held.kept_at <= limit}, "age")
         await self._make_room()
         await self._make_sure()
@@ -384,6 +386,22 @@ class Quarantine:
             else:
                 await asyncio.to_thread(self._vault.remove, film_id)
             self._unsure.pop(film_id, None)
+
+
+def dated(films: Mapping[str, _Held], now: float) -> dict[str, _Held]:
+    """Films with times that are not in the future: one that is was kept under a clock that was wrong.
+
+    Such a film is as old as the next that was kept, at least, since films are in order; without one, it is as of now.
+    """
+    if all(held.kept_at <= now for held in films.values()):
+        return dict(films)
+    corrected, after = dict(films), now
+    for film_id, held in sorted(films.items(), key=lambda each: each[1].entry, reverse=True):
+        if held.kept_at > now:
+            corrected[film_id] = replace(held, kept_at=after)
+        else:
+            after = held.kept_at
+    return corrected
 
 
 def _held(film: KeptFilm, size: int) -> _Held:

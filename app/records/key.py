@@ -81,6 +81,11 @@ class RecordKey:
         shape = b"%d x %d pixels" % pixels.shape
         return self._hash(shape, np.ascontiguousarray(pixels, dtype="<f4").data.cast("B"))
 
+    @property
+    def of_reports(self) -> bytes:
+        """A key of its own for the UIDs of reports, from which nothing of this one can be told."""
+        return hmac.digest(self._secret, b"UIDs of reports\0", "sha256")
+
     def seal(self, content: bytes) -> str:
         """Seal of an entry's content, 64 hexadecimal digits."""
         return hmac.digest(self._seal_secret, content, "sha256").hex()

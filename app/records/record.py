@@ -266,6 +266,9 @@ class Record:
     def remove_older(self, days: int) -> int:
         """Remove the oldest entries that are older than so many days, at most ``REMOVED_AT_ONCE``.
 
+        An entry that is dated in the future was written by a clock that was wrong. It is as old as the next that is not, at
+        least, since entries are in order; so it goes with the old ones after it, and stops nothing.
+
         A checkpoint, sealed like every entry, says where the record begins from now on.
 
         Returns
@@ -277,21 +280,36 @@ class Record:
         ------
         RecordUnavailable
         """
-        limit = written(datetime.now(UTC) - timedelta(days=days))
+        now = datetime.now(UTC)
+        limit = written(now - timedelta(days=days))
         columns = ENTRIES.c
         with self._connected(writes=True) as connection:
             head = _head(connection)
             first = connection.scalar(select(func.min(columns.id)))
             # Up to the first that is younger: clocks may have been set back, and the chain has no gaps.
-            young = connection.scalar(select(func.min(columns.id)).where(columns.time >= limit)) or head.id + 1
-            if first is None or young <= first:
+            is_young = (columns.time >= limit) & (columns.time <= written(now))
+            young = connection.scalar(select(func.min(columns.id)).where(is_young)) or head.id + 1
+            old = connection.scalar(select(func.max(columns.id)).where((columns.time < limit) & (columns.id < young)))
+            if first is None or old is None:
                 return 0
-            last = min(young - 1, first + REMOVED_AT_ONCE - 1)
+            last = min(old, first + REMOVED_AT_ONCE - 1)
             seal = connection.scalar(select(columns.seal).where(columns.id == last))
             checkpoint = {"kind": CHECKPOINT, "time": written(), "removed_through": last, "removed_seal": seal}
             _append(connection, head, self.key, checkpoint)
             connection.execute(delete(ENTRIES).where(columns.id <= last))
             return int(last - first + 1)
+
+    def oldest(self) -> datetime | None:
+        """When the oldest entry was written whose time is not in the future; None where there is none.
+
+        Raises
+        ------
+        RecordUnavailable
+        """
+        query = select(ENTRIES.c.time).where(ENTRIES.c.time <= written()).order_by(ENTRIES.c.id).limit(1)
+        with self._connected() as connection:
+            time = connection.scalar(query)
+            return datetime.fromisoformat(time) if time else None
 
     def head(self) -> Head:
         """The newest entry.

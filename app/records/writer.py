@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from app.metrics import Metrics
+from app.supervised import SupervisedThread
 from app.tracing import span
 
 from .record import REMOVED_AT_ONCE, Decision, Entry, FilmEvent, Recalled, Record, RecordUnavailable, VersionEvent
@@ -44,8 +45,10 @@ class Writer:
         self._metrics = metrics
         self._optional = optional
         self._days = days
+        metrics.record_days.set(days)
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+        # It ends with what waits, never for being told to stop: entries outlive the errors of others.
+        self._thread = SupervisedThread("record", self._run, threading.Event(), metrics)
 
     def start(self) -> None:
         """Begin to write, and say where the record stands: the log is a witness of its head.
@@ -172,9 +175,11 @@ class Writer:
         """Seconds until the next turn."""
         try:
             removed = self._record.remove_older(self._days)
+            oldest = self._record.oldest()
         except Exception as error:  # the thread must live on
             log.error("old entries were not removed", extra={"error": str(_unavailable(error))})
             return _RETENTION_SECONDS
+        self._metrics.record_oldest.set(oldest.timestamp() if oldest else 0)
         if removed:
             log.info("old entries were removed from the record", extra={"entries": removed})
         return _BACKLOG_SECONDS if removed == REMOVED_AT_ONCE else _RETENTION_SECONDS

@@ -8,7 +8,8 @@ instance and a PACS that has it keeps one. ``Delivery`` stores reports to a DICO
 disk.
 """
 
-from .deliver import Delivery, DicomwebServer
+from .deliver import Delivery
+from .dicomweb import DicomwebServer
 from .heatmap import make_secondary_capture, overlay_png
 from .identity import pixels_digest
 from .outbox import Outbox

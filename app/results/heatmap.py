@@ -18,7 +18,7 @@ from app.pipeline.exposed_field import ExposedField
 from app.pipeline.heatmap import Heatmap
 from app.pipeline.image import DecodedImage
 
-from .identity import derived_uid
+from .identity import keyed_uid
 from .source import Source
 
 #: Longest side of what is shown: a map of 7 x 7 does not get sharper.
@@ -81,6 +81,7 @@ def make_secondary_capture(
     heatmap: Heatmap,
     finding: str,
     *,
+    key: bytes,
     pixels_digest: str,
     model_version: str,
     made: datetime,
@@ -95,6 +96,8 @@ def make_secondary_capture(
         The film.
     heatmap : Heatmap
         Of ``Screener.explain``. Where it shows nothing, the line of text says so.
+    key : bytes
+        Of the capture's UIDs (``identity.keyed_uid``).
     """
     warm = warmth(heatmap.shown, image.field)
     grey = np.asarray(
@@ -103,7 +106,7 @@ def make_secondary_capture(
     weight = (STRONGEST * warm)[..., None]
     picture = ((1 - weight) * (grey * 255)[..., None] + weight * _coloured(warm)).round().clip(0, 255).astype(np.uint8)
     said = finding if heatmap.localised else f"{finding}: {NOT_LOCALISED}"
-    about = (source.sop_instance_uid, pixels_digest, model_version, LAYOUT, finding)
+    about = (*source.subject, pixels_digest, model_version, LAYOUT, finding)
     local = made.astimezone(source.offset)
     capture = SCImage(
         pixel_array=_captioned(picture, f"cxr-gate {model_version}: {said}. Not a medical device."),
@@ -111,9 +114,9 @@ def make_secondary_capture(
         bits_allocated=8,
         coordinate_system="PATIENT",
         study_instance_uid=source.study_instance_uid,
-        series_instance_uid=derived_uid(*about, "series"),
+        series_instance_uid=keyed_uid(key, *about, "series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid(*about, "instance"),
+        sop_instance_uid=keyed_uid(key, *about, "instance"),
         instance_number=1,
         manufacturer="cxr-gate",
         patient_orientation=("L", "F"),

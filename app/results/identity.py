@@ -1,8 +1,9 @@
-"""UIDs that are made from what a result is about, so that the same result always has the same UID."""
+"""UIDs that are made from what a result is about, so that the same result always has the same UID, and under a key."""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import uuid
 
 import numpy as np
@@ -17,12 +18,26 @@ def pixels_digest(pixels: NDArray[np.float32]) -> str:
     return digest.hexdigest()
 
 
-def derived_uid(*parts: str) -> UID:
-    """A UID made from text: ``2.25.`` and a UUID as a decimal number (PS3.5 section B.2).
+def keyed_uid(key: bytes, *parts: str) -> UID:
+    """A UID made from text, which nobody without the key can make: ``2.25.`` and a UUID as a decimal number (PS3.5 section B.2).
 
-    Two shared films may have one SOPInstanceUID and other pixels, so callers put the digest of the pixels among the
-    parts. Neither the UID nor its parts can be told from the result, but whoever knows all parts can make it again.
+    Whoever could foresee a report's UID could store another report under it first, and an archive that has a UID keeps what it
+    has. Two shared films may have one SOPInstanceUID and other pixels, and one film may be of two patients, so callers put all of
+    these among the parts (``subject``).
+
+    Parameters
+    ----------
+    key : bytes
+        ``RecordKey.of_reports``.
     """
-    digest = hashlib.sha256("\n".join(parts).encode()).digest()
+    return _uid(hmac.digest(key, "\0".join(parts).encode(), "sha256"))
+
+
+def public_uid(*parts: str) -> UID:
+    """A UID made from text that is no secret and of no film: a device's."""
+    return _uid(hashlib.sha256("\n".join(parts).encode()).digest())
+
+
+def _uid(digest: bytes) -> UID:
     # The version and variant bits of a name-based UUID, since PS3.5 asks for a UUID that is one (ISO/IEC 9834-8).
     return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")

@@ -7,14 +7,17 @@ data; it is made for its owner alone.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Final
 
 _SUFFIX: Final = ".dcm"
+_MOST_OTHERS: Final = 1_000
 
 
 class Outbox:
-    """Reports that wait in a folder, and in ``refused`` beneath it those that the server will never take.
+    """Reports that wait in a folder; beneath it in ``refused`` those that the server will never take, and in ``others`` what it
+    has in the place of ours.
 
     Parameters
     ----------
@@ -30,7 +33,9 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._refused = folder / "refused"
+        self._others = folder / "others"
         self._refused.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._others.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
         for unfinished in folder.glob("*.part"):
             unfinished.unlink()
@@ -50,20 +55,38 @@ class Outbox:
         unfinished.replace(self._folder / (uid + _SUFFIX))
         self._sync()
 
-    def waiting(self) -> list[Path]:
-        """Files of the reports that wait, oldest first."""
-        found = [(path.stat().st_mtime_ns, path) for path in self._folder.glob("*" + _SUFFIX)]
-        return [path for _, path in sorted(found)]
+    def waiting(self) -> list[tuple[str, float]]:
+        """UIDs of the reports that wait, oldest first, and for how many seconds each has; by a clock that may have been set."""
+        now = time.time()
+        found = [(path.stat().st_mtime, path.stem) for path in self._folder.glob("*" + _SUFFIX)]
+        return [(uid, max(0.0, now - since)) for since, uid in sorted(found)]
 
-    def done(self, path: Path) -> None:
+    def read(self, uid: str) -> bytes:
+        """A report that waits.
+
+        Raises
+        ------
+        OSError
+            FileNotFoundError where it waits no longer.
+        """
+        return (self._folder / (uid + _SUFFIX)).read_bytes()
+
+    def done(self, uid: str) -> None:
         """The server has it."""
-        path.unlink(missing_ok=True)
+        (self._folder / (uid + _SUFFIX)).unlink(missing_ok=True)
         self._sync()
 
-    def refuse(self, path: Path) -> None:
+    def refuse(self, uid: str) -> None:
         """The server will never take it; kept for a person to look at."""
-        path.replace(self._refused / path.name)
+        (self._folder / (uid + _SUFFIX)).replace(self._refused / (uid + _SUFFIX))
         self._sync()
+
+    def keep_other(self, uid: str, number: int, other: bytes) -> None:
+        """What the server has in the place of a report of ours; kept for a person to look at, a thousand at most."""
+        if other and sum(1 for _ in self._others.iterdir()) < _MOST_OTHERS:
+            path = self._others / f"{uid}.{number}{_SUFFIX}"
+            with open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                file.write(other)
 
     def _sync(self) -> None:
         """Make the folder's entries durable too."""

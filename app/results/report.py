@@ -48,7 +48,7 @@ from .codes import (
     VERDICT,
     coding_scheme,
 )
-from .identity import derived_uid
+from .identity import keyed_uid, public_uid
 from .source import REFERENCES, REQUIRED_EVEN_IF_EMPTY, Source
 
 NAME: Final = "cxr-gate"
@@ -79,6 +79,7 @@ def make_report(
     source: Source,
     verdict: Verdict,
     *,
+    key: bytes,
     pixels_digest: str,
     manifest: Manifest,
     made: datetime,
@@ -91,6 +92,8 @@ def make_report(
     source : Source
     verdict : Verdict
         Its log density is not reported: an exact score is an oracle for an attacker.
+    key : bytes
+        Of the report's UIDs (``identity.keyed_uid``).
     pixels_digest : str
         Of the decoded film (``pixels_digest``).
     manifest : Manifest
@@ -100,7 +103,7 @@ def make_report(
     made : datetime, aware
         When the content was made. It and what follows from it are all that differs between two reports of one result.
     """
-    about = (source.sop_instance_uid, pixels_digest, manifest.model_version, LAYOUT, presentation)
+    about = (*source.subject, pixels_digest, manifest.model_version, LAYOUT, presentation)
     image = SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)
     algorithm = AlgorithmIdentification(
         name=NAME, version=manifest.model_version, parameters=[f"service version {__version__}"], manufacturer=NAME
@@ -110,7 +113,7 @@ def make_report(
         name: str, evaluation: QualitativeEvaluation, finding: Code | None = None, *measurements: Measurement
     ) -> MeasurementsAndQualitativeEvaluations:
         return MeasurementsAndQualitativeEvaluations(
-            TrackingIdentifier(derived_uid(*about, name), name),
+            TrackingIdentifier(keyed_uid(key, *about, name), name),
             algorithm_id=algorithm,
             finding_type=finding,
             measurements=measurements,
@@ -135,9 +138,9 @@ def make_report(
     report = ComprehensiveSR(
         evidence=[_reference(source)],
         content=content[0],
-        series_instance_uid=derived_uid(*about, "series"),
+        series_instance_uid=keyed_uid(key, *about, "series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid(*about, "instance"),
+        sop_instance_uid=keyed_uid(key, *about, "instance"),
         instance_number=1,
         manufacturer=NAME,
         manufacturer_model_name=NAME,
@@ -181,7 +184,7 @@ def _numbers(called: Called) -> Iterator[Measurement]:
 
 def _observed_by(manifest: Manifest) -> ObservationContext:
     device = DeviceObserverIdentifyingAttributes(
-        uid=derived_uid(NAME, __version__, manifest.model_version),
+        uid=public_uid(NAME, __version__, manifest.model_version),
         name=NAME,
         manufacturer_name=NAME,
         model_name=manifest.model_version,

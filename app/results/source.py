@@ -101,6 +101,12 @@ class Source:
     offset: timezone | None
     orientation: tuple[str, str] | None
 
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """Whose film it is, and which: what a report's UIDs are made from, so that no two films of anybody share one."""
+        patient = (str(self.identity.get(keyword, "")) for keyword in DECISIVE)
+        return (*patient, self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
+
 
 def read_source(data: bytes) -> Source:
     """Read the header of a DICOM Part 10 file that the pipeline has decoded already.

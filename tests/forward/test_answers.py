@@ -34,6 +34,8 @@ SERVICE: dict[str, tuple[httpx.Response | Exception, Made]] = {
     "syntax": (problem(415, "unsupported-media-type"), Refusal),
     "one of a sequence": (problem(403, "query-sequence"), Refusal),
     "no scope": (problem(403, "forbidden"), Misconfigured),
+    "a proxy's no to this film": (problem(403), Fault),
+    "a no of a kind that is new": (problem(403, "some-thing"), Fault),
     "no key": (problem(401, "unauthenticated"), Misconfigured),
     "quota": (problem(429, "quota", Retry_After="7"), Passing),
     "overloaded": (problem(503, "overloaded", Retry_After="7"), Passing),

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.forward import retry as retry_module
-from app.forward.answers import MOST_RETRY_AFTER_SECONDS, parse_retry_after
 from app.forward.errors import Fault, Misconfigured, Passing, Stopping
 from app.forward.retry import FAULT_ATTEMPTS, FIRST_SECONDS, MOST_SECONDS, Retry, backoff_seconds
+from app.waiting import MOST_RETRY_AFTER_SECONDS, parse_retry_after
 
 
 class Attempts:
@@ -99,7 +99,11 @@ def test_waits_double_up_to_a_limit_with_jitter(attempts: int) -> None:
         *(("", 0), ("2", 2), ("0.5", 0.5), ("-3", 0), ("soon", 0), ("nan", 0), ("inf", 0)),
         ("99999", MOST_RETRY_AFTER_SECONDS),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("10000000000", MOST_RETRY_AFTER_SECONDS),
+        ("1e400", 0),
+        ("\u00b2", 0),  # a digit to str.isdigit, and no number
         ("Wed, 21 Oct 2999 07:28:00 GMT", MOST_RETRY_AFTER_SECONDS),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", 0),
     ],
 )
 def test_retry_after_in_its_two_forms(text: str, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -11,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from app.forward import Aside, Checkpoint, Forwarder
+from app.forward import Aside, Books, Checkpoint, Forwarder, books
 from app.forward import forwarder as forwarder_module
 from app.forward import retry as retry_module
 from app.forward.aside import Film, path_beside
 from app.forward.errors import Fault, Misconfigured, Passing
 from app.forward.forwarder import MOST_POSTPONED_SECONDS, POSTPONED_SECONDS, Options, postponed_seconds
 from app.forward.metrics import ForwardMetrics
-from app.forward.orthanc import NEW_INSTANCE, Change, Page
+from app.forward.orthanc import NEW_INSTANCE, Change, Page, Stored
 from app.forward.service import Refusal, Report
 from app.tracing import Tracing
 
@@ -45,10 +46,15 @@ class Pacs:
     async def last_change(self) -> int:
         return len(self.films)
 
+    async def instances(self, offset: int) -> list[str]:
+        return self.films[offset : offset + 2]
+
     async def modality(self, instance: str) -> str | None:
         return "DX" if instance in self.films else None
 
     async def film(self, instance: str) -> bytes | None:
+        if instance.startswith("report on "):
+            return instance.removeprefix("report on ").encode()
         return instance.encode() if instance in self.films else None
 
     async def score(self, film: bytes) -> Report | Refusal:
@@ -59,11 +65,11 @@ class Pacs:
             raise answer
         return replace(answer, content=film) if isinstance(answer, Report) else answer
 
-    async def store(self, report: bytes) -> bool:
+    async def store(self, report: bytes) -> Stored:
         new = report.decode() not in self.reports
         if new:
             self.reports.append(report.decode())
-        return new
+        return Stored("report on " + report.decode(), new)
 
 
 REPORT = Report(b"", accepted=True)
@@ -91,9 +97,14 @@ class Bench:
         """Forward until something holds."""
 
         async def main(checkpoint: Checkpoint, aside: Aside) -> None:
-            stop = asyncio.Event()
             tracing = Tracing.from_environment({}, "test")
-            forwarder = Forwarder(self.pacs, self.pacs, checkpoint, aside, self.options, self.metrics, tracing)  # type: ignore[arg-type]
+            with closing(Books(books.path_beside(self.state))) as kept:
+                await forward(
+                    Forwarder(self.pacs, self.pacs, checkpoint, aside, kept, self.options, self.metrics, tracing), aside
+                )  # type: ignore[arg-type]
+
+        async def forward(forwarder: Forwarder, aside: Aside) -> None:
+            stop = asyncio.Event()
             running = asyncio.create_task(forwarder.run(stop))
             end = time.monotonic() + SECONDS
             while not until(aside) and not running.done():
@@ -107,6 +118,10 @@ class Bench:
             asyncio.run(main(checkpoint, aside))
             self.last = checkpoint.last
             self.listed = aside.listed()
+
+    def checkpoint(self) -> int:
+        """The change in the state file, -1 where there is none."""
+        return int(json.loads(self.state.read_text())["last_change"]) if self.state.exists() else -1
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"cxr_forward_{name}", labels)

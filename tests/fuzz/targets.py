@@ -57,7 +57,9 @@ def _report(data: bytes, pixels: np.ndarray) -> None:
     except UnreportableSource:
         return
     made = datetime(2026, 3, 1, tzinfo=UTC)
-    to_part10(make_report(source, _VERDICT, pixels_digest=pixels_digest(pixels), manifest=_MANIFEST, made=made))
+    to_part10(
+        make_report(source, _VERDICT, key=b"a key", pixels_digest=pixels_digest(pixels), manifest=_MANIFEST, made=made)
+    )
 
 
 def fuzz_multipart(data: bytes) -> str:

@@ -18,6 +18,9 @@ def test_the_service_delivers_whatever_the_caller_accepts_and_through_a_kill(sta
     port, folder = free_port(), tmp_path / "results"
     url = f"http://127.0.0.1:{port}/dicom-web"
     settings = {"CXR_RESULTS_USER": USER, "CXR_RESULTS_PASSWORD": PASSWORD, "CXR_RESULTS_FOLDER": str(folder)}
+    # Reports have the same UIDs under the same key.
+    record = f"sqlite:///{tmp_path / 'record.sqlite'}"
+    settings |= {"CXR_RECORD_URL": record, "CXR_RECORD_KEY_FILE": str(tmp_path / "record.key")}
     with start(CXR_RESULTS_URL=url, **settings) as service:
         film_of_json, film_of_dicom, unreportable = film(1), film(2), film(3, StudyInstanceUID=None)
         assert_accepted(service.post(film_of_json, "application/dicom"))

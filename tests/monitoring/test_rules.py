@@ -255,6 +255,57 @@ def test_films_that_the_record_does_not_know(tmp_path: Path, orphans: int, alert
     expect_alerts(tmp_path, service, *alerts, at=95, end=())
 
 
+def test_the_log_of_orthanc_was_lost(tmp_path: Path) -> None:
+    """Told at the first scrape after it, and an hour later it is over."""
+    service = Service().run(90, BUSY)
+    name = 'cxr_forward_log_lost_timestamp_seconds{job="cxr-gate-forward",instance="forwarder"}'
+    service.series[name] = ["_"] * 20 + ["1200"] * 71
+    expect_alerts(tmp_path, service, "CxrForwarderLogLost", at=22, end=())
+
+
+@pytest.mark.parametrize("name", ["cxr_report_conflicts_total", "cxr_forward_report_conflicts_total"])
+def test_another_report_in_the_place_of_one(tmp_path: Path, name: str) -> None:
+    """One is enough, and an hour later it is over."""
+    service = Service().run(90, BUSY)
+    service.series[name + '{job="cxr-gate",instance="a"}'] = ["0"] * 20 + ["1"] * 71
+    expect_alerts(tmp_path, service, "CxrReportConflict", at=25, end=())
+
+
+@pytest.mark.parametrize(("days", "alerts"), [(1, ("CxrRecordOld",)), (3, ()), (0, ())])
+def test_entries_that_should_be_gone(tmp_path: Path, days: int, alerts: tuple[str, ...]) -> None:
+    """An entry of the first hour, seen on the fourth day; without retention, and with a longer one, it may stay."""
+    service = Service(replicas=0)
+    labels = '{job="cxr-gate",instance="a"}'
+    service.series["up" + labels] = ["1"] * 5000
+    service.series["cxr_record_retention_days" + labels] = [str(days)] * 5000
+    service.series["cxr_record_oldest_timestamp_seconds" + labels] = ["600"] * 5000
+    service.minutes = 5000
+    expect_alerts(tmp_path, service, *alerts, at=4999)
+
+
+def test_a_report_that_waits(tmp_path: Path) -> None:
+    """Minutes are no alarm: a server is restarted."""
+    service = Service().run(10, BUSY)
+    service.set(lambda metrics: metrics.results_oldest.set(1500)).run(10, BUSY)
+    expect_alerts(tmp_path, service)
+    expect_alerts(
+        tmp_path, service.set(lambda metrics: metrics.results_oldest.set(1900)).run(8, BUSY), "CxrResultsOld", at=27
+    )
+
+
+@pytest.mark.parametrize("thread", ["record", "delivery"])
+def test_a_thread_that_is_dead(tmp_path: Path, thread: str) -> None:
+    service = Service().set(lambda metrics: metrics.thread_up.labels(thread).set(1)).run(10, BUSY)
+    service.set(lambda metrics: metrics.thread_up.labels(thread).set(0)).run(5, BUSY)
+    expect_alerts(tmp_path, service, "CxrThreadFailed", at=14)
+
+
+def test_a_thread_that_failed_and_began_again(tmp_path: Path) -> None:
+    service = Service().set(lambda metrics: metrics.thread_failures.labels("delivery")).run(10, BUSY)
+    service.set(lambda metrics: metrics.thread_failures.labels("delivery").inc()).run(30, BUSY)
+    expect_alerts(tmp_path, service, "CxrThreadFailed", at=15, end=())
+
+
 OTHER = replace(BUNDLE, manifest=BUNDLE.manifest.model_copy(update={"model_version": "densenet121-mgm-other"}))
 
 

@@ -189,7 +189,12 @@ class Service(Process):
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         arguments = command("serve", "--bundle", str(bundle), "--port", str(self.port), "--device", "cpu")
-        super().__init__(arguments, folder / "service.log", clean_environment(settings))
+        # A record that outlives it: the UIDs of reports are made under its key.
+        record = {
+            "CXR_RECORD_URL": f"sqlite:///{folder / 'record.sqlite'}",
+            "CXR_RECORD_KEY_FILE": str(folder / "record.key"),
+        }
+        super().__init__(arguments, folder / "service.log", clean_environment(record | settings))
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:

@@ -6,6 +6,7 @@ import hmac
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -368,3 +369,31 @@ def test_postgresql_is_verified_from_its_url(
     assert main(["verify-record", "--url", url, "--key-file", str(key)]) == 0
     assert f"head {opened.head()}" in capsys.readouterr().out
     opened.close()
+
+
+FUTURE = "2999-01-01T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("times", "removed"),
+    [
+        ("FFOOY", 4),  # the first that was ever written, too
+        ("OFFOY", 4),
+        ("OFFY", 1),  # they may be of the moment before the young one
+        ("OOFF", 2),  # nobody knows how old they are
+        ("FF", 0),
+        ("OYFO", 1),  # a clock that was set back comes after
+        ("FYO", 0),
+    ],
+)
+def test_entries_dated_in_the_future_do_not_stop_retention(record: Record, aged, times: str, removed: int) -> None:
+    """Old, young, and of a clock that was ahead, in the order in which they were written: none goes that may be young."""
+    for time in times:
+        if time == "Y":
+            fill(record, 1)
+        else:
+            aged(record, 1, {"O": OLD, "F": FUTURE}[time])
+    assert record.remove_older(30) == removed
+    assert record.verify().faults == []
+    oldest = record.oldest()
+    assert oldest is None or oldest < datetime.now(UTC)

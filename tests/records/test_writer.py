@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app import supervised
 from app.metrics import Metrics
 from app.records import Head, Record, RecordUnavailable, Writer, open_record
 from app.records import record as record_module
@@ -141,3 +142,21 @@ def test_retention_runs_from_the_start(record: Record, monkeypatch: pytest.Monke
     with writing(record, days=7) as (writer, _):
         asyncio.run(until_removed(writer))
     assert record.verify().faults == []
+
+
+def test_an_error_of_the_thread_does_not_end_it(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that no part of it foresaw: it is counted, and decisions are written again."""
+    monkeypatch.setattr(supervised, "FIRST_WAIT_SECONDS", 0.05)
+    remove, errors = Writer._remove_older, iter([MemoryError()])
+
+    def failing(writer: Writer) -> float:
+        for error in errors:
+            raise error
+        return remove(writer)
+
+    monkeypatch.setattr(Writer, "_remove_older", failing)
+    with writing(record, days=7) as (writer, metrics):
+        asyncio.run(writer.keep(decision(subject(record.key), verdict())))
+        assert metrics.registry.get_sample_value("cxr_thread_failures_total", {"thread": "record"}) == 1
+        assert metrics.registry.get_sample_value("cxr_thread_up", {"thread": "record"}) == 1
+    assert record.verify().count == 1

@@ -11,14 +11,16 @@ from dicomweb_client.api import DICOMwebClient
 from app.metrics import Metrics
 from app.results import Delivery, DicomwebServer, Outbox
 from app.results import deliver as deliver_module
+from app.results import schedule as schedule_module
+from app.results.dicomweb import DeliveryFailed
 from tests.results.films import film, film_with_bytes
 from tests.results.orthanc import PASSWORD, USER, Orthanc, Wire, eventually, free_port, running_orthanc
-from tests.results.test_report import REJECTED, report, report_bytes
+from tests.results.test_report import KEY, REJECTED, report, report_bytes
 
 
 @pytest.fixture
 def server(orthanc: Orthanc) -> Iterator[DicomwebServer]:
-    made = DicomwebServer(orthanc.url, USER, PASSWORD)
+    made = DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY)
     yield made
     made.close()
 
@@ -30,8 +32,8 @@ def uid_of(data: bytes) -> str:
 def test_a_report_is_stored_once_and_found_by_an_independent_client(orthanc: Orthanc, server: DicomwebServer) -> None:
     data = film(StudyInstanceUID="1.2.3.1")
     made = report_bytes(data)
-    assert server.deliver(made) == "stored"
-    assert server.deliver(made) == "present"
+    assert server.deliver(made).outcome == "stored"
+    assert server.deliver(made).outcome == "present"
     client = DICOMwebClient(orthanc.url, session=_session())
     (found,) = client.search_for_instances("1.2.3.1", search_filters={"Modality": "SR"})
     assert found["00080018"]["Value"] == [report(data).SOPInstanceUID]
@@ -43,8 +45,8 @@ def test_a_report_on_a_film_whose_uids_have_leading_zeros_is_stored_once(
     orthanc: Orthanc, server: DicomwebServer
 ) -> None:
     made = report_bytes(film_with_bytes(StudyInstanceUID=b"1.2.826.01.3", SOPInstanceUID=b"1.2.826.0.007"))
-    assert server.deliver(made) == "stored"
-    assert server.deliver(made) == "present"
+    assert server.deliver(made).outcome == "stored"
+    assert server.deliver(made).outcome == "present"
 
 
 def _session():
@@ -57,15 +59,15 @@ def _session():
 
 def test_a_lost_answer_is_looked_after_before_storing_again(orthanc: Orthanc) -> None:
     wire = Wire(orthanc.port, losing=1)
-    through = DicomwebServer(wire.url, USER, PASSWORD)
+    through = DicomwebServer(wire.url, USER, PASSWORD, key=KEY)
     data = film()
     made = report_bytes(data, REJECTED)
-    with pytest.raises(deliver_module.DeliveryFailed, match="no answer"):
+    with pytest.raises(DeliveryFailed, match="no answer"):
         through.deliver(made)
     assert uid_of(data) in orthanc.instances()  # it was stored, and we could not know
     through.close()
-    again = DicomwebServer(orthanc.url, USER, PASSWORD)
-    assert again.deliver(made) == "present"
+    again = DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY)
+    assert again.deliver(made).outcome == "present"
     assert orthanc.instances().count(uid_of(data)) == 1
     again.close(), wire.close()
 
@@ -74,8 +76,8 @@ def test_a_lost_answer_is_looked_after_before_storing_again(orthanc: Orthanc) ->
     ("path", "user", "fault"), [("/nowhere", USER, "404"), ("", "somebody", "401")], ids=["wrong-path", "wrong-user"]
 )
 def test_a_wrong_setting_is_tried_again(orthanc: Orthanc, path: str, user: str, fault: str) -> None:
-    wrong = DicomwebServer(orthanc.url + path, user, PASSWORD)
-    with pytest.raises(deliver_module.DeliveryFailed, match=fault):
+    wrong = DicomwebServer(orthanc.url + path, user, PASSWORD, key=KEY)
+    with pytest.raises(DeliveryFailed, match=fault):
         wrong.deliver(report_bytes(film(), REJECTED))
     wrong.close()
 
@@ -83,14 +85,17 @@ def test_a_wrong_setting_is_tried_again(orthanc: Orthanc, path: str, user: str, 
 def test_the_outbox_outlives_the_delivery_and_waits_for_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver_module, "FIRST_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr(deliver_module, "LONGEST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(schedule_module, "LONGEST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(deliver_module, "FIRST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(deliver_module, "LONGEST_PAUSE_SECONDS", 0.5)
     port, films = free_port(), [film(n) for n in range(3)]
     metrics = Metrics()
 
     def delivery() -> Delivery:
         return Delivery(
-            Outbox(tmp_path / "outbox"), DicomwebServer(f"http://127.0.0.1:{port}/dicom-web", USER, PASSWORD), metrics
+            Outbox(tmp_path / "outbox"),
+            DicomwebServer(f"http://127.0.0.1:{port}/dicom-web", USER, PASSWORD, key=KEY),
+            metrics,
         )
 
     first = delivery()
@@ -115,7 +120,7 @@ def test_what_will_never_be_taken_is_put_aside_and_the_next_is_delivered(
     orthanc: Orthanc, tmp_path: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
     metrics, data = Metrics(), film()
-    delivery = Delivery(Outbox(tmp_path), DicomwebServer(orthanc.url, USER, PASSWORD), metrics)
+    delivery = Delivery(Outbox(tmp_path), DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY), metrics)
     delivery.put("1.2", spoil(report_bytes(film(), REJECTED)))
     delivery.put(uid_of(data), report_bytes(data, REJECTED))
     delivery.start()
@@ -130,7 +135,9 @@ def test_the_outbox_is_its_owners_alone_and_forgets_what_was_half_written(tmp_pa
     Outbox(folder).put("1.2", b"report")
     (folder / "1.3.part").write_bytes(b"rep")
     outbox = Outbox(folder)
-    (path,) = outbox.waiting()
-    assert path.read_bytes() == b"report"
+    ((uid, seconds),) = outbox.waiting()
+    path = folder / f"{uid}.dcm"
+    assert outbox.read(uid) == b"report"
+    assert 0 <= seconds < 60
     assert not (folder / "1.3.part").exists()
     assert [oct(p.stat().st_mode & 0o777) for p in (folder, path)] == ["0o700", "0o600"]

@@ -35,7 +35,7 @@ NOTHING = heatmap(rise=3.0)
 
 
 def capture(map_: Heatmap, made: datetime = NOON, finding: str = "Effusion", sent: bytes = SENT) -> bytes:
-    about = {"pixels_digest": pixels_digest(FILM.pixels), "model_version": "a-model", "made": made}
+    about = {"key": b"a key", "pixels_digest": pixels_digest(FILM.pixels), "model_version": "a-model", "made": made}
     return to_part10(make_secondary_capture(read_source(sent), FILM, map_, finding, **about))
 
 

@@ -26,6 +26,7 @@ from tests.results.films import NAME, PATIENT, film, film_with_bytes, run_tool
 from tests.results.test_source import NAMES
 
 MADE = datetime(2026, 3, 1, 12, 30, 15, 250, tzinfo=UTC)
+KEY = bytes(range(32))
 MANIFEST = Manifest(model_version="densenet121-mgm-000000000000", files={}, **manifest_fields(-10.0))
 PROBABILITIES = np.linspace(0.0, 1.0, len(LABELS))
 ACCEPTED = Verdict(True, -1234.5, PROBABILITIES)
@@ -40,7 +41,7 @@ SUMMARY = "Error - Dicom dataset contains invalid data values for Value Represen
 
 
 def report_bytes(data: bytes, verdict: Verdict = ACCEPTED, **changed: Any) -> bytes:
-    options = {"pixels_digest": "0" * 64, "manifest": MANIFEST, "made": MADE, **changed}
+    options = {"key": KEY, "pixels_digest": "0" * 64, "manifest": MANIFEST, "made": MADE, **changed}
     return to_part10(make_report(read_source(data), verdict, **options))
 
 

@@ -1,0 +1,58 @@
+"""A report -> Orthanc, and not under a UID at which Orthanc has something else.
+
+Orthanc keeps what it has of a UID without a word. Whoever was answered a report could have stored another under its UID first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from .errors import Fault
+from .orthanc import ORTHANC, Orthanc
+
+
+class Placed(NamedTuple):
+    """Where a report is: Orthanc's name of it, whether it is new, and whether Orthanc has another under its UID."""
+
+    instance: str
+    new: bool
+    conflict: bool
+
+
+async def place(orthanc: Orthanc, report: bytes) -> Placed:
+    """Store a report unless Orthanc has it, beside whatever else is under its UID.
+
+    Raises
+    ------
+    Passing, Fault, Misconfigured
+    """
+    stored = await orthanc.store(report)
+    if stored.new:
+        return Placed(stored.instance, new=True, conflict=False)
+    from app.statements import says_the_same  # it needs pydicom, which a forwarder that meets no repeat does without
+
+    theirs = await orthanc.film(stored.instance)
+    if theirs is None:
+        raise Fault("Orthanc has a report already, and has it no longer", ORTHANC)
+    if await asyncio.to_thread(says_the_same, report, theirs):
+        return Placed(stored.instance, new=False, conflict=False)
+    return await _beside(orthanc, report)
+
+
+async def _beside(orthanc: Orthanc, report: bytes) -> Placed:
+    """Store a report under another UID, unless the study has one already that says the same.
+
+    The UID is random: what is made from anything that Orthanc has could be taken too.
+    """
+    from pydicom.uid import generate_uid
+
+    from app.statements import another, says_the_same, study_of
+
+    second = another(report, generate_uid(prefix=None), generate_uid(prefix=None))
+    study = study_of(report)
+    for name in await orthanc.reports(study):
+        found = await orthanc.film(name)
+        if found is not None and await asyncio.to_thread(says_the_same, second, found, under_one_uid=False):
+            return Placed(name, new=False, conflict=True)
+    return Placed((await orthanc.store(second)).instance, new=True, conflict=True)

@@ -1,0 +1,90 @@
+"""What Orthanc has -> the films that its log of changes did not tell of."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from functools import partial
+from typing import Final
+
+from .books import Books
+from .metrics import ForwardMetrics
+from .orthanc import Orthanc
+from .retry import Retry
+
+log = logging.getLogger("cxr_forward")
+
+#: Where the log lost entries, Orthanc's instances are listed no more often than this.
+GAP_SECONDS: Final = 600.0
+#: Found at once; the rest by the next listing, which follows.
+MOST_FOUND: Final = 10_000
+
+
+class Reconciliation:
+    """Compares what Orthanc has with the books: at the start, now and then, and where the log is not what it was."""
+
+    def __init__(self, orthanc: Orthanc, books: Books, seconds: float, metrics: ForwardMetrics) -> None:
+        self._orthanc = orthanc
+        self._books = books
+        self._seconds = seconds
+        self._metrics = metrics
+        self._last = 0.0  # time.monotonic(), of the last listing
+        self._began = 0.0
+        self._thorough = 0
+
+    async def take_in(self, retry: Retry) -> None:
+        """Take all that is there for done with: what an earlier version did, or a start that leaves it out.
+
+        Raises
+        ------
+        Stopping, Fault, Misconfigured
+        """
+        await self._list(retry)
+        self._books.add(self._books.missing(thorough=False, most=-1), time.time())
+
+    def gap(self) -> None:
+        """The log has lost entries, so look soon."""
+        ago = time.monotonic() - self._last if self._last else GAP_SECONDS
+        self._books.hasten(time.time() + max(0.0, GAP_SECONDS - ago))
+
+    def is_due(self) -> bool:
+        """Whether to look now."""
+        return self._books.is_due(time.time())
+
+    async def look(self, retry: Retry) -> None:
+        """List what Orthanc has.
+
+        Raises
+        ------
+        Stopping, Fault, Misconfigured
+        """
+        self._began, self._last = time.time(), time.monotonic()
+        self._thorough = self._books.begin(self._began + self._seconds * random.uniform(0.9, 1.0))
+        await self._list(retry)
+
+    def found(self) -> list[str]:
+        """Of those the ones that are not done with, or whose report is gone where Orthanc was restored."""
+        found = self._books.missing(self._thorough > 0, MOST_FOUND)
+        if found:
+            self._metrics.found.inc(len(found))
+            self._metrics.log_lost.set_to_current_time()
+            log.warning(
+                "instances were found of which the log of changes did not tell", extra={"instances": len(found)}
+            )
+        return found
+
+    def finish(self, found: int) -> None:
+        """All that was found is attended to."""
+        self._books.forget_gone(self._began)
+        if found == MOST_FOUND:
+            self._books.hasten(0.0)  # there may be more
+        else:
+            self._books.end(self._thorough)
+
+    async def _list(self, retry: Retry) -> None:
+        self._books.begin_listing()
+        offset = 0
+        while names := await retry(partial(self._orthanc.instances, offset)):
+            self._books.enter(names)
+            offset += len(names)

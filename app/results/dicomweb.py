@@ -1,0 +1,243 @@
+"""A DICOMweb server that takes reports: is it there? (QIDO-RS) -> store it (STOW-RS) -> is it what we stored? (WADO-RS)
+
+An answer that was lost leaves us not knowing, so each attempt looks first. Should the server take a report twice all
+the same, both have one SOPInstanceUID, and it shows one. What is there under a report's UID is fetched and compared: where it
+says something else, the report is stored under another UID beside it.
+"""
+
+from __future__ import annotations
+
+import email.message
+import logging
+import uuid
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import httpx
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from app.pipeline.dicom.metered import read_header
+from app.pipeline.errors import MalformedImage
+from app.statements import LARGER, MORE_BYTES, another, says_the_same
+from app.tracing import outgoing
+from app.waiting import parse_retry_after
+
+from .identity import keyed_uid
+
+log = logging.getLogger("cxr_gate")
+
+REQUEST_SECONDS: Final = 30.0
+#: Statuses that another attempt at the same bytes does not change (PS3.18 section 10.5.3). 409, every instance failed,
+#: is one of them unless the reason passes.
+PERMANENT: Final = frozenset({400, 409, 413, 415})
+#: What is no matter of one report: wrong credentials or address, quota, a proxy without its server, overloaded.
+AWAY: Final = frozenset({401, 403, 404, 429, 502, 503, 504})
+_PROCESSING_FAILURE: Final = 0x0110
+_OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)
+
+_UIDS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+Outcome = Literal["stored", "present", "refused"]
+#: A report is given no more UIDs than this: whoever takes them all can as well delete it.
+MOST_UIDS: Final = 4
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What became of a report, and what the server had under its UIDs that says something else."""
+
+    outcome: Outcome
+    others: tuple[bytes, ...] = ()
+
+
+class DeliveryFailed(Exception):
+    """This attempt came to nothing; the message holds no identifier.
+
+    Attributes
+    ----------
+    retry_after : float
+        What the server asked for, s.
+    away : bool
+        By its looks any other report would have failed too.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0, *, away: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.away = away
+
+
+class DicomwebServer:
+    """A server's QIDO-RS and STOW-RS.
+
+    Parameters
+    ----------
+    url : str
+        Base of its DICOMweb services, as ``http://pacs:8042/dicom-web``.
+    user, password : str
+        For HTTP basic authentication; none if `user` is empty.
+    key : bytes
+        Of the UIDs of reports (``RecordKey.of_reports``).
+    """
+
+    def __init__(self, url: str, user: str = "", password: str = "", *, key: bytes) -> None:
+        self._key = key
+        self._client = httpx.Client(
+            base_url=url.rstrip("/"),
+            auth=(user, password) if user else None,
+            timeout=REQUEST_SECONDS,
+            event_hooks={"request": [lambda request: request.headers.update(outgoing())]},
+        )
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def deliver(self, report: bytes) -> Delivered:
+        """Store a report unless the server has it; under another UID where the server has something else under its own.
+
+        The outcome is "stored", "present" (it was there already) or "refused" (and always will be).
+
+        Raises
+        ------
+        DeliveryFailed
+            Another attempt may do.
+        """
+        try:
+            header = _header(report)
+        except (
+            InvalidDicomError,
+            MalformedImage,
+            EOFError,
+            ValueError,
+        ):  # a file of another's making, or a disk that fails
+            log.error("a file in the outbox is no report")
+            return Delivered("refused")
+        others: list[bytes] = []
+        try:
+            for number in range(MOST_UIDS):
+                trying = another(report, *self._uids(header, number)) if number else report
+                done = self._deliver(trying)
+                if not isinstance(done, bytes):
+                    return Delivered(done, tuple(others))
+                others.append(done)
+        except httpx.HTTPError as error:
+            away = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise DeliveryFailed(f"no answer ({type(error).__name__})", away=away) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DeliveryFailed("the answer is not DICOM JSON") from error
+        raise DeliveryFailed(f"the server has other reports under {MOST_UIDS} of this report's UIDs")
+
+    def _uids(self, header: Dataset, number: int) -> tuple[UID, UID]:
+        about = ("another", str(number), header.SOPInstanceUID)
+        return keyed_uid(self._key, *about, "series"), keyed_uid(self._key, *about, "instance")
+
+    def _deliver(self, report: bytes) -> Outcome | bytes:
+        """What became of it; the bytes of what is there under its UID if that says something else."""
+        header = _header(report)
+        path = f"/studies/{header.StudyInstanceUID}/series/{header.SeriesInstanceUID}/instances"
+        if self._has(path, header.SOPInstanceUID):
+            theirs = self._fetch(f"{path}/{header.SOPInstanceUID}", len(report))
+            if theirs is None:
+                raise DeliveryFailed("WADO-RS does not give what QIDO-RS names")
+            return "present" if says_the_same(report, theirs) else theirs
+        answer = self._post(report)
+        # Servers keep the old of two, some without a word, some with 409. One that takes its time to show what it stored is not
+        # waited for.
+        if answer.status_code in {200, 202, 409}:
+            theirs = self._fetch(f"{path}/{header.SOPInstanceUID}", len(report))
+            if theirs is not None:
+                return (
+                    ("present" if answer.status_code == 409 else "stored") if says_the_same(report, theirs) else theirs
+                )
+        if answer.status_code == 409 and self._has("/instances", header.SOPInstanceUID):
+            return b""  # it is there in another study or series, of somebody's choice
+        return _outcome(answer, header)
+
+    def _fetch(self, path: str, ours: int) -> bytes | None:
+        """An instance, or the first bytes of one that is far larger than ours; None where there is none."""
+        accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+        with self._client.stream("GET", path, headers={"Accept": accept}) as answer:
+            if answer.status_code in {404, 406, 410}:
+                return None
+            if answer.status_code != 200:
+                raise _failed("WADO-RS", answer)
+            content = b""
+            for chunk in answer.iter_bytes():
+                content += chunk
+                if len(content) > LARGER * ours + 2 * MORE_BYTES:
+                    break
+            kind = answer.headers.get("content-type", "")
+        return _first_part(kind, content)
+
+    def _has(self, path: str, uid: str) -> bool:
+        found = self._client.get(path, params={"SOPInstanceUID": uid}, headers={"Accept": "application/dicom+json"})
+        if found.status_code == 404:  # of a series that is not there; a wrong path shows when storing
+            return False
+        if found.status_code == 204:
+            return False
+        if found.status_code != 200:
+            raise _failed("QIDO-RS", found)
+        return any(instance["00080018"]["Value"] == [uid] for instance in found.json())
+
+    def _post(self, report: bytes) -> httpx.Response:
+        boundary = uuid.uuid4().hex
+        return self._client.post(
+            "/studies",
+            content=(
+                f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+                + report
+                + f"\r\n--{boundary}--\r\n".encode()
+            ),
+            headers={
+                "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+                "Accept": "application/dicom+json",
+            },
+        )
+
+
+def _outcome(answer: httpx.Response, header: Dataset) -> Outcome:
+    """What an answer of STOW-RS says became of a report."""
+    if answer.status_code in PERMANENT and not _may_pass(answer):
+        return "refused"
+    if answer.status_code not in {200, 202}:
+        raise _failed("STOW-RS", answer)
+    # ReferencedSOPSequence and ReferencedSOPInstanceUID: what was stored. 202 may mean that nothing was.
+    stored = answer.json().get("00081199", {}).get("Value", [])
+    if [header.SOPInstanceUID] not in [item["00081155"]["Value"] for item in stored]:
+        raise DeliveryFailed(f"STOW-RS answered {answer.status_code}, but did not name the report as stored")
+    return "stored"
+
+
+def _header(report: bytes) -> Dataset:
+    header = read_header(report, _UIDS)
+    if not all(header.get(keyword) for keyword in _UIDS):
+        raise InvalidDicomError
+    return header
+
+
+def _first_part(kind: str, content: bytes) -> bytes:
+    """The first part of an answer in parts (RFC 2046); the whole of one that is in none."""
+    message = email.message.Message()
+    message["Content-Type"] = kind
+    boundary = message.get_boundary()
+    if not boundary:
+        return content
+    part = (b"\r\n" + content).split(f"\r\n--{boundary}".encode())[1:2]
+    return part[0].partition(b"\r\n\r\n")[2] if part else b""
+
+
+def _may_pass(answer: httpx.Response) -> bool:
+    """Whether a 409 is for a reason that passes: FailedSOPSequence (0008,1198), FailureReason (0008,1197)."""
+    if answer.status_code != 409 or not answer.content:
+        return False
+    failed = answer.json().get("00081198", {}).get("Value", [])
+    reasons = [reason for item in failed for reason in item.get("00081197", {}).get("Value", [])]
+    return any(reason == _PROCESSING_FAILURE or reason in _OUT_OF_RESOURCES for reason in reasons)
+
+
+def _failed(service: str, answer: httpx.Response) -> DeliveryFailed:
+    asked = parse_retry_after(answer.headers.get("retry-after", ""))
+    return DeliveryFailed(f"{service} answered {answer.status_code}", asked, away=answer.status_code in AWAY)
