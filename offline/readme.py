@@ -1,14 +1,24 @@
-"""The README's tables of figures, from committed reports: no number in them is typed by hand."""
+"""The figures of README.md and docs/results.md, from committed reports: ``python -m offline.readme`` fills them in.
+
+The README's answer is what the served bundle says of pydicom's film; no number is typed by hand.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
+import textwrap
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+from pydicom.data import get_testdata_file
+
+from app.pipeline import Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
 from app.pipeline.image import INPUT_SIDE
 
+from .marked import filled
 from .model_card import aimed_table
 from .report.reading import strength
 
@@ -30,10 +40,8 @@ def figures(bundle: Path) -> str:
         f"| films without findings with one or more | {calls['films_without_findings_with_a_call']:.0%} | |",
         f"| answers that are indeterminate | {calls['indeterminate']:.1%} | |",
     ]
-    for name, row in report["attacks"].items():
-        lines.append(
-            f"| {name}, {row['steps']} step(s): detected | {row['detection_rate']:.1%} ({row['detected']} of {row['n']}) | |"
-        )
+    shares = [f"{name.split()[0]} {row['detected']} of {row['n']}" for name, row in report["attacks"].items()]
+    lines.append(f"| the paper's attacks at .02, detected | {', '.join(shares)} | |")
     return "\n".join(lines)
 
 
@@ -88,7 +96,71 @@ def _passed(row: dict[str, Any] | None) -> str:
     return f"{row['evaded'] / row['eligible']:.1%} ({row['evaded']} of {row['eligible']})"
 
 
+def answer(bundle: Path, film: Path, request_id: str) -> str:
+    """The JSON that the service answers about a film, as people can read it; probabilities to four digits."""
+    read = read_bundle(bundle)
+    image = decode(film.read_bytes())
+    screener = Screener(read, torch_backend(read.network, torch.device("cpu")))
+    (verdict,) = screener.screen(film_tensor(image))
+    if not isinstance(verdict, Verdict) or verdict.probabilities is None:
+        raise ValueError(f"{film.name} is not accepted by {bundle}")
+    findings = read.calls.of(verdict.probabilities)
+    calls = {
+        one.name: {
+            "call": one.call,
+            "present_from": _four_digits(one.present_from),
+            "absent_below": _four_digits(one.absent_below),
+            "percentile": one.percentile,
+        }
+        for one in findings
+    }
+    rest = {
+        "source_kind": image.source_kind,
+        "exposed_field": image.field.as_json(),
+        "notes": list(image.notes),
+    }
+    first = {"request_id": request_id, "model_version": read.manifest.model_version, "verdict": "accepted"}
+    lines = [
+        "{",
+        f"  {json.dumps(first)[1:-1]},",
+        '  "probabilities": {',
+        *_wrapped({one.name: _four_digits(one.probability) for one in findings}),
+        "  },",
+        '  "calls": {',
+        ",\n".join(f"    {json.dumps(name)}: {json.dumps(call)}" for name, call in calls.items()),
+        "  },",
+        ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in rest.items()),
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _four_digits(number: float | None) -> float | None:
+    return None if number is None else float(f"{number:.4g}")
+
+
+def _wrapped(numbers: dict[str, float | None]) -> list[str]:
+    text = ", ".join(f"{json.dumps(name)}: {number}" for name, number in numbers.items())
+    return textwrap.wrap(text, 124, initial_indent="    ", subsequent_indent="    ")
+
+
+def filled_readme(document: str, root: Path) -> str:
+    """README.md with its figures and its answer anew."""
+    bundle = root / "artifacts" / "default"
+    (shown,) = re.findall(r"^```json\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
+    film = get_testdata_file("RG1_UNCR.dcm")
+    made = answer(bundle, Path(str(film)), json.loads(shown)["request_id"])
+    return filled(document.replace(shown, made + "\n"), {"figures": figures(bundle)})
+
+
+def filled_results(document: str, root: Path) -> str:
+    """docs/results.md with its tables anew."""
+    bundle = root / "artifacts" / "default"
+    tables = {"figures": figures(bundle), "aimed": aimed(bundle), "attackers": attackers(root / "reports" / "paper")}
+    return filled(document, tables)
+
+
 if __name__ == "__main__":
-    print(figures(Path("artifacts/default")))
-    print(aimed(Path("artifacts/default")))
-    print(attackers(Path("reports/paper")))
+    for path, fill in ((Path("README.md"), filled_readme), (Path("docs/results.md"), filled_results)):
+        path.write_text(fill(path.read_text(), Path()))
+        print(f"{path}: figures filled in")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from offline.readme import aimed, attackers, figures
+from offline.readme import filled_readme, filled_results
 from tests.http.served import Served, clean_environment, serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,9 +65,13 @@ def test_demo_accepts_the_film_and_refuses_the_attack(default_service: Served) -
 
 
 def test_figures_are_the_reports() -> None:
-    assert figures(ROOT / "artifacts" / "default") in README
+    assert filled_readme(README, ROOT) == README
 
 
 def test_attackers_are_the_reports() -> None:
-    assert aimed(ROOT / "artifacts" / "default") in README
-    assert attackers(ROOT / "reports" / "paper") in README
+    results = (ROOT / "docs" / "results.md").read_text()
+    assert filled_results(results, ROOT) == results
+
+
+def test_the_front_door_is_short() -> None:
+    assert len(README.splitlines()) <= 145
