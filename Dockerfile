@@ -8,6 +8,8 @@
 # Another bundle is mounted and named:
 #   docker run ... -v "$PWD/bundle:/bundle:ro" cxr-gate serve --host 0.0.0.0 --port 8000 --bundle /bundle
 
+# Base images are named by tag: their digests could not be asked for where this was written. make pin-images puts them in,
+# where a registry can be reached; do that before an image is built for a hospital.
 FROM python:3.12-slim-bookworm AS builder
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -17,11 +19,12 @@ RUN python -m venv /opt/venv
 COPY requirements-serve.lock /build/
 RUN /opt/venv/bin/pip install --require-hashes -r /build/requirements-serve.lock
 
-# offline/ is not copied, so the package that is built here holds no training code.
+# offline/ is not copied, so the package that is built here holds no training code. Without isolation the build backend is the
+# setuptools of the lock file, and nothing is fetched that has no hash.
 WORKDIR /build
 COPY pyproject.toml LICENSE ./
 COPY app ./app
-RUN /opt/venv/bin/pip install --no-deps . \
+RUN /opt/venv/bin/pip install --no-build-isolation --no-deps . \
     && rm /opt/venv/bin/cxr-offline
 
 

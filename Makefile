@@ -29,7 +29,7 @@ STAMP := $(VENV)/.installed
 FUZZ := build/fuzz-env/bin
 FUZZ_STAMP := build/fuzz-env/.installed
 
-.PHONY: help serve test test-slow lint bench day page soak fuzz nightly audit sbom lock clean
+.PHONY: help serve test test-slow lint bench day page soak fuzz nightly audit licences sbom pin-images lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -62,25 +62,35 @@ fuzz: $(FUZZ_STAMP) ## fuzz decoders, multipart and connections for SECONDS (600
 nightly: $(STAMP) ## what takes hours: test-slow, fuzz, soak, audit, one after the other; all run, and any failure is told at the end
 	$(MAKE) --keep-going --jobs=1 test-slow fuzz soak audit
 
-# The environments of these tools are their own, and are part of no other.
-audit: build/audit/.installed ## known vulnerabilities of what is served (pip-audit asks PyPI; fails where it cannot be asked)
-	build/audit/bin/pip-audit --requirement requirements-serve.lock --require-hashes --disable-pip --strict \
+# The environments of these tools are their own, and are part of no other. Licences come first: they need no network.
+audit: licences build/tools/.installed ## licences and known vulnerabilities of what is served (pip-audit asks PyPI; fails where it cannot)
+	build/tools/bin/pip-audit --requirement requirements-serve.lock --require-hashes --disable-pip --strict \
 		--progress-spinner off
 
-sbom: build/audit/.installed ## list what is served: build/sbom.json (CycloneDX)
-	build/audit/bin/cyclonedx-py requirements requirements-serve.lock --pyproject pyproject.toml --mc-type application \
-		--output-reproducible --output-format JSON --output-file build/sbom.json
+licences: $(STAMP) ## whether all that is served may be served, by what is installed; asks no network
+	$(BIN)/python -m scripts.licences
 
-build/audit/.installed:
+# Debian's packages are those of the image, so only a built one can tell them.
+sbom: $(STAMP) ## list what is served, with BUNDLE, and with IMAGE=TAG the Debian packages of a built image: build/sbom.json (CycloneDX)
+	@mkdir -p build
+	$(if $(IMAGE),docker run --rm --network none --entrypoint dpkg-query $(IMAGE) \
+		--show --showformat='$${Package}\t$${Version}\t$${Architecture}\n' > build/debian-packages.tsv)
+	$(BIN)/python -m scripts.sbom --bundle $(BUNDLE) $(if $(IMAGE),--debian-packages build/debian-packages.tsv) \
+		--output build/sbom.json
+
+pin-images: $(STAMP) ## put the digest of each base image behind its tag, in the Dockerfiles and docker-compose.yml (needs docker and registries)
+	$(BIN)/python -m scripts.pin_images
+
+build/tools/.installed: requirements-tools.lock
 	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11, 3.12 or 3.13 on PATH" >&2; exit 1; }
-	"$(PYTHON)" -m venv build/audit
-	build/audit/bin/pip install --disable-pip-version-check --quiet pip-audit cyclonedx-bom
+	"$(PYTHON)" -m venv build/tools
+	build/tools/bin/pip install --disable-pip-version-check --quiet --require-hashes -r requirements-tools.lock
 	@touch $@
 
 # Beside atheris it sees what $(VENV) holds.
-$(FUZZ_STAMP): $(STAMP)
+$(FUZZ_STAMP): $(STAMP) requirements-fuzz.lock
 	$(BIN)/python -m venv build/fuzz-env
-	$(FUZZ)/pip install --disable-pip-version-check --quiet --only-binary :all: atheris
+	$(FUZZ)/pip install --disable-pip-version-check --quiet --only-binary :all: --require-hashes -r requirements-fuzz.lock
 	realpath $(VENV)/lib/python3*/site-packages > "$$(echo build/fuzz-env/lib/python3*/site-packages)/base.pth"
 	@touch $@
 page: ## check web/ and build the web page anew into app/http/static/page, which is committed (needs Node 20 and npm)
@@ -107,21 +117,22 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
 		"$(VENV) has Python %d.%d, and Python 3.11 to 3.13 is needed: run make clean, then again" % v)'
 	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
 # The lock files are made anew at the newest versions allowed, but torch and torchvision stay where they are put here.
-# uv is fetched into an environment of its own, and is part of no other.
+# uv has an environment of its own, with the other tools, and is part of no other.
 TORCH_PINS := torch==2.12.0 torchvision==0.27.0
-LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK := build/tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-config --custom-compile-command 'make lock' --upgrade
 
-lock: ## resolve requirements.lock and requirements-serve.lock anew
-	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11, 3.12 or 3.13 on PATH" >&2; exit 1; }
-	"$(PYTHON)" -m venv build/lock
-	build/lock/bin/pip install --disable-pip-version-check --quiet uv
-	printf '%s\n' $(TORCH_PINS) > build/lock/pins.txt
-	$(LOCK) --no-annotate --constraints build/lock/pins.txt --extra offline --extra attacks --extra dev \
+lock: build/tools/.installed ## resolve all requirements*.lock anew
+	printf '%s\n' $(TORCH_PINS) > build/tools/pins.txt
+	printf '%s\n' pip-audit uv > build/tools/tools.in
+	echo atheris > build/tools/fuzz.in
+	$(LOCK) --no-annotate --output-file requirements-tools.lock build/tools/tools.in
+	$(LOCK) --no-annotate --output-file requirements-fuzz.lock build/tools/fuzz.in
+	$(LOCK) --no-annotate --constraints build/tools/pins.txt --extra offline --extra attacks --extra dev \
 		--output-file requirements.lock pyproject.toml
 	$(LOCK) --no-annotate --constraints requirements.lock --extra openvino --extra otel --extra postgresql \
 		--output-file requirements-serve.lock pyproject.toml

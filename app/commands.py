@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from app.environment import forget_secrets
 from app.headers import TableError, checked
 from app.http.access import is_loopback
 from app.http.application import create_application
@@ -72,10 +73,13 @@ def make_application(settings: Settings) -> FastAPI:
 
 def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
     configure_logging()
-    if not settings.keys_file and not settings.oidc_issuer and not is_loopback(parsed.host):
+    forget_secrets()
+    if not settings.has_callers and not is_loopback(parsed.host):
         log.warning(
             "ANYBODY WHO REACHES THIS SERVICE MAY USE IT: it listens on more than this machine, and has no keys. Set "
-            "CXR_KEYS_FILE and make keys (cxr-gate new-key), or CXR_OIDC_ISSUER, or see to it that a proxy in front authenticates"
+            "CXR_KEYS_FILE and make keys (cxr-gate new-key), or CXR_OIDC_ISSUER, or see to it that a proxy in front "
+            "authenticates; without keys it answers to the names of this machine and of CXR_ALLOWED_HOSTS alone",
+            extra={"allowed_hosts": settings.allowed_hosts},
         )
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal, get_args
 
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.samples import Sample
 
 from app import __version__
 from app.pipeline import Backend, Bundle, Verdict
@@ -16,10 +17,11 @@ from app.pipeline.calls import Call
 from app.pipeline.image import SourceKind
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-#: Nats from the threshold; clean films spread over hundreds, attacked ones lie thousands below.
-_MARGINS: Final = (-10000, -3000, -1000, -500, -200, -100, -50, -20, 0, 20, 50, 100, 200, 300, 500, 1000)
-#: Deciles, which hold a tenth of the clean films each, and the tail in which the threshold lies.
-_PERCENTILES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+#: Nats from the threshold: attacked films lie thousands below, and at 0 the answer itself tells. No finer: whoever reads a bucket
+#: before and after a film of his would have its score, which is a way past the gate.
+_MARGINS: Final = (-1000, 0)
+#: Deciles, which hold a tenth of the clean films each. The threshold lies within the first, and is not to be found by them.
+_PERCENTILES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 #: Of probabilities.
 _DIFFERENCES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
 #: Near-duplicates of a film.
@@ -38,6 +40,13 @@ SENDER_FAULTS: Final = (
 CutReason = Literal["request-line", "headers", "body", "too-large", "late", "unread"]
 REJECTED: Final = "rejected-as-adversarial"
 UNKNOWN_KIND: Final = "unknown"
+
+
+class CoarseHistogram(Histogram):
+    """Buckets and a count, and no sum: the sum's difference over one film is that film's value, to the last digit."""
+
+    def _child_samples(self) -> Iterable[Sample]:
+        return [sample for sample in super()._child_samples() if sample.name != "_sum"]
 
 
 class Metrics:
@@ -67,6 +76,12 @@ class Metrics:
             "cxr_calls",
             "Accepted films on which a finding was called present, indeterminate or absent, or not called.",
             ["finding", "call", "model_version"],
+            registry=self.registry,
+        )
+        self.heatmaps = Counter(
+            "cxr_heatmaps",
+            "Heatmaps that were given, by whether some place of the film stands out for the finding.",
+            ["localised", "model_version"],
             registry=self.registry,
         )
         self.stored_instances = Counter(
@@ -109,21 +124,26 @@ class Metrics:
         )
         self.waiting = Gauge("cxr_waiting_requests", "Admitted and not yet answered.", registry=self.registry)
         self.waiting_bytes = Gauge(
-            "cxr_waiting_bytes", "Bytes of bodies, held or announced, of those.", registry=self.registry
+            "cxr_waiting_bytes", "Bytes of the bodies of those, as far as they have come.", registry=self.registry
         )
         self.estimated_wait = Gauge(
             "cxr_estimated_wait_seconds", "Until what waits now is done, as estimated.", registry=self.registry
         )
         self.admissions_refused = Counter(
             "cxr_admissions_refused",
-            "Requests refused before their bodies were read: requests, bytes or wait over the limit, or not-ready.",
+            "Requests refused, most before their bodies were read: requests, bytes or wait over the limit, or not-ready.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.places_taken = Counter(
+            "cxr_places_taken",
+            "Requests told 503 because their bodies came too slowly while others waited for the place.",
             registry=self.registry,
         )
         self.queue_films = Gauge(
             "cxr_queue_films",
-            "Films that wait to be decoded in a thread or a process (decode-thread, decode-process), for a device (device), and "
-            "for the version in shadow (shadow).",
+            "Films that wait to be decoded in a thread or a process (decode-thread, decode-process), until their caller has "
+            "fewer there (decode-caller), for a device (device), and for the version in shadow (shadow).",
             ["queue"],
             registry=self.registry,
         )
@@ -143,14 +163,14 @@ class Metrics:
             "cxr_device_failures", "Films that failed alone on a device.", ["device"], registry=self.registry
         )
         self.ready = Gauge("cxr_ready", "1 while work is accepted and a device is in service.", registry=self.registry)
-        self.log_density_margin = Histogram(
+        self.log_density_margin = CoarseHistogram(
             "cxr_log_density_margin_nats",
             "Log density less the threshold, of every judged image; below 0 is rejected.",
             ["model_version"],
             buckets=_MARGINS,
             registry=self.registry,
         )
-        self.clean_percentile = Histogram(
+        self.clean_percentile = CoarseHistogram(
             "cxr_clean_percentile_ratio",
             "Share of the bundle's calibration films whose log density is at most that of the judged image; "
             "uniform over films like those.",
@@ -222,7 +242,7 @@ class Metrics:
             ["shadow_version", "active", "shadow"],
             registry=self.registry,
         )
-        self.shadow_difference = Histogram(
+        self.shadow_difference = CoarseHistogram(
             "cxr_shadow_probability_difference",
             "The largest absolute difference of a probability, of films that both versions accepted.",
             ["shadow_version"],
@@ -245,6 +265,9 @@ class Metrics:
             registry=self.registry,
         )
         self.quarantine_bytes = Gauge("cxr_quarantine_bytes", "Of all kept films' files.", registry=self.registry)
+        self.quarantine_orphans = Gauge(
+            "cxr_quarantine_orphans", "Films that the record does not know, and that lie aside.", registry=self.registry
+        )
         self.quarantine_removed = Counter(
             "cxr_quarantine_removed",
             "Films that were removed: for their age, or for room.",
@@ -257,7 +280,7 @@ class Metrics:
         self.quarantine_failures = Counter(
             "cxr_quarantine_failures", "Rejected films that could not be kept.", registry=self.registry
         )
-        self.near_duplicates = Histogram(
+        self.near_duplicates = CoarseHistogram(
             "cxr_near_duplicate_films",
             "Of each new film: how many others that its caller sent differ from it by very little.",
             buckets=_NEIGHBOURS,
@@ -297,6 +320,10 @@ class Metrics:
         self.decisions.labels("accepted", "none", version, source_kind).inc()
         for finding, call in zip(manifest.findings, bundle.calls.words(verdict.probabilities), strict=True):
             self.calls.labels(finding.name, call, version).inc()
+
+    def count_heatmap(self, localised: bool, version: str) -> None:
+        """Count a heatmap that is given."""
+        self.heatmaps.labels("yes" if localised else "no", version).inc()
 
     def introduce_shadow(self, version: str) -> None:
         """Begin a shadow's counters at 0."""
@@ -339,6 +366,8 @@ class Metrics:
         self.calibration_films.labels(version).set(gate.calibration_n)
         self.log_density_margin.labels(version)
         self.clean_percentile.labels(version)
+        for localised in ("yes", "no"):
+            self.heatmaps.labels(localised, version)
         for finding in manifest.findings:
             for call in get_args(Call):
                 self.calls.labels(finding.name, call, version)

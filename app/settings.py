@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,8 +21,12 @@ FORWARD_PREFIX = "CXR_FORWARD_"
 ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS", "CXR_QUOTA_PER_MINUTE"}
 
 
+#: A host as callers name it: a name, an address of either kind, or ``*`` for any.
+HOST: Final = re.compile(r"\*|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 #: What is done about a sequence of near-duplicates (docs/query-detection.md).
 QUERY_SEQUENCES: Final = ("count", "refuse", "off")
+#: Settings that are one of a few words.
+CHOICES: Final = {"CXR_QUERY_SEQUENCES": QUERY_SEQUENCES, "CXR_DECODE_SANDBOX": ("try", "require", "off")}
 
 
 class SettingsError(Exception):
@@ -47,17 +52,20 @@ class Settings:
     inference_threads: int = 0  # of the CPU; 0: every core that the process may use, or OMP_NUM_THREADS
     max_body_bytes: int = 64 * 1024 * 1024
     max_pixels: int = DEFAULT_MAX_PIXELS
-    max_waiting: int = 64  # requests admitted and not yet answered; more are told 503
-    max_waiting_bytes: int = 512 * 1024 * 1024  # of their bodies; who is alone is never refused by it
+    max_waiting: int = 64  # requests admitted and not yet answered; more are told 503, and one caller has 3/4 of them
+    max_waiting_bytes: int = 512 * 1024 * 1024  # of their bodies, as they arrive; who is alone is never refused by it
     max_batch: int = 8
     batch_wait_ms: float = (
         0.0  # how long a batch that is not full waits for more films; 0: all that waits is taken at once
     )
     device_retry_seconds: float = 10.0  # between golden checks of a device that is out of service
     decode_threads: int = 2
-    decode_processes: int = 2  # compressed DICOM films decoded at once, each in a process of its own
+    decode_processes: int = (
+        2  # films decoded at once, each in a process of its own: compressed DICOM, many pixels in few bytes
+    )
     decode_memory_mb: int = 1024  # of such a process, in MiB; raise it with max_pixels
-    decode_seconds: float = 10.0  # of CPU time, rounded up, after which such a process is killed
+    decode_seconds: float = 20.0  # of CPU time, rounded up, after which such a process is killed
+    decode_sandbox: str = "try"  # a filter of system calls around it: try, require, or off
     deadline_seconds: float = 30.0
     drain_seconds: int = 30
     max_store_instances: int = 200  # in one STOW-RS request
@@ -68,6 +76,10 @@ class Settings:
     record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
     record_optional: bool = False  # true: what cannot be written down is answered all the same
     keys_file: str = ""  # of callers and their keys' hashes; empty: anybody may score, and nobody review or operate
+    allowed_hosts: str = (
+        ""  # without keys: names, beside this machine's, by which callers may ask, or * (docs/access.md)
+    )
+    metrics_open: bool = False  # true: where callers have no keys, anybody who reaches the service may read /metrics
     tls_certificate: str = ""  # PEM, with its chain; empty: HTTP in clear
     tls_key: str = ""
     tls_client_ca: str = ""  # PEM of the authorities whose certificates callers must have; empty: they need none
@@ -92,6 +104,9 @@ class Settings:
     quarantine_days: float = 30.0  # after which a film goes
     accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
     header_words: tuple[str, ...] = ()  # "chest+TRX,lateral-PERFIL": a site's own words (docs/dicom.md)
+    refuse_hiding_windows: bool = (
+        False  # true: a window or LUT that hides a tenth of a film or more is refused, not noted
+    )
     results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
     results_user: str = ""
     results_password: str = field(default="", repr=False)
@@ -132,17 +147,24 @@ class Settings:
                 raise SettingsError(f"{variable}={text!r} must be over 0")
             if kind is float and not math.isfinite(value):
                 raise SettingsError(f"{variable}={text!r} must be finite")
-            if variable == "CXR_QUERY_SEQUENCES" and text not in QUERY_SEQUENCES:
-                raise SettingsError(f"{variable}={text!r} must be {', '.join(QUERY_SEQUENCES)}")
+            if variable in CHOICES and text not in CHOICES[variable]:
+                raise SettingsError(f"{variable}={text!r} must be {', '.join(CHOICES[variable])}")
+            if variable == "CXR_ALLOWED_HOSTS" and not all(HOST.fullmatch(name) for name in text.split()):
+                raise SettingsError(f"{variable}={text!r} must be names without ports, separated by spaces, or *")
             if variable == "CXR_RESULTS_URL" and not text.startswith(("http://", "https://")):
                 raise SettingsError(f"{variable} must begin with http:// or https://")
             values[names[variable]] = value
         return cls(**values)  # type: ignore[arg-type]  # each was converted to its field's type
 
     @property
+    def has_callers(self) -> bool:
+        """Whether callers have keys or tokens; else anybody who reaches the service may use it."""
+        return bool(self.keys_file or self.oidc_issuer)
+
+    @property
     def header_rules(self) -> HeaderRules:
         """What holds for the headers of DICOM films."""
-        return HeaderRules(self.accepted_modalities, self.header_words)
+        return HeaderRules(self.accepted_modalities, self.header_words, self.refuse_hiding_windows)
 
 
 def _truth(variable: str, text: str) -> bool:

@@ -60,6 +60,11 @@ def says_the_same(ours: bytes, theirs: bytes, *, under_one_uid: bool = True) -> 
     return len(expected) == len(found) and all(map(_equal, expected, found))
 
 
+def study_of(report: bytes) -> str:
+    """StudyInstanceUID of a report of this program's."""
+    return str(dcmread(io.BytesIO(report), specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
+
+
 def another(report: bytes, series: UID, instance: UID) -> bytes:
     """The same report under other UIDs, which says that somebody else has its own."""
     made = dcmread(io.BytesIO(report))

@@ -58,6 +58,7 @@ def ours() -> list[System]:
     state = {
         "CXR_RECORD_URL": f"sqlite:///{FOLDER.resolve()}/record.sqlite",
         "CXR_RECORD_KEY_FILE": str(FOLDER.resolve() / "record.key"),
+        "CXR_METRICS_OPEN": "true",
     }
     backends: list[dict[str, str]] = [{}]
     if "backend" in {setting.name for setting in fields(Settings)}:

@@ -25,10 +25,13 @@ from .evaluation.presets import AIM
 from .evaluation.subject import Subject
 from .export import export
 from .features import Shard
-from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, read_films
+from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, fingerprint, read_films
 from .fit import FitOptions, extract_shard, fit, load_network, training_rule_warning
 from .harden import HardenOptions, harden
-from .measure import AIMED_FILMS, measure
+from .locating import REPORT as LOCATED
+from .locating import Explained, draw, locate, read_boxes
+from .locating import sentences as locating_sentences
+from .measure import AIMED_FILMS, CALLED_FILMS, measure
 from .memory import keep_freed_memory
 from .recalibrate import RecalibrationOptions, RecalibrationRefused, read_site, recalibrate
 from .recalibrate.words import sentences as recalibration_sentences
@@ -37,6 +40,10 @@ from .report import sentences, write_report
 from .signing import SigningKey, new_signing_key, sign_bundle
 from .soften import soften
 from .substitute import ARCHS
+from .tamper import FILMS as TAMPERED_FILMS
+from .tamper import REPORT as TAMPERING
+from .tamper import sentences as tampering_sentences
+from .tamper import tamper
 from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
 from .typical import fit_typical_maps
 from .unpack import unpack
@@ -76,7 +83,11 @@ def _train(parsed: argparse.Namespace) -> int:
         precision=parsed.precision,
         workers=parsed.workers,
         arch=parsed.arch,
-        backbone_rate=_rate(parsed.weights),
+        backbone_rate=parsed.backbone_rate or _rate(parsed.weights),
+        average_decay=parsed.average_decay,
+        probe=parsed.probe,
+        mixup=parsed.mixup,
+        exposure=parsed.exposure,
     )
     device = choose_device(parsed.device).type
     print(train(_films(parsed), parsed.weights, parsed.output, options, device))
@@ -94,8 +105,10 @@ def _harden(parsed: argparse.Namespace) -> int:
         seed=parsed.seed,
         precision=parsed.precision,
         workers=parsed.workers,
+        ramp=parsed.ramp,
     )
-    print(harden(parsed.run, _films(parsed), parsed.output, options, choose_device(parsed.device)))
+    device = choose_device(parsed.device)
+    print(harden(parsed.run, _films(parsed), parsed.output, options, device, parsed.teacher))
     return 0
 
 
@@ -201,6 +214,22 @@ def _calibrate(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _locate(parsed: argparse.Namespace) -> int:
+    films, device = _films(parsed), choose_device(parsed.device)
+    boxes = read_boxes(parsed.boxes or parsed.data / "boxes.csv", films)
+    if parsed.run is not None:
+        explained = Explained.of_run(parsed.run)
+    else:
+        explained = Explained.of_bundle(Subject.load(parsed.bundle, device).bundle)
+    test = [film for film in films if film.split == "test"]
+    others = test[:: max(1, len(test) // parsed.films)][: parsed.films] if parsed.films else test
+    report, located = locate(explained, others, boxes, parsed.output, data=fingerprint(films), device=device)
+    picture = draw(located, parsed.output)
+    print("\n".join(locating_sentences(report)))
+    print(f"{parsed.output / LOCATED}; {picture} shows films, so keep it where they are kept")
+    return 0
+
+
 def _evaluate(parsed: argparse.Namespace) -> int:
     if parsed.run is not None:
         return _measure(parsed)
@@ -215,6 +244,15 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _tamper(parsed: argparse.Namespace) -> int:
+    report = tamper(
+        parsed.bundle, _films(parsed), parsed.output, choose_device(parsed.device), parsed.count, parsed.seed
+    )
+    print("\n".join(tampering_sentences(report)))
+    print(parsed.output / TAMPERING)
+    return 0
+
+
 def _measure(parsed: argparse.Namespace) -> int:
     report = measure(
         parsed.run,
@@ -224,6 +262,7 @@ def _measure(parsed: argparse.Namespace) -> int:
         steps=parsed.steps,
         attacked_films=parsed.attacked_films,
         aimed_films=parsed.aimed_films,
+        called_films=parsed.called_films,
         aimed_steps=parsed.aimed_steps,
         workers=parsed.workers,
     )
@@ -393,6 +432,30 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--precision", choices=("bf16", "float32"), default=defaults.precision, help="of the forward pass"
     )
+    command.add_argument(
+        "--probe",
+        action="store_true",
+        help="before the first step fit batch statistics and the last layer alone; runs with it can be averaged",
+    )
+    command.add_argument(
+        "--mixup",
+        type=float,
+        default=defaults.mixup,
+        help="blend films and their labels by a share from Beta(MIXUP, MIXUP); 0 is not (default: %(default)s)",
+    )
+    command.add_argument("--exposure", action="store_true", help="vary gamma and noise of the films too")
+    command.add_argument(
+        "--backbone-rate",
+        type=float,
+        help=f"highest learning rate of the backbone (default: {FINE_TUNING_RATE:g}, or {FROM_NOTHING_RATE:g} with --weights "
+        "none)",
+    )
+    command.add_argument(
+        "--average-decay",
+        type=float,
+        default=defaults.average_decay,
+        help="of the moving average of the weights, which is what is written (default: %(default)s)",
+    )
     command.set_defaults(run_command=_train)
 
     command = commands.add_parser(
@@ -420,7 +483,20 @@ def _parser() -> argparse.ArgumentParser:
         "--likeness",
         type=float,
         default=harden_defaults.likeness,
-        help="weight of the logits being those before (default: %(default)s)",
+        help="weight of the logits being those of the teacher (default: %(default)s)",
+    )
+    command.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        default=(),
+        help="runs whose mean logits are the teacher's: an ensemble's answer (default: the run that is hardened)",
+    )
+    command.add_argument(
+        "--ramp",
+        type=float,
+        default=harden_defaults.ramp,
+        help="share of the training in which the budget grows from nothing to --epsilon, 0 to 1 (default: %(default)s)",
     )
     command.add_argument("--epochs", type=int, default=harden_defaults.epochs)
     command.add_argument("--batch-size", type=int, default=harden_defaults.batch_size)
@@ -460,7 +536,13 @@ def _parser() -> argparse.ArgumentParser:
         help="learn the last layer of a hardened network anew from the network before: accuracy back, hardness kept",
     )
     command.add_argument("--run", type=Path, required=True, help="the hardened run, whose features stay")
-    command.add_argument("--teacher", type=Path, required=True, help="the run whose logits are learned")
+    command.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="the run whose logits are learned; of several, their mean",
+    )
     command.add_argument(
         "--ridge",
         type=float,
@@ -588,6 +670,37 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run_command=_calibrate)
 
     command = commands.add_parser(
+        "locate",
+        parents=[data],
+        help="does a heatmap show where the finding is? Measured on boxes that radiologists drew",
+        description="Compares maps of a finding with boxes: the class activation map, the same relative to typical films, "
+        "Grad-CAM, LayerCAM and a product, each also spread over its neighbours, as what is served is. Told are: whether the "
+        "strongest place lies in the box, how much the strongest tenth overlaps it, how many maps are empty or strongest beside "
+        "the chest; the same of points that look at no film, and of another film's map. Films that the network was trained on "
+        "are told apart. Writes located.json, and located.png, which shows films.",
+        epilog="Example: cxr-offline locate --bundle artifacts/default --boxes BBox_List_2017.csv --output runs/located",
+    )
+    made = command.add_mutually_exclusive_group()
+    made.add_argument("--run", type=Path, help="a run after 'calibrate'")
+    made.add_argument(
+        "--bundle", type=Path, default=Path("artifacts/default"), help="what is served (default: %(default)s)"
+    )
+    command.add_argument(
+        "--boxes",
+        type=Path,
+        help="the NIH's list: image, finding, x, y, width, height in pixels of the 1024x1024 originals (default: boxes.csv in "
+        "the folder of --data)",
+    )
+    command.add_argument(
+        "--films",
+        type=int,
+        default=0,
+        help="so many test films, evenly spread, are asked whether a heatmap shows something (default: 0, all of them)",
+    )
+    command.add_argument("--output", type=Path, default=Path("runs/located"), help="folder (default: %(default)s)")
+    command.set_defaults(run_command=_locate)
+
+    command = commands.add_parser(
         "evaluate",
         parents=[data],
         help="would this gate stop an attack, which one, and at what cost?",
@@ -624,9 +737,29 @@ def _parser() -> argparse.ArgumentParser:
         help="with --run: test films on which attackers with a goal are tried; 0 for none (default: %(default)s)",
     )
     command.add_argument(
+        "--called-films",
+        type=int,
+        default=CALLED_FILMS,
+        help="with --run: on how many test films an attacker who wants nothing else tries to turn calls, 0 for none (default: "
+        "%(default)s)",
+    )
+    command.add_argument(
         "--aimed-steps", type=int, default=AIM.steps, help="with --run: of those attackers (default: %(default)s)"
     )
     command.set_defaults(run_command=_evaluate)
+
+    command = commands.add_parser(
+        "tamper",
+        parents=[data],
+        help="does the gate see films that were altered by hand: spliced, copied, erased, drawn?",
+        description="Alters test films as in an image editor (lungs of another patient, a part of the other lung, a patch "
+        "erased, a nodule drawn), judges them as the service does, and writes tampering.json. Forward passes only.",
+    )
+    command.add_argument("--bundle", type=Path, default=Path("artifacts/default"), help="(default: %(default)s)")
+    command.add_argument("--count", type=int, default=TAMPERED_FILMS, help="test films (default: %(default)s)")
+    command.add_argument("--output", type=Path, default=Path("runs/tampering"), help="(default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run_command=_tamper)
 
     command = commands.add_parser("export", parents=[data, run], help="write a bundle, reload it and compare")
     command.add_argument("--output", type=Path, required=True, help="the bundle's folder; replaced whole if it exists")

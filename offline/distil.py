@@ -20,6 +20,7 @@ from app.pipeline.network import ChestNetwork
 
 from .attacks import as_posted
 from .attacks.posting import LEVELS
+from .augmentation import augmentation
 from .checkpoint import CHECKPOINT, resume, save_checkpoint
 from .features import weights_sha256, write_json
 from .films import Film, FilmsError, fingerprint, of_split
@@ -27,7 +28,7 @@ from .fit import load_gate, load_network
 from .loading import Augment, in_order, load_film
 from .optimisation import autocast
 from .substitute import Arch, initial_network
-from .train import FROM_NOTHING_RATE, WEIGHTS, augmentation, seed_all
+from .train import FROM_NOTHING_RATE, WEIGHTS, seed_all
 
 DISTILLATION_RECORD = "distillation.json"
 #: Films whose 224x224 bytes are kept in memory (50 kB each, so 250 MB); more are read again in each epoch.

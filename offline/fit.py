@@ -206,7 +206,7 @@ def load_network(run: Path) -> ChestNetwork:
     record = run / RECORD
     arch = json.loads(record.read_text())["options"].get("arch", "densenet121") if record.is_file() else "densenet121"
     if arch != "densenet121":
-        raise FilmsError(f"{run} holds a {arch}, a substitute for attacks; only a densenet121 is fitted and served")
+        raise FilmsError(f"{run} holds a {arch}; only a densenet121 with nothing inside it is fitted and served")
     weights = load_weights(path)
     network = ChestNetwork(len(LABELS), watched=any(name.startswith("watch.") for name in weights))
     network.load_state_dict(weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,18 +15,20 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from app.pipeline.network import ChestNetwork
-
+from .augmentation import augmentation, exposure
 from .checkpoint import CHECKPOINT, resume, save_checkpoint
 from .features import weights_sha256
 from .films import Film, FilmsError, fingerprint, of_split, targets_of
 from .fit import load_network
-from .loading import FilmDataset
+from .inside.dual_norm import meeting, norms_of
+from .inside.networks import PLAIN, Inside
+from .loading import FilmDataset, keep_pixels
 from .metrics import mean_auroc
 from .optimisation import Optimisation, autocast
-from .train import RECORD, WEIGHTS, TrainOptions, augmentation, predict, seed_all, write_run
+from .teachers import named, teacher_of
+from .train import RECORD, WEIGHTS, TrainOptions, predict, seed_all, write_run
 
-#: Share of the steps in which the budget grows to its full size; from the start it would stop the network from learning.
+#: Share of the training in which the budget grows to its full size; from the start it would stop the network from learning.
 RAMP: Final = 0.25
 #: Share of the images whose attacker wants one finding, as a real one does; the others push all findings at random.
 SINGLE: Final = 0.7
@@ -35,6 +38,8 @@ NOISE: Final = 1.5
 LONGEST_GRADIENT: Final = 5.0
 #: In a record, before the digest of the network that was hardened.
 HARDENED: Final = "hardened "
+#: After it, before the networks that taught, where these were others.
+TAUGHT: Final = ", taught by "
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,10 @@ class HardenOptions:
         Of each attack; 1 is N-FGSM, more are PGD from a random start.
     consistency, likeness : float
         Weights, beside 1 of the labels' cross-entropy, of the attacked film's logits being those of the film, and of the
-        film's logits being those of the network that is hardened.
+        film's logits being those of the teacher: the network that is hardened, or others.
+    ramp : float
+        Share of the training in which the budget grows from 0 to its full size: 0 has it full from the start, 1 only at the
+        end.
     """
 
     epsilon: float = 1.5 / 255
@@ -65,10 +73,20 @@ class HardenOptions:
     seed: int = 0
     precision: str = "bf16"
     workers: int = 2
+    ramp: float = RAMP
 
     def __post_init__(self) -> None:
         if not (self.epsilon > 0 and self.steps >= 1):
             raise FilmsError("--epsilon must be over 0, and --steps at least 1")
+        if not 0 <= self.ramp <= 1:
+            raise FilmsError(f"--ramp {self.ramp:g} is not a share of the training, from 0 to 1")
+
+    def record(self, arch: str = PLAIN) -> dict[str, Any]:
+        """For a run's record. A usual ramp is left out, as in the records of runs from before there was a choice."""
+        options = {**asdict(self), "arch": arch}
+        if self.ramp == RAMP:
+            del options["ramp"]
+        return options
 
 
 class Hardening:
@@ -80,7 +98,7 @@ class Hardening:
     Parameters
     ----------
     teacher : Module
-        In eval mode, on the device.
+        Whose logits the film's shall be like; in eval mode, on the device.
     deviations : Tensor, shape (L,)
         Of the teacher's logits over films.
     options : HardenOptions
@@ -93,16 +111,28 @@ class Hardening:
 
     def loss(self, network: nn.Module, images: Tensor, targets: Tensor, done: float) -> Tensor:
         """One batch's loss; `done` is the share of the training that is done, in [0, 1]."""
-        epsilon = self.options.epsilon * min(1.0, done / RAMP)
+        epsilon = self.options.epsilon * (min(1.0, done / self.options.ramp) if self.options.ramp else 1.0)
         with torch.no_grad():
             taught = self._logits(self.teacher, images)
-        attacked = self.attacked(network, images, epsilon)
-        logits, moved = self._logits(network, torch.cat([images, attacked])).chunk(2)
+        logits, moved = self._both(network, images, epsilon)
         return (
             nn.functional.binary_cross_entropy_with_logits(logits, targets)
             + self.options.likeness * ((logits - taught) / self.deviations).square().mean()
             + self.options.consistency * ((moved - logits) / self.deviations).square().mean()
         )
+
+    def _both(self, network: nn.Module, images: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        """Logits of films, and of the same attacked; where a network has norms of its own for these, they meet them."""
+        norms = norms_of(network)
+        with meeting(norms, attacked=True, learning=False):
+            attacked = self.attacked(network, images, epsilon)
+        if not norms:
+            logits, moved = self._logits(network, torch.cat([images, attacked])).chunk(2)
+            return logits, moved
+        with meeting(norms, attacked=False, learning=True):
+            logits = self._logits(network, images)
+        with meeting(norms, attacked=True, learning=True):
+            return logits, self._logits(network, attacked)
 
     def attacked(self, network: nn.Module, images: Tensor, epsilon: float) -> Tensor:
         """Images attacked in random directions of logits, shape (N, 1, H, W), in [0, 1].
@@ -135,12 +165,27 @@ class Hardening:
         return logits.float()
 
 
-def harden(run: Path, films: list[Film], output: Path, options: HardenOptions, device: torch.device) -> Path:
+def harden(
+    run: Path,
+    films: list[Film],
+    output: Path,
+    options: HardenOptions,
+    device: torch.device,
+    teachers: Sequence[Path] = (),
+    inside: Inside | None = None,
+) -> Path:
     """Harden the network of `run`, and write ``network.safetensors`` and ``training.json`` into `output`.
 
     Batch normalisation stays as it was: the statistics of attacked and clean films differ, and the served network has one
     set. The weights written are an exponential moving average. Resumes from the last whole epoch found in `output`; a run that
     is there whole is left as it is.
+
+    Parameters
+    ----------
+    teachers : sequence of Path
+        Runs whose mean logits the films' shall be like; none: those of `run`.
+    inside : Inside or None
+        What is put inside the network before it is hardened; None: nothing. ``load_inside`` reads such a run.
 
     Returns
     -------
@@ -150,23 +195,31 @@ def harden(run: Path, films: list[Film], output: Path, options: HardenOptions, d
     Raises
     ------
     FilmsError
-        No trained network in `run`, or a checkpoint of other options or data.
+        No trained network in `run` or in a teacher, or a checkpoint of other options or data.
     """
     seed_all(options.seed)
     train_films, val_films = of_split(films, "train"), of_split(films, "val")
-    teacher = load_network(run).to(device)
+    teacher = teacher_of(teachers or [run]).to(device)
     identity = {
-        "options": {**asdict(options), "arch": "densenet121"},
+        "options": options.record(PLAIN if inside is None else inside.arch),
         "data": fingerprint(films),
-        "initial_weights": HARDENED + weights_sha256(teacher)[:12],
+        "initial_weights": HARDENED
+        + weights_sha256(load_network(run))[:12]
+        + (f" with {inside.name} inside" if inside else "")
+        + (TAUGHT + named(teachers) if teachers else ""),
     }
     if _is_done(output, identity, options.epochs):
         return output / WEIGHTS
     predicting = TrainOptions(batch_size=options.batch_size, precision=options.precision, workers=options.workers)
     deviations = torch.from_numpy(predict(teacher, val_films, device, predicting)).std(0).to(device)
-    network: ChestNetwork = load_network(run).to(device).requires_grad_(True)
+    network = load_network(run).to(device)
+    if inside is not None:
+        network = inside.make(network, films)
+    network.requires_grad_(True)
     batches = DataLoader(
-        FilmDataset(train_films, v2.Compose([augmentation(), exposure])),
+        FilmDataset(
+            train_films, v2.Compose([augmentation(), exposure]), pixels=keep_pixels(train_films, options.workers)
+        ),
         options.batch_size,
         shuffle=True,
         num_workers=options.workers,
@@ -198,7 +251,8 @@ def harden(run: Path, films: list[Film], output: Path, options: HardenOptions, d
         history.append(row)
         save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, history)
         # Written after each epoch, so that a run cut short leaves a network that can be used.
-        write_run(output, optimisation.averaged.module, identity, history, len(train_films))
+        kept = optimisation.averaged.module if inside is None else inside.kept(optimisation.averaged.module)
+        write_run(output, kept, identity, history, len(train_films))
     return output / WEIGHTS
 
 
@@ -208,11 +262,3 @@ def _is_done(output: Path, identity: dict[str, Any], epochs: int) -> bool:
         return False
     record = json.loads((output / RECORD).read_text())
     return {key: record.get(key) for key in identity} == identity and len(record["history"]) == epochs
-
-
-def exposure(image: Tensor) -> Tensor:
-    """A gamma from .78 to 1.28, and on three films of ten a little noise: what hospitals' films differ by."""
-    bright = image.clamp(1e-4, 1) ** math.exp(float(torch.empty(()).uniform_(-0.25, 0.25)))
-    if float(torch.rand(())) < 0.3:
-        bright = bright + torch.randn_like(bright) * torch.empty(()).uniform_(0, 0.006)
-    return bright.clamp(0, 1)

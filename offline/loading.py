@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from app.pipeline.decode import decode
 from app.pipeline.errors import InputError
@@ -31,7 +32,7 @@ def load_film(path: Path) -> Tensor:
     FilmsError
         The file cannot be decoded; names it and says why.
     """
-    return film_tensor(_decoded(path))[0]
+    return film_tensor(load_decoded(path))[0]
 
 
 def load_pixels(path: Path) -> NDArray[np.float32]:
@@ -42,10 +43,17 @@ def load_pixels(path: Path) -> NDArray[np.float32]:
     FilmsError
         The file cannot be decoded; names it and says why.
     """
-    return _decoded(path).pixels
+    return load_decoded(path).pixels
 
 
-def _decoded(path: Path) -> DecodedImage:
+def load_decoded(path: Path) -> DecodedImage:
+    """One film as it is decoded, with its exposed field.
+
+    Raises
+    ------
+    FilmsError
+        The file cannot be decoded; names it and says why.
+    """
     try:
         return decode(path.read_bytes())
     except InputError as error:
@@ -67,25 +75,51 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         Of the network's input.
     change : Change or None
         Of the film itself, which is then rounded to 8 bits, as what is posted is.
+    pixels : Tensor, shape (N, 1, 224, 224), or None
+        The films, as ``keep_pixels`` has them, so that they are not decoded again.
     """
 
-    def __init__(self, films: list[Film], augment: Augment | None = None, change: Change | None = None) -> None:
+    def __init__(
+        self,
+        films: list[Film],
+        augment: Augment | None = None,
+        change: Change | None = None,
+        pixels: Tensor | None = None,
+    ) -> None:
         self.films = films
         self.augment = augment
         self.change = change
+        self.pixels = pixels
 
     def __len__(self) -> int:
         return len(self.films)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         film = self.films[index]
-        if self.change is None:
+        if self.pixels is not None:
+            image = self.pixels[index].clone()
+        elif self.change is None:
             image = load_film(film.path)
         else:
             image = picture_tensor(as_written(self.change(index, load_pixels(film.path))))[0]
         if self.augment is not None:
             image = self.augment(image)
         return image, torch.tensor(film.targets, dtype=torch.float32)
+
+
+#: Films that training keeps in memory, .2 MB each; of more, each epoch decodes them anew.
+MOST_KEPT = 10_000
+
+
+def keep_pixels(films: list[Film], workers: int) -> Tensor | None:
+    """All films as ``load_film`` gives them, shape (N, 1, 224, 224), float32; None where they are too many to keep.
+
+    To decode a film takes about half as long as to train on it, and each epoch would do so again.
+    """
+    if len(films) > MOST_KEPT:
+        return None
+    batches = tqdm(in_order(films, batch_size=16, workers=workers), desc="decoding films", unit="batch")
+    return torch.cat([images for images, _ in batches])
 
 
 def in_order(

@@ -16,7 +16,8 @@ from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork, LogitsOnly
 
 from .attacks import AttackOptions, as_posted, attack, paper_attacks
-from .evaluation.informed import aimed_rows
+from .attacks.goals import OPPOSITE
+from .evaluation.informed import STEEPEST, aimed_rows
 from .evaluation.observing import evenly
 from .evaluation.presets import AIM
 from .evaluation.subject import victim_of_run
@@ -30,6 +31,8 @@ from .optimisation import autocast
 REPORT_RECORD = "report.json"
 #: On which attackers with a goal are tried: each costs a hundred passes and more.
 AIMED_FILMS = 32
+#: On which the steepest attacker tries to turn calls; he costs some fifty passes.
+CALLED_FILMS = 64
 BATCH = 10
 
 
@@ -42,6 +45,7 @@ def measure(
     steps: int = 10,
     attacked_films: int = 0,
     aimed_films: int = AIMED_FILMS,
+    called_films: int = CALLED_FILMS,
     aimed_steps: int = AIM.steps,
     workers: int = 2,
 ) -> dict[str, Any]:
@@ -58,7 +62,8 @@ def measure(
         AUROC of each finding and their mean, false-rejection rate overall and by group, and for each
         attack detection_rate, evasion_rate and flip_rate, with counts and 95 % bootstrap intervals over patients; and
         ``aimed``: what attackers with a goal come to on `aimed_films` of the films (0: none) in `aimed_steps` steps, see
-        ``evaluation.informed``. Goals on calls are among theirs where the run's findings are called.
+        ``evaluation.informed``. Goals on calls are among theirs where the run's findings are called, and then the steepest
+        attacker tries to turn calls on `called_films` (0: none).
     """
     test = of_split(films, "test")
     gate, fit_options = load_gate(run)
@@ -92,6 +97,10 @@ def measure(
         victim = victim_of_run(run, network, gate, films, device)
         aim = replace(AIM, steps=aimed_steps)
         report["aimed"] = aimed_rows(run, victim, fit_options, films, device, aimed_films, aim)
+        if called_films and victim.calls is not None:
+            report["aimed"] += aimed_rows(
+                run, victim, fit_options, films, device, called_films, names=(STEEPEST,), goals=OPPOSITE
+            )
         report["aimed_steps"] = aimed_steps
         write_json(run / REPORT_RECORD, report)
     return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, get_args
 
 from .attacks.goals import CallGoal, Goal
+from .evaluation.informed import STARTS, STEEPEST, STRIDES
 from .harden import HARDENED
 
 
@@ -201,10 +202,27 @@ def _aimed(report: dict[str, Any]) -> list[str]:
         "## Attackers with a goal\n",
         "*minimal* does not know the gate and stops at the first 8-bit image that reaches its goal; *selective* knows network, "
         "gate and threshold. *Hide* brings the finding furthest over its operating point under it, *invent* the one nearest "
-        f"under its point over it. {_on_calls(report)}Each has {report['aimed_steps']} steps. Passed: goal reached, and "
-        "accepted; in brackets also by how much the attack moves the probability of the finding, on average.\n",
+        f"under its point over it. {_on_calls(report)}Each of these two has {report['aimed_steps']} steps. Passed: goal "
+        "reached, and accepted; in brackets also by how much the attack moves the probability of the finding, on average.\n",
         *aimed_table(report["aimed"]),
         "",
+        *_steepest(report["aimed"]),
+    ]
+
+
+def _steepest(rows: list[dict[str, Any]]) -> list[str]:
+    """What the attacker who wants a goal alone came to, whether he was accepted or not."""
+    found = [row for row in rows if row["attacker"] == STEEPEST]
+    if not found:
+        return []
+    reached = "; ".join(
+        f"{row['goal'].replace('-to-', ' to ')} within {row['epsilon'] * 255:.3g}/255 on {row['goal_reached']} "
+        f"of {row['eligible']}"
+        for row in found
+    )
+    return [
+        f"*Steepest* wants the goal alone, accepted or not, in {STRIDES} long steps from each of {STARTS} starts: whoever must "
+        f"also pass the gate goes no further. He reached {reached} films.\n"
     ]
 
 

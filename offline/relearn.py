@@ -1,7 +1,8 @@
-"""Learn a network's last layer anew from the answers of another: hardening harms it more than the features below it."""
+"""Learn a network's last layer anew from the answers of others: hardening harms it more than the features below it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 
 from app.pipeline.network import FEATURE_COUNT
 
-from .features import reuse_or_extract, weights_sha256
+from .features import reuse_or_extract
 from .films import Film, FilmsError, of_split
 from .fit import load_network, moments_of
 from .moments import shrink_by_lambda
+from .teachers import named
 from .train import save_successor
 
 Array = NDArray[np.float64]
@@ -24,9 +26,15 @@ RIDGE: Final = 0.1
 
 
 def relearn(
-    run: Path, teacher: Path, films: list[Film], output: Path, ridge: float, device: torch.device, workers: int
+    run: Path,
+    teachers: Sequence[Path],
+    films: list[Film],
+    output: Path,
+    ridge: float,
+    device: torch.device,
+    workers: int,
 ) -> Path:
-    """Fit the last layer of `run` to the logits of `teacher` on the training films; writes a run, to be fitted.
+    """Fit the last layer of `run` to the mean logits of `teachers` on the training films; writes a run, to be fitted.
 
     Features stay, and with them most of what hardening won. What a layer learned while its features were still changing is
     not the best that can be read from them (Kirichenko et al., ICLR 2023, arXiv 2204.02937), and the logits of a network
@@ -34,8 +42,10 @@ def relearn(
 
     Parameters
     ----------
-    run, teacher, output : Path
+    run, output : Path
         Folders of runs; `output` is made.
+    teachers : sequence of Path
+        Folders of one run, or of several whose logits are averaged.
     ridge : float
         As in ``ridge_layer``; more is harder, and less like the teacher.
 
@@ -47,20 +57,26 @@ def relearn(
     Raises
     ------
     FilmsError
-        No trained network in `run` or in `teacher`, or a ridge that is not over 0.
+        No trained network in `run` or in a teacher, no teacher, or a ridge that is not over 0.
     """
     if not ridge > 0:
         raise FilmsError(f"--ridge {ridge:g} is not over 0")
-    network, teaching = load_network(run), load_network(teacher)
+    if not teachers:
+        raise FilmsError("a last layer is learned from the answers of a run; give --teacher")
+    network = load_network(run)
     train_films = of_split(films, "train")
     output.mkdir(parents=True, exist_ok=True)
     learning = reuse_or_extract(network, train_films, output, "relearn-features", device, workers)
-    taught = reuse_or_extract(teaching, train_films, output, "relearn-teacher", device, workers)
-    weight, bias = ridge_layer(learning.features[:, :FEATURE_COUNT], taught.logits, ridge)
+    logits = []
+    for number, teacher in enumerate(teachers, start=1):
+        name = "relearn-teacher" + (f"-{number}" if number > 1 else "")
+        logits.append(reuse_or_extract(load_network(teacher), train_films, output, name, device, workers).logits)
+    taught = logits[0] if len(logits) == 1 else np.mean(logits, axis=0)
+    weight, bias = ridge_layer(learning.features[:, :FEATURE_COUNT], taught, ridge)
     weights = network.state_dict()
     weights["classifier.weight"] = torch.from_numpy(weight).float()
     weights["classifier.bias"] = torch.from_numpy(bias).float()
-    then = f"its last layer learned from network {weights_sha256(teaching)[:12]} (ridge {ridge:g})"
+    then = f"its last layer learned from {named(teachers)} (ridge {ridge:g})"
     return save_successor(run, weights, then, output)
 
 

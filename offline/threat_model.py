@@ -15,6 +15,7 @@ _SERVED = Path("artifacts/default/report/report.json")
 _SERVED_WHOLE = Path("reports/default/evaluation.json")
 _PAPER = Path("reports/paper/evaluation.json")
 _SCENARIO = Path("reports/recalibration/scenario.json")
+_TAMPERING = Path("reports/tampering/tampering.json")
 
 
 def served(report: dict[str, Any]) -> str:
@@ -111,6 +112,22 @@ def poisoners(scenario: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def tampering(report: dict[str, Any]) -> str:
+    """Who alters a film by hand, against the bundle that is served."""
+    lines = [
+        "| what was done | rejected as adversarial | another call, of those accepted | absent turned to present, or back "
+        "| mean change, grey levels |",
+        "|---|---|---|---|---|",
+    ]
+    for row in report["rows"]:
+        name, calls = "nothing" if row["tampering"] == "none" else row["tampering"], row["calls"]
+        lines.append(
+            f"| {name} | {_of(row['rejected'], row['films'])} | {_of(calls['changed_films'], calls['films'])} "
+            f"| {_of(calls['opposite_films'], calls['films'])} | {row['grey_change']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
 def _of(count: int, total: int) -> str:
     return f"{count / total:.1%} ({count} of {total})" if total else "n/a"
 
@@ -137,6 +154,7 @@ def filled(document: str, root: Path = Path()) -> str:
             "outsiders-paper": outsiders(paper),
             "insiders": insiders(whole, paper),
             "poisoners": poisoners(scenario),
+            "tampering": tampering(json.loads((root / _TAMPERING).read_text())),
         },
     )
 

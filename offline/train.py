@@ -18,11 +18,13 @@ from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from .augmentation import augmentation, exposure, mixup
 from .checkpoint import CHECKPOINT, resume, save_checkpoint
 from .films import Film, FilmsError, fingerprint, of_split, targets_of
-from .loading import FilmDataset, in_order
+from .loading import FilmDataset, in_order, keep_pixels
 from .metrics import mean_auroc
 from .optimisation import Optimisation, autocast
+from .probe import probe
 from .substitute import Arch, initial_network
 
 WEIGHTS = "network.safetensors"
@@ -36,7 +38,18 @@ FROM_NOTHING_RATE = 1e-3
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Options of a run; a resumed run must have the same."""
+    """Options of a run; a resumed run must have the same.
+
+    Attributes
+    ----------
+    probe : bool
+        Fit the batch statistics and the last layer before the first step (``probe``). Runs that begin from the same one can
+        be averaged.
+    mixup : float
+        As in ``augmentation.mixup``.
+    exposure : bool
+        Vary gamma and noise of the films too, as hardening does.
+    """
 
     epochs: int = 8
     batch_size: int = 16
@@ -48,6 +61,15 @@ class TrainOptions:
     precision: str = "bf16"
     workers: int = 2
     arch: Arch = "densenet121"
+    probe: bool = False
+    mixup: float = 0.0
+    exposure: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise FilmsError("--epochs and --batch-size must be at least 1")
+        if not (self.backbone_rate > 0 and 0 < self.average_decay < 1 and self.mixup >= 0):
+            raise FilmsError("--backbone-rate must be over 0, --average-decay between 0 and 1, --mixup at least 0")
 
 
 @dataclass(frozen=True)
@@ -91,7 +113,10 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
     seed_all(options.seed)
     train_films, val_films = of_split(films, "train"), of_split(films, "val")
     network = initial_network(initial_weights, options.arch).to(processes.device)
-    batches = _batches(train_films, options, processes)
+    pixels = keep_pixels(train_films, options.workers)
+    if options.probe and not (output / CHECKPOINT).is_file():
+        probe(network, train_films, pixels, options, processes.device)
+    batches = _batches(train_films, pixels, options, processes)
     optimisation = Optimisation.of(network, options, options.epochs * len(batches))
     state: dict[str, Any] = {"network": network, **optimisation.state()}
     identity = {"options": asdict(options), "data": fingerprint(films), "initial_weights": Path(initial_weights).name}
@@ -144,9 +169,10 @@ def _one_epoch(
     title = f"epoch {epoch + 1}/{options.epochs} ({so_far})"
     with tqdm(batches, desc=title, unit="batch", disable=not processes.first) as progress:
         for step, (images, targets) in enumerate(progress, start=1):
+            mixed, wanted = mixup(images.to(processes.device), targets.to(processes.device), options.mixup)
             with autocast(processes.device, options.precision):
-                _, logits = network(images.to(processes.device))
-            loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets.to(processes.device))
+                _, logits = network(mixed)
+            loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), wanted)
             optimisation.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimisation.optimizer.step()
@@ -157,24 +183,11 @@ def _one_epoch(
     return total / len(batches)
 
 
-def augmentation() -> v2.Compose:
-    """What differs between hospitals and positions: small geometry, mirror image, exposure."""
-    return v2.Compose(
-        [
-            v2.RandomAffine(
-                degrees=5,
-                translate=(0.03, 0.03),
-                scale=(0.95, 1.08),
-                interpolation=v2.InterpolationMode.BILINEAR,
-            ),
-            v2.RandomHorizontalFlip(),
-            v2.ColorJitter(brightness=0.1, contrast=0.1),
-        ]
-    )
-
-
-def _batches(films: list[Film], options: TrainOptions, processes: _Processes) -> DataLoader[tuple[Tensor, Tensor]]:
-    dataset = FilmDataset(films, augmentation())
+def _batches(
+    films: list[Film], pixels: Tensor | None, options: TrainOptions, processes: _Processes
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    change = v2.Compose([augmentation(), exposure]) if options.exposure else augmentation()
+    dataset = FilmDataset(films, change, pixels=pixels)
     sampler = (
         DistributedSampler(dataset, processes.count, processes.rank, seed=options.seed)
         if processes.count > 1

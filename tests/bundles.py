@@ -127,6 +127,7 @@ def write_random_bundle(
     floor: float = 0.0,
     watched: bool = False,
     findings: Mapping[str, Mapping[str, object]] | None = None,
+    typical_maps: np.ndarray | None = None,
 ) -> Path:
     """Write a bundle that verifies; a `gaussian` of another network gives one whose golden check must fail.
 
@@ -150,7 +151,7 @@ def write_random_bundle(
         always_upright(floor),
         always_frontal(),
         golden,
-        NO_TYPICAL_MAPS,
+        NO_TYPICAL_MAPS if typical_maps is None else typical_maps,
         texts,
     )
     return folder

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from app.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES_A_SECOND, READ_SECONDS
-from app.pipeline.dicom.part10 import MAX_BYTES_PER_PIXEL, MAX_INFLATED_HEADER_BYTES
-from app.pipeline.raster import MAX_JPEG_SCANS, MAX_PNG_CHUNKS
+from app.pipeline.dicom.metered import MAX_INFLATED_HEADER_BYTES
+from app.pipeline.dicom.part10 import MAX_BYTES_PER_PIXEL
+from app.pipeline.raster import MAX_JPEG_SCANS
+from app.pipeline.stripping import MAX_PNG_CHUNKS
 from benchmarks.soak import table
 from offline.threat_model import filled
 

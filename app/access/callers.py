@@ -6,7 +6,7 @@ import hmac
 import logging
 from pathlib import Path
 
-from .file import Caller, KeysFileError, hash_of, read_callers
+from .file import Caller, KeysFileError, KeysFileOpen, hash_of, read_callers
 
 log = logging.getLogger("cxr_gate")
 
@@ -24,7 +24,8 @@ class Callers:
     ------
     KeysFileError
         The file cannot be used. Later, while one that could be used was read before, that is an error in the log, and the
-        last good one holds: a slip of an editor must not shut out a hospital.
+        last good one holds: a slip of an editor must not shut out a hospital. Of a file that others may write to, what it
+        takes away holds too: a key that was revoked is none, and one that was added is not good yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,6 +52,13 @@ class Callers:
         self._state = state
         try:
             self._callers = read_callers(self._path)
+        except KeysFileOpen as error:
+            kept = [caller for caller in self._callers if caller in error.callers]
+            self._callers = tuple(kept)
+            log.error(
+                "others may write to the file of callers: only keys that were good before and are in it still hold",
+                extra={"error": str(error), "keys": len(kept)},
+            )
         except KeysFileError as error:
             log.error("the file of callers is broken, and the last good one holds", extra={"error": str(error)})
         else:

@@ -44,6 +44,20 @@ class KeysFileError(Exception):
     """The file of callers cannot be used; the message names the entry, and never a key."""
 
 
+class KeysFileOpen(KeysFileError):
+    """Others may write to the file, who could let themselves in.
+
+    Attributes
+    ----------
+    callers : tuple of Caller
+        Those that are in it.
+    """
+
+    def __init__(self, message: str, callers: tuple[Caller, ...]) -> None:
+        super().__init__(message)
+        self.callers = callers
+
+
 @dataclass(frozen=True)
 class Caller:
     """One key of a caller.
@@ -83,11 +97,10 @@ def read_callers(path: Path) -> tuple[Caller, ...]:
     Raises
     ------
     KeysFileError
-        Not there, writable by others (who could let themselves in), or not in its form.
+        Not there, or not in its form; ``KeysFileOpen`` where others may write to it.
     """
     try:
-        if path.stat().st_mode & 0o022:
-            raise KeysFileError(f"{path} can be written to by others; run chmod 600 on it")
+        is_open = path.stat().st_mode & 0o022
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise KeysFileError(f"{path} is not there; make it and a first key with cxr-gate new-key") from error
@@ -97,7 +110,12 @@ def read_callers(path: Path) -> tuple[Caller, ...]:
         raise KeysFileError(f"{path} is not JSON") from error
     if not isinstance(content, dict) or content.keys() != {"callers"} or not isinstance(content["callers"], list):
         raise KeysFileError(f'{path} is not of the form {{"callers": [...]}}')
-    return tuple(_caller(entry, f"{path}: caller {number}") for number, entry in enumerate(content["callers"], start=1))
+    callers = tuple(
+        _caller(entry, f"{path}: caller {number}") for number, entry in enumerate(content["callers"], start=1)
+    )
+    if is_open:
+        raise KeysFileOpen(f"{path} can be written to by others; run chmod 600 on it", callers)
+    return callers
 
 
 def add_key(

@@ -42,7 +42,7 @@ class Replica:
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """What this replica answers itself, without a socket."""
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self._own), base_url="http://replica") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self._own), base_url="http://localhost") as client:
             return await client.get(path, headers=headers)
 
     async def _metrics(self, headers: Headers) -> Response:

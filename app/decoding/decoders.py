@@ -18,6 +18,7 @@ from app.pipeline import DecodedImage, decode, film_tensor
 from app.pipeline.decode import sniff
 from app.pipeline.dicom.part10 import is_uncompressed
 from app.pipeline.image import SourceKind
+from app.pipeline.stripping import is_out_of_proportion
 from app.settings import Settings
 
 from .nursery import TOO_BUSY, DecodingUnavailable, Failure, Nursery
@@ -27,7 +28,7 @@ Place = Literal["thread", "process"]
 
 
 def place_of(data: bytes, kind: SourceKind | None = None) -> Place:
-    """Where a film is decoded: in a process unless it is PNG, JPEG or surely uncompressed DICOM.
+    """Where a film is decoded: in a process unless it is surely uncompressed DICOM, or PNG or JPEG of a usual size.
 
     Parameters
     ----------
@@ -40,7 +41,9 @@ def place_of(data: bytes, kind: SourceKind | None = None) -> Place:
     MalformedImage
         None of the three.
     """
-    return "thread" if (kind or sniff(data)) != "dicom" or is_uncompressed(data) else "process"
+    kind = kind or sniff(data)
+    in_thread = is_uncompressed(data) if kind == "dicom" else not is_out_of_proportion(data, kind)
+    return "thread" if in_thread else "process"
 
 
 class Decoders:
@@ -70,6 +73,7 @@ class Decoders:
             settings.header_rules,
             settings.decode_memory_mb * 2**20,
             math.ceil(settings.decode_seconds),
+            settings.decode_sandbox,
         )
         self._nursery = Nursery(options, self._count_failure)
 
@@ -138,7 +142,11 @@ class Decoders:
     def _decode(self, place: Place, data: bytes, until: float, kind: SourceKind | None) -> tuple[DecodedImage, Tensor]:
         began = time.perf_counter()
         try:
-            image = self._in_thread(data, kind) if place == "thread" else self._nursery.decode(data, until)
+            image = (
+                self._in_thread(data, kind)
+                if place == "thread"
+                else self._nursery.decode(data, until, kind or sniff(data))
+            )
         finally:
             seconds = time.perf_counter() - began
             self._metrics.stage_seconds.labels("decode").observe(seconds)

@@ -1,16 +1,17 @@
 """What passes between the service and a process that decodes one film, and how the service reads it.
 
-    service -> process   the film, then the end of the stream
+    service -> process   what the film was declared to be (a byte: its place in ``KINDS``), the film, the end of the stream
     process -> service   length of the header (uint32, little endian), the header (JSON), an image's pixels (float32)
 
-The header is ``{"field": {...}, "notes": [...], "missing_tags": [...]}``, or ``{"error", "message"}``. A decoder
-that read hostile bytes may have been taken over, so its answer is data, is checked, and is never unpickled. A pipe beats
-shared memory here: large arrays get large pages, whereas shared memory is filled and mapped in small ones.
+The header is ``{"field": {...}, "notes": [...], "missing_tags": [...], "presentation": "..."}``, or ``{"error", "message"}``.
+A decoder that read hostile bytes may have been taken over, so its answer is data, is checked, and is never unpickled. A pipe
+beats shared memory here: large arrays get large pages, whereas shared memory is filled and mapped in small ones.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import time
@@ -22,10 +23,15 @@ import numpy as np
 from app.pipeline.dicom.projection import EXPECTED_TAGS
 from app.pipeline.errors import ImageTooLarge, MalformedImage, UnsuitableImage, UnsupportedMedia
 from app.pipeline.exposed_field import ExposedField
-from app.pipeline.image import DecodedImage
+from app.pipeline.image import DecodedImage, SourceKind
 
+KINDS: Final[tuple[SourceKind, ...]] = ("dicom", "png", "jpeg")
 LENGTH: Final = struct.Struct("<I")
 MAX_HEADER_BYTES: Final = 64 * 1024
+#: Characters; some 150 say all.
+MAX_PRESENTATION: Final = 500
+#: What it is made of; it goes into the record and the report.
+_SAID: Final = re.compile(r"[ -~]")
 #: In place of an error's name: the memory limit was met.
 NO_MEMORY: Final = "MemoryError"
 _ERRORS: Final = {kind.__name__: kind for kind in (MalformedImage, UnsuitableImage, UnsupportedMedia, ImageTooLarge)}
@@ -41,10 +47,17 @@ class NoAnswer(Exception):
 
 def header_of(image: DecodedImage) -> dict[str, object]:
     """What is sent of an image before its pixels; ``image_of`` reads it."""
-    return {"field": image.field.as_json(), "notes": image.notes, "missing_tags": image.missing_tags}
+    return {
+        "field": image.field.as_json(),
+        "notes": image.notes,
+        "missing_tags": image.missing_tags,
+        "presentation": image.presentation,
+    }
 
 
-def image_of(header: dict[str, Any], max_pixels: int, fill: Callable[[memoryview], None]) -> DecodedImage:
+def image_of(
+    header: dict[str, Any], max_pixels: int, fill: Callable[[memoryview], None], kind: SourceKind = "dicom"
+) -> DecodedImage:
     """The image that ``header_of`` told of. Every value is checked here: the header may be a hostile one.
 
     Parameters
@@ -53,6 +66,8 @@ def image_of(header: dict[str, Any], max_pixels: int, fill: Callable[[memoryview
     max_pixels : int
     fill : callable
         Writes the pixels, as bytes, into all of what it is given.
+    kind : SourceKind
+        What the film was declared to be.
 
     Raises
     ------
@@ -65,10 +80,13 @@ def image_of(header: dict[str, Any], max_pixels: int, fill: Callable[[memoryview
     pixels = np.empty((field.rows, field.columns), np.float32)
     fill(pixels.data.cast("B"))
     missing = tuple(tag for tag in EXPECTED_TAGS if tag in header["missing_tags"])  # they label a metric
-    return DecodedImage(pixels, field, "dicom", tuple(map(str, header["notes"])), missing)
+    presentation = "".join(filter(_SAID.fullmatch, str(header["presentation"])[:MAX_PRESENTATION]))
+    return DecodedImage(pixels, field, kind, tuple(map(str, header["notes"])), missing, presentation)
 
 
-def exchange(process: socket.socket, data: bytes, until: float, max_pixels: int) -> DecodedImage:
+def exchange(
+    process: socket.socket, data: bytes, until: float, max_pixels: int, kind: SourceKind = "dicom"
+) -> DecodedImage:
     """Send a film to a process, and make of its answer what ``decode`` gives or raises.
 
     Parameters
@@ -78,6 +96,8 @@ def exchange(process: socket.socket, data: bytes, until: float, max_pixels: int)
     until : float
         The end of waiting, in ``time.monotonic()`` seconds.
     max_pixels : int
+    kind : SourceKind
+        What the film was declared to be.
 
     Returns
     -------
@@ -94,6 +114,7 @@ def exchange(process: socket.socket, data: bytes, until: float, max_pixels: int)
     """
     try:
         process.settimeout(_left(until))
+        process.sendall(bytes([KINDS.index(kind)]))
         process.sendall(data)
         process.shutdown(socket.SHUT_WR)
         (length,) = LENGTH.unpack(_filled(bytearray(LENGTH.size), process, until))
@@ -101,7 +122,7 @@ def exchange(process: socket.socket, data: bytes, until: float, max_pixels: int)
             raise NoAnswer("a header without end")
         told = json.loads(_filled(bytearray(length), process, until))
         if "error" not in told:
-            return image_of(told, max_pixels, lambda pixels: _fill(pixels, process, until))
+            return image_of(told, max_pixels, lambda pixels: _fill(pixels, process, until), kind)
         error = MemoryLimitMet() if told["error"] == NO_MEMORY else _ERRORS[told["error"]](str(told["message"]))
     except TimeoutError:
         raise

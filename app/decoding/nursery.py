@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal, NoReturn
 
 from app.pipeline.errors import MalformedImage
-from app.pipeline.image import DecodedImage
+from app.pipeline.image import DecodedImage, SourceKind
 
 from .exchange import MemoryLimitMet, NoAnswer, exchange
 from .machine import Machine
@@ -32,12 +32,25 @@ ZYGOTE_SECONDS: Final = 30.0
 ASKED: Final = 2
 #: So many deaths of its decoder in a row, each on an idle machine, are a film's own doing.
 DEATHS: Final = 2
-TOO_BUSY: Final = "the machine was too busy to decode the DICOM file in time; try again later"
+TOO_BUSY: Final = "the machine was too busy to decode the film in time; try again later"
+#: What may help where a film cannot be decoded.
+REMEDY: Final[dict[SourceKind, str]] = {
+    "dicom": "send it as Explicit VR Little Endian",
+    "png": "save it anew, with fewer pixels",
+    "jpeg": "save it anew, with fewer pixels and not as progressive",
+}
+#: Variables that the zygote gets, and those that begin so; of all others, who knows which hold a password?
+INHERITED: Final = frozenset({"HOME", "LANG", "LANGUAGE", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV"})
+INHERITED_FAMILIES: Final = ("LC_", "LD_", "MALLOC_", "GLIBC_", "PYTHON")
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class DecodingUnavailable(Exception):
     """The machine, not the film, is the reason that it was not decoded; it may be sent again."""
+
+
+class Unconfined(DecodingUnavailable):
+    """Decoders cannot be confined here, and are to be."""
 
 
 class _Died(Exception):
@@ -91,8 +104,8 @@ class Nursery:
         with self._lock:
             self._stop()
 
-    def decode(self, data: bytes, until: float) -> DecodedImage:
-        """Decode a DICOM film; see ``app.pipeline.decode`` for its errors.
+    def decode(self, data: bytes, until: float, kind: SourceKind = "dicom") -> DecodedImage:
+        """Decode a film; see ``app.pipeline.decode`` for its errors.
 
         A film whose decoder died is decoded again, alone. It is refused for good once its decoder has died twice in a row on
         an idle machine: with no other film decoded at the time, and with CPU time and memory to spare.
@@ -102,6 +115,8 @@ class Nursery:
         data : bytes
         until : float
             When to give up, in ``time.monotonic()`` seconds.
+        kind : SourceKind
+            What it was declared to be.
 
         Raises
         ------
@@ -111,11 +126,12 @@ class Nursery:
         DecodingUnavailable
             No process could be started, the film was not decoded before `until`, or its decoder died on a busy machine.
         """
+        film, remedy = f"the {kind.upper()} file", REMEDY[kind]
         try:
             kills = self._machine.memory_kills()
             with self._turns.beside_others(until) as turn:
                 try:
-                    return self._attempt(data, until)
+                    return self._attempt(data, until, kind)
                 except _Died as death:
                     may_count = death.exit_code is not None
             with self._turns.alone(until):
@@ -123,33 +139,28 @@ class Nursery:
                 while deaths < DEATHS:
                     kills = self._machine.memory_kills()
                     try:
-                        return self._attempt(data, until)
+                        return self._attempt(data, until, kind)
                     except _Died as death:
                         if death.exit_code is None or not self._machine.is_idle(kills):
                             raise DecodingUnavailable(
-                                "the DICOM file's decoder died while the machine was busy or short of memory; try again"
+                                f"{film}'s decoder died while the machine was busy or short of memory; try again"
                             ) from None
                         deaths += 1
         except MemoryLimitMet:
             self._failed("memory")
             raise MalformedImage(
-                f"the DICOM file needs more than {self._options.memory_bytes >> 20:,} MiB of memory to be decoded; send it as "
-                "Explicit VR Little Endian"
+                f"{film} needs more than {self._options.memory_bytes >> 20:,} MiB of memory to be decoded; {remedy}"
             ) from None
         except _CpuLimitMet:
             self._failed("cpu")
             raise MalformedImage(
-                f"the DICOM file was not decoded within {self._options.cpu_seconds} s of CPU time; send it as Explicit VR Little "
-                "Endian"
+                f"{film} was not decoded within {self._options.cpu_seconds} s of CPU time; {remedy}"
             ) from None
         except TimeoutError:  # of a turn that did not come, too
             raise DecodingUnavailable(TOO_BUSY) from None
-        raise MalformedImage(
-            "the DICOM file could not be decoded: its decoder crashed on an idle machine, twice; send it as Explicit VR Little "
-            "Endian"
-        )
+        raise MalformedImage(f"{film} could not be decoded: its decoder crashed on an idle machine, twice; {remedy}")
 
-    def _attempt(self, data: bytes, until: float) -> DecodedImage:
+    def _attempt(self, data: bytes, until: float, kind: SourceKind) -> DecodedImage:
         """Decode in one process.
 
         Raises
@@ -168,7 +179,7 @@ class Nursery:
             if not process.isdigit():  # the system's reason in place of a process id
                 raise DecodingUnavailable(f"no process could be started ({process.decode()}); try again")
             try:
-                image = exchange(ours, data, until, self._options.max_pixels)
+                image = exchange(ours, data, until, self._options.max_pixels, kind)
             except NoAnswer as error:
                 self._explain(self._end(process), str(error))
             except TimeoutError:
@@ -229,8 +240,11 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(ZYGOTE_SECONDS)
         path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        # Passwords and addresses are nothing for a decoder.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name in INHERITED or name.startswith(INHERITED_FAMILIES)
+        }
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # a process of several is not to be forked
         with theirs:
             self._zygote = subprocess.Popen(
@@ -242,12 +256,34 @@ class Nursery:
             )
         self._control = ours
         try:
-            ready = ours.recv(len(READY)) == READY
+            told = ours.recv(1024).decode(errors="replace")
         except OSError:
-            ready = False
-        if not ready:
+            told = ""
+        if not told.startswith(READY.decode()):
             self._stop()
             raise DecodingUnavailable("the process that starts decoders did not start; try again")
+        self._judge(told.removeprefix(READY.decode()))
+
+    def _judge(self, unconfined: str) -> None:
+        """Say, or refuse, that decoders are not confined.
+
+        Raises
+        ------
+        Unconfined
+        """
+        if not unconfined:
+            return
+        if self._options.sandbox == "require":
+            self._stop()
+            raise Unconfined(
+                f"decoding processes cannot be confined on this machine ({unconfined}). CXR_DECODE_SANDBOX=try starts all the "
+                "same; see docs/threat-model.md for what a film that takes its decoder over can reach then"
+            )
+        log.warning(
+            "decoding processes are not confined by a filter of system calls: a film that takes its decoder over can reach more. "
+            "CXR_DECODE_SANDBOX=require refuses to start then",
+            extra={"reason": unconfined},
+        )
 
     def _stop(self) -> None:
         if self._control is not None:

@@ -1,7 +1,8 @@
 """The process that decoding processes are forked from, one a film.
 
-It has the decoders in memory, and neither threads nor sockets nor anything of a patient, so that a fork is quick and begins
-clean. It ends with the service, however that ends, and takes its children with it.
+It has the decoders in memory, and neither threads nor sockets nor anything of a patient or of a key, so that a fork is quick and
+begins clean. It ends with the service, however that ends, and takes its children with it. Each child goes behind the walls of
+``sandbox`` before it reads a byte of its film, so all that a decoder may load later is loaded here.
 
     request over the control socket                answer
     "fork", with a socket                          process id; the child decodes the film that comes over the socket
@@ -13,6 +14,7 @@ Run as ``python -m app.decoding.zygote CONTROL OPTIONS``, by ``Nursery`` alone.
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import gc
 import json
@@ -27,13 +29,17 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
+from PIL import Image
+from pydicom.charset import python_encoding
 
 from app.pipeline.decode import decode
 from app.pipeline.dicom.rules import HeaderRules
 from app.pipeline.errors import InputError
 
-from .exchange import LENGTH, NO_MEMORY, header_of
+from . import sandbox
+from .exchange import KINDS, LENGTH, NO_MEMORY, header_of
 
+#: Followed by why its children are not confined, if they are not.
 READY: Final = b"ready"
 FORK: Final = b"fork"
 #: In place of an exit code: the child was another zygote's.
@@ -53,12 +59,15 @@ class Options:
         A child's private memory (RLIMIT_DATA), some 70 MiB of which it is born with.
     cpu_seconds : int
         A child's CPU time (RLIMIT_CPU), which the kernel counts in whole seconds. Time that it waits costs it nothing.
+    sandbox : {"try", "require", "off"}
+        Whether a filter of system calls confines a child: where the system has one, always, or never.
     """
 
     max_pixels: int
     rules: HeaderRules
     memory_bytes: int
     cpu_seconds: int
+    sandbox: str = "try"
 
     def as_json(self) -> str:
         """For the command line."""
@@ -69,7 +78,10 @@ class Options:
         """What ``as_json`` gave."""
         told = json.loads(text)
         rules = told.pop("rules")
-        return cls(rules=HeaderRules(frozenset(rules["modalities"]), tuple(rules["word_changes"])), **told)
+        return cls(
+            rules=HeaderRules(frozenset(rules["modalities"]), tuple(rules["word_changes"]), rules["refuse_hiding"]),
+            **told,
+        )
 
 
 def main(arguments: list[str]) -> None:
@@ -81,15 +93,18 @@ def main(arguments: list[str]) -> None:
     control = socket.socket(fileno=int(arguments[0]))
     options = Options.of_json(arguments[1])
     _ = options.rules.words  # read once, for all children
+    _load_all()
+    sandbox.make_unreadable()
+    unconfined = "CXR_DECODE_SANDBOX is off" if options.sandbox == "off" else sandbox.fault()
     gc.freeze()  # a collection in a child would copy the pages of all that is shared
     children: set[int] = set()
-    control.send(READY)
+    control.send(READY + (unconfined or "").encode())
     while True:
         request, descriptors, _, _ = socket.recv_fds(control, 64, 1)
         if not request:
             return
         if request == FORK:
-            control.send(_fork(control, options, children, *descriptors))
+            control.send(_fork(options, children, *descriptors, confined=unconfined is None))
             continue
         pid = int(request)
         told = UNKNOWN
@@ -101,7 +116,14 @@ def main(arguments: list[str]) -> None:
         control.send(told)
 
 
-def _fork(control: socket.socket, options: Options, children: set[int], service: int) -> bytes:
+def _load_all() -> None:
+    """Load what decoders load at their first film of some kind: a child can open no file."""
+    for name in {*python_encoding.values()}:
+        codecs.lookup(name)
+    Image.preinit()
+
+
+def _fork(options: Options, children: set[int], service: int, *, confined: bool) -> bytes:
     zygote = os.getpid()
     try:
         pid = os.fork()
@@ -111,10 +133,13 @@ def _fork(control: socket.socket, options: Options, children: set[int], service:
         if pid == 0:
             code = 1
             try:
-                control.close()
-                _end_with(zygote)
+                sandbox.drop_rights(service)
+                _end_with(zygote)  # after the rights: who becomes another user is no longer killed
                 _limit(options)
-                _decode(socket.socket(fileno=service), options)
+                answer = socket.socket(fileno=service)
+                if confined:
+                    sandbox.confine()
+                _decode(answer, options)
                 code = 0
             finally:
                 os._exit(code)
@@ -134,16 +159,16 @@ def _limit(options: Options) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
     # SIGXCPU at the first, SIGKILL at the second, whatever code runs by then.
     resource.setrlimit(resource.RLIMIT_CPU, (options.cpu_seconds, options.cpu_seconds + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would be a film on the disk
 
 
 def _decode(service: socket.socket, options: Options) -> None:
     header: dict[str, object]
     pixels: bytes | memoryview = b""
     try:
+        kind = KINDS[service.recv(1)[0]]
         image = decode(
             b"".join(iter(lambda: service.recv(2**20), b"")),
-            kind="dicom",  # all else is decoded in the service's threads
+            kind=kind,
             max_pixels=options.max_pixels,
             rules=options.rules,
         )

@@ -3,9 +3,9 @@
 screen -> admitted? -> read the body -> decode (threads) -> ready queue -> a device's thread takes all that waits -> future
 """
 
-from .admission import Place
 from .engine import Engine, Screened
 from .errors import DeadlinePassed, EngineError, InferenceFailed, NotReady, Overloaded
+from .place import Place
 from .shadow import Comparison, Shadow
 from .version import Version
 

@@ -3,12 +3,16 @@
 The work ahead is estimated from what is counted and measured: those not yet decoded, by the seconds of a decode and the
 number of workers; all of them, by the seconds of a film on a device and the number of devices. The two stages run side by
 side, so the slower one is the wait.
+
+Places, bytes and the wait are shared by callers, so that none of them stops the others: each may hold ``SHARE`` times what it
+leaves free. One alone has three quarters, two have three sevenths each, and however many they are, something is free for who
+comes next (dynamic thresholds: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -16,27 +20,12 @@ from app.metrics import Metrics
 from app.settings import Settings
 
 from .errors import Overloaded
+from .place import Place
 
 #: Of the deadline, what the estimated wait may take: the estimate is of means, and the request's own work comes on top.
 USABLE_SHARE: Final = 0.75
-
-
-class Place:
-    """One request's share of what may wait."""
-
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-        self.bytes = 0
-
-    def reserve(self, total: int) -> None:
-        """Hold so many bytes in all, instead of what was held before.
-
-        Raises
-        ------
-        Overloaded
-            With what others hold that is too much. Whoever is alone is never refused, or a large film never had its turn.
-        """
-        self._admission.reserve(self, total)
+#: What one caller may hold, of what it leaves free.
+SHARE: Final = 3
 
 
 class Admission:
@@ -54,74 +43,120 @@ class Admission:
         self._settings = settings
         self._metrics = metrics
         self._seconds_of = seconds_of
-        self._waiting = 0
+        self._places: set[Place] = set()
         self._bytes = 0
         metrics.estimated_wait.set_function(lambda: self.seconds_ahead)
 
     @property
     def seconds_ahead(self) -> float:
         """Estimated seconds until what waits now is done."""
-        return self._seconds_of(self._waiting)
+        return self._seconds_of(self._coming(self._places))
 
     @property
     def retry_after(self) -> int:
         """What to tell those who are refused: whole seconds, at least 1, and no longer than anything may wait."""
         return max(1, math.ceil(min(self.seconds_ahead, self._settings.deadline_seconds)))
 
-    def room_for(self, count: int) -> bool:
-        """Whether a place with so many bytes would be given now."""
-        return self._obstacle() is None and self._bytes + count <= self._settings.max_waiting_bytes
+    def room_for(self, sharer: str, count: int) -> bool:
+        """Whether a place with so many bytes would be given now, without taking it from anybody."""
+        return self._obstacle(sharer) is None and self._fits(count, self._held_by(sharer), self._bytes)
 
-    def check(self) -> None:
+    def check(self, sharer: str) -> None:
         """Refuse if nothing more can wait.
 
         Raises
         ------
         Overloaded
         """
-        if obstacle := self._obstacle():
-            self._refuse(*obstacle)
+        while obstacle := self._obstacle(sharer):
+            if obstacle[0] != "requests" or not self._take_a_slow_place():
+                self._refuse(*obstacle)
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
+    def place(self, sharer: str) -> Iterator[Place]:
         """Hold a place.
 
         Raises
         ------
         Overloaded
         """
-        self.check()
-        place = Place(self)
-        self._waiting += 1
-        self._metrics.waiting.set(self._waiting)
+        self.check(sharer)
+        place = Place(self, sharer)
+        self._places.add(place)
+        self._metrics.waiting.set(len(self._places))
         try:
             yield place
         finally:
-            self._waiting -= 1
-            self._metrics.waiting.set(self._waiting)
-            self._hold(place, 0)
+            self._leave(place)
 
     def reserve(self, place: Place, total: int) -> None:
         """See ``Place.reserve``."""
-        others = self._bytes - place.bytes
-        if total > place.bytes and others and others + total > self._settings.max_waiting_bytes:
-            self._refuse("bytes", f"{self._bytes:,} bytes wait already")
+        if place.taken:  # it unwinds, and holds nothing any more
+            return
+        if total > place.bytes:
+            self.require_room_for(place, total)
         self._hold(place, total)
+
+    def require_room_for(self, place: Place, total: int) -> None:
+        """See ``Place.require_room_for``."""
+        while others := self._bytes - place.bytes:
+            if self._fits(total, self._held_by(place.sharer) - place.bytes, others):
+                return
+            if not self._take_a_slow_place(but=place):
+                self._refuse("bytes", f"{self._bytes:,} bytes wait already")
+
+    def _fits(self, count: int, own: int, others: int) -> bool:
+        """Whether `count` bytes may be held beside the caller's `own` others, and those of `others`, which are all of these."""
+        free = self._settings.max_waiting_bytes - others - count
+        return free >= 0 and (own == 0 or own + count <= SHARE * free)
+
+    def _held_by(self, sharer: str) -> int:
+        return sum(place.bytes for place in self._places if place.sharer == sharer)
 
     def _hold(self, place: Place, total: int) -> None:
         self._bytes += total - place.bytes
         place.bytes = total
         self._metrics.waiting_bytes.set(self._bytes)
 
-    def _obstacle(self) -> tuple[str, str] | None:
+    def _leave(self, place: Place) -> None:
+        self._places.discard(place)
+        self._metrics.waiting.set(len(self._places))
+        self._hold(place, 0)
+
+    def _take_a_slow_place(self, but: Place | None = None) -> bool:
+        """Take the place that is furthest behind the least rate; False if all keep pace."""
+        furthest = max(
+            (place for place in self._places if place is not but), key=lambda place: place.behind, default=None
+        )
+        if furthest is None or not furthest.behind:
+            return False
+        furthest.take()
+        self._leave(furthest)
+        self._metrics.places_taken.inc()
+        return True
+
+    def _obstacle(self, sharer: str) -> tuple[str, str] | None:
         """What forbids another place, for the metrics and for people. An empty service has none, whatever it measured."""
-        if self._waiting == 0:
+        if not self._places:
             return None
-        if self._waiting >= self._settings.max_waiting:
-            return "requests", f"{self._waiting} requests wait already"
-        if self.seconds_ahead > USABLE_SHARE * self._settings.deadline_seconds:
+        free = self._settings.max_waiting - len(self._places)
+        if free <= 0:
+            return "requests", f"{len(self._places)} requests wait already"
+        own = [place for place in self._places if place.sharer == sharer]
+        if own and len(own) + 1 > SHARE * free:
+            return "requests", f"{len(own)} requests of the caller wait already, and the rest is kept for others"
+        usable = USABLE_SHARE * self._settings.deadline_seconds
+        ahead = self.seconds_ahead
+        if ahead > usable:
             return "wait", "what waits already takes longer than the deadline leaves"
+        if own and ahead * self._coming(own) > SHARE * (usable - ahead) * self._coming(self._places):
+            return "wait", "what the caller sent already takes as long as one caller may keep the service busy"
         return None
+
+    @staticmethod
+    def _coming(places: Collection[Place]) -> int:
+        """How many of them are work: a body that does not arrive is none."""
+        return sum(not place.behind for place in places)
 
     def _refuse(self, reason: str, detail: str) -> None:
         self._metrics.admissions_refused.labels(reason).inc()

@@ -177,7 +177,7 @@ class Device:
             item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
             return
         item.result.set_result(verdict)
-        if not item.released:  # which was judged before
+        if item.compared and not item.released:  # which was judged before
             self._ready.offer(item, verdict)
 
     def _may_stay(self, item: Item) -> bool:

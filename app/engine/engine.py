@@ -15,18 +15,22 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from app.decoding.decoders import Decoders
+from app.decoding.nursery import TOO_BUSY, DecodingUnavailable
 from app.metrics import Metrics
 from app.pipeline import DecodedImage, Verdict
+from app.pipeline.heatmap import Heatmap
 from app.pipeline.image import SourceKind
 from app.settings import Settings
 from app.tracing import span
 
-from .admission import Admission, Place
+from .admission import Admission
 from .batcher import Batcher
 from .errors import DeadlinePassed, NotReady
+from .place import Place
 from .rate import Rate
 from .ready import Item
 from .shadow import Shadow
+from .share import Share
 from .version import Version
 
 #: A compressed film that is not decoded so long before the deadline is given up, so that 503 is said, and not 504: its sender is
@@ -45,7 +49,7 @@ class Screened:
     version: Version
     image: DecodedImage
     verdict: Verdict
-    heatmap: NDArray[np.float32] | None = None
+    heatmap: Heatmap | None = None
 
 
 class Engine:
@@ -57,6 +61,8 @@ class Engine:
         self._decode_seconds = Rate(settings.deadline_seconds)
         self._decoders = Decoders(settings, metrics, self._decode_seconds.add)
         self._batcher = Batcher(active, settings, metrics)
+        self._share = Share(max(settings.decode_threads, settings.decode_processes) + 1)
+        metrics.queue_films.labels("decode-caller").set_function(lambda: self._share.waiting)
         self._admission = Admission(settings, metrics, self._seconds_of)
         self._accepting = False
         metrics.ready.set_function(lambda: self.ready)
@@ -120,7 +126,7 @@ class Engine:
             shadow.end(reason)
             self._batcher.shadow = None
 
-    def admit(self) -> None:
+    def admit(self, sharer: str) -> None:
         """Refuse before the body is read if nothing more can wait.
 
         Raises
@@ -130,11 +136,11 @@ class Engine:
         if not self.ready:
             self._metrics.admissions_refused.labels("not-ready").inc()
             raise NotReady("the service is starting or stopping, or no device is in service; try again shortly")
-        self._admission.check()
+        self._admission.check(sharer)
 
-    def room_for(self, count: int) -> bool:
+    def room_for(self, sharer: str, count: int) -> bool:
         """Whether another place, with so many bytes, would be given now."""
-        return self.ready and self._admission.room_for(count)
+        return self.ready and self._admission.room_for(sharer, count)
 
     @property
     def retry_after(self) -> int:
@@ -142,15 +148,20 @@ class Engine:
         return self._admission.retry_after
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
+    def place(self, sharer: str) -> Iterator[Place]:
         """Hold one of the places, which bound the films in memory; take and leave it in the event loop's thread.
+
+        Parameters
+        ----------
+        sharer : str
+            Who shares the places with others: the caller, or where callers have no names the address.
 
         Raises
         ------
         NotReady, Overloaded
         """
-        self.admit()
-        with self._admission.place() as place:
+        self.admit(sharer)
+        with self._admission.place(sharer) as place:
             yield place
 
     @asynccontextmanager
@@ -168,10 +179,13 @@ class Engine:
         except TimeoutError as error:
             raise DeadlinePassed(f"no verdict within {seconds:g} s") from error
 
-    async def decode(self, data: bytes, expires: float, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
+    async def decode(
+        self, sharer: str, data: bytes, expires: float, kind: SourceKind | None = None
+    ) -> tuple[DecodedImage, Tensor]:
         """Decode a film as what it was declared to be, or as its signature tells; the tensor has shape (1, 1, 224, 224).
 
-        The request's deadline ends at `expires`.
+        The request's deadline ends at `expires`. Whose film it is `sharer` says, as of ``place``: a few of each are decoded or
+        in line at once.
 
         Raises
         ------
@@ -179,7 +193,12 @@ class Engine:
         """
         left = min(ANSWERED_SECONDS, ANSWERED_SHARE * self._settings.deadline_seconds)
         with span("decode"):
-            return await self._decoders.decode(data, expires - left, kind)
+            try:
+                async with asyncio.timeout(expires - left - time.monotonic()) as turn, self._share.of(sharer):
+                    turn.reschedule(None)
+                    return await self._decoders.decode(data, expires - left, kind)
+            except TimeoutError:  # the caller's own films before it took all the time
+                raise DecodingUnavailable(TOO_BUSY) from None
 
     async def judge(self, version: Version, tensor: Tensor, expires: float) -> Verdict:
         """Judge a film in the next batch of `version`, unless its turn comes after `expires`.
@@ -192,22 +211,28 @@ class Engine:
 
     async def screen(
         self,
+        sharer: str,
         read: Callable[[Place], Awaitable[tuple[bytes, SourceKind | None]]],
         explain: int | None = None,
         look: Callable[[Tensor], None] = lambda _: None,
+        compared: bool = True,
     ) -> Screened:
         """Admit a request, then read, decode and judge its film, all within one deadline.
 
         Parameters
         ----------
+        sharer : str
+            As of ``place``.
         read : callable
             Gives the bytes of the film and what it was declared to be (None: its signature tells). It is called once
-            there is a place, in which it reserves the bytes before it reads them, so that the bodies held in memory are
-            bounded; and it is cut off at the deadline, so that a slow sender cannot keep a place.
+            there is a place, in which it reserves the bytes as they arrive, so that the bodies held in memory are
+            bounded; and it is cut off at the deadline, or before it if the sender is too slow and others want the place.
         explain : int, optional
             The finding whose heatmap is wanted, by its row.
         look : callable
             Is shown the decoded film, of shape (1, 1, 224, 224), before it is judged, and may refuse it.
+        compared : bool
+            Whether the version in shadow judges it too.
 
         Raises
         ------
@@ -215,16 +240,20 @@ class Engine:
             From the pipeline, and whatever `read` and `look` raise.
         NotReady, Overloaded, DecodingUnavailable, DeadlinePassed, InferenceFailed
         """
-        with self.place() as place:
+        with self.place(sharer) as place:
             async with self.deadline() as expires:
                 with span("read"):
-                    film, kind = await read(place)
-                image, tensor = await self.decode(film, expires, kind)
+                    async with place.arriving():
+                        film, kind = await read(place)
+                image, tensor = await self.decode(sharer, film, expires, kind)
                 look(tensor)
                 item = self._item(self.active, tensor, expires, explain)
+                item.compared = compared
                 return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
 
-    async def screen_released(self, film: bytes, kind: SourceKind) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
+    async def screen_released(
+        self, sharer: str, film: bytes, kind: SourceKind
+    ) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
         """Probabilities (14,) of a film that an authorised person released, whatever the gate says of it; and who gave them.
 
         Not for what a sender posts: only for a film that was kept, and whose release is in the record.
@@ -233,10 +262,10 @@ class Engine:
         ------
         InputError, NumericalError, NotReady, Overloaded, DecodingUnavailable, DeadlinePassed, InferenceFailed
         """
-        with self.place() as place:
+        with self.place(sharer) as place:
             place.reserve(len(film))
             async with self.deadline() as expires:
-                image, tensor = await self.decode(film, expires, kind)
+                image, tensor = await self.decode(sharer, film, expires, kind)
                 item = self._item(self.active, tensor, expires)
                 item.released = True
                 verdict = await self._batcher.judge(item)
@@ -244,17 +273,17 @@ class Engine:
         assert probabilities is not None
         return item.version, image, probabilities
 
-    async def look_at(self, film: bytes, kind: SourceKind) -> DecodedImage:
+    async def look_at(self, sharer: str, film: bytes, kind: SourceKind) -> DecodedImage:
         """Decode a film for a person to look at.
 
         Raises
         ------
         InputError, NotReady, Overloaded, DecodingUnavailable, DeadlinePassed
         """
-        with self.place() as place:
+        with self.place(sharer) as place:
             place.reserve(len(film))
             async with self.deadline() as expires:
-                image, _ = await self.decode(film, expires, kind)
+                image, _ = await self.decode(sharer, film, expires, kind)
                 return image
 
     def _item(self, version: Version, tensor: Tensor, expires: float, explain: int | None = None) -> Item:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from app.metrics import Metrics
 from app.pipeline import Verdict
+from app.pipeline.heatmap import Heatmap
 from app.settings import Settings
 from app.tracing import Trace, here
 
@@ -33,7 +34,8 @@ class Item:
     expires: float
     explain: int | None = None  # a finding, by its row
     result: Future[Verdict] = field(default_factory=Future)
-    heatmap: NDArray[np.float32] | None = None  # there before the result is
+    heatmap: Heatmap | None = None  # there before the result is
+    compared: bool = True  # with what the version in shadow says
     released: bool = False  # by an authorised person: it has probabilities whatever the verdict
     probabilities: NDArray[np.float64] | None = None  # of a released film that is rejected; there before the result is
     queued: float = field(default_factory=time.monotonic)

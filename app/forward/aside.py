@@ -6,6 +6,7 @@ by Orthanc's name of it, a hash of identifiers: the file is for its owner alone,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from .errors import Misconfigured
+from .orthanc import ORTHANC
+from .service import REFUSALS
 
 FORMAT_VERSION: Final = 1
 #: How long a command and the forwarder wait for each other.
@@ -57,6 +60,8 @@ class Film:
     next_try: float | None
 
 
+#: Films that the service refuses for good; Orthanc's own faults have its statuses.
+_REFUSED: Final = f"(status IN ({', '.join(map(str, sorted(REFUSALS | {403})))}) AND reason != '{ORTHANC}')"
 _NAMES: Final = ", ".join(field.name for field in fields(Film))
 
 
@@ -144,6 +149,33 @@ class Aside:
         for film in films:
             self._run("DELETE FROM films WHERE instance = ? AND next_try IS NULL", (film.instance,))
 
+    def trim(self, most: int) -> list[Film]:
+        """Drop films given up on beyond `most`, and count them for good; returns those that were dropped.
+
+        Refused films go first, the oldest before the others: they will never have a report. Then films that failed go, the oldest
+        first. Films that are to be tried again are never dropped.
+        """
+        if self.count()[1] <= most:
+            return []
+        oldest = f"next_try IS NULL ORDER BY {_REFUSED}, last DESC, instance DESC LIMIT -1 OFFSET ?"
+        self._run("BEGIN IMMEDIATE", ())
+        try:
+            films = self._films(f"WHERE {oldest}", (most,))
+            self._run(f"DELETE FROM films WHERE instance IN (SELECT instance FROM films WHERE {oldest})", (most,))
+            self._run("INSERT INTO dropped (films) VALUES (?)", (self.dropped() + len(films),))
+            self._run("DELETE FROM dropped WHERE rowid < last_insert_rowid()", ())
+            self._run("COMMIT", ())
+        except Misconfigured:
+            with contextlib.suppress(sqlite3.Error):  # a full disk has ended it already
+                self._connection.execute("ROLLBACK")
+            raise
+        return films
+
+    def dropped(self) -> int:
+        """How many films were dropped since the list was made, because it was full."""
+        ((films,),) = self._run("SELECT coalesce(max(films), 0) FROM dropped", ())
+        return int(films)
+
     def _prepare(self) -> None:
         self._connection.execute("PRAGMA synchronous = EXTRA")  # a power cut leaves what was, or what is
         ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
@@ -156,6 +188,8 @@ class Aside:
                 "reason TEXT NOT NULL, request_id TEXT NOT NULL, next_try REAL);"
                 f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
             )
+        # Earlier versions had none, and do not mind it.
+        self._connection.execute("CREATE TABLE IF NOT EXISTS dropped (films INTEGER NOT NULL)")
 
     def _films(self, where: str, values: tuple[object, ...]) -> list[Film]:
         return [Film(*row) for row in self._run(f"SELECT {_NAMES} FROM films {where}", values)]

@@ -107,6 +107,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
         "how often, and at the start, to list all that Orthanc has, for instances of which its log of changes did not tell",
         type=_positive(float),
     )
+    option(
+        "keep-given-up",
+        "10000",
+        "how many of the films that were given up on are listed, the newest; those before are counted, and named by the log",
+        type=_positive(int),
+    )
     option("poll-seconds", "2", "how often to look for new changes", type=_positive(float))
     option("metrics-host", "127.0.0.1", "address of Prometheus metrics")
     option("metrics-port", "0", "port of Prometheus metrics (/metrics); 0 serves none", type=_port)
@@ -154,6 +160,7 @@ async def _forward(parsed: argparse.Namespace) -> None:
                 *(parsed.modalities, parsed.start, parsed.in_flight, parsed.poll_seconds),
                 give_up_seconds=3600 * parsed.give_up_hours,
                 reconcile_seconds=3600 * parsed.reconcile_hours,
+                keep_given_up=parsed.keep_given_up,
             )
             tracing = Tracing.from_environment(os.environ, "cxr-gate-forwarder")
             clients.callback(tracing.close)

@@ -38,6 +38,7 @@ class Options:
 
     ``give_up_seconds`` is the time from a film's first failure to its last try, ``reconcile_seconds`` that between two listings
     of what Orthanc has.
+    Of the films that are given up on the newest ``keep_given_up`` are listed.
     """
 
     modalities: frozenset[str]
@@ -45,6 +46,7 @@ class Options:
     in_flight: int
     poll_seconds: float
     give_up_seconds: float
+    keep_given_up: int
     reconcile_seconds: float = 6 * 3600.0
 
 
@@ -231,6 +233,7 @@ class Forwarder:
     async def _take_up(self, stop: asyncio.Event, slots: asyncio.Semaphore, tasks: asyncio.TaskGroup) -> None:
         """Try the films that are set aside, when they are due: once each time, so that they take little from new films."""
         once = Retry(stop, self._notice, fault_attempts=1)
+        self._trim()  # the limit may be a new one
         self._measure_aside()
         while True:
             for film in self._aside.due(time.time()):
@@ -337,6 +340,16 @@ class Forwarder:
             Film(instance, change, first, now, tries + 1, why.status, why.reason, why.request_id, next_try=None)
         )
         self._metrics.given_up.labels(why.reason).inc()
+        self._trim()
+
+    def _trim(self) -> None:
+        """Keep the list of films given up on in bounds. What leaves it is in the log, which has its own rotation."""
+        for film in self._aside.trim(self._options.keep_given_up):
+            self._metrics.given_up_dropped.inc()
+            log.warning(
+                "dropped from the list of films given up on, which is full",
+                extra={"change": film.change, "status": film.status, "reason": film.reason},
+            )
 
     def _measure_aside(self) -> None:
         waiting, given_up = self._aside.count()

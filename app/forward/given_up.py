@@ -21,7 +21,8 @@ DESCRIPTION = """\
 List the films that cxr-gate forward has given up on, and those that it has set aside and will try again by itself: one a
 line, columns divided by tabs. A film is given up on because the service refused it for good (status 400, 403, 413 or 415; the
 reason is the name of the problem, explained at /problems/REASON of the service), or because it failed for longer than
---give-up-hours of cxr-gate forward.
+--give-up-hours of cxr-gate forward. The list holds the newest --keep-given-up of cxr-gate forward; how many it held before
+is told, and the forwarder's log names each when it leaves.
 
 'instance' is Orthanc's name of the film (Orthanc shows it at /app/explorer.html#instance?uuid=INSTANCE). It is a hash of
 identifiers: treat the list as you treat those. 'change' is what the forwarder's log calls the film. The forwarder may run.
@@ -60,6 +61,7 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         with closing(Aside(path_beside(parsed.state), make=False)) as aside:
             films = aside.listed(parsed.instances, parsed.reason)
+            dropped = aside.dropped()
             print("\t".join(COLUMNS))
             for film in films:
                 print("\t".join(_row(film)))
@@ -73,6 +75,8 @@ def run(parsed: argparse.Namespace) -> int:
     given_up = sum(film.next_try is None for film in films)
     done = "; all will be tried again" if parsed.retry else "; the former are forgotten" if parsed.forget else ""
     print(f"{given_up} given up on, {len(films) - given_up} set aside to be tried again{done}", file=sys.stderr)
+    if dropped:
+        print(f"{dropped} given up on earlier are no longer listed; the forwarder's log has them", file=sys.stderr)
     unknown = len(set(parsed.instances) - {film.instance for film in films})
     if unknown:
         print(f"cxr-gate: {unknown} of the films named are not on the list, or not for this reason", file=sys.stderr)

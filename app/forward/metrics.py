@@ -23,6 +23,11 @@ class ForwardMetrics:
             ["reason"],
             registry=self.registry,
         )
+        self.given_up_dropped = Counter(
+            "cxr_forward_given_up_dropped",
+            "Films that left the list of those given up on because it was full, the oldest first.",
+            registry=self.registry,
+        )
         self.given_up_films = Gauge(
             "cxr_forward_given_up_films",
             "On the list of films given up on (cxr-gate given-up).",

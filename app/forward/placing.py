@@ -6,7 +6,6 @@ Orthanc keeps what it has of a UID without a word. Whoever was answered a report
 from __future__ import annotations
 
 import asyncio
-import io
 from typing import NamedTuple
 
 from .errors import Fault
@@ -46,14 +45,12 @@ async def _beside(orthanc: Orthanc, report: bytes) -> Placed:
 
     The UID is random: what is made from anything that Orthanc has could be taken too.
     """
-    from pydicom import dcmread
     from pydicom.uid import generate_uid
 
-    from app.statements import another, says_the_same
+    from app.statements import another, says_the_same, study_of
 
     second = another(report, generate_uid(prefix=None), generate_uid(prefix=None))
-    study = str(dcmread(io.BytesIO(report), specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
-    for name in await orthanc.reports(study):
+    for name in await orthanc.reports(study_of(report)):
         found = await orthanc.film(name)
         if found is not None and await asyncio.to_thread(says_the_same, second, found, under_one_uid=False):
             return Placed(name, new=False, conflict=True)

@@ -18,7 +18,7 @@ from .problems import HttpError
 #: The caller's name where callers have no keys.
 ANONYMOUS: Final = "anonymous"
 #: What anybody may do where there are no keys. All else needs somebody who answers for it.
-OPEN_WITHOUT_KEYS: Final[frozenset[Scope]] = frozenset({"score", "metrics"})
+OPEN_WITHOUT_KEYS: Final[frozenset[Scope]] = frozenset({"score"})
 
 
 class _Bearer(HTTPBearer):
@@ -51,9 +51,19 @@ class Access:
         Of callers whose entry has none. Where there are neither keys nor tokens nobody has one.
     provider : Provider or None
         Whose tokens are good too.
+    metrics_open : bool
+        Where there are neither, ``/metrics`` is for anybody too.
     """
 
-    def __init__(self, callers: Callers | None, quota: Quota | None = None, provider: Provider | None = None) -> None:
+    def __init__(
+        self,
+        callers: Callers | None,
+        quota: Quota | None = None,
+        provider: Provider | None = None,
+        *,
+        metrics_open: bool = False,
+    ) -> None:
+        self._open: frozenset[Scope] = OPEN_WITHOUT_KEYS | ({"metrics"} if metrics_open else set())
         self._callers = callers
         self._provider = provider
         self._quota = quota
@@ -102,13 +112,14 @@ class Access:
 
     def _caller(self, request: Request, scopes: tuple[Scope, ...]) -> tuple[str, frozenset[Scope], Quota | None]:
         if self._callers is None and self._provider is None:
-            if OPEN_WITHOUT_KEYS.isdisjoint(scopes):
+            if self._open.isdisjoint(scopes):
                 raise HttpError(
                     "forbidden",
                     "this needs a key, and the service has none: its operator must set CXR_KEYS_FILE, and make keys with "
-                    "cxr-gate new-key",
+                    "cxr-gate new-key"
+                    + ("; CXR_METRICS_OPEN=true lets anybody read this page" if "metrics" in scopes else ""),
                 )
-            return ANONYMOUS, OPEN_WITHOUT_KEYS, None
+            return ANONYMOUS, self._open, None
         credential = _credential(request)
         if not credential:
             raise HttpError(
@@ -136,6 +147,24 @@ def _credential(request: HTTPConnection) -> str:
     given = request.headers.getlist("authorization")
     kind, _, credential = given[0].partition(" ") if len(given) == 1 else ("", "", "")
     return credential.strip() if kind.lower() == "bearer" else ""
+
+
+def sharer(request: Request) -> str:
+    """Who shares places and bytes with the others: the caller that ``Access.require`` found, or its address if it has no name.
+
+    Of IPv6 the first 64 bits, which one machine has for itself. Behind a proxy without keys that is the proxy's address, unless
+    uvicorn trusts its ``X-Forwarded-For`` (FORWARDED_ALLOW_IPS). A caller's name has no space in it.
+    """
+    if request.state.caller != ANONYMOUS:
+        return str(request.state.caller)
+    address = request.client.host if request.client else ""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return f"address {address}"
+    if found.version == 6 and not found.is_loopback:
+        return f"address {ipaddress.ip_network((found.packed, 64), strict=False)}"
+    return f"address {found}"
 
 
 def is_loopback(host: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -13,14 +12,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.access import Callers, KeysFileError, Quota
@@ -32,25 +29,26 @@ from app.pipeline import LABELS, Screener
 from app.pipeline.image import SourceKind
 from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
-from app.results import overlay_png
 from app.settings import Settings, SettingsError
 from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
-from .accept import DICOM, STORE_TYPES, accepts, takes_json, wants_dicom
-from .access import KEY, Access
+from .accept import DICOM, STORE_TYPES, takes_json, wants_dicom
+from .access import KEY, Access, sharer
 from .body import read_film
 from .decided import add_decided_route
 from .decisions import Decisions
 from .decode import DECODE, add_decode_route
+from .described import BINARY, PROBLEM, film_problems
 from .disconnect import CancelOnDisconnect
+from .documentation import add_documentation
+from .foreign import RefuseForeign
+from .heatmap import HEATMAP_PARAMETER, AcceptedWithHeatmap, add_explain_route, given_heatmap, named_finding
 from .linger import Linger
 from .media import FILM_BODY
 from .middleware import Observe
 from .page import serve_pages
 from .problems import (
-    MEDIA_TYPE,
-    OPERATORS_PROBLEMS,
     PROBLEMS,
     REJECTED_DETAIL,
     RETRY_AFTER_SECONDS,
@@ -67,7 +65,6 @@ from .schemas import (
     JudgedField,
     Limits,
     ModelDescription,
-    ProblemBody,
     PublicFinding,
     PublicGate,
     Status,
@@ -77,9 +74,6 @@ from .versions import add_version_routes
 from .watch import Watch
 
 log = logging.getLogger("cxr_gate")
-
-_PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 #: FastAPI's own would export paths, which hold UIDs, and the texts of errors, where a variable of the environment or somebody's
 #: provider switches it on. Ours is in app.tracing.
@@ -91,29 +85,29 @@ NO_TELEMETRY: TelemetryConfig = {
     "auto_configure": False,
 }
 _ACCESS: dict[int | str, dict[str, Any]] = {
-    401: {**_PROBLEM, "description": "unauthenticated"},
-    403: {**_PROBLEM, "description": "forbidden"},
-    429: {**_PROBLEM, "description": "quota"},
-    503: {**_PROBLEM, "description": "identity provider unavailable"},
+    401: {**PROBLEM, "description": "unauthenticated"},
+    403: {**PROBLEM, "description": "forbidden"},
+    429: {**PROBLEM, "description": "quota"},
+    503: {**PROBLEM, "description": "identity provider unavailable"},
 }
 _STORED = {"content": {name: {"schema": {"type": "object"}} if name.endswith("json") else {} for name in STORE_TYPES}}
-_RELATED = {"requestBody": {"required": True, "content": {"multipart/related": _BINARY}}}
+_RELATED = {"requestBody": {"required": True, "content": {"multipart/related": BINARY}}}
 _STORE: dict[str, Any] = {
     "response_class": Response,
     "responses": {
         200: {**_STORED, "description": "every instance was scored"},
         202: {**_STORED, "description": "some instances were scored, others failed"},
         409: {**_STORED, "description": "no instance was scored"},
-        400: {**_PROBLEM, "description": "malformed request"},
-        406: {**_PROBLEM, "description": "not acceptable"},
-        413: {**_PROBLEM, "description": "too many instances or bytes"},
-        415: {**_PROBLEM, "description": "not multipart/related of application/dicom"},
+        400: {**PROBLEM, "description": "malformed request"},
+        406: {**PROBLEM, "description": "not acceptable"},
+        413: {**PROBLEM, "description": "too many instances or bytes"},
+        415: {**PROBLEM, "description": "not multipart/related of application/dicom"},
         **_ACCESS,
         503: {
-            **_PROBLEM,
+            **PROBLEM,
             "description": "overloaded; not ready (or, as DICOM JSON, every instance met a passing fault)",
         },
-        504: {**_PROBLEM, "description": "an instance did not arrive within the deadline"},
+        504: {**PROBLEM, "description": "an instance did not arrive within the deadline"},
     },
     "openapi_extra": _RELATED,
     "dependencies": [KEY],
@@ -143,7 +137,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     """
     quota = Quota(settings.quota_per_minute, settings.quota_burst) if settings.quota_per_minute else None
     provider = _provider(settings)
-    access = Access(_callers(settings), quota, provider)
+    access = Access(_callers(settings), quota, provider, metrics_open=settings.metrics_open)
     metrics = Metrics()
     if provider:
         metrics.oidc_keys_fetched.set_function(lambda: provider.fetched_at)
@@ -210,6 +204,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page takes its scripts from the internet, which a hospital's network may not reach
         redoc_url=None,
+        redirect_slashes=False,  # Starlette's 307 would send films to whatever host the request names
         telemetry=NO_TELEMETRY,
         dependencies=[KNOWN_QUERY],
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
@@ -217,6 +212,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     application.state.access = access
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={"/v1/score", "/v1/explain", DECODE})
+    if not settings.has_callers:
+        application.add_middleware(RefuseForeign, hosts=settings.allowed_hosts.lower().split())
     application.add_middleware(Observe, metrics=metrics, tracing=tracing)
     # The last one added is the outermost.
     application.add_middleware(Linger, max_bytes=max(settings.max_body_bytes, settings.max_store_bytes))
@@ -225,22 +222,31 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     @application.post(
         "/v1/score",
         dependencies=[KEY],
-        response_model=Accepted,
+        response_model=AcceptedWithHeatmap | Accepted,
         responses=_score_responses(),
-        openapi_extra={"requestBody": FILM_BODY},
+        openapi_extra={"parameters": [HEATMAP_PARAMETER], "requestBody": FILM_BODY},
     )
     async def score(request: Request) -> Response:
         """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial".
 
-        A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts.
+        A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts. With
+        `heatmap` the JSON says too where the evidence for that finding lies, as /v1/explain does.
         """
         caller = access.require(request, "score")
         accept = ",".join(request.headers.getlist("accept"))
+        row = named_finding(request, "heatmap") if "heatmap" in request.query_params else None
+        as_report = wants_dicom(accept) and row is None
+        if row is not None and not takes_json(accept):
+            raise HttpError(
+                "not-acceptable",
+                "heatmap is for answers in JSON, and Accept asks for application/dicom; accept application/json, or ask "
+                "/v1/explain for the heatmap as a Secondary Capture",
+            )
         film = b""
 
         async def read(place: Place) -> tuple[bytes, SourceKind]:
             nonlocal film
-            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
+            film, kind = await read_film(request, settings.max_body_bytes, place)
             request.state.source_kind = kind
             if kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
                 raise HttpError(
@@ -250,11 +256,11 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
                 )
             return film, kind
 
-        screened = await engine.screen(read, look=partial(watch.see, caller, request.state.request_id))
+        screened = await engine.screen(sharer(request), read, row, partial(watch.see, caller, request.state.request_id))
         verdict, kind = screened.verdict, screened.image.source_kind
         metrics.count_judged(verdict, screened.version.bundle, kind)
         await decisions.keep(request, film, screened)
-        report = await reports.of(film, screened, wanted=wants_dicom(accept))
+        report = await reports.of(film, screened, wanted=as_report)
         if report is not None:
             return Response(report, status_code=200 if verdict.accepted else 422, media_type=DICOM)
         if verdict.probabilities is None:
@@ -268,65 +274,14 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             exposed_field=JudgedField.of(screened.image.field),
             notes=list(screened.image.notes),
         )
-        return JSONResponse(body.model_dump())
+        if row is None:
+            return JSONResponse(body.model_dump())
+        assert screened.heatmap is not None
+        metrics.count_heatmap(screened.heatmap.localised, screened.version.name)
+        heatmap = await given_heatmap(screened, LABELS[row])
+        return JSONResponse({**body.model_dump(), "heatmap": heatmap.model_dump()})
 
-    @application.post(
-        "/v1/explain",
-        dependencies=[KEY],
-        response_class=Response,
-        responses=_explain_responses(),
-        openapi_extra={
-            "parameters": [
-                {
-                    "name": "finding",
-                    "in": "query",
-                    "required": True,
-                    "schema": {"type": "string", "enum": list(LABELS)},
-                }
-            ],
-            "requestBody": FILM_BODY,
-        },
-    )
-    async def explain(request: Request) -> Response:
-        """Where in the film the evidence for a finding lies, behind the same gate.
-
-        A PNG to lay over the film, transparent where nothing speaks for the finding; or, for a caller that accepts
-        application/dicom, a Secondary Capture of both in the film's study.
-        """
-        caller = access.require(request, "score")
-        # Not a declared parameter: FastAPI would document 422 for it, and here that means one thing only.
-        finding = request.query_params.get("finding", "")
-        if finding not in LABELS:
-            raise HttpError("malformed-request", f"the query parameter finding must be one of {', '.join(LABELS)}")
-        accept = ",".join(request.headers.getlist("accept"))
-        as_dicom = wants_dicom(accept)
-        if not as_dicom and not accepts(accept, "image/png"):
-            raise HttpError("not-acceptable", "the heatmap is image/png or application/dicom; name one in Accept")
-        film = b""
-
-        async def read(place: Place) -> tuple[bytes, SourceKind]:
-            nonlocal film
-            film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
-            request.state.source_kind = kind
-            if as_dicom and kind != "dicom":
-                raise HttpError(
-                    "not-acceptable",
-                    "Accept asks for application/dicom, and a Secondary Capture can be made of a DICOM film only; send the "
-                    "film as DICOM, or accept image/png",
-                )
-            return film, kind
-
-        look = partial(watch.see, caller, request.state.request_id)
-        screened = await engine.screen(read, LABELS.index(finding), look)
-        metrics.count_judged(screened.verdict, screened.version.bundle, screened.image.source_kind)
-        await decisions.keep(request, film, screened)
-        if screened.heatmap is None:
-            return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
-        if as_dicom:
-            capture = await run_in_threadpool(reports.heatmap_of, film, screened, finding)
-            return Response(capture, media_type=DICOM)
-        picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
-        return Response(picture, media_type="image/png")
+    add_explain_route(application, access, engine, decisions, reports, watch, metrics, settings)
 
     @application.post("/dicomweb/studies", **_STORE)
     async def store_instances(request: Request) -> Response:
@@ -345,7 +300,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     add_quarantine_routes(application, access, quarantine, engine)
     add_decided_route(application, access, record)
 
-    @application.get("/v1/model", responses={400: {**_PROBLEM, "description": "malformed request"}})
+    @application.get("/v1/model", responses={400: {**PROBLEM, "description": "malformed request"}})
     async def model() -> ModelDescription:
         """What is served, its accuracy on held-out films, and the limits."""
         version = engine.active
@@ -372,7 +327,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         """The process is alive."""
         return Status(status="alive")
 
-    @application.get("/readyz", responses={503: {**_PROBLEM, "description": "not ready"}})
+    @application.get("/readyz", responses={503: {**PROBLEM, "description": "not ready"}})
     async def readyz() -> Status:
         """The bundle verified, and its golden outputs were reproduced on this device."""
         if not engine.ready:
@@ -381,19 +336,12 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
     @application.get("/metrics", response_class=Response, dependencies=[KEY], responses=_ACCESS)
     async def prometheus(request: Request) -> Response:
-        """Metrics for Prometheus. Operators only: differences of sums reveal scores."""
+        """Metrics for Prometheus. Operators only: they tell how near films came to being rejected."""
         access.require(request, "metrics", "operate")
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @application.get("/problems/{slug}", response_class=HTMLResponse, include_in_schema=False)
-    async def problem(slug: str) -> HTMLResponse:
-        """What a problem type means, and what to do."""
-        if slug not in PROBLEMS:
-            raise HttpError("not-found", "no such problem type")
-        return HTMLResponse(_problem_page(slug))
-
     add_version_routes(application, versions, access)
-    _serve_documentation(application)
+    add_documentation(application)
     serve_pages(application)
     return application
 
@@ -415,21 +363,6 @@ def _provider(settings: Settings) -> Provider | None:
         return Provider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url, scopes)
     except OidcError as error:
         raise SettingsError(str(error)) from error
-
-
-def _serve_documentation(application: FastAPI) -> None:
-    files = Path(__file__).parent / "static" / "swagger-ui"
-    application.mount("/static/swagger-ui", StaticFiles(directory=files))
-
-    @application.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="cxr-gate",
-            swagger_js_url="/static/swagger-ui/swagger-ui-bundle.js",
-            swagger_css_url="/static/swagger-ui/swagger-ui.css",
-            swagger_favicon_url="/static/swagger-ui/favicon-32x32.png",
-        )
 
 
 def _handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> None:
@@ -476,39 +409,6 @@ def _handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> No
 
 
 def _score_responses() -> dict[int | str, dict[str, Any]]:
-    problems: dict[int | str, dict[str, Any]] = {
-        status: {**_PROBLEM, "description": meaning} for status, meaning in _described_statuses().items()
-    }
-    problems[422] = {**problems[422], "content": {**_PROBLEM["content"], DICOM: _BINARY}}
-    return {200: {"content": {DICOM: _BINARY}}, **problems}
-
-
-def _explain_responses() -> dict[int | str, dict[str, Any]]:
-    problems: dict[int | str, dict[str, Any]] = {
-        status: {**_PROBLEM, "description": meaning} for status, meaning in _described_statuses().items()
-    }
-    return {200: {"description": "The heatmap.", "content": {"image/png": _BINARY, DICOM: _BINARY}}, **problems}
-
-
-def _described_statuses() -> dict[int | str, str]:
-    described: dict[int | str, str] = {}
-    for slug, problem in PROBLEMS.items():
-        if problem.status not in {404, 405, 409, 410} and slug not in OPERATORS_PROBLEMS:
-            described[problem.status] = "; ".join(filter(None, [described.get(problem.status), problem.title]))
-    return described
-
-
-def _problem_page(slug: str) -> str:
-    problem = PROBLEMS[slug]
-    retry = (
-        "This may pass: retry."
-        if problem.retry
-        else "This does not pass by itself: the same request gets the same answer."
-    )
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>{html.escape(problem.title)}</title>"
-        "<style>body{font:1rem/1.5 system-ui;max-width:42rem;margin:3rem auto;padding:0 1rem}</style>"
-        f"<h1>{problem.status} {html.escape(problem.title)}</h1><p>{html.escape(problem.meaning)}</p>"
-        f"<p><b>What to do:</b> {html.escape(problem.remedy)}</p><p>{retry}</p></html>"
-    )
+    problems = film_problems()
+    problems[422] = {**problems[422], "content": {**PROBLEM["content"], DICOM: BINARY}}
+    return {200: {"content": {DICOM: BINARY}}, **problems}

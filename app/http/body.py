@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from collections.abc import AsyncGenerator
+from typing import Final, Protocol
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -17,11 +17,34 @@ from .problems import HttpError
 #: What a multipart body adds to the film: boundaries and part headers.
 MULTIPART_OVERHEAD_BYTES: Final = 16 * 1024
 
-#: Holds so many bytes in all for this body, or raises Overloaded.
-Reserve = Callable[[int], None]
+
+class Holder(Protocol):
+    """What a body that arrives is held in: a ``Place`` of the engine, or ``Unheld``."""
+
+    def require_room_for(self, total: int) -> None:
+        """Refuse what is announced, if it would be refused when it came."""
+
+    def arrived(self, count: int) -> None:
+        """So many bytes more have come."""
+
+    def reserve(self, total: int) -> None:
+        """Hold so many bytes in all."""
 
 
-async def read_film(request: Request, max_body_bytes: int, reserve: Reserve) -> tuple[bytes, SourceKind]:
+class Unheld:
+    """Of bodies that are too small to be counted."""
+
+    def require_room_for(self, total: int) -> None:
+        """There is room."""
+
+    def arrived(self, count: int) -> None:
+        """Nobody waits for it."""
+
+    def reserve(self, total: int) -> None:
+        """Hold nothing."""
+
+
+async def read_film(request: Request, max_body_bytes: int, place: Holder) -> tuple[bytes, SourceKind]:
     """Read the one film of a request; its kind is the declared one, or that of its signature where none is declared.
 
     Raises
@@ -32,7 +55,7 @@ async def read_film(request: Request, max_body_bytes: int, reserve: Reserve) -> 
     MalformedImage
         No known signature.
     Overloaded
-        Of `reserve`, which is called before anything is read, or while a body of unknown length arrives.
+        Of `place`, which holds the bytes as they arrive; what is announced is looked at before anything is read.
     """
     media_type = essence(request.headers.get("content-type"))
     if media_type != MULTIPART:
@@ -41,9 +64,9 @@ async def read_film(request: Request, max_body_bytes: int, reserve: Reserve) -> 
     limit = max_body_bytes + (MULTIPART_OVERHEAD_BYTES if media_type == MULTIPART else 0)
     require_declared_length(request, limit)
     if media_type == MULTIPART:
-        return await _film_of_form(request, limit, reserve)
+        return await _film_of_form(request, limit, place)
     data = bytearray()
-    async for chunk in limited(request, limit, reserve):
+    async for chunk in limited(request, limit, place):
         data += chunk
     film = bytes(data)
     return film, kind_of(film, media_type)
@@ -71,11 +94,9 @@ class _InMemoryParser(MultiPartParser):
     spool_max_size = 2**62
 
 
-async def _film_of_form(request: Request, limit: int, reserve: Reserve) -> tuple[bytes, SourceKind]:
+async def _film_of_form(request: Request, limit: int, place: Holder) -> tuple[bytes, SourceKind]:
     try:
-        form = await _InMemoryParser(
-            request.headers, limited(request, limit, reserve), max_files=1, max_fields=0
-        ).parse()
+        form = await _InMemoryParser(request.headers, limited(request, limit, place), max_files=1, max_fields=0).parse()
     except MultiPartException as error:
         raise HttpError(
             "malformed-request", f"the multipart body is malformed: {error.message.rstrip('.')}; {_ONE_FILE}"
@@ -96,27 +117,36 @@ async def _film_of_form(request: Request, limit: int, reserve: Reserve) -> tuple
     return film, kind_of(film, media_type)
 
 
-async def limited(request: Request, limit: int, reserve: Reserve) -> AsyncGenerator[bytes, None]:
+async def limited(request: Request, limit: int, place: Holder, most: int | None = None) -> AsyncGenerator[bytes, None]:
     """The body as it arrives.
+
+    Parameters
+    ----------
+    place : Holder
+        Holds what has arrived. A length that is declared is only looked at: who declares much and sends nothing
+        would otherwise hold what others need.
+    most : int, optional
+        Held at most, of a body that is not kept whole.
 
     Raises
     ------
     HttpError
         More bytes than the limit, or a connection that closed early.
     Overloaded
-        Of `reserve`, which is told the length that is declared before anything is read, else what has arrived.
+        Of `place`.
     """
+    most = limit if most is None else most
     declared = declared_length(request.headers)
     if declared is not None:
-        reserve(declared)
+        place.require_room_for(min(declared, most))
     total = 0
     try:
         async for chunk in request.stream():
             total += len(chunk)
             if total > limit:
                 raise _too_large(limit)
-            if declared is None:
-                reserve(total)
+            place.arrived(len(chunk))
+            place.reserve(min(total, most))
             yield chunk
     except ClientDisconnect as error:
         raise HttpError("malformed-request", "the connection closed before the body was complete") from error

@@ -40,8 +40,11 @@ class Decisions:
     repeats: Repeats
     quarantine: Quarantine | None = None
 
-    async def keep(self, request: Request, film: bytes, screened: Screened) -> None:
+    async def keep(self, request: Request, film: bytes, screened: Screened, *, explains: bool = False) -> Recalled:
         """Write down what was decided on a film.
+
+        Where a heatmap was asked for (`explains`), a film that was accepted before and is accepted now is not decided anew:
+        the entry says that it was explained, and what returns is from the record.
 
         Raises
         ------
@@ -51,7 +54,7 @@ class Decisions:
         subject = await run_in_threadpool(self._subject, film, screened)
         asked = Asked.by(request, request.state.arrived)
         decision = _decision(screened.version, subject, screened.image, screened.verdict, asked)
-        await self._written(decision, film, asked.request_id)
+        return await self._written(replace(decision, explains=explains), film, asked.request_id)
 
     async def recall(
         self,
@@ -122,4 +125,5 @@ def _decision(
         source_kind=image.source_kind,
         seconds=time.perf_counter() - asked.arrived,
         earliest_holds=earliest_holds,
+        presentation=image.presentation or None,
     )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.engine import Engine
+from app.pipeline.dicom.sides import Sides, read_sides
 from app.results import film_png_16
 from app.settings import Settings
 
 from .accept import accepts
-from .access import KEY, Access
+from .access import KEY, Access, sharer
 from .body import read_film
 from .exposed_field import described_header, field_header
 from .media import FILM_BODY
@@ -21,6 +22,8 @@ from .problems import MEDIA_TYPE, HttpError
 from .schemas import ProblemBody
 
 DECODE: Final = "/v1/decode"
+#: Which side of the patient lies at the picture's left edge, by the film's header.
+SIDES_HEADER: Final = "X-Film-Sides"
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _PROBLEM: Final[dict[str, Any]] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
@@ -28,7 +31,15 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The whole film.",
         "content": {"image/png": _BINARY},
-        "headers": described_header(always=True),
+        "headers": {
+            **described_header(always=True),
+            SIDES_HEADER: {
+                "description": "What PatientOrientation says: usual (the patient's right lies at the left edge), mirrored, or "
+                "unknown. PNG and JPEG are always unknown.",
+                "required": True,
+                "schema": {"type": "string", "enum": list(get_args(Sides))},
+            },
+        },
     },
     **{
         status: {**_PROBLEM, "description": meaning}
@@ -60,16 +71,21 @@ def add_decode_route(application: FastAPI, access: Access, engine: Engine, setti
     async def decode(request: Request) -> Response:
         """A film as 16-bit PNG, after modality LUT, window and inversion: the whole film, before it is made small.
 
-        The header X-Exposed-Field says which part of it is judged; borders are not. The gate does not judge the film here: a
-        sender may see his own, and the answer says nothing of its score.
+        The header X-Exposed-Field says which part of it is judged; borders are not. X-Film-Sides says which side of the patient
+        lies where, if the film's own header does. The gate does not judge the film here: a sender may see his own, and the
+        answer says nothing of its score.
         """
         access.require(request, "score")
         if not accepts(",".join(request.headers.getlist("accept")), "image/png"):
             raise HttpError("not-acceptable", "the film is image/png; name it in Accept, or leave Accept out")
-        with engine.place() as place:
+        with engine.place(sharer(request)) as place:
             async with engine.deadline() as expires:
-                film, kind = await read_film(request, settings.max_body_bytes, place.reserve)
-                image, _ = await engine.decode(film, expires, kind)
+                async with place.arriving():
+                    film, kind = await read_film(request, settings.max_body_bytes, place)
+                image, _ = await engine.decode(sharer(request), film, expires, kind)
                 picture = await run_in_threadpool(film_png_16, image.pixels)
-        headers = {"Cache-Control": "no-store", **field_header(image.field)}
+                sides: Sides = "unknown"  # of PNG and JPEG, which have no header that says it
+                if image.source_kind == "dicom":
+                    sides = await run_in_threadpool(read_sides, film, settings.max_pixels)
+        headers = {"Cache-Control": "no-store", SIDES_HEADER: sides, **field_header(image.field)}
         return Response(picture, media_type="image/png", headers=headers)

@@ -94,6 +94,14 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "The key or token is not good for what was asked; or the service has no keys, and this is only for callers with one.",
         "Ask the service's operator for a key with the scope that the detail names (cxr-gate new-key --scope).",
     ),
+    "foreign-request": Problem(
+        403,
+        "foreign request",
+        "The service has no keys, so it answers only who asks for this machine by its own names, or by those that its operator "
+        "allowed, and no request that another site's page sends.",
+        "Ask by http://localhost:PORT or http://127.0.0.1:PORT. The operator adds names with CXR_ALLOWED_HOSTS, or gives callers "
+        "keys (cxr-gate new-key), after which any name is good.",
+    ),
     "quota": Problem(
         429,
         "quota",
@@ -159,7 +167,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "overloaded": Problem(
         503,
         "overloaded",
-        "Too many requests or bytes wait, or longer work than the deadline leaves.",
+        "Too many requests or bytes wait, of everybody or of this caller alone, or longer work than the deadline leaves; or the "
+        "body came too slowly while others waited.",
         "Retry after the seconds that Retry-After names: by then what waits now should be done.",
         True,
     ),

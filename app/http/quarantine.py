@@ -19,8 +19,8 @@ from app.quarantine.pictures import film_png, residual_png
 from app.records import FilmEvent, FilmState, KeptFilm
 
 from .accept import accepts
-from .access import KEY, Access
-from .body import limited, require_declared_length
+from .access import KEY, Access, sharer
+from .body import Unheld, limited, require_declared_length
 from .exposed_field import described_header, field_header
 from .media import TYPE_OF
 from .problems import MEDIA_TYPE, PROBLEMS, HttpError
@@ -110,7 +110,7 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
                     "not-acceptable", f"the film is image/png or, as it was posted, {its_type}; name one in Accept"
                 )
             content = await held.read(film)
-            image = None if as_posted else await engine.look_at(content, film.source_kind)
+            image = None if as_posted else await engine.look_at(sharer(request), content, film.source_kind)
             await held.note(_event(request, "viewed", film))
         if image is None:
             return Response(content, media_type=its_type, headers=_NO_STORE)
@@ -125,7 +125,7 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             raise HttpError("not-acceptable", "the residual is image/png; name it in Accept, or leave Accept out")
         with _Problems(request):
             film = await held.film(_film_id(request))
-            image = await engine.look_at(await held.read(film), film.source_kind)
+            image = await engine.look_at(sharer(request), await held.read(film), film.source_kind)
             await held.note(_event(request, "viewed", film))
         return Response(
             await run_in_threadpool(lambda: residual_png(film_tensor(image))), media_type="image/png", headers=_NO_STORE
@@ -166,7 +166,9 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
             raise HttpError("awaiting-review", PROBLEMS["awaiting-review"].meaning)
         if decision.kind != "released":
             raise HttpError("confirmed-as-bad", PROBLEMS["confirmed-as-bad"].meaning)
-        version, image, probabilities = await engine.screen_released(await held.read(film), film.source_kind)
+        version, image, probabilities = await engine.screen_released(
+            sharer(request), await held.read(film), film.source_kind
+        )
         calls = version.bundle.calls
         answered = {"model_version": version.name, "probabilities": probabilities, "calls": calls.words(probabilities)}
         await held.note(_event(request, "answered", film, **answered))
@@ -225,7 +227,7 @@ def _event(request: Request, kind: Any, film: KeptFilm, **more: Any) -> FilmEven
 async def _reason(request: Request) -> str:
     require_declared_length(request, _MAX_REASON_BYTES)
     body = bytearray()
-    async for chunk in limited(request, _MAX_REASON_BYTES, lambda _: None):
+    async for chunk in limited(request, _MAX_REASON_BYTES, Unheld()):
         body += chunk
     try:
         reason = " ".join(Reason.model_validate_json(bytes(body)).reason.split())

@@ -102,6 +102,7 @@ class Reports:
             pixels_digest=pixels_digest(screened.image.pixels),
             manifest=screened.version.manifest,
             made=datetime.now(UTC),
+            presentation=screened.image.presentation,
         )
         written = to_part10(report)
         if self._delivery:

@@ -3,7 +3,8 @@
     request -> parts, as they arrive -> identity -> decode -> in the record? else judge -> outcomes -> DICOM JSON or XML
 
 A request holds one of the engine's places, and further ones only while there is room: it goes slower under load, but once
-begun it is not refused (unless it did not declare its length, and more of it arrives than may be held).
+begun it is not refused, unless more of it arrives than may be held, or it arrives too slowly while others wait. Its sender has
+one deadline for all parts, which grows with each part that has come.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
@@ -29,7 +31,7 @@ from app.settings import Settings
 from app.tracing import span
 
 from .accept import DICOM_XML, STORE_TYPES, store_type
-from .access import Access
+from .access import Access, sharer
 from .body import limited, require_declared_length, require_identity_encoding
 from .decisions import Asked, Decisions
 from .media import UNDECLARED, declared_kind, essence
@@ -56,6 +58,9 @@ from .watch import Watch
 log = logging.getLogger("cxr_gate")
 
 DICOM = "application/dicom"
+#: Of the deadline, what each part that has come adds to its sender's time. A part may take the whole deadline, but not each of
+#: them: two hundred would otherwise hold a place for 100 minutes.
+PART_SHARE: Final = 0.25
 _REMEDY = 'send multipart/related; type="application/dicom"; boundary=..., each part one DICOM file'
 
 
@@ -87,7 +92,7 @@ class Store:
         NotReady, Overloaded
             Before anything is read.
         DeadlinePassed
-            The sender took longer than the deadline for one part.
+            The sender took longer than the deadline for one part, or longer than all parts that came may take together.
         """
         if study is not None and not is_uid(study):
             raise HttpError("malformed-request", "the study of the path is no UID; name a StudyInstanceUID (0020,000D)")
@@ -132,23 +137,24 @@ class Store:
     async def _outcomes(self, request: Request, parser: RelatedParser, study: str | None) -> list[Outcome]:
         tasks: list[asyncio.Task[Outcome]] = []
         running: set[asyncio.Task[Outcome]] = set()
+        sharing = sharer(request)
         try:
-            with self.engine.place() as place:
+            with self.engine.place(sharing) as place:
                 async with aclosing(self._parts(request, parser, place)) as parts:
                     async for part in parts:
                         while len(running) >= self.settings.store_parallel or (
-                            running and not self.engine.room_for(len(part.body))
+                            running and not self.engine.room_for(sharing, len(part.body))
                         ):
                             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                         # The request's own place serves one instance; each further one takes its own.
                         further = ExitStack()
                         if running:
-                            further.enter_context(self.engine.place()).reserve(len(part.body))
+                            further.enter_context(self.engine.place(sharing)).reserve(len(part.body))
                         number = len(tasks) + 1
                         if number > 1:
                             self.access.owe(request)
                         task = asyncio.create_task(
-                            self._outcome(number, part, study, Asked.by(request, time.perf_counter()))
+                            self._outcome(number, part, study, Asked.by(request, time.perf_counter()), sharing)
                         )
                         task.add_done_callback(lambda _, place=further: place.close())  # type: ignore[misc]
                         tasks.append(task)
@@ -159,24 +165,28 @@ class Store:
                 task.cancel()
 
     async def _parts(self, request: Request, parser: RelatedParser, place: Place) -> AsyncGenerator[Part, None]:
-        """The parts as they arrive; while one of them waits for room, nothing more is read."""
+        """The parts as they arrive; while one waits for room, nothing more is read, and the sender's time stands still."""
         seconds = self.settings.deadline_seconds
+        left = seconds
         # However long the request, it holds at most the instance that is read and the one that is judged in its place.
         most = 2 * self.settings.max_body_bytes
         try:
-            async with aclosing(
-                limited(request, self.settings.max_store_bytes, lambda total: place.reserve(min(total, most)))
-            ) as chunks:
+            async with aclosing(limited(request, self.settings.max_store_bytes, place, most)) as chunks:
                 while True:
+                    began = time.monotonic()
                     with span("read"):
-                        async with asyncio.timeout(seconds):
+                        async with asyncio.timeout(min(seconds, left)), place.arriving():
                             arrived = await _arrived(parser, chunks)
                     if not arrived:
                         break
+                    left += len(arrived) * PART_SHARE * seconds - (time.monotonic() - began)
                     for part in arrived:
                         yield part
         except TimeoutError as error:
-            raise DeadlinePassed(f"an instance did not arrive within {seconds:g} s") from error
+            raise DeadlinePassed(
+                f"an instance did not arrive within {seconds:g} s, or the request as a whole within that and "
+                f"{PART_SHARE * seconds:g} s more for each instance that came; send fewer at once"
+            ) from error
         except TooManyParts as error:
             raise HttpError("body-too-large", str(error)) from error
         except MalformedMultipart as error:
@@ -186,7 +196,7 @@ class Store:
         except MalformedMultipart as error:
             raise HttpError("malformed-request", f"the multipart body is malformed: {error}") from error
 
-    async def _outcome(self, number: int, part: Part, study: str | None, asked: Asked) -> Outcome:
+    async def _outcome(self, number: int, part: Part, study: str | None, asked: Asked, sharing: str) -> Outcome:
         """Judge one part; whatever is wrong with it becomes its failure alone."""
         identity: Identity | None = None
         try:
@@ -194,13 +204,13 @@ class Store:
             if failure := _refusal(part, identity, study, self.settings.max_body_bytes):
                 return Outcome(number, identity, failure)
             assert identity is not None
-            return await self._judged(number, part, identity, asked)
+            return await self._judged(number, part, identity, asked, sharing)
         except Exception as error:
             return Outcome(number, identity, self._failure(error, identity, asked.request_id))
 
-    async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked) -> Outcome:
+    async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked, sharing: str) -> Outcome:
         async with self.engine.deadline() as expires:
-            image, tensor = await self.engine.decode(part.body, expires, "dicom")
+            image, tensor = await self.engine.decode(sharing, part.body, expires, "dicom")
             self.watch.see(asked.caller, asked.request_id, tensor)
             version = self.engine.active  # each instance by the version that is active at its turn
 

@@ -127,7 +127,10 @@ def read_bundle(folder: Path, trusted: TrustedKeys | None = None) -> Bundle:
     if tuple(finding.name for finding in manifest.findings) != LABELS:
         raise BundleError(f"{MANIFEST}: findings are not the 14 labels in the order that this code serves")
     if manifest.preprocessing != PREPROCESSING:
-        raise BundleError(f"{MANIFEST}: preprocessing differs from this code's; the gate would see other features")
+        raise BundleError(
+            f"{MANIFEST}: preprocessing differs from this code's, so the gate would see other features; fit the gate anew with "
+            "cxr-offline fit, or serve a bundle that was fitted with this version"
+        )
     network = _network(contents[NETWORK], manifest.gate.watch is not None)
     gaussian = _gaussian(contents[GAUSSIAN], manifest.files[NETWORK], network.gate_feature_count)
     orientation = _orientation(contents[ORIENTATION], manifest)

@@ -109,6 +109,15 @@ class Calls:
         given = np.asarray(probabilities, dtype=np.float64)
         return tuple(call_of(finding, float(each)) for finding, each in zip(self._findings, given, strict=True))
 
+    def present_logit(self, finding: int) -> float | None:
+        """The logit from which a finding, by its row, is called present; None where it is not called."""
+        called = self._findings[finding]
+        return (
+            None
+            if called.present_from is None
+            else float((logit(called.present_from) - called.intercept) / called.slope)
+        )
+
 
 def call_of(finding: Finding, probability: float) -> Call:
     """The call of one finding by its calibrated probability."""

@@ -6,7 +6,8 @@ The stage lies between decoding and resizing, in a request and in a fit alike:
     pixels -> find_field -> ExposedField -> cut_out -> pixels of the field -> to_tensor
 
 It leaves out what holds nothing: what the header shutters (PS3.3 C.7.6.11), margins of one grey, and margins behind a
-straight edge (collimation), which may be turned by a few degrees. Where it is not sure, it leaves nothing out.
+straight edge (collimation), which may be turned by a few degrees, and corners of one grey around a round or many-sided
+film. Where it is not sure, it leaves nothing out.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.ndimage import binary_erosion
-from scipy.spatial import cKDTree
 
+from .corners import rounded_outline
 from .margins import straight_margin, uniform_margin
+from .mirror import block_means, eroded, mirrored
 
 Pixels = NDArray[np.float32]
 Point = tuple[float, float]
@@ -91,10 +92,15 @@ class ExposedField:
         ValueError, KeyError, TypeError
             It is no field.
         """
-        rows, columns, top, left, bottom, right = (
-            int(told[name]) for name in ("rows", "columns", "top", "left", "bottom", "right")
-        )
-        outlines = tuple(tuple((float(x), float(y)) for x, y in outline) for outline in told["outlines"])
+        edges = [told[name] for name in ("rows", "columns", "top", "left", "bottom", "right")]
+        # By their type: JSON has Infinity here, of which int() raises another error, and takes fractions and words for numbers.
+        if not all(type(edge) is int for edge in edges):
+            raise ValueError("an edge that is no whole number")
+        rows, columns, top, left, bottom, right = edges
+        try:
+            outlines = tuple(tuple((float(x), float(y)) for x, y in outline) for outline in told["outlines"])
+        except OverflowError as error:
+            raise ValueError("impossible outlines") from error
         corners = [coordinate for outline in outlines for corner in outline for coordinate in corner]
         if not (0 <= top < bottom <= rows and 0 <= left < right <= columns):
             raise ValueError("an impossible field")
@@ -148,6 +154,9 @@ def find_field(pixels: Pixels, shutters: Sequence[Polygon] = ()) -> ExposedField
     edges = _straight_edges(pixels, field, contrast)
     if edges is not None:
         field = _without_uniform_margins(pixels, _bounded(field, edges), contrast)
+    if not field.outlines:  # a shutter or slanted edges have been found else, and leave dark corners themselves
+        corners = _rounded(pixels, field, contrast)
+        field = field if corners is None else _bounded(field, corners)
     return field if field.share >= LEAST_OF_THE_PICTURE else whole
 
 
@@ -170,13 +179,13 @@ def cut_out(pixels: Pixels, field: ExposedField) -> Pixels:
     if not field.outlines:
         return inside
     step = max(1, min(inside.shape) // FILLED_SIDE)
-    reduced = _block_means(inside, step)
+    reduced = block_means(inside, step)
     seen = np.ones(reduced.shape, bool)
     for outline in field.outlines:
         corners = [((x - field.left) / step, (y - field.top) / step) for x, y in outline]
         seen &= _rasterised(corners, reduced.shape)
     # Pixels on an outline are part dead; of what lies beyond the rectangle nothing is known.
-    return _mirrored(reduced, binary_erosion(seen, np.ones((3, 3), bool), border_value=1))
+    return mirrored(reduced, eroded(seen, corners=True))
 
 
 #: The sides of a picture, each as lines from the edge inwards; views, without a copy.
@@ -226,7 +235,7 @@ def _straight_edges(pixels: Pixels, field: ExposedField, contrast: float) -> Pol
     """The rectangle of the field, cut off at the straight edges of its margins; None where there is none."""
     inside = pixels[field.top : field.bottom, field.left : field.right]
     step = max(1, min(inside.shape) // PREVIEW_SIDE)
-    preview = inside[::step, ::step]
+    preview = inside[::step, ::step].copy()  # each side is read several times
     found = [straight_margin(of(preview), contrast) for of in _SIDES]
     if all(edge is None for edge in found):
         return None
@@ -244,6 +253,14 @@ def _straight_edges(pixels: Pixels, field: ExposedField, contrast: float) -> Pol
     if left is not None:
         corners = _cut(corners, (left[1], rows), (left[0], 0))
     return tuple((x + field.left, y + field.top) for x, y in corners) or None
+
+
+def _rounded(pixels: Pixels, field: ExposedField, contrast: float) -> Polygon | None:
+    """A round or many-sided outline of the film; None where there is none."""
+    inside = pixels[field.top : field.bottom, field.left : field.right]
+    step = max(1, min(inside.shape) // PREVIEW_SIDE)
+    outline = rounded_outline(inside[::step, ::step], contrast)
+    return None if outline is None else tuple((x * step + field.left, y * step + field.top) for x, y in outline)
 
 
 def _cut(corners: list[Point], start: Point, end: Point) -> list[Point]:
@@ -276,30 +293,8 @@ def _bounded(field: ExposedField, outline: Polygon) -> ExposedField:
     return ExposedField(field.rows, field.columns, top, left, bottom, right, outlines)
 
 
-def _block_means(pixels: Pixels, step: int) -> Pixels:
-    """Means of blocks of step x step pixels; what fills no block at the far edges is left out."""
-    rows, columns = pixels.shape[0] // step, pixels.shape[1] // step
-    blocks = pixels[: rows * step, : columns * step].reshape(rows, step, columns, step)
-    return np.asarray(blocks.mean((1, 3), dtype=np.float32))
-
-
 def _rasterised(corners: Sequence[Point], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which pixels of a picture of this shape lie within a polygon, given in pixels."""
     canvas = Image.new("1", (shape[1], shape[0]), 0)
     ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in corners], fill=1)
     return np.array(canvas, bool)
-
-
-def _mirrored(pixels: Pixels, seen: NDArray[np.bool_]) -> Pixels:
-    """Each pixel that is not seen takes the one that lies as far behind the nearest seen one, or that one itself."""
-    if seen.all() or not seen.any():
-        return pixels
-    row, column = np.nonzero(~seen)
-    rim = np.argwhere(seen & ~binary_erosion(seen, border_value=1))
-    near_row, near_column = rim[cKDTree(rim).query(np.column_stack([row, column]))[1]].T
-    behind_row = np.clip(2 * near_row - row, 0, pixels.shape[0] - 1)
-    behind_column = np.clip(2 * near_column - column, 0, pixels.shape[1] - 1)
-    usable = seen[behind_row, behind_column]
-    filled = pixels.copy()
-    filled[row, column] = np.where(usable, pixels[behind_row, behind_column], pixels[near_row, near_column])
-    return filled

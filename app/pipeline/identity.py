@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset, read_partial
-from pydicom.tag import BaseTag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from .dicom.metered import MAX_READS_OF_A_BEGINNING, MeteredStream, read_beginning, read_meta
 
 #: PS3.5 section 9.1, but for leading zeros, which senders do write.
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -53,10 +50,9 @@ def read_identity(data: bytes) -> Identity | None:
         return None
     meta, dataset = Dataset(), Dataset()
     try:
-        stream = io.BytesIO(data)
-        stream.seek(132)
-        meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 0x0002)
-        dataset = _beginning(data, stream.tell(), str(meta.get("TransferSyntaxUID", "")))
+        meta = read_meta(MeteredStream(data, MAX_READS_OF_A_BEGINNING))
+        tags = (_CLASS, _INSTANCE, _STUDY)
+        dataset = read_beginning(data, tags, _STUDY + 1, reads=MAX_READS_OF_A_BEGINNING, inflated_bytes=_INFLATED_BYTES)
     except Exception:  # hostile bytes may raise anything; what was read before is used
         pass
     sop_class = _uid(dataset, _CLASS) or _uid(meta, _META_CLASS)
@@ -64,18 +60,6 @@ def read_identity(data: bytes) -> Identity | None:
     if not (sop_class and sop_instance):
         return None
     return Identity(sop_class, sop_instance, _uid(dataset, _STUDY))
-
-
-def _beginning(data: bytes, start: int, syntax: str) -> Dataset:
-    """The data set up to the study's UID."""
-
-    def behind(tag: BaseTag, vr: str | None, length: int) -> bool:
-        return int(tag) > _STUDY
-
-    if syntax == DeflatedExplicitVRLittleEndian:  # pydicom would inflate it all, without a limit
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], _INFLATED_BYTES)
-        return read_dataset(io.BytesIO(inflated), False, True, stop_when=behind)
-    return read_partial(io.BytesIO(data), stop_when=behind, specific_tags=[_CLASS, _INSTANCE, _STUDY])
 
 
 def _uid(dataset: Dataset, tag: int) -> str:

@@ -36,6 +36,9 @@ class DecodedImage:
         What a reader should know of how the pixels were made (which window, what was missing).
     missing_tags : tuple of str
         DICOM keywords that would say that it is a frontal chest film, and are absent.
+    presentation : str
+        How a DICOM film is shown: window with its numbers, LUT with its digest, or what stands in, and whether it is
+        inverted. One of the notes; empty for PNG and JPEG.
     """
 
     pixels: NDArray[np.float32]
@@ -43,6 +46,7 @@ class DecodedImage:
     source_kind: SourceKind
     notes: tuple[str, ...] = ()
     missing_tags: tuple[str, ...] = ()
+    presentation: str = ""
 
     @classmethod
     def of(
@@ -52,10 +56,11 @@ class DecodedImage:
         notes: tuple[str, ...] = (),
         missing_tags: tuple[str, ...] = (),
         shutters: tuple[Polygon, ...] = (),
+        presentation: str = "",
     ) -> DecodedImage:
         """With its exposed field found, and noted where it is not the whole picture."""
         field = find_field(pixels, shutters)
-        return cls(pixels, field, source_kind, (*notes, *describe(field, shutters)), missing_tags)
+        return cls(pixels, field, source_kind, (*notes, *describe(field, shutters)), missing_tags, presentation)
 
 
 def require_usable_size(rows: int, columns: int, max_pixels: int) -> None:

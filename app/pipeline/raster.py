@@ -13,23 +13,22 @@ from . import tones
 from .colour import MAX_COLOUR_SPREAD, colour_spread, mean_of_channels
 from .errors import InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
 from .image import DecodedImage, SourceKind, require_finite_unit_range, require_usable_size
+from .stripping import strip_jpeg, strip_png
 
 # Pillow's own limit only warns, for the whole process; require_usable_size refuses, for each call.
 Image.MAX_IMAGE_PIXELS = None
 
 #: Progressive JPEG has some ten; each is a pass over all pixels, and a repeated one takes a dozen bytes.
 MAX_JPEG_SCANS: Final = 100
-#: libpng writes pixels in chunks of 8 KiB, and Pillow takes a microsecond or more for each, however empty.
-MAX_PNG_CHUNKS: Final = 50_000
 ROWS_AT_ONCE: Final = 64
 TRANSPARENT: Final = "the image has transparent pixels, whose grey is undefined; flatten it first"
 
 
 def decode_raster(data: bytes, kind: SourceKind, max_pixels: int) -> DecodedImage:
     """Decode a PNG or JPEG; see ``decode`` for arguments and errors."""
-    _require_usual_structure(data, kind)
+    usual = _usual(data, kind)
     try:
-        with Image.open(io.BytesIO(data), formats=[kind.upper()]) as image:
+        with Image.open(io.BytesIO(usual), formats=[kind.upper()]) as image:
             require_usable_size(image.height, image.width, max_pixels)  # from the header; nothing decompressed yet
             if getattr(image, "n_frames", 1) > 1:
                 raise UnsuitableImage("the image has several frames; send one film a request")
@@ -44,8 +43,8 @@ def decode_raster(data: bytes, kind: SourceKind, max_pixels: int) -> DecodedImag
     return DecodedImage.of(require_finite_unit_range(grey), kind, notes)
 
 
-def _require_usual_structure(data: bytes, kind: SourceKind) -> None:
-    """Refuse what a decoder would work on for minutes, out of all proportion to its pixels, and what lacks its end.
+def _usual(data: bytes, kind: SourceKind) -> bytes:
+    """Drop what a decoder would work on out of all proportion to the pixels, and refuse what lacks its end.
 
     Raises
     ------
@@ -57,15 +56,8 @@ def _require_usual_structure(data: bytes, kind: SourceKind) -> None:
             raise MalformedImage(f"the JPEG has over {MAX_JPEG_SCANS} scans, more than any film; save it anew")
         if data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) < 0:  # libjpeg would make up what is missing
             raise MalformedImage("the JPEG is damaged or cut short: it has no end; send the whole file again")
-        return
-    at = 8  # behind the signature: length, type, content, checksum (W3C PNG section 5.3)
-    for _ in range(MAX_PNG_CHUNKS):
-        if at + 12 > len(data):
-            raise MalformedImage("the PNG is damaged or cut short: it has no end; send the whole file again")
-        if data[at + 4 : at + 8] == b"IEND":
-            return
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    raise MalformedImage(f"the PNG has over {MAX_PNG_CHUNKS:,} chunks, more than any film; save it anew")
+        return strip_jpeg(data)
+    return strip_png(data)
 
 
 def _grey(image: Image.Image) -> tuple[NDArray[np.float32], tuple[str, ...]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from .backends import Backend
 from .bundle import Bundle
 from .errors import BundleError, NumericalError, UnsuitableImage
-from .heatmap import class_activation_maps
+from .heatmap import Heatmap, class_activation_maps
 from .image import INPUT_SIDE
 from .verdict import Verdict, judge, set_gate_aside
 
@@ -85,13 +85,15 @@ class Screener:
                 results.append(error)
         return results
 
-    def explain(self, image: Tensor, finding: int) -> NDArray[np.float32]:
-        """What one image adds to the class activation map of typical films, shape (7, 7), logits, by torch on any backend.
-
-        Its mean is how far the finding's logit lies over the mean logit of clean films without findings.
-        """
+    def explain(self, image: Tensor, finding: int) -> Heatmap:
+        """Where one image speaks for one finding, more than typical films do; by torch on any backend."""
+        typical = self.bundle.typical_maps[finding]
         shares = class_activation_maps(self.backend.network, image.to(self.device))[finding]
-        return np.asarray(shares - self.bundle.typical_maps[finding])
+        typical_logit = float(typical.mean()) + float(self.bundle.network.classifier.bias[finding])
+        from_logit = self.bundle.calls.present_logit(finding)
+        return Heatmap(
+            np.asarray(shares - typical, dtype=np.float32), None if from_logit is None else from_logit - typical_logit
+        )
 
     def set_gate_aside(self, image: Tensor) -> NDArray[np.float64]:
         """Probabilities (14,) of one image that the gate rejects and an authorised person released.

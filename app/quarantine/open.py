@@ -8,8 +8,9 @@ from app.metrics import Metrics
 from app.records import Record, RecordUnavailable, Writer, is_in_memory
 from app.settings import Settings, SettingsError
 
+from .belonging import NotTogether
 from .keys import QuarantineKeyError, QuarantineKeys
-from .quarantine import OtherRecord, Quarantine
+from .quarantine import Quarantine
 from .vault import FolderInUse, Vault
 
 _MIB = 1024 * 1024
@@ -82,9 +83,8 @@ def open_quarantine(settings: Settings, record: Record, writer: Writer, metrics:
             f"CXR_QUARANTINE_FOLDER={str(folder)!r} cannot be written to ({error.strerror}); name a folder that outlives "
             "the process"
         ) from error
-    except OtherRecord as error:
+    except NotTogether as error:
         raise SettingsError(
-            f"CXR_QUARANTINE_FOLDER={str(folder)!r} and CXR_RECORD_URL do not belong together: {error}. Name the record of these "
-            "films, or an empty folder"
+            f"CXR_QUARANTINE_FOLDER={str(folder)!r}, its key, and CXR_RECORD_URL do not belong together: {error}"
         ) from error
     return quarantine

@@ -2,7 +2,7 @@
 
 Every step is an entry of the record before it is done, but for the keeping: there the film is on the disk before the entry that
 names it. So whatever is killed, the record never says of a film that is gone that it is here; and a film that the record
-does not know was on its way when the service ended, and is removed at the next start.
+does not know is put aside at the next start (``belonging``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,19 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from app.metrics import Metrics
-from app.records import Decision, FilmEvent, FilmState, KeptFilm, Recalled, Record, RecordUnavailable, Writer
+from app.records import (
+    Decision,
+    FilmEvent,
+    FilmState,
+    KeptFilm,
+    Recalled,
+    Record,
+    RecordUnavailable,
+    UnsealedEntry,
+    Writer,
+)
 
+from .belonging import brought_together
 from .vault import Vault
 
 log = logging.getLogger("cxr_gate")
@@ -31,10 +42,6 @@ _REMOVED_AT_ONCE: Final = 200
 
 class QuarantineUnavailable(Exception):
     """A rejected film could not be kept, so its rejection is not answered."""
-
-
-class OtherRecord(Exception):
-    """The folder's films are not of this record; to go on would remove them all."""
 
 
 class NoSuchFilm(Exception):
@@ -97,6 +104,7 @@ class Quarantine:
         self._optional = optional
         self._films: dict[str, _Held] = {}
         self._unsure: dict[str, int] = {}  # files that may be in the record or not, with their sizes
+        self._orphans = 0  # films that lie aside
         self._coming = 0  # bytes of films that are being kept
         self._deciding = asyncio.Lock()
         self._keeping: set[asyncio.Task[Recalled]] = set()
@@ -105,6 +113,7 @@ class Quarantine:
         for state in states:
             metrics.quarantine_films.labels(state).set_function(partial(self._count, state))
         metrics.quarantine_bytes.set_function(lambda: self._bytes)
+        metrics.quarantine_orphans.set_function(lambda: self._orphans)
 
     def open(self, most_orphans: int) -> None:
         """Take the folder, and bring it to what the record says.
@@ -117,23 +126,17 @@ class Quarantine:
         Raises
         ------
         FolderInUse, RecordUnavailable, OSError
-        OtherRecord
-            The record knows none of so many films that it must be another's.
+        NotTogether
+            Folder, record and keys are not of one service.
         """
         self._vault.hold()
-        sizes, known = self._vault.sizes(), self._record.films()
-        unknown = sizes.keys() - known.keys()
-        if len(unknown) > most_orphans and len(unknown) == len(sizes):
+        try:
+            found = brought_together(self._vault, self._record, most_orphans)
+        except BaseException:
             self._vault.let_go()
-            raise OtherRecord(f"the record knows none of the {len(unknown)} films that are there")
-        here = {film_id: known[film_id] for film_id in sizes.keys() & known.keys() if known[film_id].state != "removed"}
-        orphans = sizes.keys() - here.keys()
-        self._vault.remove(*orphans)
-        missing = sum(kept.state != "removed" and film_id not in sizes for film_id, kept in known.items())
-        if missing:
-            log.error("films that the record says are kept are not in the folder", extra={"films": missing})
-        self._films = {film_id: _held(kept, sizes[film_id]) for film_id, kept in here.items()}
-        log.info("the quarantine is opened", extra={"films": len(here), "orphans_removed": len(orphans)})
+            raise
+        self._films = {film_id: _held(kept, size) for film_id, (kept, size) in found.here.items()}
+        self._orphans = found.orphans
 
     def start(self) -> None:
         """Begin to remove what is too old."""
@@ -291,8 +294,8 @@ class Quarantine:
                 self._films[event.film] = replace(self._films[event.film], state=decided)
             return await self.film(event.film)
 
-    async def _known(self, ids: Collection[str]) -> dict[str, KeptFilm]:
-        found = await asyncio.to_thread(self._record.films, ids)
+    async def _known(self, ids: Collection[str], *, whole: bool = False) -> dict[str, KeptFilm]:
+        found = await asyncio.to_thread(partial(self._record.films, ids, whole=whole))
         return {film_id: film for film_id, film in found.items() if film.state != "removed"}
 
     # Of limits.
@@ -352,13 +355,31 @@ class Quarantine:
         await self._remove({film_id: held for film_id, held in self._films.items() if held.kept_at <= limit}, "age")
         await self._make_room()
         await self._make_sure()
+        await self._let_orphans_go(limit)
+
+    async def _let_orphans_go(self, limit: float) -> None:
+        """Remove what has lain aside since before `limit`; the record knows nothing of it, so it has no entry of that."""
+        orphans = await asyncio.to_thread(self._vault.orphans)
+        old = [film_id for film_id, since in orphans.items() if since <= limit]
+        if old:
+            await asyncio.to_thread(self._vault.remove_orphans, *old)
+            self._metrics.quarantine_removed.labels("orphan").inc(len(old))
+            log.warning(
+                "films that the record does not know have lain aside for long, and were removed",
+                extra={"films": len(old)},
+            )
+        self._orphans = len(orphans) - len(old)
 
     async def _make_sure(self) -> None:
         """Ask the record, where it failed before, whether it has a film after all."""
         unsure = dict(self._unsure)
         if not unsure:
             return
-        known = await self._known(list(unsure))
+        try:
+            known = await self._known(list(unsure), whole=True)
+        except UnsealedEntry as error:  # then nobody knows
+            log.error("films are kept, though nobody sees them, until the record is whole", extra={"error": str(error)})
+            return
         for film_id, size in unsure.items():
             if film_id in known:
                 self._films[film_id] = _held(known[film_id], size)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,10 @@ TAG_BYTES: Final = 16
 _HEAD_BYTES: Final = len(MAGIC) + ID_BYTES + NONCE_BYTES
 _SUFFIX: Final = ".film"
 _UNFINISHED: Final = ".part"
+#: Films that the record does not know.
+ORPHANS: Final = "orphans"
+#: Holds the id of the key of the record that the films are of.
+MARK: Final = "record-key-id"
 _ID: Final = re.compile(r"[0-9a-f]{32}(-[0-9]{1,6})?")
 
 
@@ -93,9 +97,63 @@ class Vault:
 
     def sizes(self) -> dict[str, int]:
         """Id -> bytes of its file."""
-        with os.scandir(self._folder) as found:
-            files = [(entry.name.removesuffix(_SUFFIX), entry) for entry in found if entry.name.endswith(_SUFFIX)]
-            return {name: entry.stat().st_size for name, entry in files if is_film_id(name)}
+        return {name: found.st_size for name, found in _films_in(self._folder).items()}
+
+    # Of what belongs together.
+
+    def record_key_id(self) -> str | None:
+        """Id of the key of the record that the films here are of; None where none has been noted."""
+        try:
+            return (self._folder / MARK).read_text("ascii", errors="replace").strip()
+        except FileNotFoundError:
+            return None
+
+    def note_record_key_id(self, key_id: str) -> None:
+        """Note whose films these are."""
+        unfinished = self._folder / (MARK + _UNFINISHED)
+        unfinished.write_text(key_id + "\n", "ascii")
+        unfinished.replace(self._folder / MARK)
+        self._sync()
+
+    def without_key(self, film_ids: Collection[str]) -> int:
+        """How many of these films were encrypted with a key that is not among the keys."""
+        count = 0
+        for film_id in film_ids:
+            with open(self._path(film_id), "rb") as file:
+                head = file.read(_HEAD_BYTES)
+            whole = len(head) == _HEAD_BYTES and head.startswith(MAGIC)  # else it was damaged, whatever its key is
+            count += whole and self._keys.find(head[len(MAGIC) : -NONCE_BYTES]) is None
+        return count
+
+    # Of films that the record does not know.
+
+    def orphans(self) -> dict[str, float]:
+        """Id -> Unix time at which it was set aside."""
+        return {name: found.st_mtime for name, found in _films_in(self._folder / ORPHANS).items()}
+
+    def set_aside(self, *film_ids: str) -> None:
+        """Put films among the orphans."""
+        if not film_ids:
+            return
+        (self._folder / ORPHANS).mkdir(mode=0o700, exist_ok=True)
+        for film_id in film_ids:
+            os.utime(self._path(film_id))  # they age from now on
+            self._path(film_id).replace(self._aside(film_id))
+        self._sync(orphans=True)
+
+    def bring_back(self, *film_ids: str) -> None:
+        """Put orphans among the films again."""
+        for film_id in film_ids:
+            self._aside(film_id).replace(self._path(film_id))
+        if film_ids:
+            self._sync(orphans=True)
+
+    def remove_orphans(self, *film_ids: str) -> None:
+        """Delete orphans."""
+        for film_id in film_ids:
+            self._aside(film_id).unlink(missing_ok=True)
+        if film_ids:
+            self._sync(orphans=True)
 
     def write(self, film_id: str, model_version: str, about: Mapping[str, Any], film: bytes) -> int:
         """Keep a film; when this returns it survives a crash of the machine. Gives the size of its file.
@@ -162,13 +220,27 @@ class Vault:
             raise ValueError("no id of a film")
         return self._folder / (film_id + _SUFFIX)
 
-    def _sync(self) -> None:
-        """Make the folder's entries durable too."""
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    def _aside(self, film_id: str) -> Path:
+        return self._folder / ORPHANS / self._path(film_id).name
+
+    def _sync(self, *, orphans: bool = False) -> None:
+        """Make the entries of the folder durable too, and of that of orphans."""
+        for path in (self._folder, self._folder / ORPHANS)[: 2 if orphans else 1]:
+            folder = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def _films_in(folder: Path) -> dict[str, os.stat_result]:
+    """Id -> what the system says of its file; nothing where there is no folder."""
+    try:
+        with os.scandir(folder) as found:
+            files = [(entry.name.removesuffix(_SUFFIX), entry) for entry in found if entry.name.endswith(_SUFFIX)]
+            return {name: entry.stat() for name, entry in files if is_film_id(name)}
+    except FileNotFoundError:
+        return {}
 
 
 def _associated(head: bytes, film_id: str, model_version: str) -> bytes:

@@ -8,7 +8,7 @@ is changed, removed or put in is found by ``cxr-gate verify-record`` (docs/recor
 
 from .chain import EMPTY, Head, Verification
 from .decided import FILTERS, Decided
-from .films import FilmState, KeptFilm
+from .films import FilmState, KeptFilm, UnsealedEntry
 from .key import RecordKey
 from .open import is_in_memory, open_for_reading, open_record
 from .record import Decision, Entry, FilmEvent, Recalled, Record, RecordUnavailable, Subject, VersionEvent
@@ -31,6 +31,7 @@ __all__ = [
     "RecordUnavailable",
     "Repeats",
     "Subject",
+    "UnsealedEntry",
     "Verification",
     "VersionEvent",
     "Writer",

@@ -82,14 +82,35 @@ class KeptFilm:
         return "released" if self.decision.kind == RELEASED else "confirmed"
 
 
-def kept_films(connection: Connection, key: RecordKey, ids: Collection[str] | None) -> dict[str, KeptFilm]:
-    """Read what the record says of films; an entry that does not give its seal says nothing, and is logged."""
+class UnsealedEntry(Exception):
+    """An entry that names a film does not give its seal, so what became of the film is not known."""
+
+    def __init__(self, entry: int, film: str) -> None:
+        super().__init__(f"entry {entry} of the record, which tells of the film {film}, does not give its seal")
+
+
+def kept_films(
+    connection: Connection, key: RecordKey, ids: Collection[str] | None, *, whole: bool = False
+) -> dict[str, KeptFilm]:
+    """Read what the record says of films; an entry that does not give its seal says nothing, and is logged.
+
+    Parameters
+    ----------
+    whole : bool
+        Such an entry is an error instead: for whoever would take silence for "the film is not known".
+
+    Raises
+    ------
+    UnsealedEntry
+    """
     query = select(ENTRIES).where(ENTRIES.c.film.is_not(None)).order_by(ENTRIES.c.id)
     if ids is not None:
         query = query.where(ENTRIES.c.film.in_(ids))
     entries: dict[str, list[dict[str, Any]]] = {}
     for row in map(dict, connection.execute(query).mappings()):
         if seal_of(row, key) != row["seal"]:  # nobody releases a film by writing to the database
+            if whole:
+                raise UnsealedEntry(row["id"], row["film"])
             log.error(
                 "an entry of the record does not give its seal; run cxr-gate verify-record", extra={"entry": row["id"]}
             )

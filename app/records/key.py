@@ -61,6 +61,11 @@ class RecordKey:
         except ValueError as error:
             raise KeyFileError(f"the key file {path} does not hold {2 * KEY_BYTES} hexadecimal digits") from error
 
+    @property
+    def id(self) -> str:
+        """What the key may be called by in the open, 32 hexadecimal digits: it tells nothing of the key."""
+        return self._hash(b"id of a record's key", b"")[:32]
+
     def of_uid(self, uid: str) -> str:
         """Hash of a SOPInstanceUID, 64 hexadecimal digits."""
         return self._hash(b"SOPInstanceUID", uid.encode())

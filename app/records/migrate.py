@@ -32,6 +32,7 @@ from sqlalchemy import (
 
 from .chain import EMPTY, linked
 from .key import RecordKey
+from .proof import prove
 from .record import transaction, written
 from .tables import ADDED, ENTRIES, ENTRIES_OF_A_FILM, JUDGED, METADATA, SCHEMA, SCHEMA_VERSION
 
@@ -59,24 +60,30 @@ _DECISIONS = Table(
 
 
 def migrate(database: Engine, key: RecordKey) -> None:
-    """Make the tables, or bring them to the newest shape; of several processes one does it.
+    """Make the tables, or bring them to the newest shape, if they are this key's; of several processes one does it.
 
     Raises
     ------
     SchemaError
         The database was written by a newer version of this code.
+    OtherKey
+        It is not this key's; nothing was changed.
     """
     with database.connect() as connection, transaction(connection, writes=True):
         found = version_of(connection)
-        if found == SCHEMA_VERSION:
-            return
-        if found >= 2:
-            _add_columns(connection, found)
-        METADATA.create_all(connection)
-        if inspect(connection).has_table(_DECISIONS.name):
-            _from_version_1(connection, key)
-        connection.execute(delete(SCHEMA))
-        connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
+        if found != SCHEMA_VERSION:
+            _bring(connection, found, key)
+        prove(connection, key)
+
+
+def _bring(connection: Connection, found: int, key: RecordKey) -> None:
+    if found >= 2:
+        _add_columns(connection, found)
+    METADATA.create_all(connection)
+    if inspect(connection).has_table(_DECISIONS.name):
+        _from_version_1(connection, key)
+    connection.execute(delete(SCHEMA))
+    connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
 
 
 def version_of(connection: Connection) -> int:

@@ -17,7 +17,8 @@ from app.settings import SettingsError
 
 from .key import KeyFileError, RecordKey
 from .migrate import SchemaError, migrate, version_of
-from .record import Record
+from .proof import OtherKey, require_key
+from .record import Record, transaction
 from .tables import SCHEMA_VERSION
 
 _BUSY_MILLISECONDS = 5_000
@@ -25,7 +26,7 @@ _READ_ONLY = {"mode": "ro", "uri": "true"}
 
 
 def open_record(url: str, key_file: Path) -> Record:
-    """Open the database and bring it to the newest shape; make it and the key if there are none.
+    """Open the database and bring it to the newest shape; make it and the key if there are neither.
 
     Parameters
     ----------
@@ -38,16 +39,18 @@ def open_record(url: str, key_file: Path) -> Record:
     Raises
     ------
     SettingsError
-        Either cannot be used.
+        Either cannot be used, or they do not belong together.
     """
     with _refusals():
         parsed = _parsed(url)
         if parsed.get_backend_name() == "postgresql":
-            return _migrated(_postgresql(parsed), RecordKey.from_file(key_file))
+            return _proven(_postgresql(parsed), key_file)
         if is_in_memory(url):
-            return _migrated(_sqlite(parsed, poolclass=StaticPool), RecordKey.random())
+            database, key = _sqlite(parsed, poolclass=StaticPool), RecordKey.random()
+            migrate(database, key)
+            return Record(database, key)
         _make_private(Path(str(parsed.database)))
-        return _migrated(_sqlite(parsed), RecordKey.from_file(key_file))
+        return _proven(_sqlite(parsed), key_file)
 
 
 def open_for_reading(url: str, key_file: Path) -> Record:
@@ -85,6 +88,8 @@ def _refusals() -> Iterator[None]:
         raise SettingsError(f"CXR_RECORD_KEY_FILE: {error}") from error
     except SchemaError as error:
         raise SettingsError(f"CXR_RECORD_URL: {error}") from error
+    except OtherKey as error:
+        raise SettingsError(f"CXR_RECORD_URL and CXR_RECORD_KEY_FILE do not belong together: {error}") from error
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise SettingsError(
             f"CXR_RECORD_URL: the database cannot be opened ({type(error).__name__}); name one that can be written, "
@@ -92,8 +97,11 @@ def _refusals() -> Iterator[None]:
         ) from error
 
 
-def _migrated(database: Engine, key: RecordKey) -> Record:
+def _proven(database: Engine, key_file: Path) -> Record:
     with _let_go_if_refused(database):
+        with database.connect() as connection, transaction(connection, writes=False):
+            make = require_key(connection, key_file)
+        key = RecordKey.from_file(key_file, make=make)
         migrate(database, key)
     return Record(database, key)
 

@@ -24,7 +24,7 @@ from .chain import EMPTY, Head, Verification, linked, seal_of
 from .decided import Decided, decided
 from .films import KeptFilm, kept_films
 from .key import RecordKey
-from .tables import CHECKPOINT, ENTRIES, JUDGED, REPEATED
+from .tables import CHECKPOINT, ENTRIES, EXPLAINED, JUDGED, REPEATED
 
 log = logging.getLogger("cxr_gate")
 
@@ -66,6 +66,11 @@ class Decision:
         The film's id in quarantine, where it is kept there.
     calls : tuple of str, or None
         As its 14 probabilities were called, where it was accepted.
+    presentation : str or None
+        How a DICOM film was shown to be judged; see ``DecodedImage``.
+    explains : bool
+        A heatmap was asked for. If the subject was accepted before and is now, that is no decision, and this entry says that
+        it was explained.
     """
 
     subject: Subject
@@ -79,6 +84,8 @@ class Decision:
     earliest_holds: bool = False
     film: str | None = None
     calls: tuple[Call, ...] | None = None
+    presentation: str | None = None
+    explains: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,15 +207,17 @@ class Record:
             film: str | None = connection.scalar(query.order_by(ENTRIES.c.id.desc()).limit(1))
             return film
 
-    def films(self, ids: Collection[str] | None = None) -> dict[str, KeptFilm]:
+    def films(self, ids: Collection[str] | None = None, *, whole: bool = False) -> dict[str, KeptFilm]:
         """What the record says of films in quarantine: of these, or of all; an id that it does not know is left out.
 
         Raises
         ------
         RecordUnavailable
+        UnsealedEntry
+            With `whole` alone: an entry that names one of them was changed.
         """
         with self._connected() as connection:
-            return kept_films(connection, self.key, ids)
+            return kept_films(connection, self.key, ids, whole=whole)
 
     def decided(self, filters: Mapping[str, str], before: int | None, limit: int) -> list[Decided]:
         """Decisions, newest first (``decided.decided``).
@@ -243,7 +252,11 @@ class Record:
                     head = _append(connection, head, self.key, values)
                     answers.append(None)
                     continue
-                known = _earliest(connection, item.subject, self.key, item.request_id) if item.earliest_holds else None
+                known = None
+                if item.earliest_holds or (item.explains and item.verdict.accepted):
+                    known = _earliest(connection, item.subject, self.key, item.request_id)
+                if item.explains and known is not None and not known[1].accepted:
+                    known = None
                 verdict = item.verdict if known is None else known[1]
                 film = None if verdict.accepted else item.film
                 head = _append(connection, head, self.key, {**_values(item, known), "film": film})
@@ -380,10 +393,11 @@ def _append(connection: Connection, head: Head, key: RecordKey, values: dict[str
 def _values(decision: Decision, known: tuple[int, Verdict] | None) -> dict[str, Any]:
     verdict = decision.verdict if known is None else known[1]
     repeated = known is not None
+    again = EXPLAINED if decision.explains else REPEATED
     probabilities = None if repeated or verdict.probabilities is None else json.dumps(verdict.probabilities.tolist())
     return {
         **decision.subject._asdict(),
-        "kind": REPEATED if repeated else JUDGED,
+        "kind": again if repeated else JUDGED,
         "time": written(),
         "request_id": decision.request_id,
         "verdict": "accepted" if verdict.accepted else "rejected",
@@ -391,6 +405,7 @@ def _values(decision: Decision, known: tuple[int, Verdict] | None) -> dict[str, 
         "percentile": decision.percentile,
         "probabilities": probabilities,
         "calls": None if probabilities is None else _json(decision.calls),
+        "presentation": decision.presentation,
         "caller": decision.caller,
         "source_kind": decision.source_kind,
         "route": decision.route,

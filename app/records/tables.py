@@ -9,17 +9,21 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 METADATA = MetaData()
 
 #: One row.
 SCHEMA = Table("record_schema", METADATA, Column("version", Integer, nullable=False))
+
+#: One row: the id of the key that the record was begun under (``proof``). It came without a new version: older code passes it by.
+KEYS = Table("record_key", METADATA, Column("id", String(32), nullable=False))
 
 #: The seal before the first.
 GENESIS: Final = "0" * 64
 
 JUDGED: Final = "judged"  # by the network and the gate
 REPEATED: Final = "repeated"  # answered again from an earlier entry
+EXPLAINED: Final = "explained"  # a heatmap was given of a film that an earlier entry accepted: no decision
 CHECKPOINT: Final = "checkpoint"  # no decision: the oldest entries were removed
 # What became of a film that is kept in quarantine; that it was kept is said by the decision's own entry, which names it.
 VIEWED: Final = "viewed"  # somebody looked at it
@@ -31,7 +35,7 @@ REMOVED: Final = "removed"  # it is kept no longer
 # What an operator does with a version is written before it is done; the kinds are those of ``VersionEvent``.
 
 #: By version, the columns that it added. A seal covers them where they are not NULL: those of older entries hold as they are.
-ADDED: Final[dict[int, tuple[str, ...]]] = {3: ("film", "reason"), 4: ("calls",)}
+ADDED: Final[dict[int, tuple[str, ...]]] = {3: ("film", "reason"), 4: ("calls",), 5: ("presentation",)}
 ADDED_LATER: Final = tuple(name for names in ADDED.values() for name in names)
 
 ENTRIES = Table(
@@ -58,6 +62,9 @@ ENTRIES = Table(
     Column("seconds", Double),  # * from the film's arrival to the entry
     Column("repeat_of", BigInteger),  # id of the entry that a repeat was answered from
     Column("calls", Text),  # JSON, 14 words, as the probabilities were called
+    Column(
+        "presentation", Text
+    ),  # of a DICOM film: the window's numbers or the LUT's digest, and whether it is inverted
     # Of a checkpoint.
     Column("removed_through", BigInteger),  # the last entry that was removed
     Column("removed_seal", String(64)),  # and its seal, which the first that stays names as previous

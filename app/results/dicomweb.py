@@ -8,18 +8,18 @@ says something else, the report is stored under another UID beside it.
 from __future__ import annotations
 
 import email.message
-import io
 import logging
 import uuid
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import httpx
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
+from app.pipeline.dicom.metered import read_header
+from app.pipeline.errors import MalformedImage
 from app.statements import LARGER, MORE_BYTES, another, says_the_same
 from app.tracing import outgoing
 from app.waiting import parse_retry_after
@@ -107,7 +107,12 @@ class DicomwebServer:
         """
         try:
             header = _header(report)
-        except (InvalidDicomError, EOFError, ValueError):  # a file of another's making, or a disk that fails
+        except (
+            InvalidDicomError,
+            MalformedImage,
+            EOFError,
+            ValueError,
+        ):  # a file of another's making, or a disk that fails
             log.error("a file in the outbox is no report")
             return Delivered("refused")
         others: list[bytes] = []
@@ -207,7 +212,7 @@ def _outcome(answer: httpx.Response, header: Dataset) -> Outcome:
 
 
 def _header(report: bytes) -> Dataset:
-    header = dcmread(io.BytesIO(report), specific_tags=list(_UIDS))
+    header = read_header(report, _UIDS)
     if not all(header.get(keyword) for keyword in _UIDS):
         raise InvalidDicomError
     return header

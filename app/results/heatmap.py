@@ -15,6 +15,7 @@ from pydicom.valuerep import DA, TM
 
 from app import __version__
 from app.pipeline.exposed_field import ExposedField
+from app.pipeline.heatmap import Heatmap
 from app.pipeline.image import DecodedImage
 
 from .identity import keyed_uid
@@ -25,19 +26,21 @@ LONGEST_SIDE: Final = 1024
 #: Of the film behind the warmest place.
 STRONGEST: Final = 0.6
 #: Raised whenever the picture changes, so that one UID never stands for two.
-LAYOUT: Final = "heatmap/3"
+LAYOUT: Final = "heatmap/4"
 SERIES_NUMBER: Final = 9901
+#: Of a map that shows nothing.
+NOT_LOCALISED: Final = "no place of the film stands out for it"
 #: From cold to warm, dark to bright, so that it reads in grey too (matplotlib's inferno, at five places).
 COLOURS: Final = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float64)
 
 
-def warmth(shares: NDArray[np.float32], field: ExposedField) -> NDArray[np.float32]:
+def warmth(shown: NDArray[np.float32], field: ExposedField) -> NDArray[np.float32]:
     """What speaks for the finding, as a share of the most, at the size shown.
 
     Parameters
     ----------
-    shares : ndarray, shape (7, 7)
-        Of ``Screener.explain``, over the exposed field.
+    shown : ndarray, shape (7, 7)
+        ``Heatmap.shown``, over the exposed field.
     field : ExposedField
         Of the film. The size shown has the whole film's shape, and no side over ``LONGEST_SIDE``.
 
@@ -50,7 +53,7 @@ def warmth(shares: NDArray[np.float32], field: ExposedField) -> NDArray[np.float
     whole = np.zeros((max(1, round(field.rows * scale)), max(1, round(field.columns * scale))), np.float32)
     top, left = round(field.top * scale), round(field.left * scale)
     size = (max(1, round(field.right * scale) - left), max(1, round(field.bottom * scale) - top))
-    positive = np.clip(shares, 0, None)
+    positive = np.clip(shown, 0, None)
     most = float(positive.max())
     if most > 0:
         positive = positive / most
@@ -63,9 +66,9 @@ def warmth(shares: NDArray[np.float32], field: ExposedField) -> NDArray[np.float
     return whole
 
 
-def overlay_png(shares: NDArray[np.float32], field: ExposedField) -> bytes:
-    """The map alone, as an RGBA PNG that is transparent where nothing speaks for the finding."""
-    warm = warmth(shares, field)
+def overlay_png(heatmap: Heatmap, field: ExposedField) -> bytes:
+    """The map alone, as an RGBA PNG that is transparent where nothing speaks for the finding, or all over: not localised."""
+    warm = warmth(heatmap.shown, field)
     picture = np.dstack([_coloured(warm), (warm * 255).round()]).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(picture, "RGBA").save(buffer, "PNG")
@@ -75,7 +78,7 @@ def overlay_png(shares: NDArray[np.float32], field: ExposedField) -> bytes:
 def make_secondary_capture(
     source: Source,
     image: DecodedImage,
-    shares: NDArray[np.float32],
+    heatmap: Heatmap,
     finding: str,
     *,
     key: bytes,
@@ -91,21 +94,22 @@ def make_secondary_capture(
     ----------
     image : DecodedImage
         The film.
-    shares : ndarray, shape (7, 7)
-        Of ``Screener.explain``.
+    heatmap : Heatmap
+        Of ``Screener.explain``. Where it shows nothing, the line of text says so.
     key : bytes
         Of the capture's UIDs (``identity.keyed_uid``).
     """
-    warm = warmth(shares, image.field)
+    warm = warmth(heatmap.shown, image.field)
     grey = np.asarray(
         Image.fromarray(image.pixels).resize(warm.shape[::-1], Image.Resampling.BILINEAR), dtype=np.float64
     )
     weight = (STRONGEST * warm)[..., None]
     picture = ((1 - weight) * (grey * 255)[..., None] + weight * _coloured(warm)).round().clip(0, 255).astype(np.uint8)
+    said = finding if heatmap.localised else f"{finding}: {NOT_LOCALISED}"
     about = (*source.subject, pixels_digest, model_version, LAYOUT, finding)
     local = made.astimezone(source.offset)
     capture = SCImage(
-        pixel_array=_captioned(picture, f"cxr-gate {model_version}: {finding}. Not a medical device."),
+        pixel_array=_captioned(picture, f"cxr-gate {model_version}: {said}. Not a medical device."),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -127,7 +131,7 @@ def make_secondary_capture(
     more.PatientOrientation = list(source.orientation or ())
     more.ConversionType = "SYN"  # a synthetic image (PS3.3 C.8.6.1)
     more.SeriesDescription = f"cxr-gate heatmap: {finding}, not a medical device"
-    more.DerivationDescription = "class activation map laid over the film"
+    more.DerivationDescription = "class activation map, less that of typical films, laid over the film"
     more.BurnedInAnnotation = "YES"
     more.SoftwareVersions = [__version__, model_version]
     more.ContentDate = more.InstanceCreationDate = DA(local.date())

@@ -53,7 +53,7 @@ from .source import REFERENCES, REQUIRED_EVEN_IF_EMPTY, Source
 
 NAME: Final = "cxr-gate"
 #: Raised whenever the report's content changes, so that one UID never stands for two contents.
-LAYOUT: Final = "report/2"
+LAYOUT: Final = "report/3"
 #: Decimals of a probability. A batch's other films move its seventh, and a repeated report is to say the same.
 DECIMALS: Final = 4
 SERIES_NUMBER: Final = 9900  # far from those that modalities give
@@ -67,6 +67,7 @@ ACCEPTED_TEXT: Final = (
     "Each probability stands for itself; they are not exclusive. It holds for films among which the finding is as frequent as "
     "the model description says. An indeterminate finding is neither present nor absent: a person has to look."
 )
+JUDGED_AS: Final = "The film was judged as shown so:"
 REJECTED_TEXT: Final = (
     "No result was made: the image's features are unlike those of clean chest films, so no probabilities are given. "
     "The image may have been tampered with; a rare or damaged film, and some clean ones, are rejected too. "
@@ -75,7 +76,14 @@ REJECTED_TEXT: Final = (
 
 
 def make_report(
-    source: Source, verdict: Verdict, *, key: bytes, pixels_digest: str, manifest: Manifest, made: datetime
+    source: Source,
+    verdict: Verdict,
+    *,
+    key: bytes,
+    pixels_digest: str,
+    manifest: Manifest,
+    made: datetime,
+    presentation: str = "",
 ) -> ComprehensiveSR:
     """Report a verdict on a film.
 
@@ -90,10 +98,12 @@ def make_report(
         Of the decoded film (``pixels_digest``).
     manifest : Manifest
         Of the bundle that judged: its version, and how it calls findings.
+    presentation : str
+        How the film was shown to be judged (``DecodedImage``), so that a reader can compare it with the viewer's.
     made : datetime, aware
         When the content was made. It and what follows from it are all that differs between two reports of one result.
     """
-    about = (*source.subject, pixels_digest, manifest.model_version, LAYOUT)
+    about = (*source.subject, pixels_digest, manifest.model_version, LAYOUT, presentation)
     image = SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)
     algorithm = AlgorithmIdentification(
         name=NAME, version=manifest.model_version, parameters=[f"service version {__version__}"], manufacturer=NAME
@@ -114,6 +124,9 @@ def make_report(
     gate = group("gate", QualitativeEvaluation(VERDICT, ACCEPTED if verdict.accepted else REJECTED))
     explained = ACCEPTED_TEXT if verdict.accepted else REJECTED_TEXT
     gate[0].ContentSequence.append(TextContentItem(COMMENT, explained, RelationshipTypeValues.CONTAINS))
+    if presentation:
+        told = f"{JUDGED_AS} {presentation}"
+        gate[0].ContentSequence.append(TextContentItem(COMMENT, told, RelationshipTypeValues.CONTAINS))
     findings = [
         group(called.name, QualitativeEvaluation(CALL, CALLS[called.call]), FINDINGS[called.name], *_numbers(called))
         for called in _called(verdict, manifest)

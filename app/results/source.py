@@ -6,15 +6,15 @@ decoded strictly, by the film's own character sets, and is written as UTF-8.
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Final
 
-from pydicom import config, dcmread
+from pydicom import config
 from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
@@ -28,7 +28,8 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS, validate_value
 
-from app.pipeline.errors import InputError
+from app.pipeline.dicom.metered import read_header
+from app.pipeline.errors import InputError, MalformedImage
 
 #: PS3.3: type 1 in the report (A.35.3, C.17.2), which says of which image in which study it speaks.
 REFERENCES: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -44,6 +45,8 @@ RADIOGRAPH_CLASSES: Final = frozenset(
         MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     }
 )
+#: Of an element; pydicom makes an object of each value in it.
+MAX_VALUE_BYTES: Final = 10_240
 #: Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1); type 2, so an empty value is valid.
 REQUIRED_EVEN_IF_EMPTY: Final = (
     "PatientName",
@@ -117,7 +120,16 @@ def read_source(data: bytes) -> Source:
         A UID that is absent or illegal, or a PatientID that cannot be copied.
     """
     keywords = (*REFERENCES, *REQUIRED_EVEN_IF_EMPTY, *OPTIONAL, "SpecificCharacterSet", "PatientOrientation")
-    header = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=list(keywords))
+    try:
+        header = read_header(data, keywords)
+    except MalformedImage as error:  # of what decoding does not read: a patient's tag that comes twice, say
+        raise UnreportableSource(str(error)) from error
+    if any(
+        len(element.value or "") > MAX_VALUE_BYTES for element in header.values() if isinstance(element, RawDataElement)
+    ):
+        raise UnreportableSource(
+            "a name, identifier or date is longer than any film needs; correct it, or ask for application/json"
+        )
     encodings = _encodings(header)
     uids = {keyword: _uid(header, keyword) for keyword in REFERENCES}
     identity = Dataset()

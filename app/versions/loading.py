@@ -59,22 +59,24 @@ def load_chosen(settings: Settings) -> tuple[Version, Version | None]:
     """The version that was made active, else that of ``CXR_BUNDLE``; and the previous one, if it can be had.
 
     An active version that cannot be had any more ends the start. Another one would give the same films other answers without
-    anybody's doing, and the one of ``CXR_BUNDLE`` may be just what was replaced for its faults.
+    anybody's doing, and the one of ``CXR_BUNDLE`` may be just what was replaced for its faults. That holds too where
+    ``CXR_BUNDLES`` was left out, which a restart by another hand may do.
 
     Raises
     ------
     PipelineError, SettingsError
     """
-    choice = ChoiceFile(settings.versions_file).read() if settings.bundles else None
+    choice = ChoiceFile(settings.versions_file).read()
     if choice is None:
         return load(settings.bundle, settings), None
     catalogue = Catalogue(settings)
     try:
         active = _load_named(choice.active, catalogue, settings)
     except (PipelineError, SettingsError) as error:
+        remedy = "Put its folder back as it was" if settings.bundles else "Set CXR_BUNDLES to the folder that has it"
         raise SettingsError(
-            f"{choice.active}, which was made active ({settings.versions_file}), cannot be served: {error}. Put its folder "
-            "back as it was, or move that file away to start with CXR_BUNDLE"
+            f"{choice.active}, which was made active ({settings.versions_file}), cannot be served: {error}. {remedy}, or move "
+            "that file away to start with CXR_BUNDLE"
         ) from error
     log.info("the active version is the one chosen", extra={"model_version": active.name})
     if choice.previous is None:
@@ -93,5 +95,9 @@ def _load_named(name: str, catalogue: Catalogue, settings: Settings) -> Version:
     """Load what was chosen; the site's table may have changed since, and with it the name."""
     folder = catalogue.find(name_here(name_of_bundle(name), site_table(settings)))
     if folder is None:
-        raise SettingsError("no folder of CXR_BUNDLES holds its manifest, nor does CXR_BUNDLE")
+        raise SettingsError(
+            "no folder of CXR_BUNDLES holds its manifest, nor does CXR_BUNDLE"
+            if settings.bundles
+            else "CXR_BUNDLES is not set, and CXR_BUNDLE is another version"
+        )
     return load(folder, settings)

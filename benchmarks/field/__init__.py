@@ -3,6 +3,7 @@
 Each film goes in as the bytes that are posted, through the service's own decoding, exposed field, network and gate. Parts:
 
     frames        borders, bars, collimation, shutters and padding around clean test films, and what they change
+    painted       round and many-sided collimation that is in no header
     presentation  windows, LUTs and bit depths that do not belong to the pixels
     attacked      the paper's attacks in frames; attackers with a goal who may choose a frame as well
     others        laterals, other images and films: what the check of content says

@@ -17,7 +17,7 @@ from app.pipeline.bundle import CONTENT, GAUSSIAN, NETWORK, ORIENTATION
 from offline.marked import filled
 
 from . import __doc__ as described
-from . import attacked, cost, framed, others, page, presented
+from . import attacked, cost, framed, others, page, painted, presented
 from .posted import test_films
 
 REPORT: Final = Path("reports/field/field.json")
@@ -44,6 +44,7 @@ def main() -> None:
     films = test_films(parsed.data, parsed.films)
     parts: dict[str, Measure] = {
         "frames": lambda some: framed.rows(some, films),
+        "painted": lambda some: painted.rows(some, films[: parsed.films // 2]),
         "presentation": lambda some: presented.rows(some, films),
         "attacked": lambda some: attacked.paper_rows(some, films),
         "aimed": lambda some: attacked.aimed_rows(some, films),

@@ -1,4 +1,7 @@
-"""What the exposed field and the check of content cost, beside decoding, resizing and the network: CPU time of one thread."""
+"""What the exposed field and the check of content cost, beside decoding, resizing and the network: CPU time of one thread.
+
+More threads wait for each other, on a busy machine for long, and their waiting counts as CPU time of the network.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from app.pipeline import Screener, decode, film_tensor, to_tensor
 from app.pipeline.exposed_field import cut_out, find_field
@@ -21,9 +25,14 @@ REPEATS: Final = 7
 
 def rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator[dict[str, Any]]:
     """A row for each stage of several kinds of films, and bundle."""
-    for bundle, screener in screeners.items():
-        for row in _rows(screener, films):
-            yield {"bundle": bundle, **row}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for bundle, screener in screeners.items():
+            for row in _rows(screener, films):
+                yield {"bundle": bundle, **row}
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _rows(screener: Screener, films: list[Film]) -> Iterator[dict[str, Any]]:

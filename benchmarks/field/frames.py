@@ -43,6 +43,22 @@ def collimated(
     return np.clip(film * inside + outside * (1 - inside), 0, 1).astype(np.float32)
 
 
+def rounded(film: Film, radius: float, grey: float = 0.0) -> Film:
+    """Of one grey outside of a circle about the middle; the radius is a share of the shorter side."""
+    rows, columns = film.shape
+    y, x = np.mgrid[:rows, :columns] + 0.5
+    seen = (x - columns / 2) ** 2 + (y - rows / 2) ** 2 < (radius * min(rows, columns)) ** 2
+    return np.where(seen, film, np.float32(grey))
+
+
+def eight_sided(film: Film, cut: float, grey: float = 0.0) -> Film:
+    """Of one grey in the four corners, each cut off by a share of the sides."""
+    rows, columns = film.shape
+    y, x = np.mgrid[:rows, :columns] + 0.5
+    beside = np.minimum(x / columns, 1 - x / columns) + np.minimum(y / rows, 1 - y / rows)
+    return np.where(beside > cut, film, np.float32(grey))
+
+
 def turned_rectangle(rows: int, columns: int, share: float, degrees: float) -> list[tuple[float, float]]:
     """Corners (column, row) of the rectangle that a collimator leaves, turned about the film's middle."""
     half_width, half_height = columns * (0.5 - share), rows * (0.5 - share)

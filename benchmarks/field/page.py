@@ -49,6 +49,13 @@ def _frames(rows: Rows) -> str:
     return _table(head, _by_bundle(rows, "frame", cells))
 
 
+def _painted(rows: Rows) -> str:
+    head = ["painted around the film", *(f"{bundle}: adversarial" for bundle in _bundles(rows)), "edges found"]
+    lines = _by_bundle(rows, "frame", lambda row: [_of(row["outcomes"], "adversarial")])
+    found = {row["frame"]: f"{row['found']} of {sum(row['outcomes'].values())}" for row in rows}
+    return _table(head, ([*line, found[line[0]]] for line in lines))
+
+
 def _presentation(rows: Rows) -> str:
     head = ["fault"]
     for bundle in _bundles(rows):
@@ -118,6 +125,7 @@ def _cost(rows: Rows) -> str:
 
 _TABLES: Final[dict[str, Callable[[Rows], str]]] = {
     "frames": _frames,
+    "painted": _painted,
     "presentation": _presentation,
     "attacked": _attacked,
     "aimed": _aimed,

@@ -1,4 +1,4 @@
-"""Attacks on the network and on its gate: pixels in [0,1], within an L-infinity ball.
+"""Attacks on the network and on its gate: pixels in [0,1], within an L-infinity ball (but for ``tampering``).
 
 ``linf``        FGSM, BIM, PGD and MIM, which know nothing of the gate and run to their last step
 ``goals``       what is wanted: hide a finding, or invent one
@@ -9,6 +9,7 @@
 ``native``      all of these at the film's own size
 ``curve``       one attack at rising budgets
 ``libraries``   APGD, Square and DeepFool of an independent library
+``tampering``   films altered by hand, without a gradient or a query
 ``sanity``      do the results make sense?
 """
 

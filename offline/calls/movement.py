@@ -46,7 +46,12 @@ class Movement:
 
 
 def measure_movement(
-    network: nn.Module, images: Tensor, device: torch.device, kept: Path, epsilon: float = EPSILON
+    network: nn.Module,
+    images: Tensor,
+    device: torch.device,
+    kept: Path,
+    epsilon: float = EPSILON,
+    furthest: int = FURTHEST,
 ) -> Movement:
     """Attack each finding of each image, up and down; what was measured of this network and these images is taken from `kept`.
 
@@ -56,6 +61,8 @@ def measure_movement(
         Clean, and none that the network was trained on.
     kept : Path
         A folder; a finding's file is written when it is done, so that a killed run goes on.
+    furthest : int
+        Films that are attacked in earnest; 0 leaves it at one step, which bounds nothing.
     """
     kept.mkdir(parents=True, exist_ok=True)
     clean = as_posted(images)
@@ -68,7 +75,7 @@ def measure_movement(
             if not path.is_file():
                 both = []
                 for sign in (1.0, -1.0):
-                    both.append(_furthest(network, clean, before[:, finding], finding, sign, device, epsilon))
+                    both.append(_furthest(network, clean, before[:, finding], finding, sign, device, epsilon, furthest))
                     progress.update(1)
                 np.save(path, np.maximum(*both))
             else:
@@ -96,6 +103,7 @@ def _furthest(
     sign: float,
     device: torch.device,
     epsilon: float,
+    count: int,
 ) -> NDArray[np.float64]:
     """How far each image's logit goes in one direction, shape (N,): one step of all, then all steps of the furthest."""
 
@@ -113,7 +121,7 @@ def _furthest(
     for index in torch.split(torch.arange(len(clean)), BATCH):
         images = clean[index].to(device)
         furthest[index] = moved((images + epsilon * gradient(images)).clamp(0, 1), index)
-    for index in torch.split(furthest.argsort(descending=True)[:FURTHEST], BATCH):
+    for index in torch.split(furthest.argsort(descending=True)[:count], BATCH):
         images = clean[index].to(device)
         for start in (images, uniform_in_ball(images, epsilon, finding)):
             attacked = start

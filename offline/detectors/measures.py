@@ -100,20 +100,26 @@ def weighted_auroc(
 
 def _drawn_weighted_auroc(targets: NDArray[np.generic], scores: NDArray[np.generic], weights: Array) -> Array:
     """The mean of ``weighted_auroc`` in each draw, (B,); NaN where a draw has no finding with both kinds of film."""
-    total, areas = np.zeros(len(weights)), np.zeros(len(weights))
+    areas = drawn_auroc(targets, scores, weights)
+    ills = np.where(np.isnan(areas), 0, weights @ np.asarray(targets, dtype=np.float64))
+    total = ills.sum(1)
+    means: Array = np.divide(np.nansum(areas * ills, 1), total, out=np.full_like(total, np.nan), where=total > 0)
+    return means
+
+
+def drawn_auroc(targets: NDArray[np.generic], scores: NDArray[np.generic], weights: Array) -> Array:
+    """``auroc_of_each`` in each draw of films, from weights of shape (B, N) -> (B, L); NaN where undefined."""
+    areas = []
     for positive, score in zip(np.asarray(targets, dtype=np.float64).T, np.asarray(scores).T, strict=True):
         order = np.argsort(score, kind="stable")
         _, first = np.unique(score[order], return_index=True)  # films of one score share a level
         drawn = weights[:, order]
         ill = np.add.reduceat(drawn * positive[order], first, axis=1)
         well = np.add.reduceat(drawn * (1 - positive[order]), first, axis=1)
-        ills, wells = ill.sum(1), well.sum(1)
+        pairs = ill.sum(1) * well.sum(1)
         area = (ill * (well.cumsum(1) - well / 2)).sum(1)
-        both = (ills > 0) & (wells > 0)
-        # Weighted by its positive films, an area ill-above-well / (ills wells) is ill-above-well / wells.
-        areas += np.divide(area, wells, out=np.zeros_like(area), where=both)
-        total += np.where(both, ills, 0)
-    return np.divide(areas, total, out=np.full_like(areas, np.nan), where=total > 0)
+        areas.append(np.divide(area, pairs, out=np.full_like(area, np.nan), where=pairs > 0))
+    return np.stack(areas, axis=1)
 
 
 def accuracy(clean_rejected: Rate, attacked_rejected: Rate) -> Rate:

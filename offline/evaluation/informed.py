@@ -45,12 +45,18 @@ from .subject import Subject
 BATCH = 16
 #: One attacker who does not know the gate and one who does: what a model card says of a bundle.
 AIMED = ("minimal", "selective")
+#: One who wants the goal alone, in few and long steps. Nobody who must also pass the gate goes further, so where he does not
+#: reach a goal, none of the others passes; and he is quick enough for many films.
+STEEPEST = "steepest"
+#: His steps in parts of the budget, so many of them, and from how many starts.
+STRIDE, STRIDES, STARTS = 1 / 4, 12, 2
 
 
 def attackers(modes: Mapping[str, LogMixture]) -> dict[str, tuple[AwareAttack, bool]]:
     """Name -> attack, and whether it knows the gate. `modes`: what the feature constraint pulls toward."""
     return {
         "minimal": (minimal, False),
+        STEEPEST: (minimal, False),
         "selective": (selective, True),
         "orthogonal": (orthogonal, True),
         "joint": (joint, True),
@@ -84,14 +90,7 @@ def attacker_rows(
     """
     attack, informed = attackers(modes)[name]
     victim = at_native_size(victim) if native else victim
-    make = SearchOptions.within if informed else SearchOptions.least
-    budgets = [
-        replace(
-            make(epsilon, steps=aim.steps, restarts=aim.restarts if informed else 1, seed=seed),
-            weight_rounds=aim.weight_rounds,
-        )
-        for epsilon in aim.budgets
-    ]
+    budgets = [_options(name, informed, epsilon, aim, seed) for epsilon in aim.budgets]
     rows = []
     for wanted in goals:
         goal = wanted.goal if wanted in AT_POINT else "-".join(wanted)
@@ -118,6 +117,14 @@ def attacker_rows(
     return rows
 
 
+def _options(name: str, informed: bool, epsilon: float, aim: Aim, seed: int) -> SearchOptions:
+    if name == STEEPEST:
+        return SearchOptions(epsilon, STRIDE * epsilon, STRIDES, STARTS, seed)
+    make = SearchOptions.within if informed else SearchOptions.least
+    restarts = aim.restarts if informed else 1
+    return replace(make(epsilon, steps=aim.steps, restarts=restarts, seed=seed), weight_rounds=aim.weight_rounds)
+
+
 def aimed_rows(
     run: Path,
     victim: Victim,
@@ -127,10 +134,13 @@ def aimed_rows(
     count: int,
     aim: Aim = AIM,
     seed: int = 0,
+    names: Sequence[str] = AIMED,
+    goals: Sequence[Wanted] = (*AT_POINT, *OPPOSITE),
 ) -> list[dict[str, Any]]:
-    """Rows of ``AIMED`` against a run with this gate, on `count` test films, evenly spread: the same for every defence.
+    """Rows of attackers against a run with this gate, on `count` test films, evenly spread: the same for every defence.
 
-    Kept in `run` for this network, gate, films and effort, and not run again; what is tried on calls, for these calls.
+    Kept in `run` for this network, gate, films and effort, and not run again; what is tried on calls, for these calls, and
+    only where the victim has any.
     """
     identity = {
         "network": weights_sha256(victim.network),
@@ -145,14 +155,15 @@ def aimed_rows(
     chosen = [test[index] for index in evenly(len(test), count)]
     _, arrays = store.stage("aimed-images", lambda: ({}, {"levels": load_images(chosen, "reading")}))
     patients = np.array([film.patient for film in chosen])
-    tried: list[tuple[Store, Sequence[Wanted]]] = [(store, AT_POINT)]
+    tried = [(store, [one for one in goals if one in AT_POINT])]
     if victim.calls is not None:
-        tried.append((_aimed_store(run, {**identity, "calls": victim.calls.record()}), OPPOSITE))
+        on_calls = [one for one in goals if one not in AT_POINT]
+        tried.append((_aimed_store(run, {**identity, "calls": victim.calls.record()}), on_calls))
     return [
         row
-        for kept, goals in tried
-        for name in AIMED
-        for row in attacker_rows(victim, device, kept, name, arrays["levels"], patients, aim, seed, {}, goals)
+        for kept, some in tried
+        for name in names
+        for row in attacker_rows(victim, device, kept, name, arrays["levels"], patients, aim, seed, {}, some)
     ]
 
 

@@ -1,6 +1,7 @@
 """``python -m offline.frontier.looks``: ways of looking that no gate here uses, and what each would see, on val films.
 
-Attackers who know nothing of a look invent a finding on the bundle's network, and stop at the flip. Whoever knows of the look
+Attackers who know nothing of a look invent a finding on the bundle's network, and stop at the flip: over the one operating
+point, not over the band between calls, since the smallest change is the hardest to see. Whoever knows of the look
 passes it at least as often: what is seen here is the most that it could be worth. Of a gate with a key the same holds for who
 knows everything but the key, at every budget from the smallest on, since a small change lies within the larger balls too.
 

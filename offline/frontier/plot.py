@@ -47,6 +47,8 @@ def _panel(axes: Axes, report: dict[str, Any], budget: float, theme: Theme) -> N
                 if row["attacker"] == attacker and row["goal"] in _GOALS and math.isclose(row["epsilon"], budget)
             ]
             evaded, tried = (sum(row[field] for row in rows) for field in ("evaded", "eligible"))
+            if not tried:
+                continue  # a handful of films, and nothing to hide or invent on any
             low, high = binomtest(evaded, tried).proportion_ci(0.95, "wilson")
             reach.setdefault(name, []).extend((low, high))
             x = point["auroc"]["test"] + side * ASIDE / 2
@@ -54,6 +56,8 @@ def _panel(axes: Axes, report: dict[str, Any], budget: float, theme: Theme) -> N
             axes.plot(x, evaded / tried, MARKERS[attacker], color=colour, ms=6, label=label)
             axes.vlines(x, low, high, color=colour, lw=1.2, alpha=0.75)
     for name, point in points(report):
+        if name not in reach:
+            continue
         above = max(reach[name]) < ROOM
         axes.annotate(
             name,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from app.pipeline.network import ChestNetwork, LogitsOnly
 
-from ..attacks import Victim, paper_attacks
+from ..attacks import CallPoints, Victim, paper_attacks
 from ..attacks.libraries import LibraryAttack, unseat
+from ..calls.movement import FURTHEST
 from ..detectors import Observed
 from ..evaluation.clean import harmless_stage, rate
 from ..evaluation.informed import aimed_rows
@@ -28,15 +30,24 @@ from ..films import Film, Split, fingerprint, of_split, targets_of
 from ..fit import FitOptions, FittedGate, gate_of
 from ..harmless import CHANGES
 from ..metrics import mean_auroc
+from .bands import called, paired_loss
 
 HELD_OUT: Final[tuple[Split, ...]] = ("val", "test")
 EPSILONS: Final = (1 / 255, 0.005, 0.02)
 HARMLESS: Final = ("noise sd .005", "gamma .8", "gamma 1.25", "JPEG quality 75")
 
 
+#: Films of each split. A threshold and points need so many held-out ones.
+QUICK_FILMS: Final[dict[Split, int]] = {"train": 24, "val": 60, "test": 12}
+
+
 @dataclass(frozen=True)
 class Measuring:
-    """How much is measured: films of the test split, evenly spread; steps of the attacks, and queries of Square."""
+    """How much is measured: films of the test split, evenly spread; steps of the attacks, and queries of Square.
+
+    ``movement_films`` are val films on which each logit is moved, as many as ``calibrate`` takes, and of these ``furthest`` in
+    earnest; 0 films measure nothing of calls.
+    """
 
     attacked_films: int = 48
     aimed_films: int = 32
@@ -45,6 +56,31 @@ class Measuring:
     square_queries: int = 200
     aim: Aim = AIM
     seed: int = 0
+    movement_films: int = 80
+    furthest: int = FURTHEST
+
+    def record(self) -> dict[str, Any]:
+        """For the identity of what is kept: movements are kept elsewhere, under names of their own."""
+        return {name: value for name, value in asdict(self).items() if name not in ("movement_films", "furthest")}
+
+
+#: Of ``--quick``: that it runs, and nothing more.
+QUICK: Final = Measuring(
+    attacked_films=2,
+    aimed_films=2,
+    attack_steps=2,
+    apgd_steps=2,
+    square_queries=5,
+    aim=Aim(AIM.budgets, steps=3, restarts=1, weight_rounds=1),
+    movement_films=1,
+    furthest=0,
+)
+
+
+def fewer(films: list[Film]) -> list[Film]:
+    """Some films of each split, evenly spread, for ``--quick``."""
+    splits = ((of_split(films, split), count) for split, count in QUICK_FILMS.items())
+    return [some[index] for some, count in splits for index in evenly(len(some), count)]
 
 
 def measure_point(
@@ -56,10 +92,16 @@ def measure_point(
     measuring: Measuring,
     device: torch.device,
     workers: int,
+    trained: Mapping[Split, NDArray[np.floating]] | None = None,
 ) -> dict[str, Any]:
     """Fit the gate, attack, and count; stages are kept under ``run/NAME`` and not run again.
 
     Everything is chosen on train and val films, and measured on test films: the same films and seeds for every defence.
+
+    Parameters
+    ----------
+    trained : mapping or None
+        Logits of val and test films by the network before any defence: what is lost since is measured against it.
     """
     gate = gate_of(network, run, films, gate_options, device, workers)
     logits = {split: saved(run, split).logits for split in HELD_OUT}
@@ -69,14 +111,24 @@ def measure_point(
         "network": weights_sha256(network),
         "gate": asdict(gate_options),
         "data": fingerprint(films),
-        "measuring": asdict(measuring),
+        "measuring": measuring.record(),
     }
     store = Store.open(run / name, identity)
     test = of_split(films, "test")
     patients = np.array([film.patient for film in test])
     changes = {change: CHANGES[change] for change in HARMLESS}
+    more: dict[str, Any] = {}
+    if trained is not None:
+        more["trained"] = {split: mean_auroc(targets[split], trained[split]) for split in HELD_OUT}
+        more["lost"] = {split: paired_loss(of_split(films, split), trained[split], logits[split]) for split in HELD_OUT}
+    if measuring.movement_films:
+        findings, more["calls"] = called(
+            victim.network, run, films, logits, device, measuring.movement_films, measuring.furthest
+        )
+        victim = replace(victim, calls=CallPoints.of(findings).to(device))
     return {
         "auroc": {split: mean_auroc(targets[split], logits[split]) for split in HELD_OUT},
+        **more,
         "clean": _clean(gate, run, patients),
         "harmless": store.stage("harmless", lambda: harmless_stage(victim, device, test, patients, changes))[0],
         "blind": _blind(victim, device, store, test, measuring),

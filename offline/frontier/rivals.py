@@ -2,9 +2,13 @@
 
 Each computes something else of the last feature map (Taghanaki et al.: radial basis functions; He et al.: non-local context; Xie
 et al.: denoised features), and a ridge regression learns from it the logits that the network has. So all of them answer nearly
-alike, and what differs is how far an attacker moves the answer: whoever does not know the gate, and stops at the flip.
+alike, and what differs is how far an attacker moves the answer: whoever does not know the gate, and stops at the flip over the
+one operating point, without a band.
 
 Writes ``reports/frontier/rivals.json`` and the table of rivals in docs/research.md.
+
+With ``--inside NAME`` a rival stands where its authors put it, inside the network of ``--start``, which is then hardened
+(``frontier.inside``); that writes ``reports/frontier/inside.json`` and a table of its own. A run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -36,6 +40,8 @@ from ..memory import keep_freed_memory
 from ..metrics import mean_auroc
 from ..relearn import RIDGE, ridge_layer
 from ..report.reading import strength
+from . import inside
+from .inside_command import add_arguments, run_inside
 from .table import PAGE, count_of, table_row
 
 REPORT: Final = Path("reports/frontier/rivals.json")
@@ -236,12 +242,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--films", type=int, default=40, help="val films that are attacked (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=12, help="of a quarter grey level (default: %(default)s)")
-    parser.add_argument("--report", type=Path, default=REPORT, help="(default: %(default)s)")
+    parser.add_argument("--report", type=Path, help=f"(default: {REPORT}, or {inside.REPORT})")
     parser.add_argument("--page", type=Path, default=PAGE, help="whose table is filled (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2)
+    add_arguments(parser)
     given = parser.parse_args(arguments)
     keep_freed_memory()
     device, films = choose_device("auto"), read_films(given.data)
+    if given.inside:
+        return run_inside(given, films, device)
     train, val = of_split(films, "train"), of_split(films, "val")
     attacked = load_images([val[index] for index in evenly(len(val), given.films)], "reading")
     networks = []
@@ -257,8 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
         "films": len(attacked),
         "networks": networks,
     }
-    given.report.parent.mkdir(parents=True, exist_ok=True)
-    write_json(given.report, report)
+    to: Path = given.report or REPORT
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_json(to, report)
     given.page.write_text(filled(given.page.read_text(), report))
     return 0
 

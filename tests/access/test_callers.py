@@ -113,6 +113,24 @@ def test_a_file_that_others_may_write_to_is_refused(file: Path) -> None:
         Callers(file)
 
 
+def test_what_a_file_that_others_may_write_to_takes_away_holds(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A revoked key is none, whatever the file's mode; a key that somebody put in, or widened, is not good."""
+    kept, revoked, widened = (add_key(file, name, ["score"]) for name in ("kept", "revoked", "widened"))
+    callers = Callers(file)
+    content = json.loads(file.read_text())
+    content["callers"] = [one for one in content["callers"] if one["name"] != "revoked"]
+    content["callers"][1]["scopes"] = ["operate"]
+    content["callers"].append({"name": "intruder", "scopes": ["operate"], "key_sha256": hash_of("cxr_mine")})
+    file.chmod(0o660)
+    with caplog.at_level(logging.ERROR):
+        assert [name_of(callers, key) for key in (kept, revoked, widened)] == ["kept", "revoked", "widened"]
+        file.write_text(json.dumps(content))
+        assert [name_of(callers, key) for key in (kept, revoked, widened, "cxr_mine")] == ["kept", None, None, None]
+    assert all("others may write" in record.message for record in caplog.records)
+    file.chmod(0o600)
+    assert [name_of(callers, key) for key in (kept, revoked, widened)] == ["kept", None, "widened"]
+
+
 def test_of_several_commands_at_once_none_is_lost(file: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         keys = list(pool.map(lambda number: add_key(file, f"caller-{number}", ["score"]), range(24)))

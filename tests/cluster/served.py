@@ -99,6 +99,7 @@ def serve_cluster(bundle: Path, folder: Path, scaling: dict[str, float], **setti
         "CXR_BUNDLE": str(bundle),
         "CXR_RECORD_URL": f"sqlite:///{folder}/record.sqlite",
         "CXR_RECORD_KEY_FILE": f"{folder}/record.key",
+        "CXR_METRICS_OPEN": "true",
         **settings,
     }
     application["deployments"][0]["autoscaling_config"].update(scaling)

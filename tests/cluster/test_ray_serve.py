@@ -45,7 +45,8 @@ from tests.cluster.served import Cluster, serve_cluster
 
 pytestmark = pytest.mark.slow
 
-MAX_WAITING = 50  # and as many in the proxy's queue: the 50 of a test all find room, be there one replica or two
+MAX_WAITING = 68  # and as many in the proxy's queue
+ONE_CALLER = 51  # of those places, three quarters: the 50 of a test all find room, be there one replica or two
 MAX_BODY_BYTES = 4 * 2**20
 SETTINGS = {
     "CXR_MAX_WAITING": str(MAX_WAITING),
@@ -164,12 +165,14 @@ def test_without_any_replica_requests_wait_for_the_next(cluster: Cluster) -> Non
 
 
 def test_overload_is_503_with_retry_after_and_passes(cluster: Cluster) -> None:
-    films = [encoded(Image.fromarray(pixels(side=1024)))] * (6 * MAX_WAITING)
+    films = [encoded(Image.fromarray(pixels(side=1024)))] * (6 * ONE_CALLER)
     answers = _post_at_once(cluster, films)
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) <= {200, 422, 503}
     assert statuses[503] > 0
-    assert len(answers) - statuses[503] >= 2 * MAX_WAITING, "less was admitted than the replicas have places"
+    assert len(answers) - statuses[503] >= 2 * ONE_CALLER, (
+        "less was admitted than the replicas have places for one caller"
+    )
     for answer in answers:
         if answer.status_code == 503:
             assert_problem(answer, 503)

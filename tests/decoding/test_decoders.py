@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import os
 import re
 import signal
@@ -16,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom.uid import JPEG2000Lossless
 
 from app.decoding.decoders import Decoders, place_of
 from app.decoding.nursery import DecodingUnavailable
 from app.metrics import Metrics
+from app.pipeline import decode
 from app.pipeline.dicom.part10 import PEEKED_BYTES
 from app.pipeline.errors import MalformedImage
 from app.settings import Settings
@@ -39,6 +42,43 @@ def test_compressed_films_are_decoded_in_processes_and_others_in_threads(tmp_pat
     assert {place_of(png()), place_of(jpeg())} == {"thread"}
     with pytest.raises(MalformedImage, match="neither PNG, JPEG nor DICOM"):
         place_of(b"GIF89a")
+
+
+def saved(form: str, side: int, *, even: bool = False, **options: Any) -> bytes:
+    """Waves that compress as no film does; `even`: all rows the same."""
+    rows, columns = np.mgrid[:side, :side]
+    waves = (np.sin(columns / 90) * (1 if even else np.cos(rows / 70)) + 1) * 127
+    stream = io.BytesIO()
+    Image.fromarray(waves.astype(np.uint8)).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def test_many_pixels_in_few_bytes_are_decoded_where_their_cost_is_bounded() -> None:
+    scans = saved("JPEG", 1500, progressive=True, quality=30)
+    last = scans.rindex(b"\xff\xda")
+    head = scans[last : last + 2 + int.from_bytes(scans[last + 2 : last + 4], "big")]
+    large = {"png": saved("PNG", 3000, even=True), "jpeg": saved("JPEG", 3000, quality=30)}
+    assert {place_of(data) for data in (*large.values(), scans[:-2] + head * 50 + scans[-2:])} == {"process"}
+    usual = np.random.default_rng(1).normal(128, 20, (2500, 2048)).clip(0, 255).astype(np.uint8)
+    for form in ("PNG", "JPEG"):  # noise of a detector: what makes films the size that they are
+        stream = io.BytesIO()
+        Image.fromarray(usual).save(stream, form)
+        assert place_of(stream.getvalue()) == "thread"
+
+    async def scenario() -> None:
+        async with running() as bench:
+            for kind, data in large.items():
+                image, _ = await bench.decode(data)
+                assert image.source_kind == kind
+                alone = decode(data)
+                np.testing.assert_array_equal(image.pixels, alone.pixels)
+                assert image.notes == alone.notes
+            assert (bench.decoded("process"), bench.decoded("thread")) == (2, 0)
+        async with running(decode_seconds=1, decode_memory_mb=128) as bench:
+            with pytest.raises(MalformedImage, match=r"the PNG file needs more than 128 MiB.*fewer pixels"):
+                await bench.decode(large["png"])
+
+    asyncio.run(scenario())
 
 
 def with_long_meta_header(syntax_at_its_end: str) -> bytes:

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from imagecodecs import jpeg2k_encode
+from pydicom.uid import JPEG2000Lossless
 
 from app.decoding.exchange import NoAnswer, exchange
 from app.decoding.machine import Machine
@@ -28,6 +30,7 @@ from app.pipeline.errors import InputError, MalformedImage, UnsuitableImage
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage
 from app.settings import Settings
+from tests.pipeline.films import compressed, film, part10
 from tests.pipeline.mutants import valid_films
 
 from .processes import (
@@ -72,10 +75,11 @@ class Watched(Nursery):
         rules: HeaderRules = DEFAULT_RULES,
         machine: Machine | None = None,
         program: str = Nursery.program,
+        sandbox: str = "try",
     ) -> None:
         self.failures: list[Failure] = []
         self.program = program
-        options = Options(max_pixels, rules, memory_mb * 2**20, cpu_seconds)
+        options = Options(max_pixels, rules, memory_mb * 2**20, cpu_seconds, sandbox)
         super().__init__(options, self.failures.append, machine or Told(True))
 
     def decode(self, data: bytes, until: float | None = None) -> DecodedImage:
@@ -310,6 +314,21 @@ def test_the_default_memory_is_enough_for_a_film_of_36_million_pixels() -> None:
         assert nursery.decode(film_of_runs()).pixels.shape == (6016, 6016)
 
 
+def test_the_default_cpu_time_is_enough_for_the_largest_noisy_jpeg_2000_film() -> None:
+    """Seen on a smaller one, since the cost grows with the pixels."""
+    noise = np.random.default_rng(0).integers(0, 2**16, (1024, 1024)).astype(np.uint16)
+    frame = jpeg2k_encode(noise, codecformat="j2k", reversible=True, bitspersample=16)
+    like = film(noise, WindowCenter=2**15, WindowWidth=2**16)
+    like.BitsStored, like.HighBit = 16, 15
+    posted = part10(compressed(frame, JPEG2000Lossless, like))
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        decode(posted)
+        spent.append(time.process_time() - began)
+    assert min(spent) < Settings().decode_seconds * noise.size / MAX_PIXELS
+
+
 def test_a_killed_zygote_is_replaced() -> None:
     with running() as nursery:
         first = nursery.zygote
@@ -358,7 +377,12 @@ def test_nothing_is_left_behind() -> None:
 # What a decoder that was taken over might say
 
 FIELD = ExposedField.whole(2, 3).as_json()
-IMAGE = {"field": FIELD, "notes": ["a note"], "missing_tags": ["ViewPosition", "PatientName"]}
+IMAGE = {
+    "field": FIELD,
+    "notes": ["a note"],
+    "missing_tags": ["ViewPosition", "PatientName"],
+    "presentation": "a window",
+}
 SHADES = np.arange(6, dtype=np.float32)
 
 
@@ -380,6 +404,11 @@ UNSOUND: dict[str, object] = {
     "an error that is not the pipeline's": {"error": "SystemExit", "message": ""},
     "more pixels than it sends": {**IMAGE, "field": ExposedField.whole(2, 4).as_json()},
     "an endless size": {**IMAGE, "field": {**FIELD, "rows": math.inf}},
+    "a size that is no number": {**IMAGE, "field": {**FIELD, "rows": math.nan}},
+    "a size of a fraction": {**IMAGE, "field": {**FIELD, "rows": 2.5}},
+    "a size in words": {**IMAGE, "field": {**FIELD, "rows": "2"}},
+    "an endless edge": {**IMAGE, "field": {**FIELD, "left": -math.inf}},
+    "endless outlines": {**IMAGE, "field": {**FIELD, "outlines": [[[0, 0], [1, 1], [10**400, 0]]]}},
     "a negative size": {**IMAGE, "field": {**FIELD, "rows": -2}},
     "over the limit": {**IMAGE, "field": ExposedField.whole(100, 100).as_json()},
     "no field": {**IMAGE, "field": [2, 3]},
@@ -392,6 +421,12 @@ UNSOUND: dict[str, object] = {
 def test_an_unsound_answer_is_no_answer(name: str) -> None:
     with pytest.raises(NoAnswer):
         answered(UNSOUND[name])
+
+
+def test_what_a_decoder_says_of_the_presentation_is_short_and_plain() -> None:
+    """It goes into the record and the report, and the decoder may have been taken over."""
+    hostile = {**IMAGE, "presentation": "a window\0\n\ud800\u00e9" + "x" * 10_000}
+    assert answered(hostile).presentation == "a window" + "x" * 488
 
 
 def test_a_sound_answer_names_no_other_tags_than_are_expected() -> None:

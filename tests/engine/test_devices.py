@@ -63,7 +63,7 @@ def test_with_the_last_device_readiness_falls_and_those_who_wait_are_told() -> N
             assert await outcomes(*tasks) == [NotReady] * 4
             assert not bench.engine.ready
             with pytest.raises(NotReady):
-                bench.engine.admit()
+                bench.engine.admit("one")
             assert (bench.metric("cxr_ready"), bench.metric("cxr_devices_in_service")) == (0, 0)
             assert (bench.waiting, bench.metric("cxr_waiting_bytes")) == (0, 0)
             only.mend()
@@ -156,7 +156,7 @@ def test_a_device_that_hangs_is_not_counted_until_it_comes_back(monkeypatch: pyt
             held = await bench.hold()
             await bench.until("cxr_ready", 0)
             with pytest.raises(NotReady):
-                bench.engine.admit()
+                bench.engine.admit("one")
             bench.release()
             assert await outcomes(held) == [10]
             await bench.until("cxr_ready", 1)

@@ -129,7 +129,7 @@ def test_a_film_that_cannot_be_decoded_never_reaches_the_device() -> None:
     async def scenario() -> None:
         async with running(ToldScreener()) as bench:
             with pytest.raises(MalformedImage):
-                await bench.engine.screen(given(film(20)[:200]))
+                await bench.engine.screen("one", given(film(20)[:200]))
             assert bench.screener.batches == []
             assert bench.waiting == 0
 
@@ -142,11 +142,11 @@ def test_more_than_may_wait_are_refused_at_once() -> None:
             tasks = [await bench.hold(), bench.submit(20)]
             await bench.queued()
             with pytest.raises(Overloaded):
-                bench.engine.admit()
+                bench.engine.admit("one")
             assert await outcomes(bench.submit(30)) == [Overloaded]
             bench.release()
             assert await outcomes(*tasks) == [10, 20]
-            bench.engine.admit()
+            bench.engine.admit("one")
 
     asyncio.run(scenario())
 
@@ -159,7 +159,7 @@ def test_stop_finishes_what_was_admitted_and_refuses_the_rest() -> None:
             stopping = asyncio.create_task(asyncio.to_thread(bench.engine.stop))
             await asyncio.sleep(0.1)
             with pytest.raises(NotReady):
-                bench.engine.admit()
+                bench.engine.admit("one")
             bench.release()
             assert await outcomes(*tasks) == [10, 20]
             await stopping
@@ -173,12 +173,12 @@ def test_nothing_is_accepted_before_the_start_or_after_a_failed_one() -> None:
     screener.golden_error = BundleError("golden")
     bench = Bench(screener)
     with pytest.raises(NotReady):
-        bench.engine.admit()
+        bench.engine.admit("one")
     with pytest.raises(BundleError):
         bench.engine.start()
     assert not bench.engine.ready
     with pytest.raises(NotReady):
-        bench.engine.admit()
+        bench.engine.admit("one")
     bench.engine.stop()
 
 
@@ -190,7 +190,7 @@ def test_a_slow_sender_gives_up_its_place_at_the_deadline() -> None:
 
         async with running(ToldScreener(), max_waiting=1, deadline_seconds=0.2) as bench:
             with pytest.raises(DeadlinePassed):
-                await bench.engine.screen(never)
+                await bench.engine.screen("one", never)
             assert bench.waiting == 0
 
     asyncio.run(scenario())

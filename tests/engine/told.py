@@ -108,7 +108,7 @@ class Bench:
 
     def submit(self, mark: int) -> asyncio.Task[Screened]:
         self.submitted += 1
-        return asyncio.create_task(self.engine.screen(given(film(mark))))
+        return asyncio.create_task(self.engine.screen(f"sender {self.submitted}", given(film(mark))))
 
     async def hold(self) -> asyncio.Task[Screened]:
         self.screener.gate.clear()

@@ -82,6 +82,44 @@ def test_a_person_has_films_tried_again_or_forgotten(aside: Aside) -> None:
     assert aside.listed() == [WAITING]
 
 
+def test_a_full_list_drops_the_oldest_refusals_before_films_that_failed(aside: Aside, path: Path) -> None:
+    failed = [replace(GIVEN_UP, instance=f"f{n}", last=n, status=504, reason="deadline-passed") for n in range(3)]
+    refused = [replace(GIVEN_UP, instance=f"r{n}", last=10.0 + n) for n in range(4)]
+    away = replace(
+        GIVEN_UP, instance="o", last=5.0, status=400, reason="orthanc"
+    )  # a fault of Orthanc's, not a refusal
+    for film in [WAITING, *failed, *refused, away]:
+        aside.put(film)
+    assert aside.trim(8) == []
+    assert aside.dropped() == 0
+    assert {film.instance for film in aside.trim(6)} == {"r0", "r1"}
+    assert {film.instance for film in aside.trim(3)} == {"r2", "r3", "f0"}
+    assert aside.listed() == [failed[1], failed[2], away, WAITING]
+    aside.close()
+    with closing(Aside(path, make=True)) as again:
+        assert again.dropped() == 5
+        assert again.trim(3) == []
+
+
+def test_a_list_of_an_earlier_version_has_dropped_nothing(aside: Aside, path: Path) -> None:
+    aside.put(GIVEN_UP)
+    aside._connection.execute("DROP TABLE dropped")
+    aside.close()
+    with closing(Aside(path, make=False)) as again:
+        assert (again.dropped(), again.listed()) == (0, [GIVEN_UP])
+
+
+def test_a_disk_that_fills_while_the_list_is_trimmed_leaves_it_as_it_was(aside: Aside) -> None:
+    for film in (GIVEN_UP, replace(GIVEN_UP, instance="c3")):
+        aside.put(film)
+    aside._connection.execute("CREATE TRIGGER full BEFORE INSERT ON dropped BEGIN SELECT RAISE(FAIL, 'full'); END")
+    with pytest.raises(Misconfigured, match="full"):
+        aside.trim(1)
+    assert aside.count() == (0, 2)
+    aside._connection.execute("DROP TRIGGER full")
+    assert len(aside.trim(1)) == 1
+
+
 def test_two_may_use_it_at_once(aside: Aside, path: Path) -> None:
     with closing(Aside(path, make=False)) as command:
         aside.put(GIVEN_UP)

@@ -78,6 +78,14 @@ def test_only_what_is_given_up_is_forgotten(aside: Aside, state: Path, capsys: p
     assert aside.listed() == [LATE, WAITING]
 
 
+def test_what_the_list_has_no_room_for_is_told(aside: Aside, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    aside.trim(1)
+    assert given_up("--state", str(state)) == 0
+    rows, summary = table(capsys)
+    assert [row[5] for row in rows] == ["b2", "c3"]  # the refused one went
+    assert "1 given up on earlier are no longer listed; the forwarder's log has them" in summary
+
+
 def test_a_film_that_is_not_there_is_said(aside: Aside, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert given_up("--state", str(state), "--retry", "a1", "d4") == 1
     assert "1 of the films named are not on the list" in table(capsys)[1]

@@ -85,10 +85,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class Bench:
     """A forwarder over a state that stays between its runs."""
 
-    def __init__(self, folder: Path, pacs: Pacs, give_up_seconds: float = 3600, in_flight: int = 1) -> None:
+    def __init__(
+        self, folder: Path, pacs: Pacs, give_up_seconds: float = 3600, in_flight: int = 1, keep_given_up: int = 100
+    ) -> None:
         self.state = folder / "forward.json"
         self.pacs = pacs
-        self.options = Options(frozenset({"DX"}), "beginning", in_flight, 0.01, give_up_seconds)
+        self.options = Options(frozenset({"DX"}), "beginning", in_flight, 0.01, give_up_seconds, keep_given_up)
         self.metrics = ForwardMetrics()
 
     def run(self, until: Callable[[Aside], bool], meanwhile: Callable[[Aside], None] = lambda _: None) -> None:
@@ -179,6 +181,32 @@ def test_a_refusal_is_final_at_once_and_listed(tmp_path: Path) -> None:
     assert pacs.asked.count("lateral") == 1
     assert bench.value("given_up_total", reason="unsuitable-image") == 1
     assert bench.value("instances_total", outcome="refused") == 1
+
+
+def test_the_list_is_bounded_and_what_leaves_it_is_counted_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"lateral {number}" for number in range(7)]
+    pacs = Pacs([*names, "good"], lambda name, _: REPORT if name == "good" else UNSUITABLE)
+    bench = Bench(tmp_path, pacs, keep_given_up=3)
+    bench.run(lambda aside: bool(pacs.reports))
+    assert [film.instance for film in bench.listed] == names[4:]
+    assert bench.value("given_up_films") == 3
+    assert bench.value("given_up_dropped_total") == 4
+    assert bench.value("given_up_total", reason="unsuitable-image") == 7
+    dropped = [record for record in caplog.records if "dropped from the list" in record.message]
+    assert [record.__dict__["change"] for record in dropped] == [1, 2, 3, 4]
+    assert not any("lateral" in str(record.__dict__) for record in dropped)  # Orthanc's names are not for logs
+
+
+def test_a_lower_limit_holds_from_the_start(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Pacs([], lambda *_: REPORT), keep_given_up=2)
+    with closing(Aside(path_beside(bench.state), make=True)) as aside:
+        for number in range(5):
+            aside.put(Film(str(number), number, 0.0, float(number), 1, 400, "malformed-image", "none", None))
+    bench.run(lambda aside: aside.count() == (0, 2))
+    assert [film.instance for film in bench.listed] == ["3", "4"]
+    assert bench.value("given_up_dropped_total") == 3
 
 
 def test_a_film_that_a_person_has_tried_again(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from app.decoding.decoders import place_of
-from app.http.body import read_film
+from app.http.body import Unheld, read_film
 from app.http.problems import PROBLEMS, HttpError
 from app.http.related import MalformedMultipart, Part, RelatedParser, TooManyParts
 from app.pipeline import LABELS, Verdict, decode, to_tensor
@@ -85,7 +85,7 @@ def _form(content_type: bytes, pieces: list[bytes]) -> str:
 
     request = Request({"type": "http", "method": "POST", "headers": [(b"content-type", content_type)]}, receive)
     try:
-        film, _ = _run(read_film(request, MAX_BODY_BYTES, lambda _: None))
+        film, _ = _run(read_film(request, MAX_BODY_BYTES, Unheld()))
     except MalformedImage:
         return "MalformedImage"
     except HttpError as error:

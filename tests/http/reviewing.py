@@ -62,7 +62,11 @@ class Site:
         }
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self.films.iterdir())
+        """Films that are kept, and what is no film; orphans lie in a folder of their own."""
+        return sorted(path.name for path in self.films.iterdir() if path.name not in {"orphans", "record-key-id"})
+
+    def orphans(self) -> list[str]:
+        return sorted(path.name for path in self.films.glob("orphans/*"))
 
     def entries(self, condition: str = "1", *values: object) -> list[dict[str, Any]]:
         connection = sqlite3.connect(self.folder / "record.sqlite")

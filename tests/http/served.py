@@ -41,7 +41,7 @@ PROBLEM_FIELDS = {"type", "title", "status", "detail", "instance", "request_id"}
 def clean_environment(settings: dict[str, str]) -> dict[str, str]:
     """The environment without the caller's own settings, and with few threads: many servers share the machine."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
-    return {**inherited, "OMP_NUM_THREADS": "2", "CXR_RECORD_URL": "sqlite://", **settings}
+    return {**inherited, "OMP_NUM_THREADS": "2", "CXR_RECORD_URL": "sqlite://", "CXR_METRICS_OPEN": "true", **settings}
 
 
 def command(*arguments: str) -> list[str]:

@@ -159,9 +159,8 @@ def test_a_key_comes_and_goes_without_a_restart_and_is_never_logged(keyed: Keyed
 # Without keys, and at the start.
 
 
-def test_without_keys_scoring_and_metrics_are_open_and_nobody_is_an_operator(service: Served) -> None:
+def test_without_keys_scoring_is_open_and_nobody_is_an_operator(service: Served) -> None:
     assert service.post(png(), Authorization="Bearer anything").status_code == 200
-    assert service.get("/metrics").status_code == 200
     assert assert_problem(service.get("/v1/versions"), 403)["type"] == "/problems/forbidden"
 
 

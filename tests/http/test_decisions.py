@@ -90,6 +90,7 @@ def test_a_score_is_recorded(recording: Served, folder: Path, accepting_bundle: 
     assert entry["route"] == "/v1/score"
     assert len(entry["pixels_hash"]) == 64
     assert (entry["instance_hash"] is None) == (kind != "dicom")
+    assert entry["presentation"] == ("no window: full range of 8 bits" if kind == "dicom" else None)
     assert 0 < entry["seconds"] < 60
     scores = read_bundle(accepting_bundle).golden.calibration_scores
     assert entry["percentile"] == 100 * (scores <= entry["log_density"]).mean()

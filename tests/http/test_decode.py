@@ -49,6 +49,33 @@ def test_a_film_that_is_rejected_may_be_seen_by_its_sender(rejecting: Served) ->
     assert posted(rejecting, png(), "image/png").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("film", "kind", "sides"),
+    [
+        # PS3.3 C.7.6.1.1.1: where rows run to the patient's left, his right is at the left edge.
+        (dicom(PatientOrientation=["L", "F"]), DICOM, "usual"),
+        (dicom(PatientOrientation=["LF", "FP"]), DICOM, "usual"),
+        (fifteen_bits(), DICOM, "usual"),
+        (dicom(PatientOrientation=["R", "F"]), DICOM, "mirrored"),
+        (dicom(), DICOM, "unknown"),
+        (dicom(PatientOrientation=""), DICOM, "unknown"),
+        (dicom(PatientOrientation="L"), DICOM, "unknown"),
+        (dicom(PatientOrientation=["", "F"]), DICOM, "unknown"),
+        (dicom(PatientOrientation=["L", ""]), DICOM, "unknown"),
+        (dicom(PatientOrientation=["L", "F", "F"]), DICOM, "unknown"),
+        (png(), "image/png", "unknown"),
+        (jpeg(), "image/jpeg", "unknown"),
+    ],
+    ids=["L-F", "LF-FP", "real", "R-F", "absent", "empty", "one", "no-rows", "no-columns", "three", "png", "jpeg"],
+)
+def test_which_side_lies_where_is_told_only_where_the_header_does(
+    service: Served, film: bytes, kind: str, sides: str
+) -> None:
+    answer = posted(service, film, kind)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers.get_list("X-Film-Sides") == [sides]
+
+
 def test_no_decision_is_counted(service: Served) -> None:
     def judged() -> list[str]:
         return [line for line in service.get("/metrics").text.splitlines() if line.startswith("cxr_decisions_total")]

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from sklearn.datasets import load_sample_image
 
 from app.pipeline.labels import LABELS
+from benchmarks.field.frames import Film, barred, bordered, collimated, eight_sided, rounded
+from benchmarks.field.posted import png
 from tests.http.served import ROOT, Served, assert_accepted, assert_problem, encoded, run_command, serve
 
 BUNDLE = ROOT / "artifacts" / "default"
@@ -113,10 +116,45 @@ def test_a_turned_or_inverted_film_is_no_attack(
     assert words in problem["detail"]
 
 
-def test_a_photograph_gets_no_probabilities(default: Served) -> None:
-    """The gate refuses what is no chest film; it cannot tell such from tampering, and does not claim to."""
+@pytest.mark.parametrize(
+    "frame",
+    [
+        lambda film: bordered(film, 10, 1.0),
+        lambda film: barred(film, 0.2, 0.0, 0),
+        lambda film: collimated(film, 0.04),
+        lambda film: rounded(film, 0.6),
+        lambda film: eight_sided(film, 0.15),
+    ],
+    ids=["border", "letterbox", "collimation", "circle", "octagon"],
+)
+def test_a_frame_is_no_attack(default: Served, films: list[Path], frame: Callable[[Film], Film]) -> None:
+    """Of three films that pass, two pass in any frame."""
+    passing = []
+    for path in films[:10]:
+        film = np.asarray(Image.open(path).convert("L"), np.float32) / np.float32(255)
+        if len(passing) < 3 and default.post(png(film)).status_code == 200:
+            answer = default.post(png(frame(film)))
+            assert answer.status_code in {200, 422}, answer.text
+            passing.append(answer.status_code == 200)
+    assert passing.count(True) >= 2, passing
+
+
+def test_a_photograph_gets_no_probabilities_and_is_told_what_it_is_not(default: Served) -> None:
     photograph = Image.fromarray(load_sample_image("china.jpg")).convert("L")
-    assert default.post(encoded(photograph)).status_code in {400, 422}
+    problem = assert_problem(default.post(encoded(photograph)), 400)
+    assert problem["title"] == "unsuitable image"
+    assert "is no frontal chest film" in problem["detail"]
+
+
+def test_a_lateral_without_tags_is_told_by_its_pixels(default: Served, shared_data: Path) -> None:
+    """A dog's, the one at hand, as a PNG; enlarged, since it is smaller than a film may be."""
+    stored = dcmread(shared_data / "dicom" / "dx_dog_thorax_monochrome1.dcm").pixel_array.astype(np.float64)
+    low, high = np.percentile(stored, (1, 99))
+    grey = 1 - np.clip((stored - low) / (high - low), 0, 1)
+    enlarged = Image.fromarray((255 * grey).round().astype(np.uint8)).resize((422, 338))
+    problem = assert_problem(default.post(encoded(enlarged)), 400)
+    assert problem["title"] == "unsuitable image"
+    assert any(words in problem["detail"] for words in ("looks like a lateral view", "is no frontal chest film"))
 
 
 def test_a_jpeg_of_a_film_says_nearly_the_same(default: Served, accepted: bytes) -> None:

@@ -186,7 +186,7 @@ def test_a_store_transaction_goes_on_for_the_record(service: Told) -> None:
 
 def test_bytes_announced_or_arrived_are_refused_unread(service: Told) -> None:
     with held(service), ThreadPoolExecutor(1) as pool:
-        large = pool.submit(post, service, film(20, ballast=400_000))
+        large = pool.submit(post, service, film(20, ballast=300_000))
         service.until('cxr_queue_films{queue="device"}', 1)
         for start in (
             head("/v1/score", 200_000),

@@ -180,10 +180,10 @@ def test_it_is_refused_once_and_the_connection_closed(service: Told, reason: str
 ANSWERED = {
     "a chunk extension": (post(CHUNKED, b"%x;%s\r\n%s\r\n0\r\n\r\n" % (len(FILM), b"a" * 20_000, FILM)), 200),
     "a length of 19 digits": (post(b"Content-Length: 9223372036854775807\r\n"), 413),
-    "a path of 60 kB": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+    "a path of 60 kB": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
     "an absolute path": (b"GET http://elsewhere/healthz HTTP/1.1\r\nHost: a\r\n\r\n", 200),
     "TRACE": (b"TRACE /healthz HTTP/1.1\r\nHost: a\r\n\r\n", 405),
-    "OPTIONS *": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+    "OPTIONS *": (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
     "an upgrade to web sockets": (GET[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n", 200),
     "an upgrade to HTTP/2, as Java's client asks for": (
         post(LENGTH + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n", FILM),

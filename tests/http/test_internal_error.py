@@ -26,7 +26,7 @@ def test_an_unexpected_error_is_a_problem(accepting_bundle: Path, monkeypatch: p
 
     async def scenario() -> httpx.Response:
         transport = httpx.ASGITransport(application, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.post("/v1/score", content=png(), headers={"Content-Type": "image/png"})
 
     response = asyncio.run(scenario())

@@ -264,7 +264,7 @@ def test_the_metrics_count_films_and_decisions(kept: Keeping, site: Site) -> Non
         state: kept.metric(f'cxr_quarantine_films{{state="{state}"}}') for state in ("pending", "released", "confirmed")
     }
     assert sum(states.values()) == len(site.files())
-    assert kept.metric("cxr_quarantine_bytes") == sum(path.stat().st_size for path in site.films.iterdir())
+    assert kept.metric("cxr_quarantine_bytes") == sum(path.stat().st_size for path in site.films.glob("*.film"))
     decided = kept.metric('cxr_quarantine_decisions_total{decision="released"}')
     kept.decide(kept.reject(png(13)), "release")
     assert kept.metric('cxr_quarantine_films{state="released"}') == states["released"] + 1
@@ -342,7 +342,7 @@ def test_a_film_that_cannot_be_kept_is_not_answered_unless_the_record_is_optiona
         assert len(site.files()) == 1
 
 
-def test_a_restart_finds_what_was_kept_and_removes_what_was_not(tmp_path: Path, screener: Screener) -> None:
+def test_a_restart_finds_what_was_kept_and_puts_aside_what_was_not(tmp_path: Path, screener: Screener) -> None:
     site = Site.make(tmp_path)
     with keeping_here(site, screener) as kept:
         pending, released, gone = (kept.reject(png(seed)) for seed in range(3))
@@ -355,6 +355,8 @@ def test_a_restart_finds_what_was_kept_and_removes_what_was_not(tmp_path: Path, 
     record.close()
     with keeping_here(site, screener) as kept:
         assert site.files() == sorted(set(files) - {f"{gone}.film"})
+        assert site.orphans() == [f"{'e' * 32}.film"]
+        assert kept.metric("cxr_quarantine_orphans") == 1
         assert kept.listed() == [released, pending]
         assert kept.get(f"/v1/results/{released}", "pacs").status_code == 200
         assert_problem(kept.decide(released, "confirm"), 409)

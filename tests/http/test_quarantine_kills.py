@@ -153,7 +153,7 @@ def test_killed_at_random_moments_nothing_that_was_answered_is_lost(
     orphans = 0
     for _ in range(25):
         with keeping(site, choosing_bundle, **LIMITS) as kept:
-            orphans += int(re.findall(r'"orphans_removed": (\d+)', site.log.read_text())[0])
+            orphans += int(re.findall(r'"set_aside": (\d+)', site.log.read_text())[0])
             agree(site, traffics)
             traffic = Traffic(kept)
             assert traffic.begun.wait(60)
@@ -194,6 +194,6 @@ def test_killed_between_the_film_and_its_entry_there_is_neither(choosing_bundle:
         assert all(isinstance(answer.exception(), httpx.TransportError) for answer in answers)
     assert len(site.files()) == len(SEEDS) // 2
     with keeping(site, choosing_bundle) as kept:
-        assert f'"orphans_removed": {len(SEEDS) // 2}' in site.log.read_text()
+        assert f'"set_aside": {len(SEEDS) // 2}' in site.log.read_text()
         agree(site, [])
         assert (kept.listed(), site.entries()) == ([], [])

@@ -83,6 +83,22 @@ def test_a_sequence_is_refused_and_nothing_else_is(accepting_bundle: Path, tmp_p
         assert post(service, keys["a"], png(LIMIT + 1)).status_code == 403
 
 
+def test_heatmaps_alone_are_a_sequence_too(accepting_bundle: Path, tmp_path: Path) -> None:
+    """What a heatmap shows tells an attacker as much as a probability does."""
+    with watching(accepting_bundle, tmp_path, "refuse") as (service, keys):
+        for number in range(LIMIT):
+            answer = post(
+                service, keys["a"], png(number), ("/v1/explain?finding=Mass", "/v1/score?heatmap=Mass")[number % 2]
+            )
+            assert answer.status_code == 200
+        for path in ("/v1/explain?finding=Mass", "/v1/score?heatmap=Mass"):
+            assert post(service, keys["a"], png(LIMIT), path).status_code == 403
+        assert service.metric("cxr_near_duplicate_films_count") == LIMIT + 1
+        # a heatmap of a film that was scored is looked at, and is the same film again
+        assert post(service, keys["a"], png(0), "/v1/explain?finding=Mass").status_code == 200
+        assert service.metric("cxr_near_duplicate_films_count") == LIMIT + 1
+
+
 def test_a_tired_integrator_is_no_sequence(accepting_bundle: Path, tmp_path: Path) -> None:
     with watching(accepting_bundle, tmp_path, "refuse") as (service, keys):
         for _ in range(3 * LIMIT):

@@ -191,9 +191,15 @@ def test_a_wrong_setting_is_named(accepting_bundle: Path, name: str, value: str,
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("CXR_RECORD_DAYS", "-1"), ("CXR_RECORD_DAYS", "1.5"), ("CXR_RECORD_OPTIONAL", "maybe")]
+    ("name", "value"),
+    [
+        ("CXR_RECORD_DAYS", "-1"),
+        ("CXR_RECORD_DAYS", "1.5"),
+        ("CXR_RECORD_OPTIONAL", "maybe"),
+        ("CXR_DECODE_SANDBOX", "on"),
+    ],
 )
-def test_a_setting_of_the_record_that_cannot_be_meant_is_named(name: str, value: str) -> None:
+def test_a_setting_that_cannot_be_meant_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         Settings.from_environment({name: value})
 

@@ -76,7 +76,7 @@ def test_a_film_gets_its_probabilities_in_the_standards_answer(service: Served) 
     assert (said[1], said[2], said[6], said[9]) == ("ACCEPTED", direct["model_version"], "SCORED", 1)
     assert tuple(said[3]) == LABELS
     assert dict(zip(said[3], said[4], strict=True)) == pytest.approx(direct["probabilities"], abs=1e-5)
-    assert said[5] == "window applied (LINEAR)"
+    assert said[5] == "window applied (LINEAR): center 128, width 256"
 
 
 def test_the_gates_rejection_is_a_failure_with_a_reason_of_its_own(rejecting: Served) -> None:
@@ -494,7 +494,8 @@ def test_too_many_instances_or_bytes_are_413(narrow: Served) -> None:
 
 
 def head(length: int) -> bytes:
-    return f"POST {STUDIES} HTTP/1.1\r\nHost: x\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {length}\r\n\r\n".encode()
+    lines = f"POST {STUDIES} HTTP/1.1", "Host: localhost", f"Content-Type: {CONTENT_TYPE}", f"Content-Length: {length}"
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 def test_while_one_sender_holds_the_only_place_another_is_told_503(narrow: Served) -> None:

@@ -92,6 +92,31 @@ def test_docs(service: Served) -> None:
         assert service.get(link).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/docs", "/problems/overloaded", "/", "/ops"])
+def test_every_page_has_a_policy(service: Served, path: str) -> None:
+    headers = service.get(path).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == policy["frame-ancestors"] == "'none'"
+    assert "unsafe" not in policy.get("script-src", "")
+    assert "http" not in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs", "/problems/overloaded", "/openapi.json", "/v1/model", "/healthz", "/metrics", "/none", "/ops"]
+)
+def test_no_answer_is_taken_for_another_type(service: Served, path: str) -> None:
+    assert service.client.get(path).headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+@pytest.mark.parametrize("path", ["/v1/score/", "/dicomweb/studies/", "/docs/", "/v1/model/", "/static/page"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_answer_leads_to_a_host_that_the_request_names(service: Served, method: str, path: str) -> None:
+    """Starlette's own answer to a slash too many is 307 to the host of the request, and a client sends its film there."""
+    response = service.client.request(method, path, headers={"Host": "localhost:1"}, follow_redirects=False)
+    assert_problem(response, 405 if response.status_code == 405 else 404)
+    assert "location" not in response.headers
+
+
 def test_openapi_names_every_body_and_status(service: Served) -> None:
     document = service.get("/openapi.json").json()
     score = document["paths"]["/v1/score"]["post"]

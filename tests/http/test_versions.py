@@ -316,6 +316,9 @@ def test_the_shadow_is_compared_with_every_film_that_was_answered(operated: Oper
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(operated.score, FILMS * 5))
         assert_problem(operated.service.post(b"no film", Authorization=operated.caller["Authorization"]), 400)
+    # one of them was judged already: a heatmap of it is not to be compared
+    explained = operated.service.client.post("/v1/explain?finding=Mass", content=FILMS[0], headers=operated.caller)
+    assert explained.status_code == 200
     films = 5 * len(FILMS)
     comparison = compared(operated, films)
     counts = {(each["active"], each["shadow"]): each["films"] for each in comparison["films"]}

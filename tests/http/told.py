@@ -14,7 +14,6 @@ import httpx
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
-from numpy.typing import NDArray
 from torch import Tensor
 
 from app.http.application import create_application
@@ -22,6 +21,7 @@ from app.http.protocol import guarded
 from app.pipeline import LABELS, Screener, Verdict, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.pipeline.errors import BundleError
+from app.pipeline.heatmap import Heatmap
 from app.settings import Settings
 from tests.marked import marks as marks_of
 
@@ -56,8 +56,8 @@ class ToldScreener(Screener):
         self.judged += marks
         return [Verdict(True, float(mark), np.full(len(LABELS), mark / 255)) for mark in marks]
 
-    def explain(self, image: Tensor, finding: int) -> NDArray[np.float32]:
-        return np.zeros((7, 7), np.float32)
+    def explain(self, image: Tensor, finding: int) -> Heatmap:
+        return Heatmap(np.zeros((7, 7), np.float32), None)
 
 
 class Told:
@@ -87,7 +87,9 @@ class Told:
 def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator[Told]:
     """Serve on a free port until the block ends."""
     screener = ToldScreener(bundle, seconds_a_film)
-    with running(create_application([screener], Settings(record_url="sqlite://", **settings))) as port:
+    with running(
+        create_application([screener], Settings(**{"record_url": "sqlite://", "metrics_open": True, **settings}))
+    ) as port:
         service = Told(screener, port)
         try:
             yield service

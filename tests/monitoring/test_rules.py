@@ -298,6 +298,14 @@ def test_a_thread_that_failed_and_began_again(tmp_path: Path) -> None:
     expect_alerts(tmp_path, service, "CxrThreadFailed", at=15, end=())
 
 
+@pytest.mark.parametrize(("orphans", "alerts"), [(26, ("CxrQuarantineOrphans",)), (0, ())])
+def test_films_that_the_record_does_not_know(tmp_path: Path, orphans: int, alerts: tuple[str, ...]) -> None:
+    """After a restart with another record; an hour later it is over, though they lie aside still."""
+    service = Service().run(90, BUSY).start(BUNDLE)
+    service.set(lambda metrics: metrics.quarantine_orphans.set(orphans)).run(90, BUSY)
+    expect_alerts(tmp_path, service, *alerts, at=95, end=())
+
+
 OTHER = replace(BUNDLE, manifest=BUNDLE.manifest.model_copy(update={"model_version": "densenet121-mgm-other"}))
 
 

@@ -28,7 +28,13 @@ from .small import noise_films, random_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Measuring(
-    attacked_films=2, aimed_films=2, attack_steps=1, apgd_steps=2, square_queries=2, aim=Aim((1 / 255,), 2, 1, 1)
+    attacked_films=2,
+    aimed_films=2,
+    attack_steps=1,
+    apgd_steps=2,
+    square_queries=2,
+    aim=Aim((1 / 255,), 2, 1, 1),
+    movement_films=0,  # test_bands has it, on a network that is small
 )
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from offline.augmentation import exposure
 from offline.films import FilmsError
-from offline.harden import NOISE, Hardening, HardenOptions, exposure
+from offline.harden import NOISE, Hardening, HardenOptions, harden
+from offline.teachers import Together, teacher_of
+from offline.train import RECORD
 
+from .small import noise_films, random_run
+
+ROOT = Path(__file__).resolve().parents[2]
 LABELS = 3
 EPSILON = 4 / 255
 
@@ -91,3 +100,77 @@ def test_exposure_gives_films() -> None:
 def test_options_that_make_no_attack(options: dict[str, float]) -> None:
     with pytest.raises(FilmsError, match="--epsilon must be over 0"):
         HardenOptions(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ramp", "done", "share"), [(0.25, 0.125, 0.5), (0.25, 0.5, 1), (1.0, 0.125, 0.125), (1.0, 1.0, 1), (0.0, 0.001, 1)]
+)
+def test_the_budget_grows_over_the_ramp(
+    monkeypatch: pytest.MonkeyPatch, ramp: float, done: float, share: float
+) -> None:
+    budgets = []
+    made = hardening(ramp=ramp)
+
+    def attacked(network: nn.Module, images: Tensor, epsilon: float) -> Tensor:
+        budgets.append(epsilon)
+        return images
+
+    monkeypatch.setattr(made, "attacked", attacked)
+    made.loss(Linear(), films(1), torch.zeros(1, LABELS), done)
+    assert budgets == [pytest.approx(EPSILON * share)]
+
+
+@pytest.mark.parametrize("ramp", [-0.1, 1.1, float("nan")])
+def test_a_ramp_is_a_share(ramp: float) -> None:
+    with pytest.raises(FilmsError, match="is not a share of the training"):
+        HardenOptions(ramp=ramp)
+
+
+def test_a_film_shall_be_like_the_mean_answer_of_several_teachers() -> None:
+    teachers = [Linear(seed) for seed in (1, 2, 3)]
+    network, images, targets = Linear(0), films(4), torch.zeros(4, LABELS)
+    deviations = torch.tensor([0.5, 1, 2])
+
+    def loss(likeness: float) -> Tensor:
+        options = HardenOptions(epsilon=EPSILON, precision="float32", consistency=0.0, likeness=likeness)
+        return Hardening(Together(teachers), deviations, options).loss(network, images, targets, 1.0)
+
+    wanted = sum(images.flatten(1) @ one.classifier.weight.T + one.classifier.bias for one in teachers) / 3
+    expected = 0.7 * ((network(images)[1] - wanted) / deviations).square().mean()
+    torch.testing.assert_close(loss(0.7) - loss(0), expected)
+
+
+def test_a_run_is_its_own_teacher_unless_another_is_named(tmp_path: Path) -> None:
+    run, other = random_run(tmp_path / "run", 1), random_run(tmp_path / "other", 2)
+    made = noise_films(tmp_path, {"train": 2, "val": 2})
+    options = HardenOptions(epochs=1, batch_size=2, precision="float32", workers=0)
+
+    def hardened(name: str, *teachers: Path) -> tuple[bytes, str]:
+        output = tmp_path / name
+        weights = harden(run, made, output, options, torch.device("cpu"), teachers)
+        return weights.read_bytes(), json.loads((output / RECORD).read_text())["initial_weights"]
+
+    weights, said = hardened("alone")
+    assert "taught" not in said
+    same, said = hardened("by-itself", run)
+    assert weights == same
+    assert said.count("taught by network ") == 1
+    both, said = hardened("by-both", run, other)
+    assert both != weights
+    assert said.count("taught by networks ") == 1
+    with pytest.raises(FilmsError, match="other options or data"):
+        harden(run, made, tmp_path / "alone", options, torch.device("cpu"), [run, other])
+
+
+def test_runs_from_before_there_was_a_choice_have_the_usual_ramp() -> None:
+    kept = json.loads((ROOT / "artifacts" / "hardened" / RECORD).read_text())
+    assert HardenOptions().record() == kept["options"]
+    assert HardenOptions(ramp=1.0).record() == {**kept["options"], "ramp": 1.0}
+
+
+def test_one_teacher_is_its_network_and_without_a_network_there_is_none(tmp_path: Path) -> None:
+    run = random_run(tmp_path / "run", 1)
+    assert not isinstance(teacher_of([run]), Together)
+    assert isinstance(teacher_of([run, run]), Together)
+    with pytest.raises(FilmsError, match="is not there"):
+        teacher_of([run, tmp_path / "nowhere"])

@@ -127,7 +127,7 @@ def test_what_a_number_means_is_told_by_pointer_and_by_keyboard(visit: Open, kep
 
 
 def test_an_answer_keeps_the_points_of_the_version_that_gave_it(visit: Open, film: bytes) -> None:
-    """As after a promotion: /v1/model describes another version, with other points and numbers."""
+    """As of a version that the page never heard of: /v1/model describes another one, with other points and numbers."""
 
     def promoted(route: Route) -> None:
         answer = route.fetch()
@@ -139,6 +139,7 @@ def test_an_answer_keeps_the_points_of_the_version_that_gave_it(visit: Open, fil
 
     seen = visit()
     seen.page.route("**/v1/model", promoted)
+    answer_with(seen.page, lambda answer: answer.update(model_version="gone"))
     page = accepted(seen, film)
     assert shown_groups(page) == GROUPS
     page.locator("[data-finding=Effusion]").hover()
@@ -315,7 +316,7 @@ def test_a_heatmap_of_nothing_is_said_to_be_one(visit: Open, film: bytes) -> Non
     page = accepted(seen, film)
     page.locator("[data-finding=Mass]").click()
     expect(page.locator(".caption")).to_have_text(
-        "Heatmap: Mass. Nothing to show: no place of this film speaks for it."
+        "Heatmap: Mass. Nothing to show: no place of this film stands out for it. That does not rule it out."
     )
 
 

@@ -142,7 +142,8 @@ def test_a_film_that_is_judged_whole_has_no_outline(visit: Open) -> None:
     page.get_by_role("button", name="plain.png").click()
     expect(page.locator(".readout")).to_contain_text(f"{COLUMNS}×{ROWS}")
     expect(page.locator(".outline")).to_have_count(0)
-    expect(page.locator(".field")).to_be_hidden()
+    expect(page.get_by_label("Outline", exact=True)).to_be_hidden()
+    expect(page.locator(".field")).not_to_contain_text("Judged")
 
 
 def test_slanted_edges_are_outlined_as_they_lie(visit: Open) -> None:

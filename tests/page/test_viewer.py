@@ -49,14 +49,21 @@ def test_a_real_film_is_dropped_and_the_evidence_for_a_finding_is_seen(visit: Op
     film_is_shown(page)
     await_seen(page, "coloured === 0")
     page.locator("[data-finding=Pneumonia]").click()
-    expect(page.locator(".caption")).to_have_text("Heatmap: Pneumonia")
-    await_seen(page, "coloured > 1000")
+    expect(page.locator(".caption")).to_contain_text("Heatmap: Pneumonia. It is absent")
+    lines = page.locator(".contours")
+    expect(lines).to_be_visible()
+    await_seen(page, "coloured === 0")  # the film itself stays as it is
     seen.keep("viewer-1280x720-light")
+    expect(page.get_by_label("Opacity")).to_be_hidden()
+    page.locator("canvas").press("w")
+    await_seen(page, "coloured > 1000")
     page.get_by_label("Opacity").fill("0")
     await_seen(page, "coloured === 0")
     page.get_by_label("Opacity").fill("55")
+    await_seen(page, "coloured > 1000")
     page.get_by_label("Heatmap", exact=True).uncheck()
     await_seen(page, "coloured === 0")
+    expect(lines).to_be_hidden()
 
 
 def test_an_attacked_film_is_refused_in_plain_words(visit: Open, attacked: bytes) -> None:
@@ -157,8 +164,8 @@ def test_a_batch_with_what_is_no_film(visit: Open, film: bytes, attacked: bytes,
     assert rows[2]["title"] == "rejected as adversarial"
 
     page.locator("[data-finding=Pneumonia]").click()
-    expect(page.locator(".caption")).to_have_text("Heatmap: Pneumonia")
-    await_seen(page, "coloured > 1000")
+    expect(page.locator(".caption")).to_contain_text("Heatmap: Pneumonia")
+    expect(page.locator(".contours")).to_be_visible()
     seen.keep("viewer-2560x1440-dark")
 
     # By keyboard: down the list, to the file that is no film; its problem is shown as the service says it.

@@ -65,6 +65,27 @@ def test_there_is_one_door_past_the_gate(name: str) -> None:
     assert {identify(path) for path in sources("app") if name in path.read_text()} == DOOR[name]
 
 
+#: pydicom's parser, by all its doors.
+PARSERS = {
+    "dcmread", "read_file", "read_dataset", "read_partial", "read_sequence", "read_sequence_item", "data_element_generator",
+    "read_deferred_data_element", "read_undefined_length_value", "DicomDir", "FileSet", "iter_pixels", "pixel_array",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sources("app"), ids=identify)
+def test_pydicom_parses_within_its_meter_alone(path: Path) -> None:
+    """Else a file of a megabyte may take minutes, in whatever thread reads it."""
+    # The latter reads reports, for a forwarder without torch: bytes for two of ours and no more (tests/results/test_forged.py).
+    if identify(path) in {"app/pipeline/dicom/metered.py", "app/statements.py"}:
+        return
+    tree = ast.parse(path.read_text())
+    named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    named |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    imported = [name for name in imports(path) if within(name, "pydicom")]
+    assert not PARSERS & (named | {name.rsplit(".", 1)[-1] for name in imported})
+    assert not [name for name in imported if within(name, "pydicom.filereader", "pydicom.fileset", "pydicom.dicomio")]
+
+
 CODE = list(sources("app", "offline", "benchmarks", "scripts", "deploy", "artifacts", "tests"))
 
 

@@ -126,7 +126,7 @@ def test_images_that_are_not_finite_are_told_and_harm_no_neighbour(
 
 def test_the_heatmap_is_of_the_network(backend: Backend, bundle: Bundle, images: Tensor) -> None:
     _, logits = backend.outputs(images[:1])
-    shares = Screener(bundle, backend).explain(images[:1], 3) + bundle.typical_maps[3]
+    shares = Screener(bundle, backend).explain(images[:1], 3).shares + bundle.typical_maps[3]
     bias = float(bundle.network.classifier.bias[3])
     assert float(shares.mean()) + bias == pytest.approx(float(logits[0, 3]), abs=1e-4)
 

@@ -336,6 +336,12 @@ FORGED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
         f"the kinds of {CONTENT} are not those that this code knows",
     ),
     "field that is not known": (lambda folder: {"surplus": 1}, "cannot be read"),
+    "no exposed field": (
+        lambda folder: {
+            "preprocessing": {name: PREPROCESSING[name] for name in PREPROCESSING if name != "exposed_field"}
+        },
+        "preprocessing differs.* fit the gate anew with cxr-offline fit",
+    ),
     "other preprocessing": (lambda folder: {"preprocessing": {**PREPROCESSING, "side": 256}}, "preprocessing differs"),
     "labels in another order": (
         lambda folder: {"findings": json.loads((folder / MANIFEST).read_text())["findings"][::-1]},

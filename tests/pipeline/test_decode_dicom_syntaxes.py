@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import pixel_array
@@ -165,18 +165,28 @@ def test_high_throughput_jpeg_2000(syntax: UID) -> None:
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
 @pytest.mark.parametrize("syntax", ["native", "big endian", "RLE", "JPEG Lossless SV1", "JPEG-LS"])
 def test_the_high_bit_need_not_be_the_last_and_overlays_are_ignored(syntax: str, signed: bool, tmp_path: Path) -> None:
-    """12 bits stored in bits 2 to 13; the four others are set at random, as overlays once were."""
+    """12 bits stored in bits 2 to 13; the four others are set at random, as overlays once were, and declared as such."""
     values = smooth(12, signed)
     around = np.random.default_rng(1).integers(0, 16, values.shape)
     words = (around & 3) | ((values.astype(np.int64) & 4095) << 2) | (around >> 2 << 14)
     dataset = film(words.astype(np.uint16), **whole_range(12, signed) | {"HighBit": 13})
     dataset.PixelRepresentation = int(signed)
+    for number, position in enumerate((0, 1, 14, 15)):
+        declare_overlay(dataset, 0x6000 + 2 * number, position)
     data = part10(dataset)
     if syntax != "native":
         tool, *options = WRITTEN[syntax][1]
         data = dcmtk.encoded(data, tool, *options, folder=tmp_path)
     lowest = -2048 if signed else 0
     np.testing.assert_array_equal(decode(data).pixels, np.float32(values - lowest) / np.float32(4095))
+
+
+def declare_overlay(dataset: Dataset, group: int, position: int) -> None:
+    """An overlay in a bit of the pixels' own words (PS3.3 C.9.2)."""
+    for element, vr, value in [(0x10, "US", 256), (0x11, "US", 256), (0x40, "CS", "G"), (0x50, "SS", [1, 1])]:
+        dataset.add_new((group, element), vr, value)
+    dataset.add_new((group, 0x100), "US", 16)
+    dataset.add_new((group, 0x102), "US", position)
 
 
 def test_an_overlay_plane_is_ignored() -> None:

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from app.pipeline.dicom.codecs import CODECS
-from app.pipeline.dicom.part10 import MAX_LUT_ITEMS, MAX_READS, NATIVE
+from app.pipeline.dicom.metered import MAX_READS
+from app.pipeline.dicom.part10 import MAX_LUT_ITEMS, NATIVE
 from app.pipeline.dicom.stored import MAX_FRAGMENTS
 from app.pipeline.dicom.tags import READ_KEYWORDS, named
 

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
-from app.pipeline import decode, film_tensor, picture_tensor
+from app.pipeline import decode, exposed_field, film_tensor, margins, mirror, picture_tensor
 from app.pipeline.exposed_field import LEAST_OF_THE_PICTURE, ExposedField, cut_out, describe, find_field
 from app.pipeline.margins import MOST_OF_A_SIDE
-from benchmarks.field.frames import Film, barred, bordered, chest, collimated, lettered, turned_rectangle
+from benchmarks.field.frames import (
+    Film,
+    barred,
+    bordered,
+    chest,
+    collimated,
+    eight_sided,
+    lettered,
+    rounded,
+    turned_rectangle,
+)
 
 FILM = chest()
+#: Bodies before a background that is dark in all four corners; the nearest to an outline of all films.
+DARK_CORNERED = ("00024107_000.png", "00002343_003.png", "00012791_000.png", "00005618_000.png")
 
 
 def posted(film: Film) -> Film:
@@ -122,6 +136,89 @@ def test_what_lies_beyond_a_slanted_edge_is_the_mirror_image_of_what_lies_within
         nearest = kept[distances == distances.min()]
         mirrored = [(2 * near_row - row, np.clip(2 * near_column - column, 0, 49)) for near_row, near_column in nearest]
         assert filled[row, column] in [film[at] for at in mirrored if seen[at]]
+
+
+@pytest.mark.parametrize("grey", [0.0, 1.0, 0.1])
+@pytest.mark.parametrize(
+    "paint",
+    [
+        lambda film, grey: rounded(film, 0.5, grey),
+        lambda film, grey: rounded(film, 0.6, grey),
+        lambda film, grey: eight_sided(film, 0.12, grey),
+        lambda film, grey: eight_sided(film, 0.3, grey),
+    ],
+    ids=["circle", "large circle", "small corners", "large corners"],
+)
+@pytest.mark.parametrize("scale", [1, 3])
+def test_burned_in_corners_are_found_without_a_header(
+    paint: Callable[[Film, float], Film], grey: float, scale: int
+) -> None:
+    film = chest(320 * scale, 300 * scale)
+    beyond = paint(np.zeros_like(film), 1.0) > 0
+    field = find_field(posted(paint(film, grey)))
+    assert len(field.outlines) == 1
+    inside = exposed_field._rasterised(field.outlines[0], film.shape)
+    assert (inside & beyond).sum() <= 0.001 * film.size  # the outline's rim is filled too
+    assert (~inside & ~beyond).sum() <= 0.05 * film.size  # inset: little film is lost
+    assert "round edges" in describe(field, ())[0]
+    cut = cut_out(posted(paint(film, grey)), field)
+    assert not np.isin(cut, np.float32(posted(np.full(1, grey, np.float32)))).mean() > 0.01
+
+
+@pytest.mark.parametrize("spoiled", ["three corners", "grain", "small", "faded", "body"])
+def test_corners_that_may_be_a_bodys_background_are_left_alone(spoiled: str) -> None:
+    film = eight_sided(FILM, 0.2)
+    if spoiled == "three corners":
+        film[:100, :100] = FILM[:100, :100]
+    elif spoiled == "grain":
+        film = np.clip(film + np.random.default_rng(0).normal(0.03, 0.03, film.shape), 0, 1).astype(np.float32)
+    elif spoiled == "small":
+        film = eight_sided(FILM, 0.05)
+    elif spoiled == "faded":
+        rows, columns = film.shape
+        y, x = np.mgrid[:rows, :columns]
+        fade = 1.2 - np.hypot(x / columns - 0.5, y / rows - 0.5) / 0.5
+        film = (FILM * np.clip(2 * fade, 0, 1)).astype(np.float32)
+    else:  # shoulders below a neck, and a waist
+        rows, columns = film.shape
+        y, x = np.mgrid[:rows, :columns] / np.array([rows, columns])[:, None, None]
+        half = np.where(y < 0.15, 0.12, np.where(y < 0.3, 0.12 + 2.5 * (y - 0.15), 0.49 - 0.2 * (y - 0.3)))
+        film = np.where(np.abs(x - 0.5) < half, FILM, 0).astype(np.float32)
+    assert not find_field(posted(film)).outlines
+
+
+def test_none_of_the_collections_films_gains_corners(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles were fitted before corners were looked for, on fields without them."""
+    with (shared_data / "chest_xrays" / "labels.csv").open() as table:
+        names = [row["Image Index"] for row in csv.DictReader(table)]
+    images = [Image.open(shared_data / "chest_xrays" / "images" / name) for name in [*DARK_CORNERED, *names[::40]]]
+    films = [np.asarray(image.convert("L"), np.float32) / np.float32(255) for image in images]
+    found = [find_field(film) for film in films]
+    monkeypatch.setattr(exposed_field, "rounded_outline", lambda *_: None)
+    assert found == [find_field(film) for film in films]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+def test_a_large_field_is_reduced_to_the_means_of_its_blocks(step: int) -> None:
+    film = chest(101, 97)
+    rows, columns = 101 // step, 97 // step
+    blocks = film[: rows * step, : columns * step].astype(np.float64).reshape(rows, step, columns, step)
+    np.testing.assert_allclose(mirror.block_means(film, step), blocks.mean((1, 3)), atol=2e-7)
+
+
+@pytest.mark.parametrize("corners", [False, True])
+def test_what_is_seen_along_with_its_neighbours_is_scipys_erosion(corners: bool) -> None:
+    seen = np.random.default_rng(0).uniform(size=(40, 31)) > 0.1
+    expected = binary_erosion(seen, np.ones((3, 3)) if corners else None, border_value=1)
+    np.testing.assert_array_equal(mirror.eroded(seen, corners=corners), expected)
+    assert expected.any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 256])
+def test_medians_are_numpys_to_the_bit(count: int) -> None:
+    lines = np.random.default_rng(count).uniform(size=(5, count)).astype(np.float32)
+    np.testing.assert_array_equal(margins._medians(lines), np.median(lines, axis=1))
+    np.testing.assert_array_equal(margins._medians(lines[0]), np.median(lines[0]))
 
 
 def test_a_saturated_abdomen_is_no_bar() -> None:

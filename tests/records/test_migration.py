@@ -88,7 +88,10 @@ def test_it_is_taken_over_in_place(old: str, tmp_path: Path) -> None:
     again.close()
 
 
-@pytest.mark.parametrize(("version", "added"), [(2, ("film", "reason", "calls")), (3, ("calls",))])
+@pytest.mark.parametrize(
+    ("version", "added"),
+    [(2, ("film", "reason", "calls", "presentation")), (3, ("calls", "presentation")), (4, ("presentation",))],
+)
 @pytest.mark.parametrize("database_of", ["sqlite", "postgresql"])
 def test_an_older_shape_keeps_its_seals(
     database_of: str, version: int, added: tuple[str, ...], tmp_path: Path, request: pytest.FixtureRequest
@@ -116,7 +119,7 @@ def test_an_older_shape_keeps_its_seals(
     again = open_record(url, tmp_path / "key")
     again.write(
         [
-            decision(subject(again.key, 49), verdict(49), calls=("present",) * 14),
+            decision(subject(again.key, 49), verdict(49), calls=("present",) * 14, presentation="a window"),
             decision(subject(again.key, 50), verdict(50, accepted=False), film="f" * 32),
             FilmEvent("released", "f" * 32, "dr.b", reason="a foreign body"),
         ]
@@ -148,13 +151,13 @@ def test_what_is_taken_over_reads_as_before(old: str, tmp_path: Path) -> None:
         *(2, "judged", "2025-03-01T12:01:00.001234Z", f"{1:032x}", "model", "accepted"),
         *(None, None, None),
     )
-    assert sorted(tables) == ["entries", "record_schema"]
+    assert sorted(tables) == ["entries", "record_key", "record_schema"]
 
 
 def test_a_record_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/record.sqlite"
     open_record(url, tmp_path / "key").close()
-    execute(tmp_path / "record.sqlite", "UPDATE record_schema SET version = 5")
+    execute(tmp_path / "record.sqlite", "UPDATE record_schema SET version = 6")
     for each in (open_record, open_for_reading):
-        with pytest.raises(SettingsError, match="version 5, and this code reads 4"):
+        with pytest.raises(SettingsError, match="version 6, and this code reads 5"):
             each(url, tmp_path / "key")

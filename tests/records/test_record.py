@@ -60,6 +60,34 @@ def test_where_repeats_are_not_asked_for_each_is_its_own_decision(record: Record
         assert not answer.from_record
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "from_record"),
+    [(True, True, True), (True, False, False), (False, True, False), (False, False, False), (None, True, False)],
+    ids=["accepted twice", "rejected now", "rejected before", "rejected twice", "never seen"],
+)
+def test_only_a_film_that_was_accepted_and_is_accepted_is_explained(
+    record: Record, before: bool | None, now: bool, from_record: bool
+) -> None:
+    """All else is a decision, which the next repeat may be answered from."""
+    about = subject(record.key)
+    if before is not None:
+        keep(record, about, verdict(1, before))
+    answer = keep(record, about, verdict(2, now), explains=True)
+    assert answer.from_record is from_record
+    assert answer.verdict.accepted is now
+    assert len(record.decided({}, None, 10)) == (before is not None) + (not from_record)
+    assert not record.verify().faults
+
+
+def test_an_explanation_is_no_decision_to_answer_from(record: Record) -> None:
+    about = subject(record.key)
+    keep(record, about, verdict(1))
+    keep(record, about, verdict(2), explains=True)
+    assert same(record.find(about), verdict(1))
+    assert keep(record, about, verdict(3), earliest_holds=True).from_record
+    assert [each.repeated for each in record.decided({}, None, 10)] == [True, False]  # newest first
+
+
 def test_many_threads_lose_nothing_and_fork_no_chain(record: Record) -> None:
     def write(seed: int) -> bool:
         mine = Subject(record.key.of_uid(f"1.{seed}"), "0" * 64, "model")

@@ -12,6 +12,7 @@ from pydicom import dcmread
 
 from app.pipeline import DecodedImage
 from app.pipeline.exposed_field import ExposedField
+from app.pipeline.heatmap import Heatmap
 from app.results import make_secondary_capture, overlay_png, pixels_digest, read_source, to_part10
 from app.results.heatmap import warmth
 from tests.results.films import film, film_with_bytes, run_tool
@@ -23,34 +24,48 @@ WHOLE = ExposedField.whole(300, 240)
 FILM = DecodedImage(np.linspace(0, 1, 300 * 240, dtype=np.float32).reshape(300, 240), WHOLE, "dicom")
 
 
-def shares(row: int = 1, column: int = 5) -> np.ndarray:
+def heatmap(row: int = 1, column: int = 5, rise: float | None = None) -> Heatmap:
     """Warm at one place, cold (it speaks against the finding) at another."""
     made = np.zeros((7, 7), np.float32)
     made[row, column], made[6, 0] = 3.5, -9.0
-    return made
+    return Heatmap(made, rise)
 
 
-def capture(map_: np.ndarray, made: datetime = NOON, finding: str = "Effusion", sent: bytes = SENT) -> bytes:
+NOTHING = heatmap(rise=3.0)
+
+
+def capture(map_: Heatmap, made: datetime = NOON, finding: str = "Effusion", sent: bytes = SENT) -> bytes:
     about = {"key": b"a key", "pixels_digest": pixels_digest(FILM.pixels), "model_version": "a-model", "made": made}
     return to_part10(make_secondary_capture(read_source(sent), FILM, map_, finding, **about))
 
 
 def test_the_overlay_has_the_films_shape_and_is_warm_where_the_evidence_is() -> None:
-    with Image.open(io.BytesIO(overlay_png(shares(), WHOLE))) as picture:
+    with Image.open(io.BytesIO(overlay_png(heatmap(), WHOLE))) as picture:
         assert (picture.size, picture.mode) == ((240, 300), "RGBA")
         alpha = np.asarray(picture)[..., 3]
     assert np.unravel_index(alpha.argmax(), alpha.shape) == pytest.approx((300 * 1.5 / 7, 240 * 5.5 / 7), abs=4)
     assert alpha.max() > 240
-    assert (alpha[150:] == 0).all()  # what speaks against it is not shown
+    assert (alpha[240:] == 0).all()  # what speaks against it is not shown
 
 
 def test_a_large_film_is_shown_smaller_and_a_map_without_evidence_is_clear() -> None:
-    assert warmth(shares(), ExposedField.whole(4096, 2048)).shape == (1024, 512)
+    assert warmth(heatmap().shown, ExposedField.whole(4096, 2048)).shape == (1024, 512)
     assert not warmth(-np.ones((7, 7), np.float32), WHOLE).any()
+    with Image.open(io.BytesIO(overlay_png(NOTHING, WHOLE))) as picture:
+        assert not np.asarray(picture)[..., 3].any()
+
+
+def test_a_capture_of_a_map_without_evidence_is_the_film_and_says_so() -> None:
+    """A picture is passed on without its header, so the words are in its pixels: more of them than of the finding alone."""
+    with_evidence, without = (dcmread(io.BytesIO(capture(one))).pixel_array for one in (heatmap(), NOTHING))
+    rows = slice(0, 300)
+    assert (without[rows] == without[rows, :, :1]).all()  # grey: the film alone
+    assert (with_evidence[rows] != with_evidence[rows, :, :1]).any()
+    assert (without[300:] > 0).sum() > (with_evidence[300:] > 0).sum()
 
 
 def test_the_map_lies_in_the_exposed_field_and_nothing_is_warm_outside_of_it() -> None:
-    warm = warmth(shares(), ExposedField(300, 240, 50, 20, 260, 160))
+    warm = warmth(heatmap().shown, ExposedField(300, 240, 50, 20, 260, 160))
     assert warm.shape == (300, 240)
     row, column = np.unravel_index(warm.argmax(), warm.shape)
     assert (row, column) == pytest.approx((50 + 210 * 1.5 / 7, 20 + 140 * 5.5 / 7), abs=4)
@@ -74,7 +89,7 @@ def test_nothing_is_warm_beyond_a_slanted_edge() -> None:
 
 
 def test_the_capture_is_valid_and_in_the_films_study() -> None:
-    source, written = dcmread(io.BytesIO(SENT)), capture(shares())
+    source, written = dcmread(io.BytesIO(SENT)), capture(heatmap())
     read = dcmread(io.BytesIO(written))
     assert read.StudyInstanceUID == source.StudyInstanceUID
     assert (read.PatientID, read.PatientName) == (source.PatientID, source.PatientName)
@@ -110,7 +125,7 @@ def told_by_dciodvfy(written: bytes, folder: Path) -> list[str]:
     ids=lambda tags: " ".join(tags) or "plain",
 )
 def test_dciodvfy_finds_no_fault(tags: dict[str, Any], tmp_path: Path) -> None:
-    written = capture(shares(), sent=film(**tags))
+    written = capture(heatmap(), sent=film(**tags))
     assert told_by_dciodvfy(written, tmp_path) == []
     read = dcmread(io.BytesIO(written))
     assert read.BodyPartExamined == "CHEST"
@@ -120,17 +135,19 @@ def test_dciodvfy_finds_no_fault(tags: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [["LF", "FR"], ["L"], ["P", "F"], ["L", "F", "L"], ["CANARY", "F"]])
 def test_an_orientation_that_is_not_plainly_upright_is_left_out(value: list[str]) -> None:
-    assert dcmread(io.BytesIO(capture(shares(), sent=film(PatientOrientation=value))))["PatientOrientation"].is_empty
+    assert dcmread(io.BytesIO(capture(heatmap(), sent=film(PatientOrientation=value))))["PatientOrientation"].is_empty
 
 
 def test_a_chest_with_a_laterality_is_a_fault_that_dciodvfy_finds(tmp_path: Path) -> None:
-    read = dcmread(io.BytesIO(capture(shares())))
+    read = dcmread(io.BytesIO(capture(heatmap())))
     read.Laterality = "R"
     assert any("Laterality" in line for line in told_by_dciodvfy(to_part10(read), tmp_path))
 
 
 def test_a_film_whose_uids_have_leading_zeros_has_a_capture_that_refers_to_it(tmp_path: Path) -> None:
-    written = capture(shares(), sent=film_with_bytes(StudyInstanceUID=b"1.2.826.01.3", SOPInstanceUID=b"1.2.826.0.007"))
+    written = capture(
+        heatmap(), sent=film_with_bytes(StudyInstanceUID=b"1.2.826.01.3", SOPInstanceUID=b"1.2.826.0.007")
+    )
     read = dcmread(io.BytesIO(written))
     assert read.StudyInstanceUID == "1.2.826.01.3"
     assert read.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.826.0.007"
@@ -142,7 +159,11 @@ def test_a_film_whose_uids_have_leading_zeros_has_a_capture_that_refers_to_it(tm
 def test_a_repeat_has_the_same_identity_and_another_finding_another() -> None:
     first, later, other = (
         dcmread(io.BytesIO(one))
-        for one in (capture(shares()), capture(shares(), NOON + timedelta(days=1)), capture(shares(), finding="Mass"))
+        for one in (
+            capture(heatmap()),
+            capture(heatmap(), NOON + timedelta(days=1)),
+            capture(heatmap(), finding="Mass"),
+        )
     )
     assert first.SOPInstanceUID == later.SOPInstanceUID
     assert first.SeriesInstanceUID == later.SeriesInstanceUID

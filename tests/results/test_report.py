@@ -76,6 +76,14 @@ def test_reports_of_the_shared_films_are_valid(verdict: str, tmp_path: Path, sha
         assert_valid(report_bytes(path.read_bytes(), VERDICTS[verdict]), tmp_path)
 
 
+def test_it_says_how_the_film_was_shown(tmp_path: Path) -> None:
+    shown = "window applied (LINEAR): center 2048, width 4096; MONOCHROME1, inverted"
+    made = report_bytes(film(), presentation=shown)
+    assert_valid(made, tmp_path)
+    assert f"The film was judged as shown so: {shown}".encode() in made
+    assert b"judged as shown" not in report_bytes(film())
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_of_any_character_set_is_valid_and_reads_back(name: str, tmp_path: Path) -> None:
     charset, raw, expected = NAMES[name]

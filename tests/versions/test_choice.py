@@ -93,6 +93,16 @@ def test_a_chosen_one_that_is_gone_or_broken_ends_the_start_with_the_reason(sett
         load_chosen(settings)
 
 
+def test_a_restart_without_the_folder_of_bundles_does_not_forget_the_choice(settings: Settings) -> None:
+    own, other = version_of(settings.bundle), version_of(Path(settings.bundles) / "other")
+    ChoiceFile(settings.versions_file).write(Choice(other, own))
+    with pytest.raises(SettingsError, match=r"made active .*CXR_BUNDLES is not set.*Set CXR_BUNDLES"):
+        load_chosen(replace(settings, bundles=""))
+    ChoiceFile(settings.versions_file).write(Choice(own, other))
+    active, previous = load_chosen(replace(settings, bundles=""))
+    assert (active.name, previous) == (own, None)
+
+
 def test_a_way_back_that_is_gone_does_not_end_the_start(settings: Settings) -> None:
     own = version_of(settings.bundle)
     ChoiceFile(settings.versions_file).write(Choice(own, "densenet121-mgm-000000000000"))

@@ -41,6 +41,11 @@ export interface Accepted {
   notes: string[];
 }
 
+// What an accepted film is answered, of one that was rejected and that a reviewer released since.
+export interface Released extends Accepted {
+  released: { by: string; reason: string; time: string };
+}
+
 // RFC 9457, or what stands for it where the service was not reached.
 export class Problem extends Error {
   constructor(
@@ -59,7 +64,12 @@ export class Problem extends Error {
   }
 }
 
-export async function call(path: string, init: RequestInit = {}): Promise<Response> {
+export function asProblem(error: unknown): Problem {
+  return error instanceof Problem ? error : new Problem(0, S.verdict.failed, String(error));
+}
+
+// `asks`: whether a person is asked for a key where the service wants one.
+export async function call(path: string, init: RequestInit = {}, asks = true): Promise<Response> {
   for (;;) {
     const key = currentKey();
     const headers = new Headers(init.headers);
@@ -73,7 +83,7 @@ export async function call(path: string, init: RequestInit = {}): Promise<Respon
     // The report of a rejected film is DICOM with 422, as its verdict is.
     if (response.ok || response.headers.get("Content-Type")?.startsWith("application/dicom")) return response;
     const problem = await problemOf(response);
-    if (problem.status !== 401) throw problem;
+    if (problem.status !== 401 || !asks) throw problem;
     if (!(await askForKey(key, key ? problem.detail : ""))) throw problem;
   }
 }

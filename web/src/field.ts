@@ -4,16 +4,23 @@ import { S } from "./strings.js";
 
 type Point = [x: number, y: number];
 
-// In pixels of the whole film. The field is what lies in the rectangle, half open, and within all of the outlines.
-export interface ExposedField {
+// A part of a film of so many rows and columns: a rectangle, half open, in its pixels.
+export interface Place {
   rows: number;
   columns: number;
   top: number;
   left: number;
   bottom: number;
   right: number;
+}
+
+// What lies in the rectangle and within all of the outlines.
+export interface ExposedField extends Place {
   outlines: Point[][];
 }
+
+export const wholeOf = ({ rows, columns }: { rows: number; columns: number }): Place =>
+  ({ rows, columns, top: 0, left: 0, bottom: rows, right: columns });
 
 // What an answer with a film says of it, where it is not the whole film.
 export function fieldOf(response: Response): ExposedField | null {
@@ -29,7 +36,7 @@ export function outlineOf(field: ExposedField): SVGElement {
   const points = boundary(field).map((point) => point.join()).join(" ");
   return svg(
     "svg",
-    { class: "outline", viewBox: `0 0 ${field.columns} ${field.rows}`, "aria-hidden": "true" },
+    { class: "over outline", viewBox: `0 0 ${field.columns} ${field.rows}`, "aria-hidden": "true" },
     svg("polygon", { points, class: "under" }),
     svg("polygon", { points }),
   );

@@ -1,7 +1,10 @@
-// The film on a canvas: window and level on 16 bits, zoom, pan, invert, and what is laid over it: heatmap, outline of the field.
+// The film on a canvas: window and level on 16 bits, zoom, pan, invert; over it contours of a heatmap, the outline of the field, sides.
+import { contoursOf } from "./contours.js";
 import { h, replace } from "./dom.js";
 import { type ExposedField, legendOf, outlineOf } from "./field.js";
+import type { Heatmap } from "./heatmap.js";
 import type { Pixels } from "./png16.js";
+import { SideMarks, type Sides } from "./sides.js";
 import { S } from "./strings.js";
 
 const FULL = 65535;
@@ -13,7 +16,8 @@ export class FilmView {
   readonly canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": S.film.canvas });
   #pixels: Pixels | null = null;
   #shown = document.createElement("canvas"); // the film at its own size, windowed
-  #heatmap: ImageBitmap | null = null;
+  #heatmap: Heatmap | null = null;
+  #contours: SVGElement | null = null;
   #outline: SVGElement | null = null; // where the film is not judged whole
   #width = FULL;
   #level = FULL / 2;
@@ -26,12 +30,20 @@ export class FilmView {
   readonly #readout = h("output", { class: "readout" });
   readonly #message = h("p", { class: "message", role: "status" });
   readonly #caption = h("output", { class: "caption" });
-  readonly #opacity = h("input", { type: "range", id: "opacity", min: 0, max: 100, value: 55, oninput: () => this.#draw() });
+  readonly #scale = h("p", { class: "scale", hidden: true }, S.film.scale);
+  readonly #opacity = h("input", { type: "range", id: "opacity", "aria-label": S.film.opacity, title: S.film.opacity, min: 0, max: 100,
+    value: 45, hidden: true, oninput: () => this.#draw() });
+  readonly #washOn = h("input", { type: "checkbox", id: "wash-on", onchange: () => this.#draw() });
   readonly #heatmapOn = h("input", { type: "checkbox", id: "heatmap-on", checked: true, onchange: () => this.#draw() });
   readonly #outlineOn = h("input", { type: "checkbox", id: "outline-on", checked: true, onchange: () => this.#draw() });
+  readonly #outlineBox = h("label", { class: "check" }, this.#outlineOn, S.film.outline);
   readonly #legend = h("output", {});
-  readonly #field = h("div", { class: "field", hidden: true });
-  readonly #stage = h("div", { class: "stage" }, this.canvas, this.#message, this.#caption, this.#readout);
+  readonly #sidesSaid = h("output", { class: "sides-said" });
+  readonly #said = h("div", {}, this.#legend, " ", this.#sidesSaid);
+  readonly #field = h("div", { class: "field", hidden: true }, this.#outlineBox, this.#said);
+  readonly #sides = new SideMarks();
+  readonly #told = h("div", { class: "told" }, this.#caption, this.#scale);
+  readonly #stage = h("div", { class: "stage" }, this.canvas, this.#sides.element, this.#message, this.#told, this.#readout);
   readonly #pan = h("input", { type: "radio", name: "tool", id: "tool-pan" });
 
   constructor() {
@@ -60,11 +72,10 @@ export class FilmView {
         button(S.film.reset, () => this.reset()),
         h("span", { class: "spring" }),
         h("label", { class: "check" }, this.#heatmapOn, S.film.heatmap),
-        h("label", { for: "opacity" }, S.film.opacity),
+        h("label", { class: "check" }, this.#washOn, S.film.wash),
         this.#opacity,
       ),
     );
-    this.#field.append(h("label", { class: "check" }, this.#outlineOn, S.film.outline), this.#legend);
     this.#listen();
     new ResizeObserver(() => this.#draw()).observe(this.canvas);
     this.message(S.film.hint);
@@ -76,22 +87,32 @@ export class FilmView {
   }
 
   // A field is given where it is not the whole film.
-  show(pixels: Pixels | null, field: ExposedField | null = null): void {
+  show(pixels: Pixels | null, field: ExposedField | null = null, sides: Sides = "unknown"): void {
     this.#pixels = pixels;
     this.#outline?.remove();
     this.#outline = field && outlineOf(field);
     if (this.#outline) this.canvas.after(this.#outline);
-    this.#field.hidden = !field;
+    this.#field.hidden = !pixels;
+    this.#outlineBox.hidden = !field;
     replace(this.#legend, field && legendOf(field));
+    this.#sides.element.toggleAttribute("data-known", sides === "usual");
+    replace(this.#sidesSaid, S.film.sides[sides]);
     if (!pixels) this.heatmap(null, ""); // one that came before its film stays
     this.message("");
     this.reset();
   }
 
-  heatmap(picture: ImageBitmap | null, caption: string): void {
-    this.#heatmap = picture;
+  // `weak`: of a finding that is not called present or indeterminate. Its lines are no less wide, since each map is told by its own
+  // strongest place, so they are drawn as less.
+  heatmap(heatmap: Heatmap | null, caption: string, weak = false): void {
+    this.#heatmap = heatmap;
+    this.#contours?.remove();
+    this.#contours = heatmap && contoursOf(heatmap.map, heatmap.place);
+    this.#contours?.toggleAttribute("data-weak", weak);
+    if (this.#contours) this.canvas.after(this.#contours);
+    this.#scale.hidden = !heatmap;
     replace(this.#caption, caption);
-    this.canvas.dataset["heatmap"] = picture ? caption : "";
+    this.canvas.dataset["heatmap"] = heatmap ? caption : "";
     this.#draw();
   }
 
@@ -166,6 +187,7 @@ export class FilmView {
       else if (event.key === "i" || event.key === "I") this.#invert();
       else if (event.key === "r" || event.key === "R") this.reset();
       else if (event.key === "h" || event.key === "H") this.#heatmapOn.click();
+      else if (event.key === "w" || event.key === "W") this.#washOn.click();
       else if (event.key === "o" || event.key === "O") this.#outlineOn.click();
       else return;
       event.preventDefault();
@@ -202,10 +224,10 @@ export class FilmView {
     context.imageSmoothingEnabled = fit < 3; // past that a person wants to see pixels
     context.imageSmoothingQuality = "high";
     context.drawImage(this.#shown, -pixels.columns / 2, -pixels.rows / 2);
-    if (this.#heatmap && this.#heatmapOn.checked) {
+    if (this.#heatmap && this.#heatmapOn.checked && this.#washOn.checked) {
       context.imageSmoothingEnabled = true;
       context.globalAlpha = this.#opacity.valueAsNumber / 100;
-      context.drawImage(this.#heatmap, -pixels.columns / 2, -pixels.rows / 2, pixels.columns, pixels.rows);
+      context.drawImage(this.#heatmap.wash, -pixels.columns / 2, -pixels.rows / 2, pixels.columns, pixels.rows);
       context.globalAlpha = 1;
     }
     this.#place(pixels, fit / scale);
@@ -217,12 +239,18 @@ export class FilmView {
     );
   }
 
-  // The outline lies over the canvas, which shows this part of the film.
+  // What lies over the canvas, which shows this part of the film.
   #place({ rows, columns }: Pixels, fit: number): void {
     const [width, height] = [this.canvas.clientWidth / fit, this.canvas.clientHeight / fit];
     const [x, y] = [columns / 2 - this.#x / fit - width / 2, rows / 2 - this.#y / fit - height / 2];
-    this.#outline?.setAttribute("viewBox", [x, y, width, height].join(" "));
+    for (const layer of [this.#outline, this.#contours, this.#sides.element]) {
+      layer?.setAttribute("viewBox", [x, y, width, height].join(" "));
+    }
+    this.#sides.place({ x, y, width, height }, columns, 1 / fit);
     this.#outline?.toggleAttribute("hidden", !this.#outlineOn.checked);
+    this.#contours?.toggleAttribute("hidden", !this.#heatmapOn.checked);
+    this.#scale.hidden = !this.#contours || !this.#heatmapOn.checked;
+    this.#opacity.hidden = !this.#washOn.checked;
   }
 
   #applyWindow(pixels: Pixels): void {

@@ -1,7 +1,7 @@
 // A film of the list, and where the files of a drop come from.
-import type { Accepted, Problem } from "./api.js";
+import type { Accepted, Problem, Released } from "./api.js";
 
-export type FilmState = "waiting" | "judging" | "accepted" | "rejected" | "failed";
+export type FilmState = "waiting" | "judging" | "accepted" | "rejected" | "released" | "failed";
 
 export interface Film {
   readonly file: File;
@@ -10,6 +10,9 @@ export interface Film {
   state: FilmState;
   answer: Accepted | null;
   problem: Problem | null;
+  // Of a film that was rejected: what its reviewers have come to; null: not asked yet.
+  review: "waiting" | "released" | "confirmed" | "not kept" | null;
+  released: Released["released"] | null;
 }
 
 export const filmOf = (file: File, name = file.webkitRelativePath || file.name): Film => ({
@@ -19,6 +22,8 @@ export const filmOf = (file: File, name = file.webkitRelativePath || file.name):
   state: "waiting",
   answer: null,
   problem: null,
+  review: null,
+  released: null,
 });
 
 export async function filmsOfDrop(transfer: DataTransfer): Promise<Film[]> {

@@ -11,7 +11,7 @@ const REACH = 3;
 
 type Description = "asked for" | "of another version" | "unknown" | Model;
 
-export function findingsPanel(answer: Accepted, choose: (name: string) => void): HTMLElement {
+export function findingsPanel(answer: Accepted, heatmaps: boolean, choose: (name: string) => void): HTMLElement {
   const about = h("div", { class: "about", role: "status" }, h("p", { class: "small" }, S.findings.aboutNone));
   let description: Description = "asked for";
   let shown: Judged | null = null;
@@ -68,7 +68,7 @@ export function findingsPanel(answer: Accepted, choose: (name: string) => void):
     "section",
     { class: "findings", "aria-label": S.findings.title },
     h("h2", {}, S.findings.title),
-    h("p", { class: "small hint" }, `${counted ? S.findings.hint : S.findings.noCalls} `, h("span", {}, S.findings.choose)),
+    h("p", { class: "small hint" }, `${counted ? S.findings.hint : S.findings.noCalls} `, heatmaps && h("span", {}, S.findings.choose)),
     ...groups.map((call) => groupOf(call, judgedBy(answer, call), rowOf)),
     about,
   );

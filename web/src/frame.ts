@@ -1,7 +1,8 @@
 // What both pages share: the bar at the top, colours, and how a problem is shown.
-import { json, type Model, type Problem } from "./api.js";
-import { h } from "./dom.js";
+import type { Problem } from "./api.js";
+import { h, replace } from "./dom.js";
 import { ask } from "./key.js";
+import { served, whenServed } from "./models.js";
 import { S } from "./strings.js";
 
 const THEMES = ["auto", "light", "dark"] as const;
@@ -33,10 +34,8 @@ function themeButton(): HTMLElement {
 
 export function bar(here: "viewer" | "ops", changedKey: () => void): HTMLElement {
   const version = h("span", { class: "version" });
-  json<Model>("/v1/model").then(
-    (model) => version.append(S.model(model.model_version)),
-    () => undefined,
-  );
+  whenServed((model) => replace(version, S.model(model.model_version)));
+  served().catch(() => undefined);
   const link = (page: "viewer" | "ops", path: string, name: string): HTMLElement =>
     h("a", { href: path, "aria-current": here === page ? "page" : null }, name);
   return h(

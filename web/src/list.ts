@@ -1,6 +1,6 @@
 // The list of films: one line says of each what came of it; it lies in the order that a person chooses.
 import { tally } from "./calls.js";
-import { h, replace } from "./dom.js";
+import { type Child, h, replace } from "./dom.js";
 import type { Film, FilmState } from "./film.js";
 import { mark } from "./findings.js";
 import { S } from "./strings.js";
@@ -9,7 +9,7 @@ const ORDERS = ["added", "calls", "name", "state"] as const;
 type Order = (typeof ORDERS)[number];
 
 // States in the order of what is to be done about them.
-const STATES: readonly FilmState[] = ["rejected", "failed", "accepted", "judging", "waiting"];
+const STATES: readonly FilmState[] = ["rejected", "failed", "released", "accepted", "judging", "waiting"];
 
 export class FilmList {
   readonly element = h("ul", { class: "list" });
@@ -101,7 +101,7 @@ export class FilmList {
           this.focus(next);
         },
       },
-      h("span", { class: "name" }, film.name),
+      h("span", { class: "name", title: film.name }, film.name),
       h("span", { class: "state" }),
     );
     h("li", {}, row);
@@ -111,13 +111,13 @@ export class FilmList {
   }
 }
 
-function summaryOf(film: Film): (Node | string)[] {
+function summaryOf(film: Film): Child[] {
   if (film.problem) return [film.problem.title || S.list.state[film.state]];
   const counted = film.answer && tally(film.answer);
   if (!counted) return [S.list.state[film.state]];
   const { present, indeterminate, absent } = counted;
   const call = present ? "present" : indeterminate ? "indeterminate" : absent ? "absent" : "not called";
-  return [mark(call), S.list.calls(present, indeterminate, present + indeterminate + absent)];
+  return [mark(call), film.released && `${S.list.state.released}: `, S.list.calls(present, indeterminate, present + indeterminate + absent)];
 }
 
 // By how many findings are present, then by how many may be; films without an answer come last.

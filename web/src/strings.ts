@@ -48,8 +48,8 @@ export const S = {
     dropMore: "PNG, JPEG or DICOM; several at once, or a folder. Frontal films only. Nothing is kept by this page.",
     clear: "Clear",
     progress: (done: number, all: number) => `${done} of ${all} done`,
-    summary: (accepted: number, rejected: number, failed: number) =>
-      `${accepted} accepted, ${rejected} rejected, ${failed} not read`,
+    summary: (accepted: number, rejected: number, released: number, failed: number) =>
+      `${accepted} accepted, ${rejected} rejected, ${released ? `${released} released, ` : ""}${failed} not read`,
     csv: "Save as CSV",
     keys: "N: next film. P: previous film.",
     sortBy: "Sort by",
@@ -64,6 +64,7 @@ export const S = {
       judging: "being read",
       accepted: "accepted",
       rejected: "rejected",
+      released: "released",
       failed: "not read",
     },
   },
@@ -72,7 +73,7 @@ export const S = {
     region: "Film",
     canvas:
       "Film. Drag to change window and level. Arrow keys pan, Shift with arrow keys changes window and level, " +
-      "plus and minus zoom, I inverts, H shows or hides the heatmap, O the outline of what is judged, R resets, " +
+      "plus and minus zoom, I inverts, H shows or hides the heatmap, W its colours, O the outline of what is judged, R resets, " +
       "N goes to the next film, P to the previous one.",
     decoding: "Preparing the film…",
     window: "Window",
@@ -86,12 +87,22 @@ export const S = {
     invert: "Invert",
     reset: "Reset",
     heatmap: "Heatmap",
-    opacity: "Opacity",
+    wash: "Colours",
+    opacity: "Opacity of the colours",
     heatmapOf: (finding: string) => `Heatmap: ${finding}`,
+    scale: "Lines: half and four fifths of its strongest place.",
+    heatmapWeak: (call: string) => `It is ${call}: the lines show where the most speaks for it, however little that is.`,
+    heatmapReleased: (finding: string) => `No heatmap of ${finding}: the gate, which gives them, still rejects this film.`,
+    heatmapOtherVersion: "It was made by the version that serves now, which did not give this answer.",
     heatmapLoading: (finding: string) => `Heatmap: ${finding}, being made…`,
-    heatmapEmpty: (finding: string) => `Heatmap: ${finding}. Nothing to show: no place of this film speaks for it.`,
+    heatmapEmpty: (finding: string) => `Heatmap: ${finding}. Nothing to show: no place of this film stands out for it. That does not rule it out.`,
     hint: "Drag: window and level · Wheel: zoom · Right drag: pan · N: next film",
     outline: "Outline",
+    sides: {
+      usual: "R, L: the page's marks, by the film's header.",
+      mirrored: "No side marks: by its header the film is mirrored.",
+      unknown: "No side marks: the file does not say which side is which.",
+    },
   },
 
   field: {
@@ -114,14 +125,22 @@ export const S = {
     rejected: "Rejected: this image may have been altered",
     why: "Why",
     rejectedWhy:
-      "To the network the image is unlike clean chest films. It may have been tampered with; it may also be a rare or damaged film, from an unfamiliar scanner, or no chest film at all. About one clean film in twenty is rejected.",
+      "To the network the image is unlike clean chest films. It may have been tampered with; it may also be a rare or damaged film, from an unfamiliar scanner, or no chest film at all. A few clean films in a hundred are rejected.",
     next: "What to do",
     rejectedNext: [
       "Do not send it again: the same image gets the same answer.",
       "Read the film yourself, without this service.",
       "Compare it with the original at the scanner or in the archive, and tell whoever looks after security if they differ.",
     ],
-    review: "A reviewer may release it under Operations, where rejected films are kept.",
+    review: {
+      unknown: "A reviewer may release it under Operations, where rejected films are kept.",
+      waiting: "The film waits for a reviewer. If one releases it, its findings appear here.",
+      confirmed: "A reviewer has looked at the film and confirmed that it is bad.",
+      "not kept": "This service does not keep the film for a reviewer, so this answer stays.",
+    },
+    released: "Rejected by the gate, released by a reviewer",
+    releasedBy: (by: string, time: string) => `${by} released it on ${time}:`,
+    releasedDetail: "To the network the image is unlike clean films, so its probabilities are less sure than those of an accepted one.",
     noProbabilities: "No probabilities are given, since they could not be trusted.",
     serviceSays: "The service says",
     failed: "Not read",

@@ -1,6 +1,7 @@
 // What the gate said of a film, in plain words, and by which version and under which reference.
-import type { Accepted, Problem } from "./api.js";
+import type { Accepted, Problem, Released } from "./api.js";
 import { copy, h, replace } from "./dom.js";
+import type { Film } from "./film.js";
 import { problemBox } from "./frame.js";
 import { S } from "./strings.js";
 
@@ -15,12 +16,32 @@ export const acceptedVerdict = (answer: Accepted): HTMLElement =>
     "accepted",
     S.verdict.accepted,
     h("p", {}, S.verdict.acceptedDetail),
-    answer.notes.length
-      ? h("details", {}, h("summary", {}, S.verdict.notes), h("ul", {}, ...answer.notes.map((note) => h("li", {}, note))))
-      : null,
+    notesOf(answer),
   );
 
-export const rejectedVerdict = (problem: Problem): HTMLElement =>
+const notesOf = ({ notes }: Accepted): HTMLElement | null =>
+  notes.length ? h("details", {}, h("summary", {}, S.verdict.notes), h("ul", {}, ...notes.map((note) => h("li", {}, note)))) : null;
+
+// By a person, with a reason; that the gate rejected it stays said.
+export const releasedVerdict = (answer: Accepted, { by, reason, time }: Released["released"]): HTMLElement =>
+  headed(
+    "released",
+    S.verdict.released,
+    h("p", {}, S.verdict.releasedBy(by, timeOf(time))),
+    h("blockquote", {}, reason),
+    h("p", {}, S.verdict.releasedDetail),
+    notesOf(answer),
+  );
+
+const timeOf = (time: string): string => {
+  const read = new Date(time);
+  return Number.isNaN(read.valueOf()) ? time : read.toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" });
+};
+
+export const reviewState = (review: Film["review"]): string =>
+  review === "released" ? S.verdict.released : S.verdict.review[review ?? "unknown"];
+
+export const rejectedVerdict = (problem: Problem, review: Film["review"]): HTMLElement =>
   headed(
     "rejected",
     S.verdict.rejected,
@@ -29,7 +50,7 @@ export const rejectedVerdict = (problem: Problem): HTMLElement =>
     h("p", {}, S.verdict.rejectedWhy),
     h("h3", {}, S.verdict.next),
     h("ol", {}, ...S.verdict.rejectedNext.map((step) => h("li", {}, step))),
-    h("p", {}, S.verdict.review),
+    h("p", { class: "review-state" }, reviewState(review)),
     h("details", {}, h("summary", {}, S.verdict.serviceSays), problemBox(problem)),
   );
 

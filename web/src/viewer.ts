@@ -1,21 +1,26 @@
 // The viewer: films are dropped, judged two at a time, and looked at.
-import { mediaType, post, Problem } from "./api.js";
+import { type Accepted, asProblem, mediaType, post, type Problem } from "./api.js";
 import { h, replace, save } from "./dom.js";
 import { csvOf } from "./export.js";
 import { type Film, filmOf, filmsOfDrop } from "./film.js";
-import { type ExposedField, fieldOf } from "./field.js";
+import { type ExposedField, fieldOf, wholeOf } from "./field.js";
 import { FilmView } from "./film-view.js";
 import { findingsPanel } from "./findings.js";
-import { bar, problemBox } from "./frame.js";
-import { heatmapOf } from "./heatmap.js";
+import { bar } from "./frame.js";
+import { type Heatmap, heatmapOf } from "./heatmap.js";
 import { FilmList } from "./list.js";
+import { descriptionOf, served } from "./models.js";
 import { decodePng16, type Pixels } from "./png16.js";
+import { Releases } from "./releases.js";
+import { saveBox } from "./save.js";
+import { type Sides, sidesOf } from "./sides.js";
 import { readable, S } from "./strings.js";
-import { acceptedVerdict, failedVerdict, referenceBox, rejectedVerdict, waitingVerdict } from "./verdict.js";
+import {
+  acceptedVerdict, failedVerdict, referenceBox, rejectedVerdict, releasedVerdict, reviewState, waitingVerdict,
+} from "./verdict.js";
 
 // At once: enough that the service is never idle, few enough that the film on show does not wait long.
 const AT_ONCE = 2;
-const DICOM = "application/dicom";
 
 let chosen: Film | null = null;
 let judging = 0;
@@ -24,15 +29,12 @@ const view = new FilmView();
 const panel = h("section", { class: "panel", "aria-label": S.verdict.panel });
 const list = new FilmList(choose);
 const { films } = list;
+const releases = new Releases(reviewed);
 const progress = h("progress", { max: 1, value: 0, "aria-label": S.list.title });
 const summary = h("p", { class: "small", role: "status" });
 const saveCsv = h("button", { type: "button", disabled: true, onclick: exportCsv }, S.list.csv);
 const clear = h("button", { type: "button", disabled: true, onclick: clearList }, S.list.clear);
 const printHead = h("header", { class: "print-only" });
-
-function asProblem(error: unknown): Problem {
-  return error instanceof Problem ? error : new Problem(0, S.verdict.failed, String(error));
-}
 
 function add(added: Film[]): void {
   const first = films.length === 0;
@@ -47,14 +49,14 @@ function add(added: Film[]): void {
 
 function count(): void {
   const of = (state: Film["state"]): number => films.filter((film) => film.state === state).length;
-  const [accepted, rejected, failed] = [of("accepted"), of("rejected"), of("failed")];
-  const done = accepted + rejected + failed;
+  const [accepted, rejected, released, failed] = [of("accepted"), of("rejected"), of("released"), of("failed")];
+  const done = accepted + rejected + released + failed;
   progress.max = films.length || 1;
   progress.value = done;
   progress.hidden = done === films.length;
   replace(
     summary,
-    films.length ? `${S.list.progress(done, films.length)}: ${S.list.summary(accepted, rejected, failed)}.` : null,
+    films.length ? `${S.list.progress(done, films.length)}: ${S.list.summary(accepted, rejected, released, failed)}.` : null,
   );
   clear.disabled = films.length === 0;
   saveCsv.disabled = done === 0;
@@ -72,11 +74,14 @@ async function judgeNext(): Promise<void> {
   try {
     film.type = await mediaType(film.file);
     const response = await post("/v1/score", film.file, film.type, "application/json");
-    film.answer = (await response.json()) as Film["answer"];
+    film.answer = (await response.json()) as Accepted;
     film.state = "accepted";
+    // Asked for now, while that version still serves.
+    descriptionOf(film.answer.model_version).catch(() => undefined);
   } catch (error) {
     film.problem = asProblem(error);
     film.state = film.problem.rejected ? "rejected" : "failed";
+    if (film.problem.rejected) releases.watch(film);
     if (film.problem.status === 401) giveUp(film.problem);
   }
   judging--;
@@ -85,6 +90,15 @@ async function judgeNext(): Promise<void> {
   count();
   if (film === chosen) void show(film);
   void judgeNext();
+}
+
+// What a reviewer has come to reaches the film that waits for it.
+function reviewed(film: Film): void {
+  list.paint(film);
+  count();
+  if (film !== chosen) return;
+  if (film.released) showAnswer(film);
+  else panel.querySelector(".review-state")?.replaceChildren(reviewState(film.review));
 }
 
 // No key was given: the others are not asked for again, one by one.
@@ -99,6 +113,7 @@ function choose(film: Film): void {
   if (film === chosen) return;
   chosen = film;
   list.choose(film);
+  releases.show(film);
   view.show(null);
   void show(film);
 }
@@ -115,25 +130,30 @@ async function show(film: Film): Promise<void> {
     view.message(film.problem.title);
     return;
   }
+  showAnswer(film);
+  view.message(S.film.decoding);
+  try {
+    const { pixels, field, sides } = await decoded(film);
+    if (film === chosen) view.show(pixels, field, sides);
+  } catch (error) {
+    if (film === chosen) view.message(asProblem(error).message);
+  }
+}
+
+function showAnswer(film: Film): void {
   if (film.problem) {
-    replace(panel, rejectedVerdict(film.problem), referenceBox(null, film.problem.requestId), saveBox(film, null));
+    const { problem, review } = film;
+    replace(panel, rejectedVerdict(problem, review), referenceBox(null, problem.requestId), saveBox(film, null));
   }
   if (film.answer) {
     const { model_version, request_id } = film.answer;
     replace(
       panel,
-      acceptedVerdict(film.answer),
-      findingsPanel(film.answer, (name) => void explain(film, name)),
+      film.released ? releasedVerdict(film.answer, film.released) : acceptedVerdict(film.answer),
+      findingsPanel(film.answer, !film.released, (name) => void explain(film, name)),
       referenceBox(model_version, request_id),
       saveBox(film, null),
     );
-  }
-  view.message(S.film.decoding);
-  try {
-    const { pixels, field } = await decoded(film);
-    if (film === chosen) view.show(pixels, field);
-  } catch (error) {
-    if (film === chosen) view.message(asProblem(error).message);
   }
 }
 
@@ -143,6 +163,7 @@ let last: { film: Film; picture: Promise<Picture> } | null = null;
 interface Picture {
   pixels: Pixels;
   field: ExposedField | null;
+  sides: Sides;
 }
 
 function decoded(film: Film): Promise<Picture> {
@@ -156,15 +177,19 @@ function decoded(film: Film): Promise<Picture> {
 
 async function pictureOf(film: Film): Promise<Picture> {
   const response = await post("/v1/decode", film.file, film.type, "image/png");
-  return { field: fieldOf(response), pixels: await decodePng16(await response.arrayBuffer()) };
+  return { field: fieldOf(response), sides: sidesOf(response), pixels: await decodePng16(await response.arrayBuffer()) };
 }
 
-const heatmaps = new WeakMap<Film, Map<string, ImageBitmap | null>>();
+const heatmaps = new WeakMap<Film, Map<string, Heatmap | null>>();
 let wanted = "";
 
 async function explain(film: Film, finding: string): Promise<void> {
   wanted = finding;
-  const kept = heatmaps.get(film) ?? new Map<string, ImageBitmap | null>();
+  if (film.released) {
+    view.heatmap(null, S.film.heatmapReleased(readable(finding)));
+    return;
+  }
+  const kept = heatmaps.get(film) ?? new Map<string, Heatmap | null>();
   heatmaps.set(film, kept);
   panel.lastElementChild?.replaceWith(saveBox(film, finding));
   try {
@@ -172,54 +197,33 @@ async function explain(film: Film, finding: string): Promise<void> {
       view.heatmap(null, S.film.heatmapLoading(readable(finding)));
       const path = `/v1/explain?finding=${encodeURIComponent(finding)}`;
       const response = await post(path, film.file, film.type, "image/png");
-      kept.set(finding, await heatmapOf(await response.blob()));
+      // The answer does not say who made it; that is the version that serves now.
+      const version = await served().then((model) => model.model_version, () => null);
+      const { pixels, field } = await decoded(film);
+      const localised = response.headers.get("X-Heatmap-Localised") !== "false";
+      kept.set(finding, localised ? await heatmapOf(await response.blob(), field ?? wholeOf(pixels), version) : null);
     }
-    const picture = kept.get(finding) ?? null;
-    const caption = (picture ? S.film.heatmapOf : S.film.heatmapEmpty)(readable(finding));
-    if (film === chosen && wanted === finding) view.heatmap(picture, caption);
+    const heatmap = kept.get(finding) ?? null;
+    if (film === chosen && wanted === finding) view.heatmap(heatmap, captionOf(film, finding, heatmap), isWeak(film, finding));
   } catch (error) {
     if (film === chosen) view.heatmap(null, asProblem(error).title);
   }
 }
 
-function saveBox(film: Film, finding: string | null): HTMLElement {
-  const problem = h("div", {});
-  const stem = film.name.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
-  const saving = (text: string, path: string, name: string): HTMLElement =>
-    h(
-      "button",
-      {
-        type: "button",
-        onclick: async (event: Event) => {
-          const button = event.currentTarget as HTMLButtonElement;
-          button.disabled = true;
-          replace(problem);
-          try {
-            save(name, await reportOf(film, path));
-          } catch (error) {
-            replace(problem, problemBox(asProblem(error)));
-          }
-          button.disabled = false;
-        },
-      },
-      text,
-    );
-  return h(
-    "div",
-    { class: "save", hidden: film.type !== DICOM },
-    h("h3", {}, S.report.title),
-    h(
-      "div",
-      { class: "actions" },
-      saving(S.report.sr, "/v1/score", `${stem}-report.dcm`),
-      finding && saving(S.report.capture, `/v1/explain?finding=${encodeURIComponent(finding)}`, `${stem}-${finding}.dcm`),
-    ),
-    problem,
-  );
-}
+const isWeak = (film: Film, finding: string): boolean =>
+  ["absent", "not called"].includes(film.answer?.calls?.[finding]?.call ?? "");
 
-async function reportOf(film: Film, path: string): Promise<Blob> {
-  return (await post(path, film.file, film.type, DICOM)).blob();
+function captionOf(film: Film, finding: string, heatmap: Heatmap | null): string {
+  if (!heatmap) return S.film.heatmapEmpty(readable(finding));
+  const call = film.answer?.calls?.[finding]?.call;
+  const other = heatmap.version && heatmap.version !== film.answer?.model_version;
+  return [
+    S.film.heatmapOf(readable(finding)),
+    call && isWeak(film, finding) && S.film.heatmapWeak(S.calls.name[call].toLowerCase()),
+    other && S.film.heatmapOtherVersion,
+  ]
+    .filter(Boolean)
+    .join(". ");
 }
 
 function exportCsv(): void {
@@ -228,6 +232,7 @@ function exportCsv(): void {
 
 function clearList(): void {
   list.clear();
+  releases.clear();
   chosen = null;
   last = null;
   replace(panel);

@@ -3,9 +3,10 @@
     bytes -> part10 (data set) -> suitability (tags) -> layout (pixel header) -> stored (values) -> presentation ([0,1])
                                                                               -> shutters (regions)
 
-``codestream`` and ``codecs`` serve ``stored``; ``modality``, ``choice``, ``luts`` and ``windows`` serve ``presentation``;
+``codestream`` and ``codecs`` serve ``stored``; ``modality``, ``choice``, ``luts``, ``windows`` and ``agreement`` (whether all
+that the header offers shows one film) serve ``presentation``;
 ``projection``, ``words`` and ``rules`` serve ``suitability``; ``tags`` reads values for all, and ``optional`` those that a
-film can do without. Everything that a header can tell is
+film can do without; ``sides`` is for a viewer alone. Everything that a header can tell is
 checked before a pixel is decompressed. ``docs/dicom.md`` states for each tag and transfer syntax what is done.
 """
 
@@ -36,7 +37,7 @@ def decode_dicom(data: bytes, max_pixels: int, rules: HeaderRules) -> DecodedIma
         layout = PixelLayout.of(film.dataset)
         require_usable_size(layout.rows, layout.columns, max_pixels)
         stored, stored_notes = stored_values(film, layout)
-        pixels, presentation_notes = present(stored, film, layout)
+        pixels, presentation_notes, applied = present(stored, film, layout, refuse_hiding=rules.refuse_hiding)
         image = require_finite_unit_range(pixels)
         shutters, shutter_notes = read_shutters(film.dataset)
     except (InputError, MemoryError):
@@ -46,7 +47,7 @@ def decode_dicom(data: bytes, max_pixels: int, rules: HeaderRules) -> DecodedIma
             f"the DICOM file is damaged or cut short ({type(error).__name__}); send the whole instance again"
         ) from error
     notes = (*notes, *film.notes, *stored_notes, *presentation_notes, *shutter_notes)
-    return DecodedImage.of(image, "dicom", notes, missing, shutters)
+    return DecodedImage.of(image, "dicom", notes, missing, shutters, applied)
 
 
 def _require_pixels(dataset: Dataset, rules: HeaderRules) -> None:

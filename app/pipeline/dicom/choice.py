@@ -7,7 +7,7 @@ pixels. What is passed over, and why, is a note. PS3.3 C.11.2 lets a viewer offe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .. import tones
 from ..errors import MalformedImage
+from .agreement import Kind, View, require_few, require_monotone, require_one_film
 from .layout import PixelLayout
 from .luts import Table, read_table
 from .modality import Modality
@@ -43,15 +44,18 @@ class Reading:
         What was applied.
     tag : str
         What is at fault if the film does not use the range under it; empty where no tag gave it.
-    window : (float, float) or None
-        Center and width, where it is one.
+    kind : {"table", "window"} or None
+        VOI LUT, window, or none that was sent.
+    alone : bool
+        Nothing else was sent.
     """
 
     levels: FloatArray
     full_scale: float
     note: str
     tag: str = ""
-    window: tuple[float, float] | None = None
+    kind: Kind | None = None
+    alone: bool = False
 
 
 @dataclass
@@ -82,14 +86,36 @@ class Film:
         return levels / reading.full_scale
 
 
-def choose(film: Film) -> Reading:
-    """Choose; ``film.notes`` gets what was passed over.
+def choose(film: Film, *, refuse_hiding: bool = False) -> Reading:
+    """Choose; ``film.notes`` gets what was passed over, and what the choice hides.
 
     Raises
     ------
+    MalformedImage
+        What was sent shows two films.
     UnsuitableImage
-        All pixels have one value, or the film has so few greys that none of this shows it.
+        All pixels have one value, or the film has so few greys that none of this shows it; or much is hidden, and this is
+        refused.
     """
+    reading = _first_that_shows(film)
+    others = [] if reading.alone else [view for view in _views(film) if view.note != reading.note]
+    if reading.kind or others:
+        judged = View(film.shades(reading), reading.kind, reading.note)
+        film.notes += require_one_film(film, judged, others, refuse_hiding=refuse_hiding)
+    return reading
+
+
+def _views(film: Film) -> list[View]:
+    """What viewers may show by what was sent, whether it is taken here or not."""
+    beside = replace(film, notes=[])
+    return [
+        View(film.shades(each), each.kind, each.note, used=film.fault(each) is None)
+        for each in _sent(beside, whatever_fits=True)
+        if each.kind
+    ]
+
+
+def _first_that_shows(film: Film) -> Reading:
     unused = False
     for reading in _sent(film):
         why = film.fault(reading)
@@ -105,41 +131,48 @@ def choose(film: Film) -> Reading:
     return _by_percentiles(film)
 
 
-def _sent(film: Film) -> Iterator[Reading]:
-    """What the sender gave, in its order; what cannot be applied is noted."""
+def _sent(film: Film, *, whatever_fits: bool = False) -> Iterator[Reading]:
+    """What the sender gave, in its order; what cannot be applied is noted.
+
+    `whatever_fits` adds windows that do not fit the values: they are not taken, but viewers apply them.
+    """
     values, dataset, notes = film.modality.values, film.part10.dataset, film.notes
     before = len(notes)
     luts = optional_items(dataset, "VOILUTSequence", notes)
     film.faulty = len(notes) > before
+    require_few(len(luts))
+    signed = film.layout.signed or film.modality.may_be_negative
     for number, item in enumerate(luts, 1):  # PS3.3 C.11.2.1.1
-        signed = film.layout.signed or film.modality.may_be_negative
         try:
             table = read_table(item, signed, film.part10.little_endian)
         except (MalformedImage, *UNREADABLE) as error:
             why = str(error).split(";")[0] if isinstance(error, MalformedImage) else "it is damaged"
             film.pass_over(named("VOILUTSequence"), why)
             continue
-        yield from _by_table(table, values, number, len(luts))
+        yield from _by_table(film, table, number, len(luts))
     windows = _windows(film)
+    require_few(len(luts) + len(windows))
     function = _function(film) if windows else ""
+    alone = len(windows) == 1 and not luts
     for number, (center, width) in enumerate(windows, 1):
         if fault := window_fault(center, width, function):
             film.pass_over(_WINDOW, fault)
             continue
-        note = f"window applied ({function})" + _which(number, len(windows))
+        note = f"window applied ({function}): center {center:g}, width {width:g}" + _which(number, len(windows))
         low, high = center - width / 2.0, center + width / 2.0
         of_stored = film.modality.rises and not film.modality.is_identity and _lies_within(film.stored, low, high)
-        if of_stored and not _lies_within(values, low, high):
+        misfit = of_stored and not _lies_within(values, low, high)
+        if misfit:
             film.pass_over(_WINDOW, f"it fits the values before {named('RescaleSlope')}, and none after")
-        else:
-            yield Reading(*apply_window(values, center, width, function), note, _WINDOW, (center, width))
+        if not misfit or whatever_fits:
+            yield Reading(*apply_window(values, center, width, function), note, _WINDOW, "window", alone)
         if of_stored:
             levels, full_scale = apply_window(film.stored.astype(np.float64), center, width, function)
             tag = f"{_WINDOW} over values before {named('RescaleSlope')}"
-            yield Reading(levels, full_scale, f"{note} to values before RescaleSlope", tag, (center, width))
+            yield Reading(levels, full_scale, f"{note}, to values before RescaleSlope", tag, "window")
     eight_bits = film.layout.bits_stored == 8 and not film.layout.signed and film.modality.is_identity
     if eight_bits:
-        yield Reading(values, 255.0, _instead(film) + "full range of 8 bits")
+        yield Reading(values, 255.0, _instead(film) + "full range of 8 bits", alone=not (luts or windows))
 
 
 def _windows(film: Film) -> list[tuple[float, float]]:
@@ -167,14 +200,22 @@ def _function(film: Film) -> str:
     return "LINEAR"
 
 
-def _by_table(table: Table, values: FloatArray, number: int, count: int) -> Iterator[Reading]:
-    """A table over the bits that it states, then over those that its entries use."""
-    levels, note = table.look_up(values), "VOI LUT applied" + _which(number, count)
-    yield Reading(levels, table.full_scale, note, named("VOILUTSequence"))
+def _by_table(film: Film, table: Table, number: int, count: int) -> Iterator[Reading]:
+    """A table over the bits that it states, then over those that its entries use.
+
+    Raises
+    ------
+    MalformedImage
+        It shows another film than the values do.
+    """
+    levels = table.look_up(film.modality.values)
+    inverts = require_monotone(levels, table.full_scale, film.counts, "VOILUTSequence")
+    note = f"VOI LUT applied ({table.digest})" + _which(number, count) + (", which inverts" if inverts else "")
+    yield Reading(levels, table.full_scale, note, named("VOILUTSequence"), "table")
     bits = tones.depth_of(int(table.entries.max()), table.bits)
     if bits < table.bits:
         used = f"{named('VOILUTSequence')} over the {bits} bits that its entries use"
-        yield Reading(levels, 2.0**bits - 1.0, f"{note}, over the {bits} bits that its entries use", used)
+        yield Reading(levels, 2.0**bits - 1.0, f"{note}, over the {bits} bits that its entries use", used, "table")
 
 
 def _whole_of_used_bits(film: Film) -> Reading | None:

@@ -32,7 +32,7 @@ class PixelLayout:
     bits_stored : int
         8 to 16.
     high_bit : int
-        The highest of the stored bits; those above and below may hold overlays, and are ignored.
+        The highest of the stored bits; those above and below may hold overlays that are declared.
     signed : bool
         Two's complement (PixelRepresentation 1).
     monochrome1 : bool
@@ -120,6 +120,20 @@ class PixelLayout:
         """The lowest value that can be stored."""
         return -(1 << (self.bits_stored - 1)) if self.signed else 0
 
+    def place_of(self, precision: int) -> tuple[int, int]:
+        """How many bits of a word are a pixel's, and how many lie below them; `precision` as ``values_of`` takes it."""
+        if precision <= self.high_bit:
+            return min(precision, self.bits_stored), 0
+        return self.bits_stored, self.high_bit + 1 - self.bits_stored
+
+    def is_sign_extended(self, words: NDArray[np.unsignedinteger], precision: int) -> bool:
+        """Whether all bits outside the stored ones say the sign again, as many senders of signed values write them."""
+        bits, below = self.place_of(precision)
+        if not self.signed or below:
+            return False
+        signs = words >> (bits - 1)
+        return bool(((signs == 0) | (signs == (1 << (precision - bits + 1)) - 1)).all())
+
     def values_of(self, words: NDArray[np.unsignedinteger], precision: int) -> NDArray[np.integer]:
         """Words as they lie in the container -> stored values; those of a colour film are its grey already.
 
@@ -134,9 +148,7 @@ class PixelLayout:
         -------
         ndarray, shape (rows, columns), int32 if signed, else the type of `words`
         """
-        bits, below = self.bits_stored, self.high_bit + 1 - self.bits_stored
-        if precision <= self.high_bit:
-            bits, below = min(precision, bits), 0
+        bits, below = self.place_of(precision)
         values = (words >> below) & ((1 << bits) - 1)
         if not self.signed:
             return values

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MalformedImage
+from .agreement import require_monotone
 from .layout import PixelLayout
 from .luts import read_table
 from .optional import UNREADABLE, optional_items, optional_numbers, passed_over
@@ -41,20 +42,24 @@ class Modality:
     may_be_negative: bool
 
 
-def apply_modality(stored: NDArray[np.int64], film: Part10, layout: PixelLayout, notes: list[str]) -> Modality:
+def apply_modality(
+    stored: NDArray[np.int64], counts: NDArray[np.int64], film: Part10, layout: PixelLayout, notes: list[str]
+) -> Modality:
     """Apply the modality LUT.
 
     Parameters
     ----------
     stored : ndarray, shape (V,), int64
         The values that can be stored.
+    counts : ndarray, shape (V,), int64
+        How many pixels have each.
     notes : list of str
         Gets what was passed over.
 
     Raises
     ------
     MalformedImage
-        A table that cannot be read: without it, nothing says what the values are.
+        A table that cannot be read: without it, nothing says what the values are; or one that rises and falls.
     """
     slope, intercept = _rescale(film, notes)
     if luts := optional_items(film.dataset, "ModalityLUTSequence", notes):
@@ -62,7 +67,10 @@ def apply_modality(stored: NDArray[np.int64], film: Part10, layout: PixelLayout,
             table = read_table(luts[0], layout.signed, film.little_endian)
         except UNREADABLE:
             raise MalformedImage(f"{named('ModalityLUTSequence')} is damaged; correct it") from None
-        return Modality(table.look_up(stored.astype(np.float64)), False, False, min(slope, intercept) < 0.0)
+        values = table.look_up(stored.astype(np.float64))
+        if require_monotone(values, table.full_scale, counts, "ModalityLUTSequence"):
+            notes.append(f"{named('ModalityLUTSequence')} falls, which inverts the film")
+        return Modality(values, False, False, min(slope, intercept) < 0.0)
     values = stored.astype(np.float64) * slope + intercept
     return Modality(values, (slope, intercept) == (1.0, 0.0), slope > 0.0, min(slope, intercept) < 0.0)
 

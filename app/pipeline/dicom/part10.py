@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zlib
 from dataclasses import dataclass
 from typing import Final
@@ -10,8 +9,7 @@ from typing import Final
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import ENCODED_VR, read_dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -23,19 +21,22 @@ from pydicom.uid import (
 
 from ..errors import ImageTooLarge, MalformedImage, UnsupportedMedia
 from .codecs import CODECS
-from .tags import READ_KEYWORDS, named
+from .metered import (
+    MAX_INFLATED_HEADER_BYTES,
+    START_OF_ELEMENT,
+    MeteredStream,
+    is_implicit,
+    read_elements,
+    read_meta,
+)
+from .tags import OVERLAY_BIT_POSITION, OVERLAY_GROUPS, OVERLAY_ROWS, READ_KEYWORDS, named
 
-#: Each read is a few microseconds of Python, and an empty item of a sequence becomes an object of a kilobyte: without a
-#: bound, 64 MiB of empty items would take minutes and 16 GiB. A film of a hospital takes some hundred to some thousand.
-MAX_READS: Final = 50_000
 #: Bytes of a tag's value that are looked into: pydicom makes an object of each number and of each item on access.
 MAX_VALUE_BYTES: Final = 64 * 1024
 MAX_LUT_BYTES: Final = 2 * 65_536
 #: A LUT sequence may hold a few LUTs.
 MAX_LUT_SEQUENCE_BYTES: Final = 1024 * 1024
 MAX_LUT_ITEMS: Final = 64
-#: What a data set may hold beside its pixels (overlays, icons, private tags), where it is inflated.
-MAX_INFLATED_HEADER_BYTES: Final = 16 * 1024 * 1024
 MAX_BYTES_PER_PIXEL: Final = 2
 
 NATIVE: Final = frozenset(
@@ -45,9 +46,10 @@ NATIVE: Final = frozenset(
 UNCOMPRESSED: Final = NATIVE - {DeflatedExplicitVRLittleEndian}
 #: A file meta header has some hundred bytes; what is longer is not looked into before its turn.
 PEEKED_BYTES: Final = 4096
-#: Tag, VR and length, or tag and length.
-_START_OF_ELEMENT: Final = 8
-_SPECIFIC_TAGS: Final[list[BaseTag | int]] = [Tag(keyword) for keyword in READ_KEYWORDS]
+_SPECIFIC_TAGS: Final[list[int]] = [
+    *(int(Tag(keyword)) for keyword in READ_KEYWORDS),
+    *(int(Tag(group, element)) for group in OVERLAY_GROUPS for element in (OVERLAY_ROWS, OVERLAY_BIT_POSITION)),
+]
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,16 @@ def read_part10(data: bytes, max_pixels: int) -> Part10:
     ImageTooLarge
         A deflated data set that would be larger than `max_pixels` and a header could need.
     """
-    stream = _MeteredStream(data)
+    stream = MeteredStream(data)
     syntax, notes = _read_syntax(stream)
     if syntax == DeflatedExplicitVRLittleEndian:
-        stream = _MeteredStream(_inflate(data[stream.tell() :], max_pixels))
+        stream = MeteredStream(_inflate(data[stream.tell() :], max_pixels))
     _require_declared_encoding(stream, syntax)
-    dataset = read_dataset(
+    dataset = read_elements(
         stream,
-        is_implicit_VR=syntax == ImplicitVRLittleEndian,
-        is_little_endian=syntax != ExplicitVRBigEndian,
-        specific_tags=_SPECIFIC_TAGS,
+        implicit=syntax == ImplicitVRLittleEndian,
+        little_endian=syntax != ExplicitVRBigEndian,
+        tags=_SPECIFIC_TAGS,
     )
     if stream.cut_short:
         raise _cut_short("within an element")
@@ -100,7 +102,7 @@ def is_uncompressed(data: bytes) -> bool:
     end is not among them, or anything is wrong, the answer is no.
     """
     start = data[:PEEKED_BYTES]
-    stream = _MeteredStream(start)
+    stream = MeteredStream(start)
     try:
         syntax, _ = _read_syntax(stream)
     except Exception:  # read_part10 will tell what is wrong
@@ -109,48 +111,14 @@ def is_uncompressed(data: bytes) -> bool:
     return ended and syntax in UNCOMPRESSED
 
 
-class _MeteredStream(io.BytesIO):
-    """Bytes that may be read in so many steps only (see ``MAX_READS``), and that tell where a reader missed some.
-
-    pydicom takes an element that the file ends in as the end of the data set.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.reads = 0
-        self.size = len(data)
-        self.cut_short = False
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.reads += 1
-        if self.reads > MAX_READS:
-            raise MalformedImage(
-                "the DICOM header has more elements or items than any film; remove the private sequences, or send the film anew"
-            )
-        found = super().read(size)
-        if size is not None and len(found) < size:
-            # Eight bytes are the start of an element: that there is none is a proper end, and zeros are somebody's padding.
-            self.cut_short |= bool(found.strip(b"\0")) or size != _START_OF_ELEMENT
-        return found
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Skip a value; beyond the end lies what the file lacks."""
-        reached = super().seek(offset, whence)
-        self.cut_short |= reached > self.size
-        return reached
-
-
 def _cut_short(where: str) -> MalformedImage:
     return MalformedImage(f"the DICOM file is cut short: it ends {where}; send the whole instance again")
 
 
-def _read_syntax(stream: _MeteredStream) -> tuple[UID, tuple[str, ...]]:
+def _read_syntax(stream: MeteredStream) -> tuple[UID, tuple[str, ...]]:
     """The transfer syntax, and notes of how it was read; leaves the stream at the first element of the data set."""
-    stream.seek(132)
-    meta = read_dataset(
-        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 0x0002
-    )
-    if stream.cut_short or stream.tell() + _START_OF_ELEMENT > stream.size:
+    meta = read_meta(stream)
+    if stream.cut_short or stream.tell() + START_OF_ELEMENT > stream.size:
         raise _cut_short("within its meta header, or right after it")
     element = meta.get_item("TransferSyntaxUID")
     if element is None or not element.value or len(element.value) > 64:
@@ -183,11 +151,9 @@ def _inflate(data: bytes, max_pixels: int) -> bytes:
     return inflated
 
 
-def _require_declared_encoding(stream: io.BytesIO, syntax: UID) -> None:
+def _require_declared_encoding(stream: MeteredStream, syntax: UID) -> None:
     """Refuse implicit VR that is declared explicit, and the reverse; pydicom would read it as it thinks best, and warn."""
-    first = stream.read(8)
-    stream.seek(-len(first), io.SEEK_CUR)
-    if (first[4:6] in ENCODED_VR) == (syntax == ImplicitVRLittleEndian):
+    if is_implicit(stream) != (syntax == ImplicitVRLittleEndian):
         raise MalformedImage(
             f"the data set is not encoded as {named('TransferSyntaxUID')} says, or is damaged at its start; send it as declared"
         )

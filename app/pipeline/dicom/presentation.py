@@ -13,6 +13,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
 from ..errors import UnsuitableImage
+from .agreement import require_plain_padding
 from .choice import Film, choose
 from .layout import PixelLayout
 from .modality import apply_modality
@@ -30,8 +31,8 @@ GREYSCALE_ONLY: Final = (
 
 
 def present(
-    stored: NDArray[np.integer], film: Part10, layout: PixelLayout
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    stored: NDArray[np.integer], film: Part10, layout: PixelLayout, *, refuse_hiding: bool = False
+) -> tuple[NDArray[np.float32], tuple[str, ...], str]:
     """Present a film.
 
     No stage looks at a pixel's neighbours, so each is computed once for every value that can be stored, at most 65,536,
@@ -42,6 +43,8 @@ def present(
     stored : ndarray, shape (rows, columns), uint8, uint16 or int32
     film, layout
         Where they came from.
+    refuse_hiding : bool
+        As ``HeaderRules`` has it.
 
     Returns
     -------
@@ -49,11 +52,13 @@ def present(
         0 is black; padded pixels are 0.
     notes : tuple of str
         What was passed over, what was applied, and what was done with polarity and padding.
+    applied : str
+        The one of the notes that says what was applied, with its numbers.
 
     Raises
     ------
     MalformedImage
-        A modality LUT that cannot be read.
+        A modality LUT that cannot be read, or more than one film: see ``agreement``.
     UnsuitableImage
         Too little range for a window to be chosen, or nothing but padding.
     """
@@ -67,27 +72,30 @@ def present(
     for rows in blocks:
         counts += np.bincount((stored[rows] - lowest).ravel(), minlength=possible.size)
     padding = _padding(possible, film.dataset, layout, notes)
-    padded = bool(counts[padding].any())
+    all_counts = counts.copy()
     counts[padding] = 0
     if not counts.any():
         raise UnsuitableImage(
             "every pixel is padding by PixelPaddingValue (0028,0120) and PixelPaddingRangeLimit (0028,0121); correct them"
         )
-    modality = apply_modality(possible, film, layout, notes)
+    padded = all_counts - counts
+    require_plain_padding(padded, all_counts)
+    modality = apply_modality(possible, counts, film, layout, notes)
     inverted = layout.monochrome1
     chosen = Film(possible, modality, counts, inverted, film, layout, notes)
-    reading = choose(chosen)
+    reading = choose(chosen, refuse_hiding=refuse_hiding)
     shades = chosen.shades(reading).astype(np.float32)
     shades[padding] = 0.0
     pixels = np.empty(stored.shape, np.float32)
     for rows in blocks:
         pixels[rows] = shades[stored[rows] - lowest]
-    notes.append(reading.note)
+    applied = reading.note + ("; MONOCHROME1, inverted" if inverted else "")
+    notes.append(applied)
     if note := _polarity_note(film.dataset, inverted):
         notes.append(note)
-    if padded:
+    if padded.any():
         notes.append("padding shown as background")
-    return pixels, tuple(notes)
+    return pixels, tuple(notes), applied
 
 
 def _without_greyscale(film: Part10, notes: list[str]) -> Part10:

@@ -23,10 +23,13 @@ class HeaderRules:
         Values of Modality (0008,0060) that are scored.
     word_changes : tuple of str
         As ``words`` takes them: ``chest+TRX``, ``lateral-PERFIL``.
+    refuse_hiding : bool
+        A window or LUT that hides much of the film is refused; else it is noted.
     """
 
     modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES
     word_changes: tuple[str, ...] = ()
+    refuse_hiding: bool = False
 
     @property
     def words(self) -> Words:

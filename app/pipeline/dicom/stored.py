@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from ..colour import MAX_COLOUR_SPREAD, chroma_spread, colour_spread, mean_of_channels
 from ..errors import MalformedImage, UnsuitableImage
@@ -14,12 +16,17 @@ from .codecs import CODECS, Words
 from .codestream import JP2_SIGNATURE, CodeStream
 from .layout import PixelLayout
 from .part10 import NATIVE, Part10
-from .tags import named, shown
+from .tags import OVERLAY_BIT_POSITION, OVERLAY_GROUPS, OVERLAY_ROWS, named, shown
 
 _ITEM: Final = 0xE000FFFE  # (FFFE,E000), little endian
 _DELIMITER: Final = 0xE0DDFFFE  # (FFFE,E0DD)
 #: JPEG and JPEG-LS, JPEG 2000, and its file format.
 STREAM_STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", JP2_SIGNATURE)
+#: Of the pixels, that a lossy codec may carry over the highest value that the bits stored can hold.
+MAX_OVERSHOOT: Final = 1e-3
+LOSSY: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K})
+#: Overlays in the pixels' own words: as many as 12 bits of 16 leave.
+MAX_OVERLAY_BITS: Final = 4
 #: A frame is one fragment, or a few where a sender splits it.
 MAX_FRAGMENTS: Final = 65_536
 
@@ -36,7 +43,7 @@ def stored_values(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer
     Raises
     ------
     MalformedImage
-        Fewer pixels than the header claims, or a code stream that contradicts the header.
+        Fewer pixels than the header claims, a code stream that contradicts the header, or bits outside BitsStored.
     UnsuitableImage
         Colour.
     """
@@ -45,7 +52,58 @@ def stored_values(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer
         words, notes = _grey(words, layout), (*notes, f"grey film saved as {layout.colour}: read as grey")
     if words.shape != (layout.rows, layout.columns):
         raise MalformedImage("PixelData (7FE0,0010) did not give one value a pixel; send the whole instance again")
-    return layout.values_of(words, precision), notes
+    return layout.values_of(words, precision), (
+        *notes,
+        *_other_bits(words, precision, film, layout),
+        *_overlays(film.dataset),
+    )
+
+
+def _other_bits(words: Words, precision: int, film: Part10, layout: PixelLayout) -> tuple[str, ...]:
+    """Refuse bits that are set outside BitsStored: viewers that show whole words would show another film.
+
+    Returns
+    -------
+    tuple of str
+        A note, where an overlay is declared in them.
+
+    Raises
+    ------
+    MalformedImage
+        No overlay is, or they are more than overlays take.
+    """
+    bits, below = layout.place_of(precision)
+    outside = ~(((1 << bits) - 1) << below) & 0xFFFF
+    found = int(np.bitwise_or.reduce(words, axis=None)) & outside if bits < precision else 0
+    if not found or layout.is_sign_extended(words, precision):
+        return ()
+    tags = f"{named('PixelData')} has bits set outside {named('BitsStored')} and {named('HighBit')}"
+    declared = sum(1 << position for position in _bit_positions(film.dataset))
+    if not found & ~declared and found.bit_count() <= MAX_OVERLAY_BITS:
+        return (f"{tags}, where OverlayBitPosition (60xx,0102) declares overlays: not judged",)
+    if film.syntax in LOSSY and np.count_nonzero(words & outside) <= MAX_OVERSHOOT * words.size:
+        return (f"{tags} in a few pixels, as lossy compression does: left out",)
+    raise MalformedImage(
+        f"{tags}, and no OverlayBitPosition (60xx,0102) declares an overlay there: viewers that show whole words would show "
+        "another film; correct the tags, or clear these bits"
+    )
+
+
+def _bit_positions(dataset: Dataset) -> set[int]:
+    """The bits in which overlays lie (PS3.3 C.9.2)."""
+    values = [
+        dataset[tag].value
+        for tag in list(dataset.keys())
+        if tag.group in OVERLAY_GROUPS and tag.element == OVERLAY_BIT_POSITION
+    ]
+    return {value for value in values if isinstance(value, int) and 0 <= value < 16}
+
+
+def _overlays(dataset: Dataset) -> tuple[str, ...]:
+    """Viewers draw overlays over the film; no gate looks at what they draw."""
+    found = [tag for tag in dataset.keys() if tag.group in OVERLAY_GROUPS]  # noqa: SIM118  # iterating parses each value
+    groups = sorted({f"{tag.group:04X}" for tag in found if tag.element == OVERLAY_ROWS})
+    return (f"overlay in group {', '.join(groups)}: neither judged nor shown here",) if groups else ()
 
 
 def _compressed(film: Part10, layout: PixelLayout) -> tuple[Words, int, tuple[str, ...]]:
@@ -157,6 +215,11 @@ def _only_frame(data: bytes) -> bytes:
         raise MalformedImage(
             "PixelData (7FE0,0010) is damaged or cut short: its items are not an offset table and fragments; send the whole "
             "instance again"
+        )
+    if sum(fragment.startswith(STREAM_STARTS) for fragment in fragments[1:]) > 1:
+        raise MalformedImage(
+            "PixelData (7FE0,0010) holds several code streams, so that viewers may show one or the other; send one film an "
+            "instance"
         )
     return b"".join(fragments[1:])
 

@@ -30,6 +30,12 @@ READ_KEYWORDS: Final = (
     "CenterOfCircularShutter RadiusOfCircularShutter VerticesOfThePolygonalShutter"
 ).split(" ")
 
+#: Overlays (PS3.3 C.9.2) lie in groups of their own: whether there is one, and in which bit of the pixels' words.
+OVERLAY_GROUPS: Final = range(0x6000, 0x6020, 2)
+OVERLAY_ROWS: Final = 0x0010
+OVERLAY_BIT_POSITION: Final = 0x0102
+OVERLAY_DATA: Final = 0x3000
+
 #: Terms that a message may repeat: modalities (PS3.3 C.7.3.1.1.1), body parts (PS3.16 annex L), views and photometric
 #: interpretations. Anything else might be somebody's name in the wrong tag.
 SHOWN_TERMS: Final = frozenset(

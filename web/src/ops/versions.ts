@@ -1,6 +1,7 @@
 // Bundles side by side: which one judges, which one is tried in shadow, and the way in and back.
 import { json } from "../api.js";
 import { h, replace } from "../dom.js";
+import { served } from "../models.js";
 import { S } from "../strings.js";
 import { attempt, type Section } from "./section.js";
 
@@ -50,6 +51,7 @@ export function versionsSection(): Section {
         try {
           paint(await json<State>(path, { method }));
           replace(problem);
+          served().catch(() => undefined); // for the bar at the top
         } catch (error) {
           paint(await json<State>("/v1/versions"));
           throw error;

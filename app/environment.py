@@ -1,0 +1,45 @@
+"""Secrets of the environment -> gone, once they are read: the kernel shows what a process began with for as long as it lives."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger("cxr_gate")
+
+#: Settings that hold a secret, and one that may: the password of a database.
+SECRETS: Final = ("CXR_QUARANTINE_KEY", "CXR_RESULTS_PASSWORD")
+ADDRESSES: Final = ("CXR_RECORD_URL",)
+_ENV_START, _ENV_END = 50, 51  # fields of /proc/self/stat (proc_pid_stat(5)), counted from 1
+
+
+def forget_secrets() -> None:
+    """Take them out of this process's environment, also out of the block that ``/proc/PID/environ`` shows.
+
+    Call once the settings are read. Where the block cannot be found they leave ``os.environ`` all the same.
+    """
+    named = [name for name in SECRETS if name in os.environ]
+    named += [name for name in ADDRESSES if re.search(r"://[^/]*:[^/]*@", os.environ.get(name, ""))]
+    if not named:
+        return
+    for name in named:
+        del os.environ[name]
+    try:
+        _wipe(named)
+    except (OSError, ValueError, IndexError) as error:
+        log.warning("secrets may still be read in /proc/PID/environ", extra={"error": type(error).__name__})
+
+
+def _wipe(names: list[str]) -> None:
+    fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()  # from the third field on
+    start, end = int(fields[_ENV_START - 3]), int(fields[_ENV_END - 3])
+    if not 0 < start < end:
+        raise ValueError("no block")
+    block = ctypes.string_at(start, end - start)
+    for name in names:
+        for found in re.finditer(rb"(?:^|\0)" + name.encode() + rb"=([^\0]*)", block):
+            ctypes.memset(start + found.start(1), ord("x"), len(found[1]))
