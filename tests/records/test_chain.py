@@ -66,7 +66,7 @@ def test_a_seal_is_an_hmac_of_all_that_an_entry_holds(database: Path) -> None:
     for row in rows:
         assert row["previous"] == previous
         previous = row.pop("seal")
-        for added in ("film", "reason", "calls"):
+        for added in ("film", "reason", "calls", "presentation"):
             if row[added] is None:
                 del row[added]
         content = json.dumps(row, sort_keys=True, separators=(",", ":"))
@@ -85,6 +85,7 @@ EDITS = {
     "percentile": "38",
     "probabilities": "NULL",
     "calls": "'[]'",
+    "presentation": "'another'",
     "pixels_hash": f"'{'1' * 64}'",
     "instance_hash": "NULL",
     "caller": "'somebody'",
