@@ -17,12 +17,13 @@ from app.pipeline.network import ChestNetwork, LogitsOnly
 
 from .attacks import AttackOptions, as_posted, attack, paper_attacks
 from .attacks.goals import OPPOSITE
-from .evaluation.informed import STEEPEST, aimed_rows
+from .evaluation.informed import STEEPEST, aimed_rows, store_in
 from .evaluation.observing import evenly
 from .evaluation.presets import AIM
+from .evaluation.store import Outcome
 from .evaluation.subject import victim_of_run
-from .features import saved, write_json
-from .films import Film, of_split, targets_of
+from .features import saved, weights_sha256, write_json
+from .films import Film, fingerprint, of_split, targets_of
 from .fit import load_gate, load_network
 from .loading import in_order
 from .metrics import auroc_of_each, bootstrap_interval, mean_auroc
@@ -88,10 +89,23 @@ def measure(
         "attacks": {},
     }
     attacked = [test[index] for index in evenly(len(test), attacked_films or len(test))]
+    # Of the same network, gate and films they are not made again: calls may have been calibrated anew since.
+    identity = {
+        "network": weights_sha256(network),
+        "gate": asdict(fit_options),
+        "threshold": gate.threshold.value,
+        "data": fingerprint(films),
+        "films": len(attacked),
+        "epsilon": epsilon,
+        "steps": steps,
+    }
+    store = store_in(run, "attacked", identity)
     for name, options in paper_attacks(epsilon, steps).items():
-        report["attacks"][f"{name} epsilon={epsilon:g}"] = _attacked(
-            network, gate.gaussian, gate.threshold.value, attacked, name, options, device, workers
-        )
+
+        def compute(name: str = name, options: AttackOptions = options) -> Outcome:
+            return _attacked(network, gate.gaussian, gate.threshold.value, attacked, name, options, device, workers), {}
+
+        report["attacks"][f"{name} epsilon={epsilon:g}"] = store.stage(name, compute)[0]
         write_json(run / REPORT_RECORD, report)  # a long run cut short keeps what it has
     if aimed_films:
         victim = victim_of_run(run, network, gate, films, device)

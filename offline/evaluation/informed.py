@@ -150,7 +150,7 @@ def aimed_rows(
         "aim": asdict(aim),
         "seed": seed,
     }
-    store = _aimed_store(run, identity)
+    store = store_in(run, "aimed", identity)
     test = of_split(films, "test")
     chosen = [test[index] for index in evenly(len(test), count)]
     _, arrays = store.stage("aimed-images", lambda: ({}, {"levels": load_images(chosen, "reading")}))
@@ -158,7 +158,7 @@ def aimed_rows(
     tried = [(store, [one for one in goals if one in AT_POINT])]
     if victim.calls is not None:
         on_calls = [one for one in goals if one not in AT_POINT]
-        tried.append((_aimed_store(run, {**identity, "calls": victim.calls.record()}), on_calls))
+        tried.append((store_in(run, "aimed", {**identity, "calls": victim.calls.record()}), on_calls))
     return [
         row
         for kept, some in tried
@@ -167,9 +167,10 @@ def aimed_rows(
     ]
 
 
-def _aimed_store(run: Path, identity: dict[str, Any]) -> Store:
+def store_in(run: Path, kind: str, identity: dict[str, Any]) -> Store:
+    """Stages of one identity, kept in a run: a folder named after the kind and the identity's digest."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    return Store.open(run / f"aimed-{digest}", identity)
+    return Store.open(run / f"{kind}-{digest}", identity)
 
 
 def sanity_stage(subject: Subject, levels: Images, preset: Preset, seed: int) -> Outcome:
