@@ -54,7 +54,7 @@ def is_out_of_proportion(data: bytes, kind: SourceKind) -> bool:
 def _work_of_png(data: bytes) -> int:
     """Pixels of 8-bit grey that cost as much as what its header claims (W3C PNG section 11.2.1)."""
     columns, rows, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29].ljust(13, b"\0"))
-    return rows * columns * _COST_OF_PNG.get(colour, 1) * (2 if depth == 16 else 1) * (2 if interlaced else 1)
+    return int(rows * columns * _COST_OF_PNG.get(colour, 1) * (2 if depth == 16 else 1) * (2 if interlaced else 1))
 
 
 def _work_of_jpeg(data: bytes) -> int:
