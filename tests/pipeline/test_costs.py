@@ -102,6 +102,12 @@ ITEM = b"\xfe\xff\0\xe0\0\0\0\0"
 END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 MODALITY, SYNTAX = b"\x08\0\x60\0", b"\x02\0\x10\0"
 CHARSET = b"\x08\0\5\0"
+#: As many as explicit VR has room for.
+NUMBERS = {keyword: [1] * 32_000 for keyword in (
+    "WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge",
+    "ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge", "CenterOfCircularShutter", "RadiusOfCircularShutter",
+    "VerticesOfThePolygonalShutter",
+)} | {"ShutterShape": ["RECTANGULAR", "CIRCULAR", "POLYGONAL"]}  # fmt: skip
 FILMS: dict[str, Callable[[], bytes]] = {
     "empty items": lambda: before(MODALITY, SEQUENCE + megabyte_of(ITEM) + END),
     "empty items of unknown VR": lambda: before(MODALITY, SEQUENCE.replace(b"SQ", b"UN") + megabyte_of(ITEM) + END),
@@ -124,6 +130,7 @@ FILMS: dict[str, Callable[[], bytes]] = {
         SYNTAX, b"\2\0\x10\0UN\0\0" + struct.pack("<I", MEGABYTE) + megabyte_of(b"1.2.840.10008.1.2\\").ljust(MEGABYTE)
     ),
     "windows": lambda: part10(film(WindowCenter=[40] * 9_000, WindowWidth=[400] * 9_000)),
+    "numbers of each tag that is read": lambda: part10(film(**NUMBERS)),
     "names": lambda: part10(film(PatientName="A^B\\" * 16_000)),
     "identifiers": lambda: part10(film(StudyDescription="A\\" * 30_000)),
 }  # fmt: skip
@@ -147,6 +154,14 @@ def test_a_megabyte_of_a_raster_costs_little(name: str) -> None:
 @pytest.mark.parametrize("name", FILMS)
 def test_a_megabyte_of_a_header_costs_little(name: str, read: Callable[[bytes], object]) -> None:
     assert spent(read, FILMS[name]()) < MAX_SECONDS
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_thousands_of_numbers_in_a_tag_are_refused_before_they_are_read() -> None:
+    for keyword in NUMBERS.keys() - {"ShutterShape"}:
+        with pytest.raises(MalformedImage, match=f"{keyword} .* is longer than any film needs"):
+            decode(part10(film(**{keyword: NUMBERS[keyword]})))
+    decode(part10(film(ShutterShape="POLYGONAL", VerticesOfThePolygonalShutter=[10, 10, 10, 200, 200, 200] * 100)))
 
 
 #: Colour type and depth of a PNG, bytes a pixel; a JPEG's mode.
