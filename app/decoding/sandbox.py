@@ -169,7 +169,8 @@ def drop_rights(keep: int) -> None:
     """
     os.closerange(0, keep)
     os.closerange(keep + 1, max(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
-    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+    # Of signals, those that wait in a queue, which all processes of a user share.
+    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_SIGPENDING):
         resource.setrlimit(limit, (0, 0))
     if os.geteuid() == 0:
         try:

@@ -25,7 +25,9 @@ import signal
 import socket
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -56,7 +58,8 @@ class Options:
     max_pixels : int
     rules : HeaderRules
     memory_bytes : int
-        A child's private memory (RLIMIT_DATA), some 70 MiB of which it is born with.
+        A child's private memory (RLIMIT_DATA), some 70 MiB of which it is born with; its address space may grow by as
+        much (RLIMIT_AS).
     cpu_seconds : int
         A child's CPU time (RLIMIT_CPU), which the kernel counts in whole seconds. Time that it waits costs it nothing.
     sandbox : {"try", "require", "off"}
@@ -94,6 +97,7 @@ def main(arguments: list[str]) -> None:
     options = Options.of_json(arguments[1])
     _ = options.rules.words  # read once, for all children
     _load_all()
+    born_bytes = _address_space()
     sandbox.make_unreadable()
     unconfined = "CXR_DECODE_SANDBOX is off" if options.sandbox == "off" else sandbox.fault()
     gc.freeze()  # a collection in a child would copy the pages of all that is shared
@@ -104,7 +108,8 @@ def main(arguments: list[str]) -> None:
         if not request:
             return
         if request == FORK:
-            control.send(_fork(options, children, *descriptors, confined=unconfined is None))
+            limit = partial(_limit, options, born_bytes)
+            control.send(_fork(options, children, *descriptors, limit=limit, confined=unconfined is None))
             continue
         pid = int(request)
         told = UNKNOWN
@@ -123,7 +128,13 @@ def _load_all() -> None:
     Image.preinit()
 
 
-def _fork(options: Options, children: set[int], service: int, *, confined: bool) -> bytes:
+def _address_space() -> int:
+    """Bytes of this process's address space, with which its children are born."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def _fork(options: Options, children: set[int], service: int, *, limit: Callable[[], None], confined: bool) -> bytes:
     zygote = os.getpid()
     try:
         pid = os.fork()
@@ -135,7 +146,7 @@ def _fork(options: Options, children: set[int], service: int, *, confined: bool)
             try:
                 sandbox.drop_rights(service)
                 _end_with(zygote)  # after the rights: who becomes another user is no longer killed
-                _limit(options)
+                limit()
                 answer = socket.socket(fileno=service)
                 if confined:
                     sandbox.confine()
@@ -155,8 +166,11 @@ def _end_with(zygote: int) -> None:
         os._exit(1)
 
 
-def _limit(options: Options) -> None:
+def _limit(options: Options, born_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
+    # RLIMIT_DATA counts neither what is mapped as a stack (MAP_GROWSDOWN) nor the page tables of what is only read.
+    most = born_bytes + options.memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     # SIGXCPU at the first, SIGKILL at the second, whatever code runs by then.
     resource.setrlimit(resource.RLIMIT_CPU, (options.cpu_seconds, options.cpu_seconds + 1))
 

@@ -13,7 +13,9 @@ MAX_COLOUR_SPREAD: Final = 12  # of 255
 
 def colour_spread(rgb: NDArray[np.uint8]) -> int:
     """How far the channels of a pixel differ at most; `rgb` has shape (rows, columns, 3)."""
-    return int((rgb.max(axis=2).astype(np.int16) - rgb.min(axis=2)).max())
+    red, green, blue = (rgb[..., channel] for channel in range(3))  # numpy takes long over extremes of an axis of three
+    brightest = np.maximum(np.maximum(red, green), blue)
+    return int((brightest - np.minimum(np.minimum(red, green), blue)).max())
 
 
 def mean_of_channels(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

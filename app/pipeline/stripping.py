@@ -7,6 +7,7 @@ one by one. Whatever is not needed to decode the pixels, and to turn them as EXI
 from __future__ import annotations
 
 import re
+import struct
 from typing import Final
 
 from .errors import MalformedImage
@@ -21,6 +22,10 @@ MAX_JPEG_SEGMENTS: Final = 10_000
 #: A film's PNG has one or two pixels a byte, its JPEG ten to thirty. A million pixels cost some 15 ms, however few the bytes.
 PIXELS_A_BYTE: Final = 32
 USUAL_PIXELS: Final = 4_000_000
+#: What a pixel costs, where one of 8-bit grey costs 1: by the colour type of a PNG (W3C PNG section 11.2.1), and of a JPEG that
+#: has several components.
+_COST_OF_PNG: Final = {0: 1, 2: 4, 3: 2, 4: 3, 6: 3}
+_COST_OF_COLOUR: Final = 5
 #: EXIF tells how the film is turned, MPF that there are several; the first of each is kept.
 _EXIF: Final = b"Exif\0\0"
 _MPF: Final = b"MPF\0"
@@ -38,19 +43,22 @@ _ALONE: Final = frozenset({0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
 
 
 def is_out_of_proportion(data: bytes, kind: SourceKind) -> bool:
-    """Whether a PNG or JPEG may cost far more than its bytes say: many pixels in few of them, or many passes over them.
+    """Whether a PNG or JPEG may cost far more than its bytes say: many pixels in few of them, in colour, or read again and again.
 
     Told from its header, without a look at whether it is sound.
     """
-    if kind == "png":
-        work = int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
-    else:
-        work = _pixels_of_jpeg(data) * max(1, data.count(b"\xff\xda"))
+    work = _work_of_png(data) if kind == "png" else _work_of_jpeg(data) * max(1, data.count(b"\xff\xda"))
     return work > max(USUAL_PIXELS, PIXELS_A_BYTE * len(data))
 
 
-def _pixels_of_jpeg(data: bytes) -> int:
-    """What the largest of its frame headers claims (ITU-T T.81 section B.2.2)."""
+def _work_of_png(data: bytes) -> int:
+    """Pixels of 8-bit grey that cost as much as what its header claims (W3C PNG section 11.2.1)."""
+    columns, rows, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29].ljust(13, b"\0"))
+    return int(rows * columns * _COST_OF_PNG.get(colour, 1) * (2 if depth == 16 else 1) * (2 if interlaced else 1))
+
+
+def _work_of_jpeg(data: bytes) -> int:
+    """The same of the costliest of its frame headers (ITU-T T.81 section B.2.2)."""
     most, at = 0, 2
     for _ in range(MAX_JPEG_SEGMENTS):
         found = _MARKER.search(data, at)
@@ -61,7 +69,7 @@ def _pixels_of_jpeg(data: bytes) -> int:
             break
         if marker in _FRAME:
             rows, columns = (int.from_bytes(data[start + place : start + place + 2], "big") for place in (5, 7))
-            most = max(most, rows * columns)
+            most = max(most, rows * columns * (_COST_OF_COLOUR if data[start + 9 : start + 10] > b"\1" else 1))
         at = start + 2
         if marker in _WITH_LENGTH:
             at += max(2, int.from_bytes(data[at : at + 2], "big"))

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -226,6 +227,33 @@ def test_the_filter_of_each_machine(machine: str) -> None:
     assert outcome(machine, numbers["read"], architecture=other) == KILL
     if machine == "x86_64":
         assert outcome(machine, 0x40000000) == REFUSE  # read of the x32 ABI
+
+
+def knock(way: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.decoding.knocker", way],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_other_call_that_has_a_number_is_refused() -> None:
+    """As the kernel does it, and not by the rules alone: io_uring, clone3, userfaultfd, memfd and whatever may come."""
+    done = knock("numbers")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="this machine has no entrance for programs of 32 bits")
+def test_the_entrance_for_programs_of_32_bits_is_death() -> None:
+    done = knock("int80")
+    if "without the filter" not in done.stdout:
+        pytest.skip("this kernel runs no calls of 32 bits")
+    assert done.returncode == -signal.SIGSYS, done
+    assert "and with it" not in done.stdout
 
 
 def test_the_zygote_loads_nothing_of_keys_or_records() -> None:

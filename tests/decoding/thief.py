@@ -35,6 +35,9 @@ _C: Final = ctypes.CDLL(None, use_errno=True)
 _SEIZE: Final = 0x4206
 _IO_URING_SETUP, _PIDFD_OPEN, _PIDFD_GETFD = 425, 434, 438  # the same on x86-64 and AArch64
 _READ_WRITE_RUN, _PRIVATE_ANONYMOUS = 7, 0x22
+_READ, _READ_WRITE, _GROWS_DOWN, _NO_RESERVE = 1, 3, 0x100, 0x4000
+#: Of a child, in ``rob``.
+_MEMORY: Final = 2**30
 
 
 class _Part(ctypes.Structure):
@@ -125,6 +128,16 @@ def _run_memory(_: dict[str, Any]) -> bytes:
     return SECRET
 
 
+def _map(size: int, protection: int, flags: int) -> bytes:
+    _C.mmap.restype = ctypes.c_void_p
+    given = _C.mmap(
+        None, ctypes.c_size_t(size), protection, _PRIVATE_ANONYMOUS | _NO_RESERVE | flags, -1, ctypes.c_long(0)
+    )
+    if given == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), "mmap")
+    return SECRET
+
+
 def _signal(told: dict[str, Any]) -> bytes:
     _checked(_C.kill(told["service"], 0))
     return SECRET
@@ -149,6 +162,10 @@ WAYS: Final[dict[str, Callable[[dict[str, Any]], bytes]]] = {
     "write a file": _write,
     "delete a film": _delete,
     "map memory that can be run": _run_memory,
+    "take memory over the limit": lambda _: _map(2 * _MEMORY, _READ_WRITE, 0),
+    "take memory over the limit as a stack": lambda _: _map(2 * _MEMORY, _READ_WRITE, _GROWS_DOWN),
+    # Who reads a byte of each 2 MiB has the kernel spend 4 KiB on page tables: a gigabyte a second.
+    "take memory as page tables": lambda _: _map(2**40, _READ, 0),
     "look into its own environment": lambda told: os.environ.get("SECRET", "").encode(),
 }
 
@@ -176,7 +193,7 @@ def become(user: int) -> None:
 def rob(walls: str, user: int, folder: Path) -> None:
     """Be the service, and print {way: [whether it led to the secret, why not]}."""
     secret = ctypes.create_string_buffer(SECRET)
-    nursery = Nursery(Options(10**6, DEFAULT_RULES, 2**30, 10, f"{walls} {user}"), print)
+    nursery = Nursery(Options(10**6, DEFAULT_RULES, _MEMORY, 10, f"{walls} {user}"), print)
     nursery.program = "tests.decoding.thief"
     nursery.start()
     become(user)
@@ -214,6 +231,7 @@ def main(arguments: list[str]) -> None:
         for wall in ("make_unreadable", "drop_rights", "confine"):
             setattr(sandbox, wall, lambda *_: None)
         sandbox.fault = lambda: None
+        zygote._limit = lambda *_: None
     zygote.main([arguments[0], json.dumps(options)])
 
 

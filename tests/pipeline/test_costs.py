@@ -6,6 +6,7 @@ they cost on an idle one, and before they were bounded.
 
 from __future__ import annotations
 
+import bisect
 import io
 import struct
 import time
@@ -20,7 +21,8 @@ from PIL import Image
 from app.pipeline import decode
 from app.pipeline.errors import InputError, MalformedImage
 from app.pipeline.identity import read_identity
-from app.pipeline.stripping import PIXELS_A_BYTE, strip_jpeg, strip_png
+from app.pipeline.image import SourceKind
+from app.pipeline.stripping import is_out_of_proportion, strip_jpeg, strip_png
 from app.results import UnreportableSource, read_source
 
 from .films import film, part10
@@ -100,6 +102,12 @@ ITEM = b"\xfe\xff\0\xe0\0\0\0\0"
 END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 MODALITY, SYNTAX = b"\x08\0\x60\0", b"\x02\0\x10\0"
 CHARSET = b"\x08\0\5\0"
+#: As many as explicit VR has room for.
+NUMBERS = {keyword: [1] * 32_000 for keyword in (
+    "WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge",
+    "ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge", "CenterOfCircularShutter", "RadiusOfCircularShutter",
+    "VerticesOfThePolygonalShutter",
+)} | {"ShutterShape": ["RECTANGULAR", "CIRCULAR", "POLYGONAL"]}  # fmt: skip
 FILMS: dict[str, Callable[[], bytes]] = {
     "empty items": lambda: before(MODALITY, SEQUENCE + megabyte_of(ITEM) + END),
     "empty items of unknown VR": lambda: before(MODALITY, SEQUENCE.replace(b"SQ", b"UN") + megabyte_of(ITEM) + END),
@@ -122,6 +130,7 @@ FILMS: dict[str, Callable[[], bytes]] = {
         SYNTAX, b"\2\0\x10\0UN\0\0" + struct.pack("<I", MEGABYTE) + megabyte_of(b"1.2.840.10008.1.2\\").ljust(MEGABYTE)
     ),
     "windows": lambda: part10(film(WindowCenter=[40] * 9_000, WindowWidth=[400] * 9_000)),
+    "numbers of each tag that is read": lambda: part10(film(**NUMBERS)),
     "names": lambda: part10(film(PatientName="A^B\\" * 16_000)),
     "identifiers": lambda: part10(film(StudyDescription="A\\" * 30_000)),
 }  # fmt: skip
@@ -147,14 +156,68 @@ def test_a_megabyte_of_a_header_costs_little(name: str, read: Callable[[bytes], 
     assert spent(read, FILMS[name]()) < MAX_SECONDS
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG"])
-def test_what_is_decoded_in_a_thread_costs_no_more_than_its_bytes_let_expect(form: str) -> None:
-    """The most pixels for which a megabyte is decoded in a thread; more are decoded in a process that may be killed."""
-    side = int((PIXELS_A_BYTE * MEGABYTE) ** 0.5)
-    rows, columns = np.mgrid[:side, :side]
+@pytest.mark.filterwarnings("ignore")
+def test_thousands_of_numbers_in_a_tag_are_refused_before_they_are_read() -> None:
+    for keyword in NUMBERS.keys() - {"ShutterShape"}:
+        with pytest.raises(MalformedImage, match=f"{keyword} .* is longer than any film needs"):
+            decode(part10(film(**{keyword: NUMBERS[keyword]})))
+    decode(part10(film(ShutterShape="POLYGONAL", VerticesOfThePolygonalShutter=[10, 10, 10, 200, 200, 200] * 100)))
+
+
+#: Colour type and depth of a PNG, bytes a pixel; a JPEG's mode.
+PNGS = {
+    "grey": (0, 8, 1),
+    "grey of 16 bits": (0, 16, 2),
+    "colour": (2, 8, 3),
+    "colour of 16 bits": (2, 16, 6),
+    "palette": (3, 8, 1),
+    "opaque": (6, 8, 4),
+}
+JPEGS = {"grey JPEG": "L", "colour JPEG": "RGB", "JPEG for print": "CMYK"}
+SIDES = range(1200, 5900, 200)
+
+
+def large_png(kind: str, side: int) -> bytes:
+    """A megabyte of PNG with the costliest filter, filled up by a chunk that is dropped unread."""
+    colour, depth, size = PNGS[kind]
+    pixel = b"\xff" * size
+    first, other = (b"\0" + pixel * side, b"\4" + b"\0" * size * side)
+    content = zlib.compress(first + other * (side - 1), 1)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0))
+    palette = chunk(b"PLTE", bytes(value for grey in range(256) for value in [grey] * 3)) if colour == 3 else b""
+    filled = chunk(b"tEXt", b"k\0" + b"v" * max(0, MEGABYTE - len(content)))
+    return b"\x89PNG\r\n\x1a\n" + header + palette + filled + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+def large_jpeg(kind: str, side: int) -> bytes:
+    """As ``large_png``."""
     stream = io.BytesIO()
-    Image.fromarray(((np.sin(columns / 90) * np.cos(rows / 70) + 1) * 127).astype(np.uint8)).save(stream, form)
-    assert spent(decode, stream.getvalue()) < MAX_SECONDS
+    Image.new(JPEGS[kind], (side, side)).save(stream, "JPEG")
+    data = stream.getvalue()
+    return data[:2] + segment(0xFE, b"v" * 65_000) * max(0, (MEGABYTE - len(data)) // 65_000) + data[2:]
+
+
+@pytest.mark.parametrize("kind", [*PNGS, *JPEGS])
+def test_what_is_decoded_in_a_thread_costs_no_more_than_its_bytes_let_expect(kind: str) -> None:
+    """The most pixels for which a megabyte is decoded in a thread; more are decoded in a process that may be killed."""
+    make: Callable[[str, int], bytes] = large_png if kind in PNGS else large_jpeg
+    form: SourceKind = "png" if kind in PNGS else "jpeg"
+    largest = bisect.bisect_left(SIDES, True, key=lambda side: is_out_of_proportion(make(kind, side), form)) - 1
+    data = make(kind, SIDES[largest])
+    assert 0.9 * MEGABYTE < len(data) < 1.1 * MEGABYTE
+    assert SIDES[largest] >= 2_000
+    assert spent(decode, data) < MAX_SECONDS
+
+
+def test_colour_and_depth_and_interlacing_count() -> None:
+    def told(colour: int, depth: int, interlaced: int, side: int) -> bool:
+        header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, interlaced)
+        return is_out_of_proportion(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header), "png")
+
+    assert not told(0, 8, 0, 2000)
+    for colour, depth, interlaced in [(2, 8, 0), (3, 8, 0), (4, 8, 0), (6, 8, 0), (0, 16, 0), (0, 8, 1)]:
+        assert told(colour, depth, interlaced, 2000)
+    assert not told(2, 8, 0, 1000)
 
 
 # What is dropped changes no pixel

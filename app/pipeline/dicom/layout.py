@@ -120,6 +120,11 @@ class PixelLayout:
         """The lowest value that can be stored."""
         return -(1 << (self.bits_stored - 1)) if self.signed else 0
 
+    @property
+    def highest(self) -> int:
+        """The highest value that can be stored."""
+        return self.lowest + (1 << self.bits_stored) - 1
+
     def place_of(self, precision: int) -> tuple[int, int]:
         """How many bits of a word are a pixel's, and how many lie below them; `precision` as ``values_of`` takes it."""
         if precision <= self.high_bit:

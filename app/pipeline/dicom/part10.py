@@ -33,6 +33,8 @@ from .tags import OVERLAY_BIT_POSITION, OVERLAY_GROUPS, OVERLAY_ROWS, READ_KEYWO
 
 #: Bytes of a tag's value that are looked into: pydicom makes an object of each number and of each item on access.
 MAX_VALUE_BYTES: Final = 64 * 1024
+#: Numbers or words of one tag; a polygon's corners are the most that a film has.
+MAX_VALUES: Final = 2048
 MAX_LUT_BYTES: Final = 2 * 65_536
 #: A LUT sequence may hold a few LUTs.
 MAX_LUT_SEQUENCE_BYTES: Final = 1024 * 1024
@@ -180,7 +182,8 @@ def _require_bounded_values(dataset: Dataset) -> None:
             raise _cut_short(f"within {named(keyword)}")
         limit = MAX_LUT_SEQUENCE_BYTES if keyword.endswith("LUTSequence") else MAX_VALUE_BYTES
         items = max(value.count(b"\xfe\xff\x00\xe0"), value.count(b"\xff\xfe\xe0\x00"))
-        if len(value) > limit or items > MAX_LUT_ITEMS:
+        values = 0 if keyword.endswith("Sequence") else value.count(b"\\")
+        if len(value) > limit or items > MAX_LUT_ITEMS or values > MAX_VALUES:
             raise _too_long(keyword)
 
 

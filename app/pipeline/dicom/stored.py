@@ -22,9 +22,15 @@ _ITEM: Final = 0xE000FFFE  # (FFFE,E000), little endian
 _DELIMITER: Final = 0xE0DDFFFE  # (FFFE,E0DD)
 #: JPEG and JPEG-LS, JPEG 2000, and its file format.
 STREAM_STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", JP2_SIGNATURE)
-#: Of the pixels, that a lossy codec may carry over the highest value that the bits stored can hold.
-MAX_OVERSHOOT: Final = 1e-3
+#: A lossy codec carries pixels at an edge of white beyond the highest value that the bits stored can hold. Of their range: no
+#: greys so near to one another hide a film (``agreement.HIDDEN_SPREAD``).
+OVERSHOOT: Final = 1 / 32
+#: Of the pixels, that it may carry further.
+MAX_FAR_OVERSHOOT: Final = 1e-3
 LOSSY: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K})
+_OVERSHOT: Final = (
+    "lossy compression carried some pixels beyond the values of BitsStored (0028,0101): they have the nearest of these"
+)
 #: Overlays in the pixels' own words: as many as 12 bits of 16 leave.
 MAX_OVERLAY_BITS: Final = 4
 #: A frame is one fragment, or a few where a sender splits it.
@@ -52,11 +58,10 @@ def stored_values(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer
         words, notes = _grey(words, layout), (*notes, f"grey film saved as {layout.colour}: read as grey")
     if words.shape != (layout.rows, layout.columns):
         raise MalformedImage("PixelData (7FE0,0010) did not give one value a pixel; send the whole instance again")
-    return layout.values_of(words, precision), (
-        *notes,
-        *_other_bits(words, precision, film, layout),
-        *_overlays(film.dataset),
-    )
+    other_bits = _other_bits(words, precision, film, layout)
+    if _OVERSHOT in other_bits:
+        words = _within(words, precision, layout)
+    return layout.values_of(words, precision), (*notes, *other_bits, *_overlays(film.dataset))
 
 
 def _other_bits(words: Words, precision: int, film: Part10, layout: PixelLayout) -> tuple[str, ...]:
@@ -70,7 +75,7 @@ def _other_bits(words: Words, precision: int, film: Part10, layout: PixelLayout)
     Raises
     ------
     MalformedImage
-        No overlay is, or they are more than overlays take.
+        No overlay is, or they are more than overlays take, or than a lossy codec does.
     """
     bits, below = layout.place_of(precision)
     outside = ~(((1 << bits) - 1) << below) & 0xFFFF
@@ -81,12 +86,32 @@ def _other_bits(words: Words, precision: int, film: Part10, layout: PixelLayout)
     declared = sum(1 << position for position in _bit_positions(film.dataset))
     if not found & ~declared and found.bit_count() <= MAX_OVERLAY_BITS:
         return (f"{tags}, where OverlayBitPosition (60xx,0102) declares overlays: not judged",)
-    if film.syntax in LOSSY and np.count_nonzero(words & outside) <= MAX_OVERSHOOT * words.size:
-        return (f"{tags} in a few pixels, as lossy compression does: left out",)
+    if film.syntax in LOSSY and below == 0 and _overshoots_little(words, precision, layout):
+        return (_OVERSHOT,)
     raise MalformedImage(
         f"{tags}, and no OverlayBitPosition (60xx,0102) declares an overlay there: viewers that show whole words would show "
         "another film; correct the tags, or clear these bits"
     )
+
+
+def _overshoots_little(words: Words, precision: int, layout: PixelLayout) -> bool:
+    """Whether values lie about as far beyond those of the bits stored as lossy compression carries them."""
+    room = int(OVERSHOOT * (1 << layout.bits_stored))
+    values = _whole(words, precision, layout)
+    far = (values < layout.lowest - room) | (values > layout.highest + room)
+    return bool(np.count_nonzero(far) <= MAX_FAR_OVERSHOOT * words.size)
+
+
+def _within(words: Words, precision: int, layout: PixelLayout) -> Words:
+    """Values beyond those of the bits stored -> the nearest of these: without their other bits, white would be black."""
+    return np.clip(_whole(words, precision, layout), layout.lowest, layout.highest).astype(words.dtype)
+
+
+def _whole(words: Words, precision: int, layout: PixelLayout) -> NDArray[np.int32]:
+    """The values of words, all of whose `precision` bits count."""
+    sign = 1 << (precision - 1)
+    values = words.astype(np.int32)
+    return (values ^ sign) - sign if layout.signed else values
 
 
 def _bit_positions(dataset: Dataset) -> set[int]:
