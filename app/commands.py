@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import resource
 import sys
 from dataclasses import replace
@@ -34,6 +35,8 @@ log = logging.getLogger("cxr_gate")
 
 #: Connections that may be open, as far as the machine allows; many start services with 1,024, which idle senders would fill.
 OPEN_FILES = 65_536
+#: The variable with addresses of proxies, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto uvicorn believes.
+PROXIES = "FORWARDED_ALLOW_IPS"
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -103,6 +106,8 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
         access_log=False,  # the middleware logs each answer, without addresses or paths
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
+        # uvicorn believes X-Forwarded-For of whatever comes from this machine, and each request could be another caller's.
+        proxy_headers=bool(os.environ.get(PROXIES)),
         **secured,
     )
     return 0

@@ -137,7 +137,7 @@ class Metrics:
         )
         self.places_taken = Counter(
             "cxr_places_taken",
-            "Requests told 503 because their bodies came too slowly while others waited for the place.",
+            "Requests told 503 as their bodies came, too slowly or as one of their caller's many, when another needed the place.",
             registry=self.registry,
         )
         self.queue_films = Gauge(

@@ -5,13 +5,15 @@ number of workers; all of them, by the seconds of a film on a device and the num
 side, so the slower one is the wait.
 
 Places, bytes and the wait are shared by callers, so that none of them stops the others: each may hold ``SHARE`` times what it
-leaves free. One alone has three quarters, two have three sevenths each, and however many they are, something is free for who
-comes next (dynamic thresholds: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+leaves free. One alone has three quarters, two that come side by side have three sevenths each (dynamic thresholds: Choudhury and
+Hahne, IEEE/ACM Transactions on Networking 6(2), 1998). Callers who come one after the other may have filled all between them: of
+four the first has 48 of 64 places. Then who holds fewer takes from who holds most, as long as there is a body on its way.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -20,12 +22,20 @@ from app.metrics import Metrics
 from app.settings import Settings
 
 from .errors import Overloaded
-from .place import Place
+from .place import LEAST_BYTES_A_SECOND, Place
 
 #: Of the deadline, what the estimated wait may take: the estimate is of means, and the request's own work comes on top.
 USABLE_SHARE: Final = 0.75
 #: What one caller may hold, of what it leaves free.
 SHARE: Final = 3
+_TOO_SLOW: Final = (
+    "the body arrived too slowly, and its place was given to another request; send it at "
+    f"{LEAST_BYTES_A_SECOND // 1024} KiB/s or more"
+)
+_TOO_MANY: Final = (
+    "every place was held, most by this caller, and one whose body was on its way was given to another caller; send "
+    "fewer at once"
+)
 
 
 class Admission:
@@ -69,7 +79,7 @@ class Admission:
         Overloaded
         """
         while obstacle := self._obstacle(sharer):
-            if obstacle[0] != "requests" or not self._take_a_slow_place():
+            if obstacle[0] != "requests" or not (self._take_a_slow_place() or self._take_from_most(sharer)):
                 self._refuse(*obstacle)
 
     @contextmanager
@@ -130,10 +140,29 @@ class Admission:
         )
         if furthest is None or not furthest.behind:
             return False
-        furthest.take()
-        self._leave(furthest)
-        self._metrics.places_taken.inc()
+        self._take(furthest, _TOO_SLOW)
         return True
+
+    def _take_from_most(self, sharer: str) -> bool:
+        """Where every place is held, take one from who holds most, and would not hold fewer than `sharer` by it.
+
+        The one that was given first: who sends at a good pace has it for a moment only. `sharer` has no more by it than it may
+        have where one is free.
+        """
+        held = Counter(place.sharer for place in self._places)
+        if len(self._places) < self._settings.max_waiting or held[sharer] >= SHARE:
+            return False
+        awaited = {place for place in self._places if place.awaited and held[place.sharer] > held[sharer] + 1}
+        if not awaited:
+            return False
+        most = max(held[place.sharer] for place in awaited)
+        self._take(min((p for p in awaited if held[p.sharer] == most), key=lambda place: place.began), _TOO_MANY)
+        return True
+
+    def _take(self, place: Place, why: str) -> None:
+        place.take(why)
+        self._leave(place)
+        self._metrics.places_taken.inc()
 
     def _obstacle(self, sharer: str) -> tuple[str, str] | None:
         """What forbids another place, for the metrics and for people. An empty service has none, whatever it measured."""

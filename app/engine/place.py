@@ -1,7 +1,8 @@
 """One request's place among those that wait, and the pace at which its body arrives.
 
 A sender that stops, or trickles, holds a place without using the service. Nobody is harmed while there is room, so slow lines
-are served; but when another request would be refused, a place whose body is behind the least rate is taken from it.
+are served; but when another request would be refused, a place whose body is behind the least rate is taken from it. And where
+every place is held, one whose body is on its way is taken from the caller who holds most, for one who holds fewer.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Place:
     bytes : int
         What it holds.
     taken : bool
-        It was given to another request, because the body was behind the least rate.
+        It was given to another request.
+    began : float
+        When the place was given; of ``time.monotonic``, s.
     """
 
     def __init__(self, admission: Admission, sharer: str) -> None:
@@ -43,6 +46,8 @@ class Place:
         self.sharer = sharer
         self.bytes = 0
         self.taken = False
+        self.began = time.monotonic()
+        self._why = ""
         self._credit = _MOST_CREDIT
         self._since: float | None = None  # when the wait for the sender began; None: it is not waited for
         self._cut: asyncio.Timeout | None = None
@@ -97,15 +102,17 @@ class Place:
             self._settle()
             self._since = self._cut = None
         if self.taken:  # perhaps in the very moment in which the body became whole
-            raise Overloaded(
-                "the body arrived too slowly, and its place was given to another request; send it at "
-                f"{LEAST_BYTES_A_SECOND // 1024} KiB/s or more, in {self._admission.retry_after} s",
-                self._admission.retry_after,
-            )
+            raise Overloaded(f"{self._why}, in {self._admission.retry_after} s", self._admission.retry_after)
 
-    def take(self) -> None:
-        """End the wait for the sender, for another's sake."""
+    @property
+    def awaited(self) -> bool:
+        """Whether its sender is waited for, so that it can be taken."""
+        return self._since is not None
+
+    def take(self, why: str) -> None:
+        """End the wait for the sender, for another's sake; `why` is told to the sender."""
         self.taken = True
+        self._why = why
         if self._cut is not None:
             self._cut.reschedule(asyncio.get_running_loop().time())
 

@@ -7,13 +7,19 @@ from typing import Any, Final
 
 import httpx
 
+from app import bounded
+from app.bounded import AnswerTooLarge
 from app.tracing import outgoing
 from app.waiting import parse_retry_after
 
-from .errors import Fault, Passing
+from .errors import Fault, Passing, TooLarge
 
 #: An answer may take the service's deadline (30 s by default) and the transfer of a film.
 ANSWER_SECONDS: Final = 120.0
+#: That is of each read; a whole answer may take so long. Who sends a byte now and then would else hold a film's place for ever.
+WHOLE_SECONDS: Final = 600.0
+#: Of an answer that is no film: a list of a thousand instances has some 50 KB.
+MOST_BYTES: Final = 16 * 2**20
 CONNECT_SECONDS: Final = 10.0
 #: Orthanc closes a connection that was idle for a second; one that is older is not used again.
 IDLE_SECONDS: Final = 0.5
@@ -45,7 +51,9 @@ async def _pass_on(request: httpx.Request) -> None:
     request.headers.update(outgoing())
 
 
-async def ask(client: httpx.AsyncClient, whom: str, method: str, path: str, **options: Any) -> httpx.Response:
+async def ask(
+    client: httpx.AsyncClient, whom: str, method: str, path: str, most: int = MOST_BYTES, **options: Any
+) -> httpx.Response:
     """Send a request; the answer may be of any status.
 
     Raises
@@ -54,9 +62,13 @@ async def ask(client: httpx.AsyncClient, whom: str, method: str, path: str, **op
         Nobody is there.
     Fault
         Somebody is there, and gave no whole answer to this request.
+    TooLarge
+        The answer has over `most` bytes.
     """
     try:
-        return await client.request(method, path, **options)
+        return await bounded.ask(client, method, path, most=most, seconds=WHOLE_SECONDS, **options)
+    except AnswerTooLarge:
+        raise TooLarge(f"the answer from {whom} has over {most:,} bytes") from None
     except _AWAY as error:  # its text may hold the path
         raise Passing(_no_answer(whom, error)) from None
     except httpx.RequestError as error:

@@ -14,6 +14,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from app.waiting import MOST_RETRY_AFTER_SECONDS
+
 from .errors import Misconfigured
 from .orthanc import ORTHANC
 from .service import REFUSALS
@@ -21,6 +23,8 @@ from .service import REFUSALS
 FORMAT_VERSION: Final = 1
 #: How long a command and the forwarder wait for each other.
 LOCK_SECONDS: Final = 30.0
+#: No film is set aside for longer at once: what another side asks for is no more, nor ``MOST_POSTPONED_SECONDS``.
+LONGEST_WAIT_SECONDS: Final = MOST_RETRY_AFTER_SECONDS
 
 T = TypeVar("T")
 
@@ -121,8 +125,11 @@ class Aside:
         return found[0] if found else None
 
     def due(self, now: float) -> list[Film]:
-        """Those to be tried again, the one that has waited longest first."""
-        return self._films("WHERE next_try <= ? ORDER BY next_try", (now,))
+        """Those to be tried again, the one that has waited longest first.
+
+        Of one whose turn lies further ahead than any wait the clock was set back since, and it is due too.
+        """
+        return self._films("WHERE next_try <= ? OR next_try > ? ORDER BY next_try", (now, now + LONGEST_WAIT_SECONDS))
 
     def count(self) -> tuple[int, int]:
         """How many are to be tried again, and how many are given up on."""

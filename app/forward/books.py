@@ -79,10 +79,10 @@ class Books:
 
     # When to compare with what Orthanc has.
 
-    def is_due(self, now: float) -> bool:
-        """Whether they are to be compared now."""
+    def is_due(self, now: float, longest: float) -> bool:
+        """Whether they are to be compared now; also where that lies further ahead than any wait, since the clock was set back."""
         ((due, thorough),) = self._run("SELECT due, thorough FROM turn")
-        return bool(due <= now or thorough)
+        return bool(due <= now or due > now + longest or thorough)
 
     def hasten(self, due: float) -> None:
         """Compare at `due`, if that is sooner; also while they are compared, since that may be too late for what is told now."""
@@ -107,9 +107,11 @@ class Books:
         """Forget the list before."""
         self._run("DELETE FROM temp.listed")
 
-    def enter(self, instances: Iterable[str]) -> None:
-        """Orthanc has these."""
+    def enter(self, instances: Iterable[str]) -> bool:
+        """Orthanc has these; whether any of them was not listed yet."""
+        before = self._connection.total_changes
         self._many("INSERT OR IGNORE INTO temp.listed VALUES (?)", ((each,) for each in instances))
+        return self._connection.total_changes > before
 
     def missing(self, thorough: bool, most: int) -> list[str]:
         """At most so many that are listed and not done with; `thorough` takes those too whose report is not listed."""

@@ -29,7 +29,7 @@ from .checkpoint import Checkpoint
 from .errors import ForwardError, Misconfigured
 from .forwarder import Forwarder, Options
 from .metrics import ForwardMetrics
-from .orthanc import Orthanc
+from .orthanc import MOST_FILM_BYTES, Orthanc
 from .service import Service
 
 PREFIX: Final = "CXR_FORWARD_"
@@ -95,6 +95,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
         type=_start,
     )
     option("in-flight", "4", "films in hand at once, each held in memory", type=_positive(int))
+    option(
+        "max-film-mb",
+        str(MOST_FILM_BYTES // 2**20),
+        "MiB; a film that has more is not fetched, and is on the list of those given up on. Keep it over the service's "
+        "CXR_MAX_BODY_BYTES",
+        type=_positive(int),
+    )
     option(
         "give-up-hours",
         "24",
@@ -164,9 +171,8 @@ async def _forward(parsed: argparse.Namespace) -> None:
             )
             tracing = Tracing.from_environment(os.environ, "cxr-gate-forwarder")
             clients.callback(tracing.close)
-            forwarder = Forwarder(
-                Orthanc(orthanc), Service(service), checkpoint, aside, done, options, metrics, tracing
-            )
+            pacs = Orthanc(orthanc, parsed.max_film_mb * 2**20)
+            forwarder = Forwarder(pacs, Service(service), checkpoint, aside, done, options, metrics, tracing)
             await forwarder.run(stop)
     logging.getLogger("cxr_forward").info("stopped", extra={"checkpoint": checkpoint.last})
 

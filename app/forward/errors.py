@@ -3,6 +3,7 @@
 ForwardError
 ├── Passing         the other side is away or overloaded, for whatever film; tried again for ever
 ├── Fault           this film failed, and perhaps it alone does; tried again a few times, then it is set aside
+├── TooLarge        the answer has more bytes than it may: of a film, it is given up at once
 ├── Misconfigured   needs a person: credentials, addresses, the state file; the forwarder stops
 └── Stopping        a stop was asked for while something had to be tried again
 
@@ -46,6 +47,10 @@ class Fault(ForwardError):
         self.status = status
         self.request_id = request_id
         self.retry_after = retry_after
+
+
+class TooLarge(ForwardError):
+    """More bytes than are fetched; to ask again would only cost them again."""
 
 
 class Misconfigured(ForwardError):

@@ -16,20 +16,22 @@ from app.tracing import Tracing
 from .aside import Aside, Film
 from .books import Books
 from .checkpoint import Checkpoint, Progress
-from .errors import Fault, Misconfigured, Passing, Stopping
+from .errors import Fault, Misconfigured, Passing, Stopping, TooLarge
 from .history import Anchor, lineage, surviving
 from .metrics import ForwardMetrics
 from .orthanc import NEW_INSTANCE, Change, Orthanc, Page
 from .placing import place
 from .reconcile import Reconciliation
 from .retry import Retry, wait
-from .service import Refusal, Service
+from .service import Refusal, Report, Service
 
 log = logging.getLogger("cxr_forward")
 
 #: A film that is set aside is tried again after this, then after twice as long, up to an hour.
 POSTPONED_SECONDS: Final = 60.0
 MOST_POSTPONED_SECONDS: Final = 3600.0
+#: Of a film that is not even fetched, as the service would say of it.
+TOO_LARGE: Final = Refusal(413, "body-too-large", "none")
 
 
 @dataclass(frozen=True)
@@ -292,10 +294,15 @@ class Forwarder:
         modality = await retry(partial(self._orthanc.modality, instance))
         if modality not in self._options.modalities:  # reports, which are SR, too
             return "skipped", None
-        film = await retry(partial(self._orthanc.film, instance))
-        if film is None:
-            return "gone", None
-        answer = await retry(partial(self._service.score, film))
+        answer: Report | Refusal
+        try:
+            film = await retry(partial(self._orthanc.film, instance))
+        except TooLarge:
+            answer = TOO_LARGE
+        else:
+            if film is None:
+                return "gone", None
+            answer = await retry(partial(self._service.score, film))
         if isinstance(answer, Refusal):
             self._metrics.refusals.labels(str(answer.status), answer.reason).inc()
             log.warning("refused by the service", extra={"change": change, **asdict(answer)})

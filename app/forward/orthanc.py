@@ -8,13 +8,18 @@ from typing import Any, Final
 import httpx
 
 from .answers import PASSING_STATUSES, ask, retry_after
-from .errors import Fault, Misconfigured, Passing
+from .errors import Fault, Misconfigured, Passing, TooLarge
 
 #: Changes in one answer.
 PAGE: Final = 100
 #: Instances in one answer.
 LISTED: Final = 1000
 NEW_INSTANCE: Final = "NewInstance"
+#: Of a film that is fetched, unless another limit is set: four times what the service takes by default.
+MOST_FILM_BYTES: Final = 256 * 2**20
+#: Of the text of one tag.
+_MOST_TAG_BYTES: Final = 64 * 2**10
+DROPS_QUERIES: Final = "is there a proxy between that drops the query (?since=...) of addresses?"
 #: The reason of its faults.
 ORTHANC: Final = "orthanc"
 
@@ -51,21 +56,34 @@ class Orthanc:
 
     Where it fails to give one film (its file is lost), that is a Fault, of that film; where it fails otherwise (its disk is full,
     its database is locked), that is no film's matter, and Passing.
+
+    Parameters
+    ----------
+    client : httpx.AsyncClient
+    most_film_bytes : int
+        More of a film is not fetched.
     """
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, most_film_bytes: int = MOST_FILM_BYTES) -> None:
         self._client = client
+        self._most_film_bytes = most_film_bytes
 
     async def changes(self, since: int) -> Page:
         """The changes after `since`, at most ``PAGE``."""
-        return await self._page({"since": since, "limit": PAGE})
+        page = await self._page({"since": since, "limit": PAGE})
+        before = since
+        for change in page.changes:
+            if change.sequence <= before:  # followed, they would be followed in a circle
+                raise Misconfigured(f"Orthanc gives changes that were not asked for, or not in order; {DROPS_QUERIES}")
+            before = change.sequence
+        return page
 
     async def instances(self, offset: int) -> list[str]:
         """Orthanc's names of some instances, at most ``LISTED``, in an order of its own; none where there are no more."""
         response = await self._ask("GET", "/instances", (200,), params={"since": offset, "limit": LISTED})
         try:
             return [str(name) for name in response.json()]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise Fault("the answer to /instances is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
 
     async def last_change(self) -> int:
@@ -74,12 +92,19 @@ class Orthanc:
 
     async def modality(self, instance: str) -> str | None:
         """Modality (0008,0060), or None where it is absent, or the instance is gone."""
-        response = await self._ask_of_film("GET", f"/instances/{instance}/content/0008-0060", (200, 404))
+        path = f"/instances/{instance}/content/0008-0060"
+        response = await self._ask_of_film("GET", path, (200, 404), most=_MOST_TAG_BYTES)
         return response.text.strip(" \0").upper() if response.status_code == 200 else None
 
     async def film(self, instance: str) -> bytes | None:
-        """The Part 10 file, or None where the instance is gone."""
-        response = await self._ask_of_film("GET", f"/instances/{instance}/file", (200, 404))
+        """The Part 10 file, or None where the instance is gone.
+
+        Raises
+        ------
+        TooLarge
+        """
+        path = f"/instances/{instance}/file"
+        response = await self._ask_of_film("GET", path, (200, 404), most=self._most_film_bytes)
         return response.content if response.status_code == 200 else None
 
     async def store(self, report: bytes) -> Stored:
@@ -98,7 +123,7 @@ class Orthanc:
         response = await self._ask("POST", "/tools/find", (200,), json=query)
         try:
             return [str(name) for name in response.json()]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise Fault("the answer to /tools/find is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
 
     async def _page(self, parameters: dict[str, int]) -> Page:
@@ -108,21 +133,22 @@ class Orthanc:
                 Change(int(c["Seq"]), str(c["ChangeType"]), str(c["ID"]), str(c.get("Date", "")))
                 for c in body["Changes"]
             )
-            return Page(changes, bool(body["Done"]), int(body["Last"]))
+            # Without any there are no more now, whatever is said: else they are asked for without a pause.
+            return Page(changes, bool(body["Done"]) or not changes, int(body["Last"]))
         except (KeyError, TypeError, ValueError):
             raise Fault("the answer to /changes is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
 
-    async def _ask(self, method: str, path: str, expected: tuple[int, ...], **options: object) -> httpx.Response:
+    async def _ask(self, method: str, path: str, expected: tuple[int, ...], **options: Any) -> httpx.Response:
         try:
             return await self._ask_of_film(method, path, expected, **options)
         except Fault as fault:
             if fault.status == 0 or fault.status >= 500:
                 raise Passing(str(fault)) from None
             raise
+        except TooLarge as error:
+            raise Fault(str(error), ORTHANC) from None
 
-    async def _ask_of_film(
-        self, method: str, path: str, expected: tuple[int, ...], **options: object
-    ) -> httpx.Response:
+    async def _ask_of_film(self, method: str, path: str, expected: tuple[int, ...], **options: Any) -> httpx.Response:
         response = await ask(self._client, "Orthanc", method, path, **options)
         status = response.status_code
         if status in {401, 403}:
@@ -140,7 +166,7 @@ class Orthanc:
     def _json(response: httpx.Response) -> dict[str, Any]:
         try:
             body = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             raise Fault("the answer is not Orthanc's JSON; is --orthanc-url right?", ORTHANC)

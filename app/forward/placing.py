@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from .errors import Fault
+from .errors import Fault, TooLarge
 from .orthanc import ORTHANC, Orthanc
 
 
@@ -32,12 +32,20 @@ async def place(orthanc: Orthanc, report: bytes) -> Placed:
         return Placed(stored.instance, new=True, conflict=False)
     from app.statements import says_the_same  # it needs pydicom, which a forwarder that meets no repeat does without
 
-    theirs = await orthanc.film(stored.instance)
+    theirs = await _fetched(orthanc, stored.instance)
     if theirs is None:
         raise Fault("Orthanc has a report already, and has it no longer", ORTHANC)
     if await asyncio.to_thread(says_the_same, report, theirs):
         return Placed(stored.instance, new=False, conflict=False)
     return await _beside(orthanc, report)
+
+
+async def _fetched(orthanc: Orthanc, instance: str) -> bytes | None:
+    """An instance that may be a report; nothing of one that is far too large for it."""
+    try:
+        return await orthanc.film(instance)
+    except TooLarge:
+        return b""
 
 
 async def _beside(orthanc: Orthanc, report: bytes) -> Placed:
@@ -52,7 +60,7 @@ async def _beside(orthanc: Orthanc, report: bytes) -> Placed:
     second = another(report, generate_uid(prefix=None), generate_uid(prefix=None))
     study = study_of(report)
     for name in await orthanc.reports(study):
-        found = await orthanc.film(name)
+        found = await _fetched(orthanc, name)
         if found is not None and await asyncio.to_thread(says_the_same, second, found, under_one_uid=False):
             return Placed(name, new=False, conflict=True)
     return Placed((await orthanc.store(second)).instance, new=True, conflict=True)

@@ -9,14 +9,17 @@ from functools import partial
 from typing import Final
 
 from .books import Books
+from .errors import Misconfigured
 from .metrics import ForwardMetrics
-from .orthanc import Orthanc
+from .orthanc import DROPS_QUERIES, Orthanc
 from .retry import Retry
 
 log = logging.getLogger("cxr_forward")
 
 #: Where the log lost entries, Orthanc's instances are listed no more often than this.
 GAP_SECONDS: Final = 600.0
+#: Pages of a listing in a row that bring nothing new. What comes meanwhile moves others to the next page, but a few at a time.
+MOST_WITHOUT_NEWS: Final = 10
 #: Found at once; the rest by the next listing, which follows.
 MOST_FOUND: Final = 10_000
 
@@ -50,7 +53,7 @@ class Reconciliation:
 
     def is_due(self) -> bool:
         """Whether to look now."""
-        return self._books.is_due(time.time())
+        return self._books.is_due(time.time(), max(self._seconds, GAP_SECONDS))
 
     async def look(self, retry: Retry) -> None:
         """List what Orthanc has.
@@ -84,7 +87,9 @@ class Reconciliation:
 
     async def _list(self, retry: Retry) -> None:
         self._books.begin_listing()
-        offset = 0
+        offset = nothing_new = 0
         while names := await retry(partial(self._orthanc.instances, offset)):
-            self._books.enter(names)
+            nothing_new = 0 if self._books.enter(names) else nothing_new + 1
+            if nothing_new == MOST_WITHOUT_NEWS:
+                raise Misconfigured(f"Orthanc lists the same instances again and again; {DROPS_QUERIES}")
             offset += len(names)

@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 
 from .answers import PASSING_STATUSES, ask, retry_after
-from .errors import Fault, Misconfigured, Passing
+from .errors import Fault, Misconfigured, Passing, TooLarge
 
 DICOM: Final = "application/dicom"
 #: The film will never be scored: malformed or unsuitable, too large, of a syntax that is not read.
@@ -55,7 +55,10 @@ class Service:
         Passing, Fault, Misconfigured
         """
         headers = {"Content-Type": DICOM, "Accept": DICOM}
-        response = await ask(self._client, "the service", "POST", "/v1/score", content=film, headers=headers)
+        try:
+            response = await ask(self._client, "the service", "POST", "/v1/score", content=film, headers=headers)
+        except TooLarge as error:
+            raise Fault(str(error), "no-answer") from None
         status = response.status_code
         if status in {200, 422}:
             if _media_type(response) != DICOM:
@@ -91,7 +94,7 @@ def _reason(response: httpx.Response) -> str:
     """The slug of a problem; nothing that a stranger's answer says is repeated in a log."""
     try:
         found = re.fullmatch(r"/problems/([a-z-]{1,60})", response.json()["type"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         found = None
     return found[1] if found else "unnamed"
 

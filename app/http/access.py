@@ -153,7 +153,7 @@ def sharer(request: Request) -> str:
     """Who shares places and bytes with the others: the caller that ``Access.require`` found, or its address if it has no name.
 
     Of IPv6 the first 64 bits, which one machine has for itself. Behind a proxy without keys that is the proxy's address, unless
-    uvicorn trusts its ``X-Forwarded-For`` (FORWARDED_ALLOW_IPS). A caller's name has no space in it.
+    FORWARDED_ALLOW_IPS names the proxy, whose ``X-Forwarded-For`` is believed then. A caller's name has no space in it.
     """
     if request.state.caller != ANONYMOUS:
         return str(request.state.caller)
@@ -162,6 +162,8 @@ def sharer(request: Request) -> str:
         found = ipaddress.ip_address(address)
     except ValueError:
         return f"address {address}"
+    if found.version == 6 and found.ipv4_mapped:  # of a socket for both: all of IPv4 would be one of these networks
+        found = found.ipv4_mapped
     if found.version == 6 and not found.is_loopback:
         return f"address {ipaddress.ip_network((found.packed, 64), strict=False)}"
     return f"address {found}"

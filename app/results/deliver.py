@@ -17,7 +17,7 @@ from app.metrics import Metrics
 from app.supervised import SupervisedThread
 from app.tracing import Trace, here, resumed, span
 
-from .dicomweb import REQUEST_SECONDS, DeliveryFailed, DicomwebServer
+from .dicomweb import ANSWER_SECONDS, DeliveryFailed, DicomwebServer
 from .outbox import Outbox
 from .schedule import Schedule
 
@@ -56,8 +56,7 @@ class Delivery:
         self._stopping.set()
         self._news.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2 * REQUEST_SECONDS)
-        self._server.close()
+            self._thread.join(timeout=ANSWER_SECONDS)
 
     def put(self, uid: str, report: bytes) -> None:
         """Take a report over; when this returns, a crash does not lose it.
@@ -115,13 +114,14 @@ class Delivery:
 
     def _deliver(self, uid: str) -> None:
         report = self._outbox.read(uid)
-        with resumed(self._traces.get(uid)), span("deliver", "client"):
-            delivered = self._server.deliver(report)
+        try:
+            with resumed(self._traces.get(uid)), span("deliver", "client"):
+                delivered = self._server.deliver(report)
+        except DeliveryFailed as failed:
+            self._keep_others(uid, failed.others)
+            raise
         outcome = delivered.outcome
-        for number, other in enumerate(delivered.others):
-            self._metrics.result_conflicts.inc()
-            log.error("the DICOMweb server has another report under a report's UID", extra={"request": self._of(uid)})
-            self._outbox.keep_other(uid, number, other)
+        self._keep_others(uid, delivered.others)
         # Off the schedule first: the same report may be put again meanwhile, and must not be there without being scheduled.
         self._schedule.done(uid)
         try:
@@ -135,6 +135,12 @@ class Delivery:
             raise
         self._traces.pop(uid, None)
         self._metrics.results.labels(outcome).inc()
+
+    def _keep_others(self, uid: str, others: tuple[bytes, ...]) -> None:
+        for number, other in enumerate(others):
+            self._metrics.result_conflicts.inc()
+            log.error("the DICOMweb server has another report under a report's UID", extra={"request": self._of(uid)})
+            self._outbox.keep_other(uid, number, other)
 
     def _of(self, uid: str) -> str:
         """The request of a report, for the log; none after a restart."""

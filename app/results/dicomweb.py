@@ -2,22 +2,26 @@
 
 An answer that was lost leaves us not knowing, so each attempt looks first. Should the server take a report twice all
 the same, both have one SOPInstanceUID, and it shows one. What is there under a report's UID is fetched and compared: where it
-says something else, the report is stored under another UID beside it.
+says something else, the report is stored under another UID beside it. No answer is read beyond what it may have in bytes and take
+in time, so that no server holds the delivery up.
 """
 
 from __future__ import annotations
 
+import asyncio
 import email.message
 import logging
+import ssl
 import uuid
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import httpx
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
+from app import bounded
 from app.pipeline.dicom.metered import read_header
 from app.pipeline.errors import MalformedImage
 from app.statements import LARGER, MORE_BYTES, another, says_the_same
@@ -28,7 +32,12 @@ from .identity import keyed_uid
 
 log = logging.getLogger("cxr_gate")
 
+#: For each read of an answer.
 REQUEST_SECONDS: Final = 30.0
+#: For a whole one: who sends a byte now and then would else hold the delivery up for ever.
+ANSWER_SECONDS: Final = 60.0
+#: Of an answer that is no report. That to a search for one instance has some hundred.
+MOST_BYTES: Final = 2**20
 #: Statuses that another attempt at the same bytes does not change (PS3.18 section 10.5.3). 409, every instance failed,
 #: is one of them unless the reason passes.
 PERMANENT: Final = frozenset({400, 409, 413, 415})
@@ -61,16 +70,24 @@ class DeliveryFailed(Exception):
         What the server asked for, s.
     away : bool
         By its looks any other report would have failed too.
+    others : tuple of bytes
+        What the server had under the report's UIDs that says something else.
     """
 
-    def __init__(self, message: str, retry_after: float = 0.0, *, away: bool = False) -> None:
+    def __init__(
+        self, message: str, retry_after: float = 0.0, *, away: bool = False, others: tuple[bytes, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.away = away
+        self.others = others
 
 
 class DicomwebServer:
-    """A server's QIDO-RS and STOW-RS.
+    """A server's QIDO-RS, STOW-RS and WADO-RS; may be used in any thread that runs no event loop.
+
+    Reports go where the address says, and nowhere else: no proxy or password is taken from the environment. The certificates that
+    are trusted are the system's (``SSL_CERT_FILE`` names others).
 
     Parameters
     ----------
@@ -84,16 +101,9 @@ class DicomwebServer:
 
     def __init__(self, url: str, user: str = "", password: str = "", *, key: bytes) -> None:
         self._key = key
-        self._client = httpx.Client(
-            base_url=url.rstrip("/"),
-            auth=(user, password) if user else None,
-            timeout=REQUEST_SECONDS,
-            event_hooks={"request": [lambda request: request.headers.update(outgoing())]},
-        )
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._client.close()
+        self._url = url.rstrip("/")
+        self._login = (user, password) if user else None
+        self._tls = ssl.create_default_context()
 
     def deliver(self, report: bytes) -> Delivered:
         """Store a report unless the server has it; under another UID where the server has something else under its own.
@@ -115,65 +125,80 @@ class DicomwebServer:
         ):  # a file of another's making, or a disk that fails
             log.error("a file in the outbox is no report")
             return Delivered("refused")
+        return asyncio.run(self._delivered(report, header))
+
+    async def _delivered(self, report: bytes, header: Dataset) -> Delivered:
         others: list[bytes] = []
         try:
-            for number in range(MOST_UIDS):
-                trying = another(report, *self._uids(header, number)) if number else report
-                done = self._deliver(trying)
-                if not isinstance(done, bytes):
-                    return Delivered(done, tuple(others))
-                others.append(done)
+            async with httpx.AsyncClient(
+                base_url=self._url,
+                auth=self._login,
+                timeout=REQUEST_SECONDS,
+                trust_env=False,
+                verify=self._tls,
+                headers=outgoing(),
+            ) as client:
+                for number in range(MOST_UIDS):
+                    trying = another(report, *self._uids(header, number)) if number else report
+                    done = await _Exchange(client).deliver(trying)
+                    if not isinstance(done, bytes):
+                        return Delivered(done, tuple(others))
+                    others.append(done)
         except httpx.HTTPError as error:
             away = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise DeliveryFailed(f"no answer ({type(error).__name__})", away=away) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DeliveryFailed("the answer is not DICOM JSON") from error
-        raise DeliveryFailed(f"the server has other reports under {MOST_UIDS} of this report's UIDs")
+        raise DeliveryFailed(
+            f"the server has other reports under {MOST_UIDS} of this report's UIDs", others=tuple(others)
+        )
 
     def _uids(self, header: Dataset, number: int) -> tuple[UID, UID]:
         about = ("another", str(number), header.SOPInstanceUID)
         return keyed_uid(self._key, *about, "series"), keyed_uid(self._key, *about, "instance")
 
-    def _deliver(self, report: bytes) -> Outcome | bytes:
+
+class _Exchange:
+    """What is asked about one report under one UID."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def deliver(self, report: bytes) -> Outcome | bytes:
         """What became of it; the bytes of what is there under its UID if that says something else."""
         header = _header(report)
         path = f"/studies/{header.StudyInstanceUID}/series/{header.SeriesInstanceUID}/instances"
-        if self._has(path, header.SOPInstanceUID):
-            theirs = self._fetch(f"{path}/{header.SOPInstanceUID}", len(report))
+        if await self._has(path, header.SOPInstanceUID):
+            theirs = await self._fetch(f"{path}/{header.SOPInstanceUID}", len(report))
             if theirs is None:
                 raise DeliveryFailed("WADO-RS does not give what QIDO-RS names")
             return "present" if says_the_same(report, theirs) else theirs
-        answer = self._post(report)
+        answer = await self._post(report)
         # Servers keep the old of two, some without a word, some with 409. One that takes its time to show what it stored is not
         # waited for.
         if answer.status_code in {200, 202, 409}:
-            theirs = self._fetch(f"{path}/{header.SOPInstanceUID}", len(report))
+            theirs = await self._fetch(f"{path}/{header.SOPInstanceUID}", len(report))
             if theirs is not None:
                 return (
                     ("present" if answer.status_code == 409 else "stored") if says_the_same(report, theirs) else theirs
                 )
-        if answer.status_code == 409 and self._has("/instances", header.SOPInstanceUID):
+        if answer.status_code == 409 and await self._has("/instances", header.SOPInstanceUID):
             return b""  # it is there in another study or series, of somebody's choice
         return _outcome(answer, header)
 
-    def _fetch(self, path: str, ours: int) -> bytes | None:
+    async def _fetch(self, path: str, ours: int) -> bytes | None:
         """An instance, or the first bytes of one that is far larger than ours; None where there is none."""
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-        with self._client.stream("GET", path, headers={"Accept": accept}) as answer:
-            if answer.status_code in {404, 406, 410}:
-                return None
-            if answer.status_code != 200:
-                raise _failed("WADO-RS", answer)
-            content = b""
-            for chunk in answer.iter_bytes():
-                content += chunk
-                if len(content) > LARGER * ours + 2 * MORE_BYTES:
-                    break
-            kind = answer.headers.get("content-type", "")
-        return _first_part(kind, content)
+        answer = await self._ask("GET", path, most=LARGER * ours + 2 * MORE_BYTES, cut=True, headers={"Accept": accept})
+        if answer.status_code in {404, 406, 410}:
+            return None
+        if answer.status_code != 200:
+            raise _failed("WADO-RS", answer)
+        return _first_part(answer.headers.get("content-type", ""), answer.content)
 
-    def _has(self, path: str, uid: str) -> bool:
-        found = self._client.get(path, params={"SOPInstanceUID": uid}, headers={"Accept": "application/dicom+json"})
+    async def _has(self, path: str, uid: str) -> bool:
+        accept = {"Accept": "application/dicom+json"}
+        found = await self._ask("GET", path, params={"SOPInstanceUID": uid}, headers=accept)
         if found.status_code == 404:  # of a series that is not there; a wrong path shows when storing
             return False
         if found.status_code == 204:
@@ -182,9 +207,10 @@ class DicomwebServer:
             raise _failed("QIDO-RS", found)
         return any(instance["00080018"]["Value"] == [uid] for instance in found.json())
 
-    def _post(self, report: bytes) -> httpx.Response:
+    async def _post(self, report: bytes) -> httpx.Response:
         boundary = uuid.uuid4().hex
-        return self._client.post(
+        return await self._ask(
+            "POST",
             "/studies",
             content=(
                 f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
@@ -196,6 +222,11 @@ class DicomwebServer:
                 "Accept": "application/dicom+json",
             },
         )
+
+    async def _ask(
+        self, method: str, path: str, *, most: int = MOST_BYTES, cut: bool = False, **options: Any
+    ) -> httpx.Response:
+        return await bounded.ask(self._client, method, path, most=most, seconds=ANSWER_SECONDS, cut=cut, **options)
 
 
 def _outcome(answer: httpx.Response, header: Dataset) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import ExitStack
 
 import pytest
@@ -119,6 +120,60 @@ def test_however_many_callers_take_all_they_can_there_is_a_place_for_the_next(ca
                     refused.add(caller)
         assert all(abs(count - each) <= 1 for count in held.values())
         held_places.enter_context(admitted.place("next"))
+
+
+def test_callers_who_come_one_after_the_other_leave_a_place_to_the_next() -> None:
+    """Four who take all they can, in turn, have 48, 12, 3 and 1 of 64. Whose bodies are on their way gives some back."""
+
+    async def scenario() -> None:
+        admitted, metrics = admission()
+        told: list[str] = []
+        ended = asyncio.Event()
+
+        async def send(place: Place) -> None:
+            try:
+                async with place.arriving():
+                    place.arrived(10**9)  # at a good pace
+                    await ended.wait()
+            except Overloaded as error:
+                told.append(str(error))
+
+        async with asyncio.TaskGroup() as senders:
+            with ExitStack() as held_places:
+
+                def take_all(caller: str) -> int:
+                    for count in range(65):
+                        try:
+                            place = held_places.enter_context(admitted.place(caller))
+                        except Overloaded:
+                            return count
+                        senders.create_task(send(place))
+                    return 65
+
+                assert [take_all(caller) for caller in "abc"] == [48, 12, 3]
+                await asyncio.sleep(0)
+                took = take_all("d")  # the last free one, and then from who has most
+                await asyncio.sleep(0.01)
+                held = Counter(place.sharer for place in admitted._places)
+                assert took == 3
+                assert held == {"a": 46, "b": 12, "c": 3, "d": 3}
+                for number in range(5):
+                    senders.create_task(send(held_places.enter_context(admitted.place(f"next {number}"))))
+                await asyncio.sleep(0.01)
+                assert metrics.registry.get_sample_value("cxr_places_taken_total") == len(told) == took - 1 + 5
+                assert all("send fewer at once" in each for each in told)
+                ended.set()
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_taken_from_what_is_decoded_nor_from_equals() -> None:
+    admitted, _ = admission(Settings(max_waiting=4))
+    with ExitStack() as held_places:
+        for caller in "aabc":
+            held_places.enter_context(admitted.place(caller))
+        with pytest.raises(Overloaded, match="4 requests wait already"):
+            held_places.enter_context(admitted.place("d"))
 
 
 def test_a_caller_alone_leaves_a_quarter_of_the_bytes_to_others() -> None:

@@ -17,7 +17,7 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "engine.md").read_text()
 
 def test_the_defaults_are_those_of_the_settings() -> None:
     told = dict(re.findall(r"^\| `CXR_(\w+)` \| (\S+) \|", TEXT, re.MULTILINE))
-    assert len(told) == 11
+    assert len(told) == 12
     assert told == {name: str(getattr(Settings(), name.lower())) for name in told}
 
 

@@ -252,14 +252,14 @@ def test_the_books_are_their_owners_alone_and_outlive_their_process(tmp_path: Pa
         books.enter(["a", "c"])
         assert sorted(books.missing(thorough=True, most=9)) == ["a", "c"]  # the report of a is gone
         assert books.missing(thorough=False, most=9) == ["c"]
-        assert books.is_due(0.0)
+        assert books.is_due(0.0, 100.0)
         asked = books.begin(10.0)
         assert asked == 1
         books.require_thorough()  # once more, while it is done
         books.end(asked)
         assert books.begin(10.0) == 1
         books.end(1)
-        assert not books.is_due(5.0)
+        assert not books.is_due(5.0, 100.0)
         books.hasten(4.0)
-        assert books.is_due(5.0)
+        assert books.is_due(5.0, 100.0)
     assert {oct(each.stat().st_mode & 0o777) for each in tmp_path.iterdir()} == {"0o600"}

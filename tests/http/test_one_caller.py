@@ -83,6 +83,20 @@ def test_nor_at_the_same_address_after_a_pause(service: Told, attack: str, monke
     service.until("cxr_waiting_requests", 0)
 
 
+def test_callers_who_come_one_after_the_other_shut_nobody_out(service: Told) -> None:
+    """Each takes all it can, so that four hold every place; and none is slow enough yet to lose one for that."""
+    with ExitStack() as opened:
+        held = 0
+        for address, count in (("127.0.0.11", 48), ("127.0.0.12", 12), ("127.0.0.13", 3), ("127.0.0.14", 1)):
+            for _ in range(count):
+                opened.enter_context(connect(service, address)).sendall(head("/v1/score", 100_000) + bytes(1000))
+            held += count
+            service.until("cxr_waiting_requests", held)
+        assert held == 64
+        assert Counter(post_from(service, OTHER) for _ in range(20)) == {200: 20}
+    service.until("cxr_waiting_requests", 0)
+
+
 def test_what_was_sent_and_then_stalls_leaves_bytes_to_others(accepting_bundle: Path) -> None:
     with told(accepting_bundle, max_waiting_bytes=1_000_000) as service, ExitStack() as opened:
         chunk = b"%x\r\n%s\r\n" % (200_000, bytes(200_000))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,8 @@ from tests.results.test_report import KEY, REJECTED, report, report_bytes
 
 
 @pytest.fixture
-def server(orthanc: Orthanc) -> Iterator[DicomwebServer]:
-    made = DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY)
-    yield made
-    made.close()
+def server(orthanc: Orthanc) -> DicomwebServer:
+    return DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY)
 
 
 def uid_of(data: bytes) -> str:
@@ -65,11 +63,10 @@ def test_a_lost_answer_is_looked_after_before_storing_again(orthanc: Orthanc) ->
     with pytest.raises(DeliveryFailed, match="no answer"):
         through.deliver(made)
     assert uid_of(data) in orthanc.instances()  # it was stored, and we could not know
-    through.close()
     again = DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY)
     assert again.deliver(made).outcome == "present"
     assert orthanc.instances().count(uid_of(data)) == 1
-    again.close(), wire.close()
+    wire.close()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +76,6 @@ def test_a_wrong_setting_is_tried_again(orthanc: Orthanc, path: str, user: str, 
     wrong = DicomwebServer(orthanc.url + path, user, PASSWORD, key=KEY)
     with pytest.raises(DeliveryFailed, match=fault):
         wrong.deliver(report_bytes(film(), REJECTED))
-    wrong.close()
 
 
 def test_the_outbox_outlives_the_delivery_and_waits_for_the_server(

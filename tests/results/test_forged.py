@@ -156,11 +156,7 @@ class Forger(Archive):
 
 
 def delivered(server: Archive, data: bytes) -> object:
-    client = DicomwebServer(server.url, key=KEY)
-    try:
-        return client.deliver(data)
-    finally:
-        client.close()
+    return DicomwebServer(server.url, key=KEY).deliver(data)
 
 
 def test_what_the_archive_keeps_without_a_word_is_seen_after_storing(monkeypatch: pytest.MonkeyPatch) -> None:
