@@ -56,12 +56,18 @@ def test_the_model_says_what_attackers_come_to(default: Served) -> None:
     model = default.get("/v1/model").json()
     assert model["gate"]["watch"] == "denseblock1"
     rows = model["measured"]["aimed"]
+    on_calls = ("absent-to-present", "present-to-absent")
     assert {(row["attacker"], row["knows_the_gate"], row["goal"]) for row in rows} == {
         (attacker, knows, goal)
-        for attacker, knows in (("minimal", False), ("selective", True))
-        for goal in ("hide", "invent", "absent-to-present", "present-to-absent")
+        for attacker, knows, goals in (
+            ("minimal", False, ("hide", "invent", *on_calls)),
+            ("selective", True, ("hide", "invent", *on_calls)),
+            ("steepest", False, on_calls),
+        )
+        for goal in goals
     }
     assert all(0 <= row["evaded"] <= row["films"] for row in rows)
+    assert [row["evaded"] for row in rows if row["goal"] in on_calls and row["epsilon"] <= 2 / 255] == [0] * 12
 
 
 def test_the_papers_gate_stays_selectable() -> None:

@@ -63,7 +63,7 @@ def film(seed: int = 0, **tags: Any) -> bytes:
 
 
 def test_a_film_gets_its_probabilities_in_the_standards_answer(service: Served) -> None:
-    made = dataset(1, StudyInstanceUID=generate_uid(), WindowCenter=100, WindowWidth=200)
+    made = dataset(1, StudyInstanceUID=generate_uid(), WindowCenter=128, WindowWidth=256)
     answer = answer_of(stow(service, part10(made)), 200)
     (item,) = scored(answer)
     assert item.ReferencedSOPClassUID == DigitalXRayImageStorageForPresentation
