@@ -59,7 +59,7 @@ def test_train_records_the_arch_and_it_is_identity(trained: Path) -> None:
 
 
 def test_a_substitute_is_not_served(trained: Path) -> None:
-    with pytest.raises(FilmsError, match="holds a resnet50, a substitute"):
+    with pytest.raises(FilmsError, match="holds a resnet50; only a densenet121"):
         load_network(trained)
 
 
