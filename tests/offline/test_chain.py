@@ -128,7 +128,7 @@ def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Pa
     assert "features of train-changed-2" in finished(offline("fit", *common, "--run", watched, *gate, *QUICK))
     band = ("--movement-films", "0", "--band", "0.4", "--specificity", "0.5", "--least-bound", "0.2")
     assert "findings are called" in finished(offline("calibrate", *common, "--run", watched, *band))
-    aimed = ("--aimed-films", "1", "--aimed-steps", "2")
+    aimed = ("--aimed-films", "1", "--aimed-steps", "2", "--called-films", "1")
     told = finished(offline("evaluate", *common, "--run", watched, "--steps", "1", *aimed))
     assert "selective, to hide a finding within 2/255: passed with" in told
     finished(offline("export", *common, "--run", watched, "--output", bundle))
