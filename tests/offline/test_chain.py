@@ -140,8 +140,9 @@ def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Pa
     assert manifest.measured.aimed is not None
     assert {(row.attacker, row.knows_the_gate, row.goal) for row in manifest.measured.aimed} == {
         (attacker, knows, goal)
-        for attacker, knows in (("minimal", False), ("selective", True))
+        for attacker, knows in (("minimal", False), ("selective", True), ("steepest", False))
         for goal in ("hide", "invent", "absent-to-present", "present-to-absent")
+        if attacker != "steepest" or goal not in ("hide", "invent")
     }
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "after denseblock1 of a second network" in card
