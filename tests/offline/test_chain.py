@@ -147,7 +147,8 @@ def test_a_hardened_run_is_fitted_on_variants_and_exported(folder: Path, run: Pa
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "after denseblock1 of a second network" in card
     assert "passes as the table says" in card
-    assert "Each has 2 steps" in card
+    assert "Each of these two has 2 steps" in card
+    assert "He reached absent to present within" in card
     assert manifest.provenance.initial_weights.startswith("hardened ")
 
 
