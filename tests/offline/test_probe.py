@@ -15,20 +15,14 @@ from offline.loading import keep_pixels
 from offline.probe import PENALTY, logistic_layer, probe
 from offline.train import TrainOptions
 
+from .small import noise_films
+
 OPTIONS = TrainOptions(epochs=1, batch_size=2, precision="float32", workers=0)
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
-    folder = tmp_path_factory.mktemp("films")
-    generator = np.random.default_rng(0)
-    films = []
-    for number in range(6):
-        path = folder / f"{number}.png"
-        Image.fromarray(generator.integers(0, 256, (224, 224), dtype=np.uint8)).save(path)
-        targets = tuple(int(value) for value in generator.integers(0, 2, len(LABELS)))
-        films.append(Film(path, str(number), "train", targets, ("Mass",), "PA", "F", 50))
-    return films
+    return noise_films(tmp_path_factory.mktemp("films"), {"train": 6})
 
 
 def test_layer_is_the_logistic_regression_of_another_library() -> None:
