@@ -7,26 +7,24 @@ by Orthanc's name of it, a hash of identifiers: the file is for its owner alone,
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from app.waiting import MOST_RETRY_AFTER_SECONDS
 
 from .errors import Misconfigured
 from .orthanc import ORTHANC
 from .service import REFUSALS
+from .sqlite_file import SqliteFile
 
 FORMAT_VERSION: Final = 1
 #: How long a command and the forwarder wait for each other.
 LOCK_SECONDS: Final = 30.0
 #: No film is set aside for longer at once: what another side asks for is no more, nor ``MOST_POSTPONED_SECONDS``.
 LONGEST_WAIT_SECONDS: Final = MOST_RETRY_AFTER_SECONDS
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def path_beside(state: Path) -> Path:
     return state.with_name(state.name + ".films")
 
 
-class Aside:
+class Aside(SqliteFile):
     """The list of films, in an SQLite file; every change is on the disk when a method returns.
 
     A command may use it while a forwarder does.
@@ -91,24 +89,12 @@ class Aside:
         From every method too: the file is no such list, cannot be read or written, or there is none.
     """
 
-    def __init__(self, path: Path, make: bool) -> None:
-        try:
-            if make:
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            elif not path.exists():
-                raise Misconfigured("no forwarder has run with this --state, so it has given up on no film")
-            self._connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise _broken(error) from None
-        try:
-            self._do(self._prepare)
-        except Misconfigured:
-            self.close()
-            raise
+    _NAME = "the list of films beside --state"
+    _REMEDY = "see its disk and its permissions"
 
-    def close(self) -> None:
-        """Let the file go."""
-        self._connection.close()
+    def __init__(self, path: Path, make: bool) -> None:
+        absent = None if make else "no forwarder has run with this --state, so it has given up on no film"
+        super().__init__(path, lock_seconds=LOCK_SECONDS, absent=absent)
 
     def put(self, film: Film) -> None:
         """Add a film, or replace what is known of it."""
@@ -200,19 +186,3 @@ class Aside:
 
     def _films(self, where: str, values: tuple[object, ...]) -> list[Film]:
         return [Film(*row) for row in self._run(f"SELECT {_NAMES} FROM films {where}", values)]
-
-    def _run(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        return self._do(lambda: self._connection.execute(statement, values).fetchall())
-
-    def _do(self, what: Callable[[], T]) -> T:
-        try:
-            return what()
-        except sqlite3.Error as error:
-            raise _broken(error) from None
-
-
-def _broken(error: Exception) -> Misconfigured:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return Misconfigured(
-        f"the list of films beside --state cannot be used ({reason}); see its disk and its permissions"
-    )

@@ -7,17 +7,14 @@ memory: an entry that is lost costs a request, since a film that has a report ke
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from .errors import Misconfigured
+from .sqlite_file import SqliteFile
 
 FORMAT_VERSION: Final = 1
-
-T = TypeVar("T")
 
 _TABLES: Final = f"""
 BEGIN IMMEDIATE;
@@ -34,7 +31,7 @@ def path_beside(state: Path) -> Path:
     return state.with_name(state.name + ".done")
 
 
-class Books:
+class Books(SqliteFile):
     """The instances that are done with, in an SQLite file; ``close`` after use. Times are Unix times, s.
 
     Attributes
@@ -48,21 +45,8 @@ class Books:
         From every method too: the file is no such list, or cannot be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._connection = sqlite3.connect(path, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise _broken(error) from None
-        try:
-            self._do(self._prepare)
-        except Misconfigured:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Let the file go."""
-        self._connection.close()
+    _NAME = "the list of films done with beside --state (.done)"
+    _REMEDY = "see its disk and its permissions. It may be moved away: films that have a report keep it"
 
     @property
     def complete(self) -> bool:
@@ -137,9 +121,6 @@ class Books:
             self._connection.executescript(_TABLES)
         self._connection.execute("CREATE TEMP TABLE listed (instance TEXT PRIMARY KEY) WITHOUT ROWID")
 
-    def _run(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        return self._do(lambda: self._connection.execute(statement, values).fetchall())
-
     def _many(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
         def run() -> None:
             with self._connection:
@@ -147,17 +128,3 @@ class Books:
                 self._connection.executemany(statement, rows)
 
         self._do(run)
-
-    def _do(self, what: Callable[[], T]) -> T:
-        try:
-            return what()
-        except sqlite3.Error as error:
-            raise _broken(error) from None
-
-
-def _broken(error: Exception) -> Misconfigured:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return Misconfigured(
-        f"the list of films done with beside --state (.done) cannot be used ({reason}); see its disk and its permissions. "
-        "It may be moved away: films that have a report keep it"
-    )
