@@ -17,9 +17,9 @@ from fastapi import FastAPI
 
 from app.environment import forget_secrets
 from app.headers import TableError, checked
-from app.http.access import is_loopback
 from app.http.application import create_application
-from app.http.protocol import guarded
+from app.http.security import is_loopback
+from app.http.wire.protocol import guarded
 from app.logs import configure_logging
 from app.pipeline import Verdict, decode, film_tensor
 from app.pipeline.errors import PipelineError

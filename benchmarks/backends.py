@@ -278,7 +278,7 @@ def main() -> int:
     if "agreement" in parsed.parts:
         films = torch.zeros(0, 1, 224, 224)
         if parsed.films:
-            from offline.films import of_split, read_films
+            from offline.data.films import of_split, read_films
 
             paths = [film.path for film in of_split(read_films(parsed.films), "test")]
             films = torch.cat([film_tensor(decode(path.read_bytes())) for path in paths])

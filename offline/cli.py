@@ -12,42 +12,42 @@ from app.pipeline import choose_device
 from app.pipeline.errors import PipelineError
 from app.pipeline.signature import TrustedKeys
 
+from .attacks.blackbox import load_substitute
 from .attacks.goals import DEEDS
-from .average import average
-from .blackbox import load_substitute
+from .bundles.export import export
+from .bundles.measure import AIMED_FILMS, CALLED_FILMS, measure
+from .bundles.signing import SigningKey, new_signing_key, sign_bundle
+from .bundles.typical import fit_typical_maps
+from .bundles.unpack import unpack
 from .calls import CallOptions, fit_calls, measure_calls_of
 from .calls.prevalence import CHEST_XRAY14
-from .content import ContentOptions
+from .data.films import CHEST_XRAY14_IMAGES, Film, FilmsError, fingerprint, read_films
 from .demo import demo
-from .distil import DistilOptions, Served, distil
 from .evaluation import PRESETS, evaluate
 from .evaluation.presets import AIM
 from .evaluation.subject import Subject
-from .export import export
-from .features import Shard
-from .films import CHEST_XRAY14_IMAGES, Film, FilmsError, fingerprint, read_films
-from .fit import FitOptions, extract_shard, fit, load_network, training_rule_warning
-from .harden import HardenOptions, harden
+from .evaluation.tamper import FILMS as TAMPERED_FILMS
+from .evaluation.tamper import REPORT as TAMPERING
+from .evaluation.tamper import sentences as tampering_sentences
+from .evaluation.tamper import tamper
+from .gate.content import ContentOptions
+from .gate.features import Shard
+from .gate.fit import FitOptions, extract_shard, fit, load_network, training_rule_warning
 from .locating import REPORT as LOCATED
 from .locating import Explained, draw, locate, read_boxes
 from .locating import sentences as locating_sentences
-from .measure import AIMED_FILMS, CALLED_FILMS, measure
-from .memory import keep_freed_memory
 from .recalibrate import RecalibrationOptions, RecalibrationRefused, read_site, recalibrate
 from .recalibrate.words import sentences as recalibration_sentences
-from .relearn import RIDGE, relearn
 from .report import sentences, write_report
-from .signing import SigningKey, new_signing_key, sign_bundle
-from .soften import soften
-from .substitute import ARCHS
-from .tamper import FILMS as TAMPERED_FILMS
-from .tamper import REPORT as TAMPERING
-from .tamper import sentences as tampering_sentences
-from .tamper import tamper
-from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
-from .typical import fit_typical_maps
-from .unpack import unpack
-from .watch import watch
+from .training.distil import DistilOptions, Served, distil
+from .training.gate_network import watch
+from .training.harden import HardenOptions, harden
+from .training.interpolate_weights import average
+from .training.memory import keep_freed_memory
+from .training.refit_head import RIDGE, relearn
+from .training.soften import soften
+from .training.substitute import ARCHS
+from .training.train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
 
 REFUSED = 3
 
@@ -161,7 +161,7 @@ def _features(parsed: argparse.Namespace) -> int:
 
 def _features_on_ray(parsed: argparse.Namespace) -> int:
     try:
-        from .on_ray import extract_on_ray  # an extra, which nothing else here needs
+        from .gate.on_ray import extract_on_ray  # an extra, which nothing else here needs
     except ModuleNotFoundError as error:
         raise FilmsError(f"--ray needs Ray ({error}); pip install 'cxr-gate[ray]'") from error
     try:

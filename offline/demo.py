@@ -17,7 +17,7 @@ from app.pipeline.decode import sniff
 from app.pipeline.network import LogitsOnly
 
 from .attacks import AttackOptions, as_posted, attack
-from .films import FilmsError
+from .data.films import FilmsError
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "dicom": "application/dicom"}
 

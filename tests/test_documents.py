@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES_A_SECOND, READ_SECONDS
+from app.http.wire.protocol import HEAD_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, READ_BYTES_A_SECOND, READ_SECONDS
 from app.pipeline.dicom.metered import MAX_INFLATED_HEADER_BYTES
 from app.pipeline.dicom.part10 import MAX_BYTES_PER_PIXEL
 from app.pipeline.raster import MAX_JPEG_SCANS
 from app.pipeline.stripping import MAX_PNG_CHUNKS
 from benchmarks.soak import table
-from offline.threat_model import filled
+from research.threat_model import filled
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from offline.readme import filled_readme, filled_results
+from research.readme import filled_readme, filled_results
 from tests.http.served import Served, clean_environment, serve
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,6 +1,6 @@
 """Who may call, and what for: a file of callers, each with a name, scopes and the hash of a key.
 
-    Authorization: Bearer KEY -> Callers.find -> Caller -> the scopes that a route needs (app/http/access.py)
+    Authorization: Bearer KEY -> Callers.find -> Caller -> the scopes that a route needs (app/http/security.py)
 
 ``cxr-gate new-key`` and ``revoke-key`` write the file, and a running service reads it again when it changes (docs/access.md).
 """

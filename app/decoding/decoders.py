@@ -21,8 +21,8 @@ from app.pipeline.image import SourceKind
 from app.pipeline.stripping import is_out_of_proportion
 from app.settings import Settings
 
-from .nursery import TOO_BUSY, DecodingUnavailable, Failure, Nursery
-from .zygote import Options
+from .decode_pool import TOO_BUSY, DecodePool, DecodingUnavailable, Failure
+from .fork_server import Options
 
 Place = Literal["thread", "process"]
 
@@ -75,7 +75,7 @@ class Decoders:
             math.ceil(settings.decode_seconds),
             settings.decode_sandbox,
         )
-        self._nursery = Nursery(options, self._count_failure)
+        self._decode_pool = DecodePool(options, self._count_failure)
 
     def start(self) -> None:
         """Make processes possible; takes under a second.
@@ -84,13 +84,13 @@ class Decoders:
         ------
         DecodingUnavailable
         """
-        self._nursery.start()
+        self._decode_pool.start()
 
     def stop(self) -> None:
         """Finish what was submitted."""
         for pool in self._pools.values():
             pool.shutdown(wait=True)
-        self._nursery.stop()
+        self._decode_pool.stop()
 
     async def decode(self, data: bytes, until: float, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
         """Decode a film as what it was declared to be, or as its signature tells; the tensor has shape (1, 1, 224, 224).
@@ -126,7 +126,7 @@ class Decoders:
         try:
             async with asyncio.timeout(until - time.monotonic() if place == "process" else None):
                 return await asyncio.wrap_future(future)
-        except TimeoutError:  # its turn did not come; a film that is being decoded is given up by the nursery, just now
+        except TimeoutError:  # its turn did not come; a film that is being decoded is given up by the pool, just now
             raise DecodingUnavailable(TOO_BUSY) from None
 
     def _timed(
@@ -145,7 +145,7 @@ class Decoders:
             image = (
                 self._in_thread(data, kind)
                 if place == "thread"
-                else self._nursery.decode(data, until, kind or sniff(data))
+                else self._decode_pool.decode(data, until, kind or sniff(data))
             )
         finally:
             seconds = time.perf_counter() - began

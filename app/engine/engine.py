@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from app.decoding.decode_pool import TOO_BUSY, DecodingUnavailable
 from app.decoding.decoders import Decoders
-from app.decoding.nursery import TOO_BUSY, DecodingUnavailable
 from app.metrics import Metrics
 from app.pipeline import DecodedImage, Verdict
 from app.pipeline.heatmap import Heatmap

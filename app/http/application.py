@@ -22,7 +22,7 @@ from starlette.responses import Response
 from app import __version__
 from app.access import Callers, KeysFileError, Quota
 from app.access.oidc import OidcError, Provider, parse_scopes
-from app.decoding.nursery import DecodingUnavailable
+from app.decoding.decode_pool import DecodingUnavailable
 from app.engine import Engine, NotReady, Overloaded, Place, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
@@ -33,21 +33,12 @@ from app.settings import Settings, SettingsError
 from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
-from .accept import DICOM, STORE_TYPES, takes_json, wants_dicom
-from .access import KEY, Access, sharer
-from .body import read_film
-from .decided import add_decided_route
 from .decisions import Decisions
-from .decode import DECODE, add_decode_route
-from .described import BINARY, PROBLEM, film_problems
-from .disconnect import CancelOnDisconnect
-from .documentation import add_documentation
-from .foreign import RefuseForeign
-from .heatmap import HEATMAP_PARAMETER, AcceptedWithHeatmap, add_explain_route, given_heatmap, named_finding
-from .linger import Linger
-from .media import FILM_BODY
-from .middleware import Observe
-from .page import serve_pages
+from .middleware.disconnect import CancelOnDisconnect
+from .middleware.foreign import RefuseForeign
+from .middleware.linger import Linger
+from .middleware.observe import Observe
+from .openapi import BINARY, PROBLEM, film_problems
 from .problems import (
     PROBLEMS,
     REJECTED_DETAIL,
@@ -56,9 +47,16 @@ from .problems import (
     HttpError,
     problem_response,
 )
-from .quarantine import add_quarantine_routes
-from .query import KNOWN_QUERY
+from .query_guard import Watch
 from .reports import Reports
+from .routes.decision_list import add_decided_route
+from .routes.decode import DECODE, add_decode_route
+from .routes.documentation import add_documentation
+from .routes.explain import HEATMAP_PARAMETER, AcceptedWithHeatmap, add_explain_route, given_heatmap, named_finding
+from .routes.pages import serve_pages
+from .routes.quarantine import add_quarantine_routes
+from .routes.stow import Store
+from .routes.versions import add_version_routes
 from .schemas import (
     Accepted,
     CalledFinding,
@@ -69,9 +67,11 @@ from .schemas import (
     PublicGate,
     Status,
 )
-from .stow import Store
-from .versions import add_version_routes
-from .watch import Watch
+from .security import KEY, Access, sharer
+from .wire.accept import DICOM, STORE_TYPES, takes_json, wants_dicom
+from .wire.body import read_film
+from .wire.media import FILM_BODY
+from .wire.query import KNOWN_QUERY
 
 log = logging.getLogger("cxr_gate")
 

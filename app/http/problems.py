@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 
 from app.access.oidc import ProviderUnavailable
 from app.access.sequences import QuerySequence
-from app.decoding.nursery import DecodingUnavailable
+from app.decoding.decode_pool import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
 from app.quarantine import FilmUnreadable, QuarantineUnavailable

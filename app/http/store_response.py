@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.access.sequences import QuerySequence
-from app.decoding.nursery import DecodingUnavailable
+from app.decoding.decode_pool import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline import LABELS
 from app.pipeline.calls import Call

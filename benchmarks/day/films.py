@@ -40,9 +40,9 @@ from benchmarks.films import undecodable
 from offline.attacks import AttackOptions, attack, paper_attacks
 from offline.attacks.native import NativeNetwork
 from offline.attacks.posting import posted_within
+from offline.data.films import Film, of_split, read_films
 from offline.evaluation.observing import evenly, to_levels
 from offline.evaluation.store import Outcome, Store
-from offline.films import Film, of_split, read_films
 
 SEED: Final = 1
 GAMMA: Final = 0.8

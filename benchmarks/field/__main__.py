@@ -14,7 +14,7 @@ import torch
 
 from app.pipeline import Bundle, Screener, read_bundle, torch_backend
 from app.pipeline.bundle import CONTENT, GAUSSIAN, NETWORK, ORIENTATION
-from offline.marked import filled
+from offline.generated_tables import filled
 
 from . import __doc__ as described
 from . import attacked, cost, framed, others, page, painted, presented

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from app.pipeline import LABELS, Screener, picture_tensor
 from app.pipeline.network import LogitsOnly
 from offline.attacks import SearchOptions, Victim, as_posted, attack, minimal, paper_attacks, selective
-from offline.attacks.aware import AwareAttack
+from offline.attacks.adaptive import AwareAttack
 from offline.attacks.goals import Goal
 
 from .frames import Film, barred, bordered, collimated

@@ -1,7 +1,7 @@
 """Images that are no frontal chest film, and what the check of content says of films.
 
 What is no chest film here was not fitted on: files of the packages pydicom and pydicom-data, sample pictures of scikit-learn
-and matplotlib, and text, noise and patterns made here in another way than in ``offline/content/drawn.py``.
+and matplotlib, and text, noise and patterns made here in another way than in ``offline/gate/content/drawn.py``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from app.pipeline.image import INPUT_SIDE
 from app.pipeline.network import LogitsOnly
 from app.pipeline.verdict import Verdict
 from offline.attacks import as_posted, attack, paper_attacks
-from offline.content.changed import Shapes, bent, toned
-from offline.content.exposed import exposures
-from offline.content.project import read_projections
-from offline.films import of_split, read_films
-from offline.harmless import CHANGES
-from offline.loading import as_written, load_pixels
-from offline.orientation import in_every_sense
+from offline.data.films import of_split, read_films
+from offline.data.harmless import CHANGES
+from offline.data.loading import as_written, load_pixels
+from offline.gate.content.changed import Shapes, bent, toned
+from offline.gate.content.exposed import exposures
+from offline.gate.content.project import read_projections
+from offline.gate.orientation import in_every_sense
 
 Grey = NDArray[np.float32]
 BATCH: Final = 16

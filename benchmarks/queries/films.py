@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from app.pipeline import decode, film_tensor
-from offline.films import Film, read_films
+from offline.data.films import Film, read_films
 
 SIDE: Final = 224
 Image = NDArray[np.float32]  # (224, 224) in [0, 1], on the 8-bit grid

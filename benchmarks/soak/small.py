@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.http.application import create_application
-from app.http.protocol import guarded
+from app.http.wire.protocol import guarded
 from app.logs import configure_logging
 from app.pipeline import LABELS, Screener, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from offline import marked
+from offline import generated_tables
 
 #: As ``make soak`` writes them into build/soak; copied here, they are what the document shows.
 _REPORTS = (Path("reports/soak/minutes.json"), Path("reports/soak/requests.json"))
@@ -52,7 +52,7 @@ def _slope(trend: dict[str, float], thousandth: str, per: str) -> str:
 def filled(document: str, root: Path = Path()) -> str:
     """The document with the figures anew, between ``<!-- soak -->`` and ``<!-- /soak -->``."""
     tables = "\n\n".join(figures(json.loads((root / report).read_text())) for report in _REPORTS)
-    return marked.filled(document, {"soak": tables})
+    return generated_tables.filled(document, {"soak": tables})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@
 ``sanity``      do the results make sense?
 """
 
-from .aware import joint, orthogonal, selective
+from .adaptive import joint, orthogonal, selective
 from .call_goals import CallPoints, CallTarget, choose_call
 from .constraint import feature_constraint
 from .curve import epsilon_curve

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from .aware import weighted
+from .adaptive import weighted
 from .density import LogMixture
 from .goals import Target
 from .judging import AttackResult, Victim

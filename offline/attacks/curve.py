@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .aware import AwareAttack
+from .adaptive import AwareAttack
 from .goals import Target
 from .judging import AttackResult, Victim
 from .search import SearchOptions

@@ -16,10 +16,10 @@ from scipy.stats import beta
 from app.pipeline.labels import LABELS
 from app.pipeline.manifest import Finding
 
-from ..features import saved, weights_sha256, write_json
-from ..films import Film, FilmsError, fingerprint, of_split, targets_of
-from ..fit import load_network
-from ..loading import load_film
+from ..data.films import Film, FilmsError, fingerprint, of_split, targets_of
+from ..data.loading import load_film
+from ..gate.features import saved, weights_sha256, write_json
+from ..gate.fit import load_network
 from .calibration import Array, Calibration, calibrate
 from .movement import Movement, measure_movement
 from .prevalence import CHEST_XRAY14, read_prevalence

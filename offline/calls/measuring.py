@@ -11,8 +11,8 @@ from scipy.special import expit, logit
 
 from app.pipeline.manifest import Finding
 
-from ..features import saved, write_json
-from ..films import Film, of_split, targets_of
+from ..data.films import Film, of_split, targets_of
+from ..gate.features import saved, write_json
 from .calibration import Array
 from .fitting import load_calls, lower_bound
 

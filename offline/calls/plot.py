@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from ..report.ink import LIGHT, as_percent, canvas, png, settings
+from ..report.plot_style import LIGHT, as_percent, canvas, png, settings
 
 _HUES: Final = {"present": "purple", "indeterminate": "ochre", "absent": "grey"}
 _COLUMNS: Final = 5

@@ -10,7 +10,7 @@ from typing import Final
 
 from app.pipeline.labels import LABELS
 
-from ..films import FilmsError
+from ..data.films import FilmsError
 
 #: Of the 112,120 films of ChestX-ray14, by its labels (version 2020).
 CHEST_XRAY14: Final = Path(__file__).with_name("chest_xray14.csv")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..films import FilmsError
-from ..threshold import Threshold, held_out_threshold
+from ..data.films import FilmsError
+from ..gate.threshold import Threshold, held_out_threshold
 from . import DETECTORS, Factory
 from .measures import (
     FALSE_REJECTION_RATES,

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from app.pipeline.gaussian import Gaussian
 
-from ..films import FilmsError
-from ..fit import BLOCK, Covariance, FitOptions, fit_gaussian, moments_of
-from ..moments import shrink_by_lambda
+from ..data.films import FilmsError
+from ..gate.fit import BLOCK, Covariance, FitOptions, fit_gaussian, moments_of
+from ..gate.moments import shrink_by_lambda
 from .protocol import Array, Fitted, Observed, Unsupervised, as_float64, fitted, require_films
 
 

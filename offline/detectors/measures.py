@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..gate.threshold import held_out_threshold
 from ..metrics import auroc, auroc_of_each
-from ..threshold import held_out_threshold
 
 Array = NDArray[np.float64]
 Rejected = NDArray[np.bool_]

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
-from ..films import FilmsError
+from ..data.films import FilmsError
 from .protocol import BLOCK, Array, Fitted, Observed, Unsupervised, as_float64, fitted, require_films, subsample
 
 _TINY = np.finfo(np.float64).tiny

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.pipeline.network import FEATURE_COUNT
 
-from ..films import FilmsError
+from ..data.films import FilmsError
 
 Array = NDArray[np.float64]
 BLOCK = 1024  # films scored at once, so that memory does not grow with their number

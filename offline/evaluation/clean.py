@@ -14,13 +14,13 @@ from app.pipeline.labels import LABELS
 from app.pipeline.preprocess import picture_tensor
 
 from ..attacks import Victim
+from ..data.films import Film
+from ..data.harmless import CHANGES, Change
+from ..data.loading import as_written, load_pixels
 from ..detectors import Observed
 from ..detectors.measures import bootstrap_weights, share, weighted_auroc
-from ..films import Film
-from ..harmless import CHANGES, Change
-from ..loading import as_written, load_pixels
+from ..gate.orientation import counted, in_every_sense
 from ..metrics import auroc_of_each, bootstrap_interval, mean_auroc
-from ..orientation import counted, in_every_sense
 from .observing import BATCH, Images, batches
 from .store import Outcome
 from .subject import Subject

@@ -23,16 +23,16 @@ from app.pipeline.exposed_field import cut_out
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import AttackOptions, paper_attacks
+from ..attacks.blackbox import Substitute
 from ..attacks.density import LogMixture
 from ..attacks.goals import OPPOSITE
-from ..blackbox import Substitute
-from ..circumstances import circumstances
+from ..data.films import CHEST_XRAY14_IMAGES, Film, fingerprint, of_split, targets_of
 from ..detectors import DETECTORS, SERVED, Given, Observed
 from ..detectors.comparison import Material, compare, learning_curve, without_gate
-from ..films import CHEST_XRAY14_IMAGES, Film, fingerprint, of_split, targets_of
+from .adaptive import AIMED, attacker_rows, goals_on, library_stage, sanity_stage
+from .circumstances import circumstances
 from .clean import accuracy, groups, harmless_stage, orientation_stage
 from .hidden import LAYERS, modes_of, observe_with_hidden
-from .informed import AIMED, attacker_rows, goals_on, library_stage, sanity_stage
 from .observing import Images, evenly, load_images, observe
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON, Preset
 from .store import Arrays, Outcome, Store

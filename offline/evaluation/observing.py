@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..attacks import as_posted
+from ..data.films import Film
+from ..data.loading import load_film
 from ..detectors import Observed
-from ..films import Film
-from ..loading import load_film
 
 BATCH = 16
 Images = NDArray[np.uint8]  # (N, 1, 224, 224)

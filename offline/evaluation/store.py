@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..films import FilmsError
+from ..data.films import FilmsError
 
 Arrays = dict[str, NDArray[Any]]
 Outcome = tuple[Any, Arrays]  # what goes into the JSON, and arrays by name

@@ -16,9 +16,9 @@ from app.pipeline.signature import TrustedKeys
 from ..attacks import CallPoints, Victim
 from ..calls import RECORD, load_calls
 from ..calls.fitting import youden_logits
-from ..features import saved
-from ..films import Film, of_split, targets_of
-from ..fit import FittedGate
+from ..data.films import Film, of_split, targets_of
+from ..gate.features import saved
+from ..gate.fit import FittedGate
 
 
 def victim_of_run(

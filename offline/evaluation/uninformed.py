@@ -13,7 +13,7 @@ from app.pipeline.network import LogitsOnly
 from ..attacks import AttackOptions, attack, paper_attacks
 from ..attacks.posting import posted_within
 from ..detectors import Observed
-from ..optimisation import autocast
+from ..training.optimisation import autocast
 from .observing import Images, batches, observe, to_images, to_levels
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON
 from .store import Arrays, Outcome

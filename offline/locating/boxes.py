@@ -10,7 +10,7 @@ from typing import Final
 
 from app.pipeline.labels import LABELS
 
-from ..films import Film, FilmsError
+from ..data.films import Film, FilmsError
 
 #: Boxes are in pixels of the original films, which have this many a side; a film at hand may be a reduced copy of one.
 ORIGINAL_SIDE: Final = 1024

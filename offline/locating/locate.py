@@ -23,13 +23,13 @@ from app.pipeline.heatmap import Heatmap, class_activation_maps
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
+from ..bundles.typical import load_typical_maps
 from ..calls import load_calls
-from ..features import write_json
-from ..films import Film
-from ..fit import load_network
-from ..loading import load_decoded
-from ..train import RECORD
-from ..typical import load_typical_maps
+from ..data.films import Film
+from ..data.loading import load_decoded
+from ..gate.features import write_json
+from ..gate.fit import load_network
+from ..training.train import RECORD
 from .boxes import ORIGINAL_SIDE, Box
 from .maps import SERVED, maps_of
 from .measures import (

@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 
 from app.pipeline.labels import LABELS
 
-from ..loading import load_pixels
-from ..report.ink import canvas, png
+from ..data.loading import load_pixels
+from ..report.plot_style import canvas, png
 from .boxes import ORIGINAL_SIDE
 from .locate import Located
 from .maps import SERVED

@@ -20,15 +20,15 @@ from app.pipeline.manifest import Manifest
 from app.pipeline.orientation import Orientation
 from app.pipeline.screener import Screener
 
+from ..bundles.signing import SigningKey
+from ..bundles.version import code_version
+from ..data.films import FilmsError
+from ..data.loading import in_order
 from ..evaluation.observing import BATCH, Images, evenly, to_images, to_levels
 from ..evaluation.subject import Subject
-from ..films import FilmsError
-from ..loading import in_order
-from ..moments import Moments
-from ..orientation import LEAST_PERCENTILE, in_every_sense
-from ..signing import SigningKey
-from ..threshold import Threshold, held_out_threshold
-from ..version import code_version
+from ..gate.moments import Moments
+from ..gate.orientation import LEAST_PERCENTILE, in_every_sense
+from ..gate.threshold import Threshold, held_out_threshold
 from .compare import Judged, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
 from .estimate import Estimate, estimate, prior_of
 from .plot import plot

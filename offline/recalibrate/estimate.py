@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from app.pipeline.gaussian import Gaussian
 
-from ..films import FilmsError
-from ..moments import Moments
+from ..data.films import FilmsError
+from ..gate.moments import Moments
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..report.ink import ATTACK_HUES, LIGHT, Theme, canvas, hue, png, settings
+from ..report.plot_style import ATTACK_HUES, LIGHT, Theme, canvas, hue, png, settings
 from .compare import Judged
 
 BINS: Final = 50

@@ -29,14 +29,14 @@ from app.pipeline.gaussian import Gaussian
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import SearchOptions, selective
+from ..data.films import Film, of_split, read_films
+from ..data.harmless import blur
 from ..evaluation.observing import Images, evenly, load_images, observe, to_images, to_levels
 from ..evaluation.store import Arrays, Outcome, Store
 from ..evaluation.subject import Subject
 from ..evaluation.uninformed import attack_all
-from ..features import write_json
-from ..films import Film, of_split, read_films
-from ..harmless import blur
-from ..moments import Moments
+from ..gate.features import write_json
+from ..gate.moments import Moments
 from .command import fit_site, refusals
 from .compare import HARD, STORED, Judged, attacked_features, detection_rows
 from .estimate import RIDGE_KEPT, prior_of

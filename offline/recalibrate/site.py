@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..films import Film, FilmsError
+from ..data.films import Film, FilmsError
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 

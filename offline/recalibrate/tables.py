@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import marked
+from offline import generated_tables
 
 ATTACKS = ("FGSM 0.02", "BIM 0.02", "PGD 0.02", "MIM 0.02", "FGSM 2/255", "FGSM 1/255")
 
@@ -79,7 +79,7 @@ def _share(evidence: dict[str, Any]) -> str:
 def filled(document: str, scenario: dict[str, Any]) -> str:
     """The document with its tables anew: each stands between ``<!-- name -->`` and ``<!-- /name -->``."""
     tables = (learning_curve, harmless, poisoning)
-    return marked.filled(document, {table.__name__: table(scenario) for table in tables})
+    return generated_tables.filled(document, {table.__name__: table(scenario) for table in tables})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from ..detectors.measures import detection_auroc
-from .ink import ATTACK_HUES, Theme, attack_style, canvas, hue
+from .plot_style import ATTACK_HUES, Theme, attack_style, canvas, hue
 from .reading import PAPER_ATTACKS
 
 Arrays = Mapping[str, NDArray[Any]]

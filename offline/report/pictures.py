@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.pipeline import LABELS
 
-from .ink import Theme, canvas
+from .plot_style import Theme, canvas
 
 Arrays = Mapping[str, NDArray[Any]]
 MAPS: Final = 8

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..attacks.goals import AT_POINT, EVERY_CALL
-from .ink import ATTACKER_HUES, MARKERS, Theme, as_percent, canvas, hue, label_ends
+from .plot_style import ATTACKER_HUES, MARKERS, Theme, as_percent, canvas, hue, label_ends
 from .reading import Tree, at, branch, goal_of, number, rate, rows, strength, text
 
 _ORDER = [goal_of(wanted._asdict()) for wanted in (*EVERY_CALL, *AT_POINT)]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import about_attackers, about_films, about_gate, distributions, pictures, plots
-from .ink import render
 from .page import page
+from .plot_style import render
 from .reading import number
 from .tables import write_tables
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from offline.features import merge_shards, saved, saved_moments
-from offline.films import SPLITS
-from offline.moments import Moments
-from offline.train import WEIGHTS
+from offline.data.films import SPLITS
+from offline.gate.features import merge_shards, saved, saved_moments
+from offline.gate.moments import Moments
+from offline.training.train import WEIGHTS
 from tests.bundles import random_network
 from tests.cluster.served import ray_environment
 from tests.http.served import ROOT, png

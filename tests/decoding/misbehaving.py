@@ -1,4 +1,4 @@
-"""A zygote whose decoders do what a film of one word says, in place of decoding it."""
+"""A fork server whose decoders do what a film of one word says, in place of decoding it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from app.decoding import zygote
+from app.decoding import fork_server
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage
 
@@ -36,5 +36,5 @@ def decode(film: bytes, **_: object) -> DecodedImage:
 
 
 if __name__ == "__main__":
-    zygote.decode = decode  # type: ignore[assignment]
-    zygote.main(sys.argv[1:])
+    fork_server.decode = decode  # type: ignore[assignment]
+    fork_server.main(sys.argv[1:])

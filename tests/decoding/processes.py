@@ -99,18 +99,18 @@ def alive(pid: int) -> bool:
         return False
 
 
-def zygote_of(pid: int) -> int:
+def fork_server_of(pid: int) -> int:
     """The process of a service that forks decoders."""
     (found,) = [
         one
         for one in children_of(pid)
-        if re.search(rb"app\.decoding\.zygote|decoding\.misbehaving", Path(f"/proc/{one}/cmdline").read_bytes())
+        if re.search(rb"app\.decoding\.fork_server|decoding\.misbehaving", Path(f"/proc/{one}/cmdline").read_bytes())
     ]
     return found
 
 
 def at_work(pid: int) -> bool:
-    """Whether it is past its first steps: only then does it end with the zygote, whatever stops it, and is limited."""
+    """Whether it is past its first steps: only then does it end with the fork server, whatever stops it, and is limited."""
     try:
         limits = Path(f"/proc/{pid}/limits").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -118,11 +118,11 @@ def at_work(pid: int) -> bool:
     return bool(re.search(r"^Max data size +\d", limits, re.MULTILINE))
 
 
-def await_child(zygote: int, other_than: frozenset[int] = frozenset()) -> int:
+def await_child(fork_server: int, other_than: frozenset[int] = frozenset()) -> int:
     """A process that decodes a film at this moment."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
-        if found := [one for one in children_of(zygote) if one not in other_than and at_work(one)]:
+        if found := [one for one in children_of(fork_server) if one not in other_than and at_work(one)]:
             return found[0]
         time.sleep(0.001)
     raise AssertionError("no film is decoded in a process")
@@ -136,13 +136,13 @@ def await_end(pids: list[int]) -> None:
 
 
 @contextmanager
-def struck(zygote: int, number: signal.Signals, times: int) -> Iterator[list[int]]:
+def struck(fork_server: int, number: signal.Signals, times: int) -> Iterator[list[int]]:
     """Send a signal to each of the next `times` processes; gives their ids."""
     pids: list[int] = []
 
     def strike() -> None:
         for _ in range(times):
-            pid = await_child(zygote, frozenset(pids))
+            pid = await_child(fork_server, frozenset(pids))
             pids.append(pid)
             os.kill(pid, number)
 
@@ -155,14 +155,14 @@ def struck(zygote: int, number: signal.Signals, times: int) -> Iterator[list[int
 
 
 @contextmanager
-def each_struck(zygote: int, number: signal.Signals) -> Iterator[None]:
+def each_struck(fork_server: int, number: signal.Signals) -> Iterator[None]:
     """Send a signal to every process that decodes a film within the block, once each."""
     stop = threading.Event()
 
     def strike() -> None:
         struck: set[int] = set()
         while not stop.wait(0.001):
-            for pid in children_of(zygote):
+            for pid in children_of(fork_server):
                 if pid not in struck and at_work(pid):
                     struck.add(pid)
                     with contextlib.suppress(ProcessLookupError):

@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless
 
+from app.decoding.decode_pool import DecodingUnavailable
 from app.decoding.decoders import Decoders, place_of
-from app.decoding.nursery import DecodingUnavailable
 from app.metrics import Metrics
 from app.pipeline import decode
 from app.pipeline.dicom.part10 import PEEKED_BYTES
@@ -31,7 +31,7 @@ from tests.http.served import jpeg, png
 from tests.pipeline.films import film, part10
 from tests.pipeline.mutants import valid_films
 
-from .processes import SECONDS, await_child, await_end, slow_film, small_film, zygote_of
+from .processes import SECONDS, await_child, await_end, fork_server_of, slow_film, small_film
 
 UNCOMPRESSED = {"explicit", "implicit", "big-endian", "undefined-lengths"}
 
@@ -159,7 +159,7 @@ def test_a_film_that_is_cancelled_while_it_waits_is_dropped_and_the_one_before_i
     async def scenario() -> None:
         async with running(decode_processes=1) as bench:
             first = bench.submit(slow_film())
-            child = await asyncio.to_thread(await_child, zygote_of(os.getpid()))
+            child = await asyncio.to_thread(await_child, fork_server_of(os.getpid()))
             os.kill(child, signal.SIGSTOP)
             data = small_film()
             ours = sys.getrefcount(data)
@@ -185,7 +185,7 @@ def test_a_film_that_is_cancelled_while_it_is_decoded_gives_its_place_back() -> 
     async def scenario() -> None:
         async with running(decode_processes=1) as bench:
             first = bench.submit(slow_film())
-            await asyncio.to_thread(await_child, zygote_of(os.getpid()))
+            await asyncio.to_thread(await_child, fork_server_of(os.getpid()))
             first.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await first
@@ -200,7 +200,7 @@ def test_a_starved_decoder_is_counted_and_holds_no_raw_film_up() -> None:
     async def scenario() -> None:
         async with running(decode_processes=1) as bench:
             starved = bench.submit(slow_film(), 1.0)
-            child = await asyncio.to_thread(await_child, zygote_of(os.getpid()))
+            child = await asyncio.to_thread(await_child, fork_server_of(os.getpid()))
             os.kill(child, signal.SIGSTOP)
             await asyncio.wait_for(bench.decode(part10(film())), SECONDS)
             assert not starved.done()
@@ -217,7 +217,7 @@ def test_a_film_whose_turn_does_not_come_in_time_may_come_again() -> None:
     async def scenario() -> None:
         async with running(decode_processes=1) as bench:
             first = bench.submit(slow_film())
-            child = await asyncio.to_thread(await_child, zygote_of(os.getpid()))
+            child = await asyncio.to_thread(await_child, fork_server_of(os.getpid()))
             os.kill(child, signal.SIGSTOP)
             with pytest.raises(DecodingUnavailable, match="too busy"):
                 await asyncio.wait_for(bench.decode(small_film(), 0.5), SECONDS)
@@ -232,7 +232,7 @@ def test_a_film_whose_turn_does_not_come_in_time_may_come_again() -> None:
 def test_the_setting_is_of_cpu_time_in_whole_seconds() -> None:
     async def scenario() -> None:
         async with running(decode_seconds=0.5) as bench:
-            child = asyncio.to_thread(await_child, zygote_of(os.getpid()))
+            child = asyncio.to_thread(await_child, fork_server_of(os.getpid()))
             decoding = bench.submit(slow_film())
             limits = Path(f"/proc/{await child}/limits").read_text()
             assert re.search(r"^Max cpu time +1 +2 +seconds", limits, re.MULTILINE)

@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 
 from app.decoding import sandbox
-from app.decoding.nursery import DecodingUnavailable, Unconfined
+from app.decoding.decode_pool import DecodingUnavailable, Unconfined
 from app.pipeline import decode
 from app.pipeline.errors import InputError
 from tests.pipeline.mutants import mutants, valid_films
 
 from .processes import small_film
-from .test_nursery import running
+from .test_decode_pool import running
 from .thief import BARE, SECRET, WAYS
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def test_without_the_walls_they_do(folder: Path, user: int | None) -> None:
 def test_where_there_is_no_filter_the_other_walls_keep_the_secrets(folder: Path, user: int | None) -> None:
     """What is left is to be a nuisance: root's decoder is nobody's, another user's may signal and run programs."""
     found = led_somewhere(robbed("off", folder, user))
-    nuisances = {"signal the service", "signal the zygote", "run a program", "map memory that can be run"}
+    nuisances = {"signal the service", "signal the fork server", "run a program", "map memory that can be run"}
     assert found <= nuisances | OF_DEBUGGERS | {"make a process", "delete a film"}, found
     if os.geteuid() == 0 and user is None:
         assert found <= {"run a program", "map memory that can be run", "make a process"}
@@ -110,13 +110,13 @@ def test_where_there_is_no_filter_the_other_walls_keep_the_secrets(folder: Path,
 def test_no_film_asks_for_more_than_is_allowed(tmp_path: Path) -> None:
     """Each syntax, and films with any kind of damage, where what is not allowed kills: decoders load nothing late."""
     films = valid_films(tmp_path)
-    with running(program="tests.decoding.strict") as nursery:
+    with running(program="tests.decoding.strict") as pool:
         for name, data in films.items():
-            assert nursery.decode(data).pixels.shape == decode(data).pixels.shape, name
+            assert pool.decode(data).pixels.shape == decode(data).pixels.shape, name
         for mutant in mutants(films, 100):
             with suppress(InputError):
-                nursery.decode(mutant.data)
-            assert "crash" not in nursery.failures, mutant
+                pool.decode(mutant.data)
+            assert "crash" not in pool.failures, mutant
 
 
 @pytest.mark.parametrize("encoding", ["ISO_IR 13", "ISO_IR 126", "ISO 2022 IR 149", "GB18030", "ISO 2022 IR 87"])
@@ -125,26 +125,26 @@ def test_names_of_any_encoding_are_read(tmp_path: Path, encoding: str) -> None:
     film = film.replace(
         b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100", b"\x08\x00\x05\x00CS\x0a\x00" + encoding.encode()[:10].ljust(10)
     )
-    with running(program="tests.decoding.strict") as nursery:
-        assert nursery.decode(film).notes == decode(film).notes
+    with running(program="tests.decoding.strict") as pool:
+        assert pool.decode(film).notes == decode(film).notes
 
 
 def test_a_machine_that_cannot_confine_is_warned_of_or_refused(caplog: pytest.LogCaptureFixture) -> None:
-    """As a zygote says so of itself."""
+    """As a fork server says so of itself."""
     with caplog.at_level(logging.WARNING, "cxr_gate"):
-        with running(sandbox="off") as nursery:
-            assert nursery.decode(small_film()).pixels.shape == (256, 256)
+        with running(sandbox="off") as pool:
+            assert pool.decode(small_film()).pixels.shape == (256, 256)
         assert "not confined by a filter" in caplog.text
         caplog.clear()
-        with running() as nursery:
-            nursery.decode(small_film())
+        with running() as pool:
+            pool.decode(small_film())
         assert "not confined" not in caplog.text
     refused = running(program="tests.decoding.unconfinable", sandbox="require")
     with pytest.raises(Unconfined, match="CXR_DECODE_SANDBOX=try"), refused:
         pass
     assert issubclass(Unconfined, DecodingUnavailable)
-    with running(program="tests.decoding.unconfinable") as nursery:
-        assert nursery.decode(small_film()).pixels.shape == (256, 256)
+    with running(program="tests.decoding.unconfinable") as pool:
+        assert pool.decode(small_film()).pixels.shape == (256, 256)
 
 
 def test_this_machine_can_confine() -> None:
@@ -256,9 +256,9 @@ def test_the_entrance_for_programs_of_32_bits_is_death() -> None:
     assert "and with it" not in done.stdout
 
 
-def test_the_zygote_loads_nothing_of_keys_or_records() -> None:
+def test_the_fork_server_loads_nothing_of_keys_or_records() -> None:
     code = (
-        "import sys, app.decoding.zygote; "
+        "import sys, app.decoding.fork_server; "
         "print([name for name in sys.modules if name.startswith(('app.records', 'app.quarantine', 'app.access', 'sqlalchemy'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,7 +1,7 @@
 """A decoder that was taken over, and the service that it would rob.
 
 ``python -m tests.decoding.thief rob WALLS USER FOLDER`` is the service: it holds a secret in its memory, its environment and two
-files in FOLDER, has one film "decoded", and prints what the decoder got, as JSON. As a zygote the module gives every child a
+files in FOLDER, has one film "decoded", and prints what the decoder got, as JSON. As a fork server the module gives every child a
 decoder that tries each of ``WAYS``, by the C library and past Python. Both become USER once all is loaded, since Python may lie
 where root alone gets to.
 """
@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from app.decoding import sandbox, zygote
-from app.decoding.nursery import Nursery
-from app.decoding.zygote import Options
+from app.decoding import fork_server, sandbox
+from app.decoding.decode_pool import DecodePool
+from app.decoding.fork_server import Options
 from app.pipeline.dicom.rules import DEFAULT_RULES
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage
@@ -153,7 +153,7 @@ WAYS: Final[dict[str, Callable[[dict[str, Any]], bytes]]] = {
     "attach to the service as a debugger": _attach,
     "take a descriptor of the service": _steal_descriptor,
     "signal the service": _signal,
-    "signal the zygote": lambda told: _signal({"service": os.getppid()}),
+    "signal the fork server": lambda told: _signal({"service": os.getppid()}),
     "connect to the loopback": _connect,
     "connect to a socket in the file system": _connect_by_name,
     "make a process": _fork,
@@ -193,9 +193,9 @@ def become(user: int) -> None:
 def rob(walls: str, user: int, folder: Path) -> None:
     """Be the service, and print {way: [whether it led to the secret, why not]}."""
     secret = ctypes.create_string_buffer(SECRET)
-    nursery = Nursery(Options(10**6, DEFAULT_RULES, _MEMORY, 10, f"{walls} {user}"), print)
-    nursery.program = "tests.decoding.thief"
-    nursery.start()
+    pool = DecodePool(Options(10**6, DEFAULT_RULES, _MEMORY, 10, f"{walls} {user}"), print)
+    pool.program = "tests.decoding.thief"
+    pool.start()
     become(user)
     record = os.open(folder / "record.sqlite", os.O_RDONLY)
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as named:
@@ -212,9 +212,9 @@ def rob(walls: str, user: int, folder: Path) -> None:
             while True:
                 server.accept()[0].sendall(SECRET)
         try:
-            notes = nursery.decode(json.dumps(told).encode(), time.monotonic() + 30).notes
+            notes = pool.decode(json.dumps(told).encode(), time.monotonic() + 30).notes
         finally:
-            nursery.stop()
+            pool.stop()
     print(json.dumps({name: [got, why] for name, got, why in map(json.loads, notes)}), flush=True)
     os.killpg(0, 9)  # the one that tells the secret, too
 
@@ -222,17 +222,17 @@ def rob(walls: str, user: int, folder: Path) -> None:
 def main(arguments: list[str]) -> None:
     if arguments[0] == "rob":
         rob(arguments[1], int(arguments[2]), Path(arguments[3]))
-    zygote.decode = decode  # type: ignore[assignment]
+    fork_server.decode = decode  # type: ignore[assignment]
     options = json.loads(arguments[1])
     options["sandbox"], user = options["sandbox"].split()
-    zygote._load_all()
+    fork_server._load_all()
     become(int(user))
     if options["sandbox"] == BARE:
         for wall in ("make_unreadable", "drop_rights", "confine"):
             setattr(sandbox, wall, lambda *_: None)
         sandbox.fault = lambda: None
-        zygote._limit = lambda *_: None
-    zygote.main([arguments[0], json.dumps(options)])
+        fork_server._limit = lambda *_: None
+    fork_server.main([arguments[0], json.dumps(options)])
 
 
 if __name__ == "__main__":

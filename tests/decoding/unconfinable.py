@@ -1,12 +1,12 @@
-"""A zygote on a machine that has no filter of system calls."""
+"""A fork server on a machine that has no filter of system calls."""
 
 from __future__ import annotations
 
 import platform
 import sys
 
-from app.decoding import zygote
+from app.decoding import fork_server
 
 if __name__ == "__main__":
     platform.machine = lambda: "riscv64"
-    zygote.main(sys.argv[1:])
+    fork_server.main(sys.argv[1:])

@@ -16,7 +16,7 @@ import httptools
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.http.protocol import guarded
+from app.http.wire.protocol import guarded
 from app.metrics import Metrics
 
 Request = tuple[bytes, bytes, bytes]  # method, target, body

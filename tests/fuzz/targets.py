@@ -11,9 +11,9 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from app.decoding.decoders import place_of
-from app.http.body import Unheld, read_film
 from app.http.problems import PROBLEMS, HttpError
-from app.http.related import MalformedMultipart, Part, RelatedParser, TooManyParts
+from app.http.wire.body import Unheld, read_film
+from app.http.wire.multipart_related import MalformedMultipart, Part, RelatedParser, TooManyParts
 from app.pipeline import LABELS, Verdict, decode, to_tensor
 from app.pipeline.errors import InputError, MalformedImage
 from app.pipeline.identity import is_uid, read_identity

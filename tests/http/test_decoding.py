@@ -17,11 +17,11 @@ from tests.decoding.processes import (
     descendants_of,
     each_struck,
     every_core_taken,
+    fork_server_of,
     large_films,
     slow_film,
     small_film,
     struck,
-    zygote_of,
 )
 from tests.http.conftest import Start
 from tests.http.served import ANSWER_SECONDS, Served, assert_accepted, assert_problem
@@ -38,7 +38,7 @@ def test_good_films_are_answered_beside_mutants_and_a_decoder_that_is_killed(ser
     spoiled = [mutant.data for mutant in mutants(compressed, MUTANTS)]
     good = [*compressed.values()] * 2
     with ThreadPoolExecutor(8) as pool:
-        with each_struck(zygote_of(service.process.pid), signal.SIGSEGV):
+        with each_struck(fork_server_of(service.process.pid), signal.SIGSEGV):
             answer = service.post(slow_film(), DICOM)
             assert answer.status_code in {400, 503}, answer.text  # as the machine is idle or busy; see tests/decoding
             assert "decoder" in assert_problem(answer, answer.status_code)["detail"]
@@ -54,7 +54,7 @@ def test_a_service_that_is_killed_leaves_no_process(start: Start) -> None:
     with start() as service, ThreadPoolExecutor(1) as pool:
         service.post(small_film(), DICOM)
         pending = pool.submit(service.post, slow_film(), DICOM)
-        child = await_child(zygote_of(service.process.pid))
+        child = await_child(fork_server_of(service.process.pid))
         os.kill(child, signal.SIGSTOP)  # at work for ever
         family = descendants_of(service.process.pid)
         assert child in family
@@ -70,7 +70,7 @@ def test_a_service_that_is_told_to_stop_answers_first(start: Start) -> None:
     """Its other processes get the signals too, as from a terminal (SIGINT) or systemd (SIGTERM)."""
     with start() as service, ThreadPoolExecutor(1) as pool:
         pending = pool.submit(service.post, slow_film(), DICOM)
-        child = await_child(zygote_of(service.process.pid))
+        child = await_child(fork_server_of(service.process.pid))
         os.kill(child, signal.SIGSTOP)
         family = descendants_of(service.process.pid)
         for pid in family:
@@ -107,7 +107,7 @@ def answered(service: Served, film: bytes) -> httpx.Response:
 
 def test_a_film_whose_decoder_gets_no_cpu_is_told_503_and_when_to_come_again(start: Start) -> None:
     with start(CXR_DEADLINE_SECONDS="4") as service, ThreadPoolExecutor(1) as pool:
-        with struck(zygote_of(service.process.pid), signal.SIGSTOP, times=1) as pids:
+        with struck(fork_server_of(service.process.pid), signal.SIGSTOP, times=1) as pids:
             starved = pool.submit(service.post, slow_film(), DICOM)
         answer = starved.result(ANSWER_SECONDS)
         body = assert_problem(answer, 503)

@@ -16,8 +16,9 @@ from typing import get_args
 import httpx
 import pytest
 
-from app.http import linger, protocol
-from app.http.protocol import MAX_HEAD_BYTES, MAX_HEADERS
+from app.http.middleware import linger
+from app.http.wire import protocol
+from app.http.wire.protocol import MAX_HEAD_BYTES, MAX_HEADERS
 from app.metrics import CutReason
 from tests.http.served import assert_accepted, assert_problem, png, read_answer
 from tests.http.told import SECONDS, Told, told

@@ -15,7 +15,7 @@ import pytest
 from app.access import add_key
 from app.decoding.decoders import Decoders
 from app.engine import place
-from app.http import stow
+from app.http.routes import stow
 from app.pipeline import DecodedImage
 from app.pipeline.image import SourceKind
 from tests.http.served import read_answer

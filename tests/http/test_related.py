@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.http.related import MalformedMultipart, Part, RelatedParser, TooManyParts
+from app.http.wire.multipart_related import MalformedMultipart, Part, RelatedParser, TooManyParts
 
 BOUNDARY = b"=_cut(here)?"
 #: Bytes that a boundary could be mistaken in: line ends, hyphens, the boundary itself and pieces of it.

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from app import commands
-from app.http.access import ANONYMOUS, sharer
+from app.http.security import ANONYMOUS, sharer
 from app.metrics import Metrics
 from app.settings import Settings
 from tests.http.told import running

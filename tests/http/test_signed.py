@@ -11,7 +11,7 @@ import httpx
 
 from app.access import add_key
 from app.pipeline.bundle import read_manifest
-from offline.signing import SigningKey, new_signing_key, sign_bundle
+from offline.bundles.signing import SigningKey, new_signing_key, sign_bundle
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
 from tests.http.conftest import Start
 from tests.http.served import ANSWER_SECONDS, Served, assert_problem, png, run_command

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.http import protocol
+from app.http.wire import protocol
 from app.metrics import Metrics
 from tests.http.test_hostile_http import LAST, all_of, statuses
 from tests.http.told import SECONDS, Told, running, told

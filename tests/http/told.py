@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from torch import Tensor
 
 from app.http.application import create_application
-from app.http.protocol import guarded
+from app.http.wire.protocol import guarded
 from app.pipeline import LABELS, Screener, Verdict, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.pipeline.errors import BundleError

@@ -10,8 +10,8 @@ from torch import Tensor
 from app.pipeline import Screener, read_bundle, torch_backend
 from app.pipeline.network import LogitsOnly
 from offline.attacks import AttackOptions, as_posted, attack
-from offline.films import read_films
-from offline.loading import load_film
+from offline.data.films import read_films
+from offline.data.loading import load_film
 from tests.http.served import ROOT
 
 from .simulated import BACKEND, BUNDLE

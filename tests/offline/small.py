@@ -8,8 +8,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from app.pipeline import LABELS
-from offline.films import Film, Split
-from offline.train import RECORD, WEIGHTS
+from offline.data.films import Film, Split
+from offline.training.train import RECORD, WEIGHTS
 from tests.bundles import random_network
 
 

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from app.pipeline import LABELS
 from offline.calls import fitting, movement
 from offline.calls.movement import EPSILON, Movement
+from offline.data.films import Film, of_split, targets_of
+from offline.data.loading import load_film
 from offline.evaluation.observing import evenly
-from offline.films import Film, of_split, targets_of
-from offline.fit import load_network
-from offline.frontier import __main__ as making
-from offline.frontier import bands, table
-from offline.frontier.band_plot import draw, turned
-from offline.harden import HARDENED
-from offline.loading import load_film
-from offline.report.ink import LIGHT
-from offline.train import RECORD
+from offline.gate.fit import load_network
+from offline.report.plot_style import LIGHT
+from offline.training.harden import HARDENED
+from offline.training.train import RECORD
+from research.frontier import __main__ as making
+from research.frontier import bands, table
+from research.frontier.band_plot import draw, turned
 
 from .attacks.toys import LinearVictim
 from .small import noise_films, random_run
@@ -174,8 +174,8 @@ def test_the_command_measures_a_tiny_network_and_goes_on_where_it_was(
         raise AssertionError("measured again")
 
     monkeypatch.setattr(movement, "_furthest", forbidden)
-    monkeypatch.setattr("offline.frontier.point.attack_all", forbidden)
-    monkeypatch.setattr("offline.evaluation.informed.epsilon_curve", forbidden)
+    monkeypatch.setattr("research.frontier.point.attack_all", forbidden)
+    monkeypatch.setattr("offline.evaluation.adaptive.epsilon_curve", forbidden)
     assert making.main(command) == 0
     again = json.loads((tmp_path / "runs" / "frontier.json").read_text())["points"]["paper"]
     assert again == point

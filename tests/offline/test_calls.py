@@ -21,7 +21,7 @@ from offline.calls.measuring import calibration_error, measure_calls, reliabilit
 from offline.calls.movement import Movement, measure_movement, upper_bound
 from offline.calls.plot import plots, wilson
 from offline.calls.prevalence import CHEST_XRAY14, counted, read_prevalence
-from offline.films import FilmsError
+from offline.data.films import FilmsError
 
 COUNT = len(LABELS)
 CPU = torch.device("cpu")

@@ -17,8 +17,8 @@ from PIL import Image
 
 from app.cli import main as cxr_gate
 from app.pipeline import LABELS, read_bundle
-from offline.checkpoint import CHECKPOINT
-from offline.train import RECORD, WEIGHTS
+from offline.training.checkpoint import CHECKPOINT
+from offline.training.train import RECORD, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 300.0  # seconds; far over what is needed

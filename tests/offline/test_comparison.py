@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score, roc_curve
 
+from offline.data.films import FilmsError
 from offline.detectors import DETECTORS, Factory, MultivariateGaussian, Observed
 from offline.detectors.comparison import DetectorMeasures, Material, compare, learning_curve, without_gate
 from offline.detectors.measures import (
@@ -19,9 +20,8 @@ from offline.detectors.measures import (
     weighted_detection_auroc,
     weighted_rates,
 )
-from offline.films import FilmsError
+from offline.gate.threshold import held_out_threshold
 from offline.metrics import bootstrap_interval
-from offline.threshold import held_out_threshold
 
 D, L, N = 16, 14, 80
 RATES = (0.001, 0.005, 0.01, 0.05)

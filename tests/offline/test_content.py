@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from app.pipeline.content import Content, thumbnails
-from offline.content import fit_content, load_content
-from offline.content.changed import OUT, Shapes, bent, equalised, toned
-from offline.content.drawn import drawings, parts
-from offline.content.exposed import exposures
-from offline.content.fitting import ContentOptions, arrays_of, small_network, subspace
-from offline.content.project import (
+from offline.data.films import FilmsError
+from offline.gate.content import fit_content, load_content
+from offline.gate.content.changed import OUT, Shapes, bent, equalised, toned
+from offline.gate.content.drawn import drawings, parts
+from offline.gate.content.exposed import exposures
+from offline.gate.content.fitting import ContentOptions, arrays_of, small_network, subspace
+from offline.gate.content.project import (
     AIR,
     FIELD_MM,
     SIDE,
@@ -26,7 +27,6 @@ from offline.content.project import (
     read_nifti,
     read_projections,
 )
-from offline.films import FilmsError
 
 from .small import noise_films
 
@@ -116,7 +116,9 @@ def test_what_is_kept_is_one_body_from_two_sides() -> None:
 
 
 def test_projections_are_made_of_any_ct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offline.content.project.VIEWS", {"frontal": (2, (0.0,), 5.0), "lateral": (1, (90.0,), 5.0)})
+    monkeypatch.setattr(
+        "offline.gate.content.project.VIEWS", {"frontal": (2, (0.0,), 5.0), "lateral": (1, (90.0,), 5.0)}
+    )
     values = np.zeros((30, 30, 30), np.int16)  # 2 v - 1000: air, of which a box is water
     values[8:22, 10:20, 5:25] = 500
     ct = nifti(tmp_path / "ct.nii.gz", values, np.array([[-6, 0, 0, 9], [0, 6, 0, 9], [0, 0, 6, 9]], np.float32))
@@ -183,7 +185,7 @@ def test_what_was_fitted_is_read_back_and_kept(tmp_path: Path, monkeypatch: pyte
     fit_content(anew, films, 0, QUICK)
     for name, array in load_content(anew)[0].arrays.items():
         np.testing.assert_array_equal(array, content.arrays[name])  # the seed decides all
-    monkeypatch.setattr("offline.content.fitting.train_network", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("offline.gate.content.fitting.train_network", lambda *_: pytest.fail("trained again"))
     assert fit_content(tmp_path, films, 0, QUICK) == record
 
 

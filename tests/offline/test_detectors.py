@@ -17,6 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
+from offline.data.films import FilmsError
 from offline.detectors import (
     DETECTORS,
     ConditionalMixtures,
@@ -35,7 +36,6 @@ from offline.detectors import (
 )
 from offline.detectors.gaussian import principal_axes
 from offline.detectors.neighbours import lid
-from offline.films import FilmsError
 from offline.metrics import auroc
 
 D, L = 16, 14

@@ -11,18 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import offline.cli
-import offline.distil
+import offline.training.distil
 from app.pipeline import LABELS, ChestNetwork
 from app.pipeline.gaussian import Gaussian
 from offline.attacks import as_posted
-from offline.checkpoint import CHECKPOINT
 from offline.cli import main
-from offline.distil import DISTILLATION_RECORD, AnsweredFilms, DistilOptions, Served, ask, compare, distil
-from offline.films import Film, FilmsError
-from offline.fit import FitOptions, FittedGate, save_gate
-from offline.loading import load_film
-from offline.threshold import Threshold
-from offline.train import WEIGHTS
+from offline.data.films import Film, FilmsError
+from offline.data.loading import load_film
+from offline.gate.fit import FitOptions, FittedGate, save_gate
+from offline.gate.threshold import Threshold
+from offline.training.checkpoint import CHECKPOINT
+from offline.training.distil import DISTILLATION_RECORD, AnsweredFilms, DistilOptions, Served, ask, compare, distil
+from offline.training.train import WEIGHTS
 from tests.bundles import random_network, write_random_bundle
 
 from .small import noise_films
@@ -89,7 +89,7 @@ def test_streamed_films_are_the_kept_ones(
     films: list[Film], served: ChestNetwork, gate: FittedGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
-    monkeypatch.setattr(offline.distil, "KEPT_FILMS", 2)
+    monkeypatch.setattr(offline.training.distil, "KEPT_FILMS", 2)
     streamed = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
     assert streamed.images is None
     for one, other in zip(AnsweredFilms(kept), AnsweredFilms(streamed), strict=True):
@@ -124,14 +124,14 @@ def test_a_stopped_distillation_resumes(
     options = dataclasses.replace(OPTIONS, epochs=2)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     distil(Served.of_run(run, CPU), few, whole, options, CPU)
-    once = offline.distil.compare
+    once = offline.training.distil.compare
 
     def cut_short(*arguments: Any) -> Any:
         if (stopped / CHECKPOINT).exists():
             raise KeyboardInterrupt  # in the second epoch
         return once(*arguments)
 
-    monkeypatch.setattr(offline.distil, "compare", cut_short)
+    monkeypatch.setattr(offline.training.distil, "compare", cut_short)
     with pytest.raises(KeyboardInterrupt):
         distil(Served.of_run(run, CPU), few, stopped, options, CPU)
     monkeypatch.undo()

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 
 from app.pipeline import LABELS
+from offline.attacks.blackbox import Substitute
 from offline.attacks.goals import AT_POINT, OPPOSITE, Wanted
-from offline.blackbox import Substitute
+from offline.data.films import Film, FilmsError
+from offline.data.harmless import CHANGES, drawn
+from offline.data.loading import load_film
 from offline.evaluation import PRESETS, evaluate
 from offline.evaluation.observing import evenly
 from offline.evaluation.store import Store
 from offline.evaluation.subject import Subject
-from offline.films import Film, FilmsError
-from offline.harmless import CHANGES, drawn
-from offline.loading import load_film
 from tests.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
 
 COUNTS = {"train": 48, "val": 19, "test": 4}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.pipeline import LABELS
-from offline.films import FilmsError, SplitRule, fingerprint, of_split, read_films, targets_of
+from offline.data.films import FilmsError, SplitRule, fingerprint, of_split, read_films, targets_of
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
 ROWS = [

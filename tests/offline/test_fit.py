@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-import offline.fit
-from offline.films import FilmsError
-from offline.fit import Covariance, FitOptions, fit_gate, fit_gaussian, load_gate, load_network, moments_of, save_gate
+import offline.gate.fit
+from offline.data.films import FilmsError
+from offline.gate.fit import (
+    Covariance,
+    FitOptions,
+    fit_gate,
+    fit_gaussian,
+    load_gate,
+    load_network,
+    moments_of,
+    save_gate,
+)
 
 
 def features(n: int, seed: int = 0, d: int = 12) -> np.ndarray:
@@ -18,7 +27,7 @@ def features(n: int, seed: int = 0, d: int = 12) -> np.ndarray:
 
 @pytest.mark.parametrize("block", [7, 100, 1024])
 def test_gaussian_is_numpys_whatever_the_block(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offline.fit, "BLOCK", block)
+    monkeypatch.setattr(offline.gate.fit, "BLOCK", block)
     values = features(300)
     gaussian, shrinkage = fit_gaussian(values, FitOptions(ridge=0.05))
     covariance = np.cov(values.astype(np.float64), rowvar=False, bias=True) + 0.05 * np.eye(12)
@@ -98,7 +107,7 @@ def test_too_few_held_out_films() -> None:
 
 
 @pytest.mark.parametrize("rule", ["held-out", "training"])
-def test_a_run_remembers_its_gate(tmp_path: Path, rule: offline.fit.Rule) -> None:
+def test_a_run_remembers_its_gate(tmp_path: Path, rule: offline.gate.fit.Rule) -> None:
     options = FitOptions(rule=rule, target=0.1)
     gate = fit_gate(features(300), features(99, seed=1), options)
     save_gate(tmp_path, gate, options)

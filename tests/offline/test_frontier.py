@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import save_file
 
 from app.pipeline import LABELS, ChestNetwork
-from offline.evaluation.informed import AIMED
+from offline.evaluation.adaptive import AIMED
 from offline.evaluation.presets import Aim
-from offline.fit import FitOptions, load_network
-from offline.frontier import __main__ as making
-from offline.frontier import point as measuring
-from offline.frontier.plot import draw
-from offline.frontier.point import Measuring, measure_point
-from offline.frontier.recipes import RECIPES, Recipe
-from offline.frontier.table import REPORT, filled, read_report
-from offline.harden import HardenOptions
-from offline.report.ink import LIGHT
+from offline.gate.fit import FitOptions, load_network
+from offline.report.plot_style import LIGHT
+from offline.training.harden import HardenOptions
+from research.frontier import __main__ as making
+from research.frontier import point as measuring
+from research.frontier.plot import draw
+from research.frontier.point import Measuring, measure_point
+from research.frontier.recipes import RECIPES, Recipe
+from research.frontier.table import REPORT, filled, read_report
 
 from .small import noise_films, random_run
 

@@ -10,22 +10,22 @@ import torch
 
 from app.pipeline import LABELS
 from app.pipeline.manifest import Aimed, Finding
-from offline import readme, threat_model
 from offline.attacks import CallPoints, Victim, as_posted
 from offline.attacks.goals import AT_POINT, EVERY_CALL, OPPOSITE, Wanted
-from offline.evaluation.informed import AIMED, STEEPEST, aimed_rows
+from offline.bundles.export import _measured
+from offline.bundles.model_card import aimed_table
+from offline.data.films import of_split
+from offline.data.loading import load_film
+from offline.evaluation.adaptive import AIMED, STEEPEST, aimed_rows
 from offline.evaluation.presets import PRESETS, Aim
-from offline.export import _measured
-from offline.films import of_split
-from offline.fit import FitOptions
-from offline.frontier import table as frontier
-from offline.loading import load_film
-from offline.model_card import aimed_table
+from offline.gate.fit import FitOptions
 from offline.report import plots, sentences
-from offline.report.ink import LIGHT
+from offline.report.plot_style import LIGHT
 from offline.report.reading import goal_of
 from offline.report.summary import headlines, verdict
 from offline.report.tables import _aware
+from research import readme, threat_model
+from research.frontier import table as frontier
 from tests.bundles import manifest_fields
 
 from .attacks.toys import LinearVictim, gaussian

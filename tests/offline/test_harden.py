@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from offline.augmentation import exposure
-from offline.films import FilmsError
-from offline.harden import NOISE, Hardening, HardenOptions, harden
-from offline.teachers import Together, teacher_of
-from offline.train import RECORD
+from offline.data.augmentation import exposure
+from offline.data.films import FilmsError
+from offline.training.harden import NOISE, Hardening, HardenOptions, harden
+from offline.training.teachers import Together, teacher_of
+from offline.training.train import RECORD
 
 from .small import noise_films, random_run
 

@@ -15,15 +15,15 @@ from scipy.special import expit, softmax
 from torch import Tensor, nn
 
 from app.pipeline import LABELS, ChestNetwork
-from offline.films import FilmsError, of_split
-from offline.fit import load_network
-from offline.frontier import inside as measuring
-from offline.frontier import rivals
-from offline.harden import HardenOptions, harden
-from offline.inside import INSIDE, load_inside, widened
-from offline.inside.blocks import CENTRES, RANK, Denoising, NonLocalContext, RadialBasisMapping
-from offline.inside.dual_norm import DualNorm, meeting, norms_of, with_clean_norms
-from offline.train import RECORD
+from offline.data.films import FilmsError, of_split
+from offline.gate.fit import load_network
+from offline.training.harden import HardenOptions, harden
+from offline.training.inside import INSIDE, load_inside, widened
+from offline.training.inside.blocks import CENTRES, RANK, Denoising, NonLocalContext, RadialBasisMapping
+from offline.training.inside.dual_norm import DualNorm, meeting, norms_of, with_clean_norms
+from offline.training.train import RECORD
+from research.frontier import inside as measuring
+from research.frontier import rivals
 from tests.bundles import random_network
 
 from .small import noise_films, random_run

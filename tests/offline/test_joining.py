@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from app.pipeline.network import WATCH_LAYERS
-from offline.average import average
-from offline.films import FilmsError
-from offline.fit import load_network
-from offline.train import RECORD, WEIGHTS
-from offline.watch import watch
+from offline.data.films import FilmsError
+from offline.gate.fit import load_network
+from offline.training.gate_network import watch
+from offline.training.interpolate_weights import average
+from offline.training.train import RECORD, WEIGHTS
 
 from .small import random_run
 

@@ -17,7 +17,7 @@ from app.pipeline.heatmap import class_activation_maps, spread
 from app.pipeline.network import LogitsOnly
 from app.results.heatmap import warmth
 from offline.cli import main
-from offline.films import Film, FilmsError
+from offline.data.films import Film, FilmsError
 from offline.locating.boxes import Box, read_boxes
 from offline.locating.locate import ANOTHER_FILM, BEST_POINT, MEAN_BOX, POINTS, Located, _baselines
 from offline.locating.maps import SERVED, enlarged, grad_cam, layercam, maps_of

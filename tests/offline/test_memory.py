@@ -13,7 +13,7 @@ PAGES = 64 * 2**20 // 4096
 FAULTS = """
 import resource, sys
 import torch
-from offline.memory import keep_freed_memory
+from offline.training.memory import keep_freed_memory
 if sys.argv[1] == "kept" and not keep_freed_memory():
     sys.exit("no glibc")
 def faults():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import OAS, LedoitWolf
 
-from offline.moments import (
+from offline.gate.moments import (
     Moments,
     ledoit_wolf_shrinkage,
     oas_shrinkage,

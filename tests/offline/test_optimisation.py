@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from offline.optimisation import autocast
+from offline.training.optimisation import autocast
 
 
 @pytest.mark.parametrize("able", [{"avx512_bf16": True}, {"amx_bf16": True, "avx512_bf16": False}, {"bf16": True}])

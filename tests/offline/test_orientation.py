@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 from app.pipeline import LABELS, ChestNetwork
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.orientation import SENSES, Orientation
-from offline.films import FilmsError
-from offline.orientation import PENALTY, counted, fit_model, fit_orientation, in_every_sense, load_orientation
+from offline.data.films import FilmsError
+from offline.gate.orientation import PENALTY, counted, fit_model, fit_orientation, in_every_sense, load_orientation
 
 from .small import noise_films
 

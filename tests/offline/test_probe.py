@@ -9,11 +9,11 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from app.pipeline import LABELS, ChestNetwork
-from offline.augmentation import mixup
-from offline.films import Film, targets_of
-from offline.loading import keep_pixels
-from offline.probe import PENALTY, logistic_layer, probe
-from offline.train import TrainOptions
+from offline.data.augmentation import mixup
+from offline.data.films import Film, targets_of
+from offline.data.loading import keep_pixels
+from offline.training.probe import PENALTY, logistic_layer, probe
+from offline.training.train import TrainOptions
 
 from .small import noise_films
 

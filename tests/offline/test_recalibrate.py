@@ -19,8 +19,8 @@ from app.pipeline.bundle import GAUSSIAN, MANIFEST, NETWORK
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.signature import TrustedKeys
 from offline.cli import REFUSED, main
-from offline.films import FilmsError
-from offline.moments import Moments
+from offline.data.films import FilmsError
+from offline.gate.moments import Moments
 from offline.recalibrate.command import fit_site, refusals
 from offline.recalibrate.compare import Judged, detection_rows, false_rejection, group_rows
 from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, RIDGE_KEPT, estimate, moments_of, posterior, prior_of

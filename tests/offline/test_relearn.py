@@ -10,11 +10,11 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from offline.films import FilmsError
-from offline.fit import load_network
-from offline.loading import load_film
-from offline.relearn import relearn, ridge_layer
-from offline.train import RECORD, WEIGHTS
+from offline.data.films import FilmsError
+from offline.data.loading import load_film
+from offline.gate.fit import load_network
+from offline.training.refit_head import relearn, ridge_layer
+from offline.training.train import RECORD, WEIGHTS
 
 from .small import noise_films, random_run
 

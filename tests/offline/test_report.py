@@ -16,7 +16,7 @@ from PIL import Image
 from offline.detectors.comparison import AttackMeasures, CurvePoint, DetectorMeasures
 from offline.detectors.measures import DetectionAt, FindingAuroc
 from offline.report import sentences, write, write_report
-from offline.report.ink import DARK, LIGHT, THEMES, Theme
+from offline.report.plot_style import DARK, LIGHT, THEMES, Theme
 from offline.report.reading import PAPER_ATTACKS, strength
 from offline.report.summary import headlines, verdict
 

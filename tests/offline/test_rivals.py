@@ -12,8 +12,8 @@ from scipy.ndimage import median_filter
 from scipy.spatial.distance import cdist, pdist
 from scipy.special import softmax
 
-from offline.frontier import rivals
-from offline.frontier.table import read_report
+from research.frontier import rivals
+from research.frontier.table import read_report
 from tests.bundles import random_network, write_random_bundle
 
 from .small import noise_films

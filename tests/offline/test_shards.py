@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import offline.features
+import offline.gate.features
 from app.pipeline import LABELS, ChestNetwork
-from offline.features import (
+from offline.data.films import Film, FilmsError
+from offline.gate.features import (
     Shard,
     extract,
     harmless_variant,
@@ -22,7 +23,6 @@ from offline.features import (
     saved_moments,
     weights_sha256,
 )
-from offline.films import Film, FilmsError
 
 from .small import noise_films
 
@@ -59,8 +59,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offline.features, "BLOCK", 9)
-    monkeypatch.setattr(offline.features, "BATCH", 4)
+    monkeypatch.setattr(offline.gate.features, "BLOCK", 9)
+    monkeypatch.setattr(offline.gate.features, "BATCH", 4)
 
 
 def run_shards(network: ChestNetwork, films: list[Film], folder: Path, count: int, *, skip: int = 0) -> None:

@@ -10,10 +10,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-from offline.films import FilmsError
-from offline.fit import load_network
-from offline.soften import FIRST_LAYER, blurred, soften
-from offline.train import RECORD, WEIGHTS
+from offline.data.films import FilmsError
+from offline.gate.fit import load_network
+from offline.training.soften import FIRST_LAYER, blurred, soften
+from offline.training.train import RECORD, WEIGHTS
 
 from .small import random_run
 

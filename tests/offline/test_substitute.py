@@ -13,13 +13,13 @@ from torchvision.models import resnet50
 from app.pipeline import LABELS
 from app.pipeline.network import IMAGENET_MEAN, IMAGENET_STD, LogitsOnly
 from offline.attacks import paper_attacks
-from offline.blackbox import load_substitute
-from offline.checkpoint import CHECKPOINT
+from offline.attacks.blackbox import load_substitute
+from offline.data.films import FilmsError
 from offline.evaluation.uninformed import attack_all
-from offline.films import FilmsError
-from offline.fit import load_network
-from offline.substitute import SubstituteNetwork, initial_network
-from offline.train import RECORD, WEIGHTS, TrainOptions, train
+from offline.gate.fit import load_network
+from offline.training.checkpoint import CHECKPOINT
+from offline.training.substitute import SubstituteNetwork, initial_network
+from offline.training.train import RECORD, WEIGHTS, TrainOptions, train
 
 from .small import noise_films
 

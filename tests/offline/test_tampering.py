@@ -12,9 +12,9 @@ from scipy.ndimage import gaussian_filter
 
 from offline.attacks.tampering import LUNGS, TAMPERINGS, copy_move, draw, erase, hard_splice, splice
 from offline.cli import main
-from offline.films import Film, FilmsError
-from offline.tamper import REPORT, tamper
-from offline.threat_model import tampering
+from offline.data.films import Film, FilmsError
+from offline.evaluation.tamper import REPORT, tamper
+from research.threat_model import tampering
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
 from tests.offline.small import noise_films
 

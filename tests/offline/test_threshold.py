@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from offline.threshold import held_out_threshold, training_threshold
+from offline.gate.threshold import held_out_threshold, training_threshold
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import offline.optimisation
+import offline.training.optimisation
 from app.pipeline import LABELS, ChestNetwork
-from offline.films import Film, FilmsError
-from offline.substitute import initial_network
-from offline.train import RECORD, TrainOptions, train
+from offline.data.films import Film, FilmsError
+from offline.training.substitute import initial_network
+from offline.training.train import RECORD, TrainOptions, train
 
 OPTIONS = TrainOptions(epochs=2, batch_size=2, precision="float32", workers=0)
 
@@ -48,7 +48,7 @@ def uninterrupted(films: list[Film], tmp_path_factory: pytest.TempPathFactory) -
 def test_resumed_is_uninterrupted(
     films: list[Film], uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = offline.train.save_checkpoint
+    save = offline.training.train.save_checkpoint
 
     def save_first_only(path: Path, state: Any, identity: Any, epoch: int, history: Any) -> None:
         if epoch == 2:
@@ -56,12 +56,12 @@ def test_resumed_is_uninterrupted(
         save(path, state, identity, epoch, history)
 
     with monkeypatch.context() as patched:
-        patched.setattr(offline.train, "save_checkpoint", save_first_only)
+        patched.setattr(offline.training.train, "save_checkpoint", save_first_only)
         with pytest.raises(Killed):
             train(films, "none", tmp_path, OPTIONS, "cpu")
-    assert not (tmp_path / offline.train.WEIGHTS).exists()
+    assert not (tmp_path / offline.training.train.WEIGHTS).exists()
     resumed = load_file(train(films, "none", tmp_path, OPTIONS, "cpu"))
-    whole = load_file(uninterrupted / offline.train.WEIGHTS)
+    whole = load_file(uninterrupted / offline.training.train.WEIGHTS)
     assert resumed.keys() == whole.keys()
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0, msg=name)
@@ -72,7 +72,7 @@ def test_resumed_is_uninterrupted(
 
 def test_weights_load_and_moved(uninterrupted: Path) -> None:
     network = ChestNetwork(len(LABELS))
-    network.load_state_dict(load_file(uninterrupted / offline.train.WEIGHTS))
+    network.load_state_dict(load_file(uninterrupted / offline.training.train.WEIGHTS))
     torch.manual_seed(OPTIONS.seed)
     assert not torch.equal(network.classifier.weight, ChestNetwork(len(LABELS)).classifier.weight)
 
@@ -132,6 +132,6 @@ def test_every_number_of_steps_has_a_schedule(
     def stop(*_: object, **__: object) -> None:
         raise Reached
 
-    monkeypatch.setattr(offline.optimisation, "AveragedModel", stop)  # made just after the schedule
+    monkeypatch.setattr(offline.training.optimisation, "AveragedModel", stop)  # made just after the schedule
     with pytest.raises(Reached):
         train(films, "none", tmp_path, dataclasses.replace(OPTIONS, epochs=epochs), "cpu")

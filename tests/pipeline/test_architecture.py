@@ -36,7 +36,7 @@ def identify(path: Path) -> str:
 
 @pytest.mark.parametrize("path", sources("app"), ids=identify)
 def test_app_never_imports_offline(path: Path) -> None:
-    assert not [name for name in imports(path) if within(name, "offline")]
+    assert not [name for name in imports(path) if within(name, "offline", "research")]
 
 
 @pytest.mark.parametrize("path", sources("app/pipeline"), ids=identify)
@@ -48,6 +48,11 @@ def test_the_pipeline_imports_neither_http_nor_the_rest_of_app(path: Path) -> No
 
 
 @pytest.mark.parametrize("path", sources("offline"), ids=identify)
+def test_offline_never_imports_research(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, "research")]
+
+
+@pytest.mark.parametrize("path", sources("offline", "research"), ids=identify)
 def test_offline_imports_only_the_pipeline_of_app(path: Path) -> None:
     allowed = ("app.pipeline", "app.__version__")
     assert not [name for name in imports(path) if within(name, "app") and name != "app" and not within(name, *allowed)]
@@ -56,7 +61,7 @@ def test_offline_imports_only_the_pipeline_of_app(path: Path) -> None:
 #: Who may name what sets the gate aside, and what leads there: one straight line from a release in the record.
 DOOR = {
     "set_gate_aside": {"app/pipeline/verdict.py", "app/pipeline/screener.py", "app/engine/device.py"},
-    "screen_released": {"app/engine/engine.py", "app/http/quarantine.py"},
+    "screen_released": {"app/engine/engine.py", "app/http/routes/quarantine.py"},
 }
 
 
@@ -87,7 +92,7 @@ def test_pydicom_parses_within_its_meter_alone(path: Path) -> None:
     assert not [name for name in imported if within(name, "pydicom.filereader", "pydicom.fileset", "pydicom.dicomio")]
 
 
-CODE = list(sources("app", "offline", "benchmarks", "scripts", "deploy", "artifacts", "tests"))
+CODE = list(sources("app", "offline", "research", "benchmarks", "scripts", "deploy", "artifacts", "tests"))
 
 
 @pytest.mark.parametrize("path", CODE, ids=identify)

@@ -404,7 +404,7 @@ def test_a_gpu_that_is_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(("target", "m"), [(0.05, 139), (0.05, 19), (0.01, 500)])
 def test_the_lower_bound_mirrors_the_upper(bundle: Bundle, target: float, m: int) -> None:
-    """Beta(k, m + 1 - k), as of ``offline.threshold.held_out_threshold``, whose 95 % quantile is the upper one."""
+    """Beta(k, m + 1 - k), as of ``offline.gate.threshold.held_out_threshold``, whose 95 % quantile is the upper one."""
     k = round(target * (m + 1))
     gate = bundle.manifest.gate.model_copy(
         update={"target_false_rejection_rate": target, "calibration_n": m, "threshold_rule": "held-out"}

@@ -16,7 +16,7 @@ from offline.attacks import (
     orthogonal,
     selective,
 )
-from offline.attacks.aware import AwareAttack, ascend_orthogonal, ascend_unmet, without
+from offline.attacks.adaptive import AwareAttack, ascend_orthogonal, ascend_unmet, without
 from offline.attacks.density import LogMixture
 from offline.attacks.posting import posted_within
 from offline.attacks.search import Probe, direction

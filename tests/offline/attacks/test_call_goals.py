@@ -23,7 +23,7 @@ from offline.attacks import (
     orthogonal,
     selective,
 )
-from offline.attacks.aware import AwareAttack
+from offline.attacks.adaptive import AwareAttack
 from offline.attacks.goals import CallGoal
 from offline.attacks.libraries import apgd
 from tests.bundles import manifest_fields

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from offline.attacks import AttackResult, SearchOptions, Target, Victim, joint, minimal, orthogonal, selective
-from offline.attacks.aware import AwareAttack
+from offline.attacks.adaptive import AwareAttack
 from offline.attacks.sanity import gradients_flow, never_lower, reaches_all, sanity_checks
 
 from .toys import LinearVictim, entangled

@@ -1,0 +1,1 @@
+"""What wraps every request: pure ASGI, outermost first in ``application``."""

@@ -1,0 +1,1 @@
+"""A fitted run becomes a bundle: measured, described, signed and written."""

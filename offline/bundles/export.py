@@ -1,0 +1,238 @@
+"""A fitted run -> a bundle on disk, reloaded and compared."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import scipy
+import torch
+import torchvision
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor
+
+from app.pipeline.backends import torch_backend
+from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_bundle
+from app.pipeline.content import KINDS
+from app.pipeline.errors import BundleError
+from app.pipeline.manifest import Manifest
+from app.pipeline.network import WATCH_LAYERS
+from app.pipeline.orientation import SENSES
+from app.pipeline.preprocess import PREPROCESSING
+from app.pipeline.screener import Screener
+
+from ..attacks.goals import AT_POINT
+from ..calls import RECORD as CALLS_RECORD
+from ..calls import load_calls, measure_calls_of
+from ..calls.measuring import MEASURED as CALLS_MEASURED
+from ..calls.plot import plots
+from ..data.films import Film, of_split
+from ..data.loading import load_film
+from ..gate.content import RECORD as CONTENT_RECORD
+from ..gate.content import load_content
+from ..gate.features import saved
+from ..gate.fit import load_gate, load_network
+from ..gate.orientation import RECORD as ORIENTATION_RECORD
+from ..gate.orientation import load_orientation
+from ..training.train import RECORD
+from .measure import REPORT_RECORD
+from .model_card import model_card
+from .signing import SigningKey
+from .typical import load_typical_maps
+from .version import code_version
+
+GOLDEN_FILMS = 64  # films averaged into one golden image, so that it shows none of them
+
+
+def export(
+    run: Path,
+    films: list[Film],
+    folder: Path,
+    device: torch.device,
+    command: str | None = None,
+    key: SigningKey | None = None,
+) -> Manifest:
+    """Write the bundle, read it back, and compare it with the run that it was made from.
+
+    Parameters
+    ----------
+    command : str or None
+        That asked for it, for the provenance.
+    key : SigningKey or None
+        Signs it; None: it is not signed.
+
+    Raises
+    ------
+    BundleError
+        What was read back does not give the run's log densities.
+    FilmsError
+        The run was not trained or fitted.
+    """
+    gate, fit_options = load_gate(run)
+    network = load_network(run).to(device)
+    orientation, turned = load_orientation(run)
+    content, shown = load_content(run)
+    training = json.loads((run / RECORD).read_text())
+    report, calls = _report(run), measure_calls_of(run, films)
+    images = golden_images(films)
+    with torch.inference_mode():
+        features, logits = network((torch.from_numpy(images).float() / 255).to(device))
+    golden = Golden(
+        images,
+        gate.gaussian.log_density(features.cpu().numpy()),
+        np.asarray(expit(logits.cpu().numpy().astype(np.float64))),
+        gate.calibration_scores,
+    )
+    fields: dict[str, Any] = {
+        "findings": _findings(run, report),
+        "preprocessing": PREPROCESSING,
+        "gate": {
+            "n": gate.n,
+            "shrinkage": gate.shrinkage,
+            "watch": WATCH_LAYERS[-1] if network.watch is not None else None,
+            "variants": fit_options.variants or None,
+            "variant_weight": fit_options.variant_weight if fit_options.variants else None,
+            "threshold": gate.threshold.value,
+            "threshold_rule": fit_options.rule,
+            "target_false_rejection_rate": fit_options.target,
+            "calibration_n": len(gate.calibration_scores),
+            "calibration_bound": gate.threshold.bound,
+        },
+        "orientation": {"senses": SENSES, "least_log_density": orientation.least_log_density, "n": turned["n"]},
+        "content_check": {
+            "kinds": KINDS,
+            "least_log_odds": content.least_log_odds,
+            "most_unexplained": content.most_unexplained,
+            "n": shown["n"],
+        },
+        "fitted_with": {"backend": f"torch-{device.type}", "precision": "float32", "versions": _versions()},
+        "provenance": {
+            "data_sha256": training["data"],
+            "initial_weights": training["initial_weights"],
+            "seed": training["options"]["seed"],
+            "epochs": training["options"]["epochs"],
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "code": code_version(),
+            "command": command,
+        },
+        "measured": _measured(report),
+    }
+    texts = {
+        MODEL_CARD: model_card(fields, report, turned, shown, calls).encode(),
+        f"{REPORT}/training.json": (run / RECORD).read_bytes(),
+        f"{REPORT}/orientation.json": (run / ORIENTATION_RECORD).read_bytes(),
+        f"{REPORT}/content.json": (run / CONTENT_RECORD).read_bytes(),
+        f"{REPORT}/{CALLS_RECORD}": (run / CALLS_RECORD).read_bytes(),
+        f"{REPORT}/{CALLS_MEASURED}": (run / CALLS_MEASURED).read_bytes(),
+        **{f"{REPORT}/{name}": picture for name, picture in plots(calls).items()},
+    }
+    if report is not None:
+        texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
+    manifest = write_bundle(
+        folder,
+        fields,
+        network,
+        gate.gaussian,
+        orientation,
+        content,
+        golden,
+        load_typical_maps(run),
+        texts,
+        key.sign if key else None,
+    )
+    _require_same(folder, films, run, device)
+    return manifest
+
+
+def golden_images(films: list[Film]) -> NDArray[np.uint8]:
+    """Inputs of the golden check, shape (4, 1, 224, 224), uint8, which show no single patient.
+
+    Means of training films (PA; AP; the first mirrored) and a pattern of fine waves.
+    """
+    train = of_split(films, "train")
+    means = []
+    for view in ("PA", "AP"):
+        chosen = [film for film in train if film.view == view][:GOLDEN_FILMS] or train[:GOLDEN_FILMS]
+        total: Tensor = torch.zeros(1, 224, 224)
+        for film in chosen:
+            total += load_film(film.path)
+        means.append(total / len(chosen))
+    line = torch.linspace(0, 1, 224)
+    waves = (0.5 + 0.25 * torch.sin(40 * line)[None, :, None] + 0.25 * torch.cos(90 * line)[None, None, :]).clamp(0, 1)
+    stacked = torch.stack([means[0], means[1], means[0].flip(-1), waves])
+    return np.asarray((stacked * 255).round().to(torch.uint8).numpy())
+
+
+def _require_same(folder: Path, films: list[Film], run: Path, device: torch.device) -> None:
+    bundle = read_bundle(folder)
+    screener = Screener(bundle, torch_backend(bundle.network, device))
+    screener.require_golden()
+    val = of_split(films, "val")[:8]
+    features, _ = screener.outputs(torch.stack([load_film(film.path) for film in val]))
+    again = screener.bundle.gaussian.log_density(features)
+    gate, _ = load_gate(run)
+    before = gate.gaussian.log_density(saved(run, "val").features[: len(val)])
+    if not np.allclose(again, before, rtol=1e-3, atol=0.5):
+        raise BundleError(
+            f"the reloaded bundle differs from the run by up to {np.abs(again - before).max():.3g} nats on held-out films"
+        )
+
+
+def _findings(run: Path, report: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The manifest's, with the AUROC of the test films where it was measured."""
+    findings, _ = load_calls(run)
+    areas = report["auroc"] if report else {}
+    found = []
+    for finding in findings:
+        area = areas.get(finding.name)
+        found.append(
+            {**finding.model_dump(mode="json"), "auroc": area if area is not None and np.isfinite(area) else None}
+        )
+    return found
+
+
+def _report(run: Path) -> dict[str, Any] | None:
+    path = run / REPORT_RECORD
+    if not path.is_file():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text())
+    return report
+
+
+def _measured(report: dict[str, Any] | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    names = ("test_n", "mean_auroc", "mean_auroc_interval", "false_rejection_rate", "false_rejection_rate_interval")
+    return {
+        **{name: report[name] for name in names},
+        "detection_rate": {name: row["detection_rate"] for name, row in report["attacks"].items()},
+        "evasion_rate": {name: row["evasion_rate"] for name, row in report["attacks"].items()},
+        "aimed": [
+            {
+                "attacker": row["attacker"],
+                "knows_the_gate": row["informed"],
+                "films": row["eligible"],
+                "finding_choice": row.get("finding_choice") or dict(AT_POINT)[row["goal"]],
+                **{field: row[field] for field in ("goal", "epsilon", "evaded", "probability_change")},
+            }
+            for row in report.get("aimed", [])
+        ]
+        or None,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "pydicom": pydicom.__version__,
+    }

@@ -1,0 +1,57 @@
+"""The mean class activation map of clean films without findings, against which a heatmap is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from tqdm import tqdm
+
+from app.pipeline.heatmap import MAP_SHAPE, class_activation_maps
+from app.pipeline.labels import LABELS
+from app.pipeline.network import ChestNetwork
+
+from ..data.films import Film, FilmsError, of_split
+from ..data.loading import load_film
+
+FITTED: Final = "heatmap.safetensors"
+#: More change the mean by less than what one film adds.
+FILMS: Final = 128
+
+
+def fit_typical_maps(run: Path, network: ChestNetwork, films: list[Film], device: torch.device) -> NDArray[np.float32]:
+    """Mean maps of up to ``FILMS`` training films without findings (of any, where there is none), written into the run.
+
+    Returns
+    -------
+    ndarray, shape (14, 7, 7), float32
+        Logits.
+    """
+    train = of_split(films, "train")
+    clear = [film for film in train if not any(film.targets)] or train
+    chosen = clear[:: max(1, len(clear) // FILMS)][:FILMS]
+    total = np.zeros((len(LABELS), *MAP_SHAPE))
+    network = network.to(device).eval()
+    for film in tqdm(chosen, desc="typical heatmaps", unit="film"):
+        image = load_film(film.path)[None].to(device)
+        total += class_activation_maps(network, image)
+    maps = (total / len(chosen)).astype(np.float32)
+    save_file({"typical_maps": maps}, run / FITTED)
+    return maps
+
+
+def load_typical_maps(run: Path) -> NDArray[np.float32]:
+    """What ``fit_typical_maps`` wrote.
+
+    Raises
+    ------
+    FilmsError
+        It was not run.
+    """
+    if not (run / FITTED).is_file():
+        raise FilmsError(f"{run / FITTED} is not there; run 'cxr-offline calibrate --run {run}' first")
+    return load_file(run / FITTED)["typical_maps"]

@@ -1,0 +1,55 @@
+"""The run in a bundle: its network and the record of its training, to be fitted again.
+
+A gate is fitted on what the code of its day gave the network. When that changes (a new stage before the network, another
+format of bundles), the network can stay, and its gate is fitted anew.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from app.pipeline.bundle import MANIFEST, NETWORK, REPORT, read_verified
+from app.pipeline.errors import BundleError
+
+from ..data.films import FilmsError
+from ..training.train import RECORD, WEIGHTS
+
+
+def unpack(bundle: Path, output: Path) -> Path:
+    """Write the network of a bundle, of this format or an earlier one, as a run like one of ``train``.
+
+    Parameters
+    ----------
+    bundle : Path
+        Folder of the bundle. Its files must have the SHA-256 that its manifest gives; nothing else of it is checked.
+    output : Path
+        The new run's folder; it must hold no other network.
+
+    Returns
+    -------
+    Path
+        The weights file.
+
+    Raises
+    ------
+    BundleError
+        No manifest, or a file that it does not list or that was altered.
+    FilmsError
+        `output` holds another network.
+    """
+    try:
+        files = dict(json.loads((bundle / MANIFEST).read_text())["files"])
+        weights, record = (read_verified(bundle, name, files[name]) for name in (NETWORK, f"{REPORT}/{RECORD}"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{bundle} holds no bundle with a network and the record of its training ({type(error).__name__}: {error}); "
+            "name a folder written by 'cxr-offline export'"
+        ) from error
+    path = output / WEIGHTS
+    if path.is_file() and path.read_bytes() != weights:
+        raise FilmsError(f"{path} is another network; name a new folder")
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(weights)
+    (output / RECORD).write_bytes(record)
+    return path

@@ -1,0 +1,258 @@
+"""Fit the check of content: frontal films against projected laterals and drawn pictures; floors by held-out films."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from app.pipeline.content import KINDS, LATERAL, OTHER, SHAPES, SIDE, Content, normalised
+from app.pipeline.preprocess import PREPROCESSING
+
+from ...data.films import SPLITS, Film, FilmsError, Split, fingerprint, of_split
+from ...data.loading import in_order
+from ..features import write_json
+from .changed import Shapes, bent, toned
+from .drawn import drawings, parts
+from .exposed import exposures
+from .project import KEPT, SOURCE, read_projections
+from .project import SIDE as BASE_SIDE
+
+FITTED: Final = "content.safetensors"
+RECORD: Final = "content.json"
+BATCH: Final = 16
+#: A film is refused as soon as it is likelier something else.
+LEAST_LOG_ODDS: Final = 0.0
+#: Share of held-out films, changed and unchanged, that the subspace explains well enough.
+MOST_UNEXPLAINED: Final = 0.998
+OF_FILMS: Final = Shapes()
+#: A lateral is cut closer and is narrower than it is high, yet comes stretched to a square.
+OF_PROJECTIONS: Final = Shapes(turn=10, scale=(0.8, 1.2), aspect=0.3, bend=0.035)
+
+
+@dataclass(frozen=True)
+class ContentOptions:
+    """How it is fitted.
+
+    Attributes
+    ----------
+    steps : int
+        Of the optimiser, each on 96 pictures: films, projected frontals, projected laterals, and what is drawn.
+    exposures, drawings : int
+        Made once, no more than are looked at, and changed otherwise in every step.
+    copies : int
+        Of each training film, changed, for the subspace; of each held-out one, for the floors.
+    components : int
+        Of the subspace.
+    """
+
+    seed: int = 0
+    steps: int = 1500
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-2
+    exposures: int = 900
+    drawings: int = 1400
+    copies: int = 6
+    components: int = 120
+
+
+def small_network() -> nn.Sequential:
+    """The network of ``app.pipeline.content`` to be trained: thumbnails (N, 1, 32, 32) -> logits (N, 3)."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(24, 32, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)),
+        *(nn.Flatten(), nn.Dropout(0.3), nn.Linear(512, len(KINDS))),
+    )
+
+
+def reduced(films: Tensor) -> NDArray[np.float64]:
+    """Films, shape (N, H, W), sides multiples of 32 -> thumbnails, shape (N, 32, 32)."""
+    return normalised(F.adaptive_avg_pool2d(films[:, None], SIDE)[:, 0].numpy())
+
+
+def load_small(films: list[Film], workers: int, title: str) -> Tensor:
+    """Films at half the gate's side, shape (N, 112, 112), in [0, 1]."""
+    found = []
+    with tqdm(total=len(films), desc=f"reducing {title}", unit="film") as progress:
+        for images, _ in in_order(films, batch_size=BATCH, workers=workers):
+            found.append(F.adaptive_avg_pool2d(images, BASE_SIDE)[:, 0])
+            progress.update(len(images))
+    return torch.cat(found)
+
+
+class Pictures:
+    """What is learnt from: classes of pictures, from which batches are drawn, changed anew each time."""
+
+    def __init__(self, films: Tensor, options: ContentOptions) -> None:
+        self.generator = np.random.default_rng(options.seed)
+        projections = read_projections()
+        self.films = films
+        exposed, drawn = (min(most, 24 * options.steps) for most in (options.exposures, options.drawings))
+        self.frontals = exposures(projections.frontal, exposed // 2, self.generator, False)
+        self.laterals = exposures(projections.lateral, exposed, self.generator, True)
+        slices = torch.from_numpy(projections.slices)
+        tissue = parts(films, drawn // 7, self.generator)
+        self.others = torch.cat([drawings(drawn, self.generator), slices, slices, tissue])
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Thumbnails, shape (96, 1, 32, 32), and their kinds, shape (96,)."""
+        frontal = bent(self._some(self.films, 36), self.generator, OF_FILMS)
+        projected = bent(self._some(self.frontals, 12), self.generator, OF_PROJECTIONS)
+        lateral = in_any_sense(
+            bent(self._some(self.laterals, 24), self.generator, OF_PROJECTIONS), 0.25, self.generator
+        )
+        other = in_any_sense(bent(self._some(self.others, 24), self.generator, OF_FILMS), 0.75, self.generator)
+        pictures = toned(torch.cat([frontal, projected, lateral, other]), self.generator)
+        kinds = torch.repeat_interleave(torch.arange(3), torch.tensor([48, 24, 24]))
+        return torch.from_numpy(reduced(pictures)).float()[:, None], kinds
+
+    def _some(self, pictures: Tensor, count: int) -> Tensor:
+        return pictures[torch.from_numpy(self.generator.integers(len(pictures), size=count))]
+
+
+def in_any_sense(pictures: Tensor, share: float, generator: np.random.Generator) -> Tensor:
+    """A share of pictures, shape (N, H, H), turned by quarters or inverted; changed in place."""
+    for picture in pictures:
+        if generator.random() < share:
+            turns = int(generator.integers(5))
+            picture.copy_(1 - picture if turns == 4 else torch.rot90(picture, turns))
+    return pictures
+
+
+def train_network(pictures: Pictures, options: ContentOptions) -> nn.Sequential:
+    """The small network after all steps, in evaluation mode."""
+    torch.manual_seed(options.seed)
+    network = small_network()
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=options.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.learning_rate, total_steps=options.steps)
+    for _ in tqdm(range(options.steps), desc="content", unit="step"):
+        thumbnails, kinds = pictures.batch()
+        loss = F.cross_entropy(network(thumbnails), kinds, label_smoothing=0.01)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+    return network.eval()
+
+
+def arrays_of(network: nn.Sequential) -> dict[str, NDArray[np.float32]]:
+    """The trained arrays under the names of ``SHAPES``."""
+    return dict(zip(SHAPES, (value.detach().numpy().copy() for value in network.state_dict().values()), strict=True))
+
+
+def subspace(thumbnails: NDArray[np.float64], components: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean (1024,) and the first principal components (k, 1024) of thumbnails, shape (N, 32, 32)."""
+    flat = thumbnails.reshape(len(thumbnails), -1)
+    mean = flat.mean(axis=0)
+    _, vectors = np.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
+    return mean.astype(np.float32), np.ascontiguousarray(vectors.T[::-1][:components], dtype=np.float32)
+
+
+def copies_of(films: Tensor, count: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Thumbnails of films as they are, then of `count` changed copies of each."""
+    parts = [reduced(F.interpolate(films[:, None], size=(2 * SIDE, 2 * SIDE), mode="area")[:, 0])]
+    for _ in range(count):
+        parts.append(reduced(toned(bent(films, generator, OF_FILMS), generator)))
+    return np.concatenate(parts)
+
+
+def counted(content: Content, thumbnails: NDArray[np.float64]) -> dict[str, int]:
+    """What becomes of thumbnails, shape (N, 32, 32)."""
+    kinds = content.kinds(thumbnails)
+    return {
+        "images": len(kinds),
+        "lateral": kinds.count(LATERAL),
+        "other": kinds.count(OTHER),
+        "passed": kinds.count(None),
+    }
+
+
+def fit_content(run: Path, films: list[Film], workers: int, options: ContentOptions | None = None) -> dict[str, Any]:
+    """Fit on training films, put the bounds by held-out ones, count on both and on test films; write all into `run`.
+
+    It sees pixels alone: what is in `run` of the same films and options is kept, whatever the network.
+
+    Returns
+    -------
+    dict
+        The record: of films, changed films, projections and drawings, how many are refused, as what.
+    """
+    options = options or ContentOptions()
+    identity = {
+        "films": fingerprint(films),
+        "preprocessing": PREPROCESSING,
+        "projections": hashlib.sha256(KEPT.read_bytes()).hexdigest(),
+        "options": asdict(options),
+    }
+    if (run / RECORD).is_file():
+        record: dict[str, Any] = json.loads((run / RECORD).read_text())
+        if all(record.get(name) == value for name, value in identity.items()):
+            return record
+    small = {split: load_small(of_split(films, split), workers, split) for split in SPLITS}
+    pictures = Pictures(small["train"], options)
+    arrays = arrays_of(train_network(pictures, options))
+    generator = np.random.default_rng((options.seed, 1))
+    mean, basis = subspace(copies_of(small["train"], options.copies, generator), options.components)
+    held_out = copies_of(small["val"], options.copies, generator)
+    most = float(np.quantile(Content(arrays, mean, basis, 0, 1).unexplained(held_out), MOST_UNEXPLAINED))
+    content = Content(arrays, mean, basis, LEAST_LOG_ODDS, most)
+    save_file({**arrays, "mean": mean, "basis": basis}, run / FITTED)
+    record = {
+        **identity,
+        "n": len(small["train"]),
+        "source": SOURCE,
+        "least_log_odds": content.least_log_odds,
+        "most_unexplained": most,
+        "counts": counts_of(content, small, options),
+    }
+    write_json(run / RECORD, record)
+    return record
+
+
+def counts_of(content: Content, small: Mapping[Split, Tensor], options: ContentOptions) -> dict[str, dict[str, int]]:
+    """What becomes of films, held-out and changed, and of projections and drawings that were not fitted on."""
+    generator = np.random.default_rng((options.seed, 2))
+    projections = read_projections()
+    changed = {
+        "projections of a CT, frontal": (exposures(projections.frontal, 200, generator, False), OF_PROJECTIONS),
+        "projections of a CT, lateral": (exposures(projections.lateral, 200, generator, True), OF_PROJECTIONS),
+        "drawn pictures": (drawings(200, generator), OF_FILMS),
+    }
+    found = {}
+    splits: tuple[tuple[Split, str], ...] = (("val", "held-out films"), ("test", "test films"))
+    for split, words in splits:
+        as_they_are = reduced(small[split])
+        found[words] = counted(content, as_they_are)
+        copies = copies_of(small[split], 3, generator)[len(as_they_are) :]
+        found[f"{words}, changed"] = counted(content, copies)
+    for words, (films, shapes) in changed.items():
+        found[words] = counted(content, reduced(toned(bent(films, generator, shapes), generator)))
+    return found
+
+
+def load_content(run: Path) -> tuple[Content, dict[str, Any]]:
+    """What ``fit_content`` wrote.
+
+    Raises
+    ------
+    FilmsError
+        The run has not been fitted.
+    """
+    if not (run / RECORD).is_file():
+        raise FilmsError(f"{run / RECORD} is not there; run 'cxr-offline fit --run {run}' first")
+    record = json.loads((run / RECORD).read_text())
+    arrays = load_file(run / FITTED)
+    mean, basis = arrays.pop("mean"), arrays.pop("basis")
+    return Content(arrays, mean, basis, record["least_log_odds"], record["most_unexplained"]), record

@@ -1,0 +1,309 @@
+"""Fit the gate: features -> mean, covariance, Cholesky factor -> threshold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_weights
+
+from app.pipeline.gaussian import Gaussian
+from app.pipeline.labels import LABELS
+from app.pipeline.network import ChestNetwork
+
+from ..data.films import SPLITS, Film, FilmsError, of_split
+from ..training.train import RECORD, WEIGHTS
+from .content import ContentOptions, fit_content
+from .features import (
+    UNCHANGED,
+    Shard,
+    Variant,
+    extract,
+    harmless_variant,
+    measured,
+    reuse_or_extract,
+    saved_moments,
+    write_json,
+)
+from .moments import Moments, ledoit_wolf_shrinkage, oas_shrinkage, shrink_by_lambda, shrink_towards_identity
+from .orientation import fit_orientation
+from .threshold import Threshold, held_out_threshold, training_threshold
+
+Covariance = Literal["lambda", "ledoit-wolf", "oas"]
+Rule = Literal["held-out", "training"]
+BLOCK = 1024  # rows of features held in memory at once
+
+#: Of the root-mean-square deviation, that counts as the unit of a feature that never varies.
+LEAST_SHARE = 0.1
+
+FITTED = "gaussian.safetensors"
+FIT_RECORD = "fit.json"
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How the covariance is conditioned, and where the threshold comes from.
+
+    Attributes
+    ----------
+    variants : int
+        Copies of each training film under harmless changes (``harmless.drawn``) that are fitted on beside it; 0, as in the
+        paper, fits on the films as they are. The threshold comes from unchanged films all the same.
+    variant_weight : float
+        What each copy counts as, beside its film's 1. A little is enough to let harmless changes pass; more also lets pass
+        what looks like them.
+    scaled : bool
+        Put features into units of their deviations (``scales``) before the covariance is shrunk; the paper does not, and a
+        watch, whose channels differ a hundredfold, needs it.
+    """
+
+    covariance: Covariance = "lambda"
+    ridge: float = 1e-2
+    rule: Rule = "held-out"
+    target: float = 0.05
+    variants: int = 0
+    variant_weight: float = 1.0
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class FittedGate:
+    """A Gaussian, its threshold, and a word on its shrinkage."""
+
+    gaussian: Gaussian
+    threshold: Threshold
+    n: int
+    shrinkage: str
+    calibration_scores: NDArray[np.float64]
+
+
+def fit_gaussian(
+    features: NDArray[np.float32],
+    options: FitOptions,
+    moments: Moments | None = None,
+    changed: Sequence[NDArray[np.float32]] = (),
+) -> tuple[Gaussian, str]:
+    """Mean, shrunk covariance and Cholesky factor of features, shape (N, d), read in blocks.
+
+    Moments that were accumulated at extraction, of all of them, spare a pass over the features.
+
+    Parameters
+    ----------
+    changed : sequence of ndarray, shape (N, d)
+        Of the same films under harmless changes.
+    """
+    if moments is None:
+        copies = [moments_of(one).weighted(options.variant_weight) for one in changed]
+        moments = reduce(Moments.merge, copies, moments_of(features))
+    scale = scales(moments) if options.scaled else np.ones_like(moments.mean)
+    moments = Moments(moments.n, moments.mean / scale, moments.scatter / np.outer(scale, scale))
+    if options.covariance == "lambda":
+        covariance, word = shrink_by_lambda(moments.covariance, options.ridge), f"lambda={options.ridge:g}"
+    elif options.covariance == "oas":
+        weight = oas_shrinkage(moments)
+        covariance, word = shrink_towards_identity(moments.covariance, weight), f"oas={weight:.6g}"
+    else:
+        fourth = sum(
+            weight * float((((block.astype(np.float64) / scale - moments.mean) ** 2).sum(axis=1) ** 2).sum())
+            for one, weight in ((features, 1.0), *((copy, options.variant_weight) for copy in changed))
+            for block in blocks_of(one)
+        )
+        weight = ledoit_wolf_shrinkage(moments, fourth)
+        covariance, word = shrink_towards_identity(moments.covariance, weight), f"ledoit-wolf={weight:.6g}"
+    if options.scaled:
+        word = f"scaled {word}"
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError as error:
+        raise FilmsError(
+            "the covariance is not positive definite: fit on more films, or with a larger --lambda"
+        ) from error
+    return Gaussian(scale * moments.mean, np.ascontiguousarray(scale[:, None] * factor, dtype=np.float64)), word
+
+
+def scales(moments: Moments) -> NDArray[np.float64]:
+    """Units of features, shape (d,): their deviations.
+
+    A channel that hardly ever fires would get a unit in which nothing is usual, so that a tenth of the root-mean-square
+    deviation is added in quadrature.
+    """
+    variances = np.diag(moments.covariance)
+    return np.asarray(np.sqrt(variances + LEAST_SHARE**2 * variances.mean()))
+
+
+def fit_gate(
+    train_features: NDArray[np.float32],
+    val_features: NDArray[np.float32],
+    options: FitOptions,
+    moments: Moments | None = None,
+    changed: Sequence[NDArray[np.float32]] = (),
+) -> FittedGate:
+    """Fit on training features, and put the threshold where the options say; `changed` as in ``fit_gaussian``.
+
+    Raises
+    ------
+    FilmsError
+        Too few held-out films for the target.
+    """
+    gaussian, shrinkage = fit_gaussian(train_features, options, moments, changed)
+    calibration = np.sort(gaussian.log_density(val_features))
+    try:
+        threshold = (
+            held_out_threshold(calibration, options.target)
+            if options.rule == "held-out"
+            else training_threshold(gaussian.log_density(train_features), options.target)
+        )
+    except ValueError as error:
+        raise FilmsError(str(error)) from error
+    return FittedGate(gaussian, threshold, len(train_features), shrinkage, calibration)
+
+
+def training_rule_warning(gate: FittedGate) -> str:
+    """What the paper's rule does to the held-out films, in words."""
+    rejected = float((gate.calibration_scores < gate.threshold.value).mean())
+    d = len(gate.gaussian.mean)
+    return (
+        f"WARNING: with the threshold from the {gate.n} training images (d = {d}) the gate rejects {rejected:.0%} of the "
+        f"held-out clean films, since the Gaussian has seen the former. Use --threshold-rule held-out to serve."
+    )
+
+
+def moments_of(features: NDArray[np.float32]) -> Moments:
+    """Moments of features, shape (N, d), block by block."""
+    total: Moments | None = None
+    for block in blocks_of(features):
+        part = Moments.of(block)
+        total = part if total is None else total.merge(part)
+    if total is None:
+        raise FilmsError("there are no features to fit on")
+    return total
+
+
+def blocks_of(features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Views of at most ``BLOCK`` rows each."""
+    return [features[start : start + BLOCK] for start in range(0, len(features), BLOCK)]
+
+
+def load_network(run: Path) -> ChestNetwork:
+    """The network that ``train``, ``harden`` or ``watch`` wrote into `run`, with its watch if it has one.
+
+    Raises
+    ------
+    FilmsError
+        There is none.
+    """
+    path = run / WEIGHTS
+    if not path.is_file():
+        raise FilmsError(f"{path} is not there; run 'cxr-offline train --output {run}' first")
+    record = run / RECORD
+    arch = json.loads(record.read_text())["options"].get("arch", "densenet121") if record.is_file() else "densenet121"
+    if arch != "densenet121":
+        raise FilmsError(f"{run} holds a {arch}; only a densenet121 with nothing inside it is fitted and served")
+    weights = load_weights(path)
+    network = ChestNetwork(len(LABELS), watched=any(name.startswith("watch.") for name in weights))
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
+
+
+def fit(
+    run: Path,
+    films: list[Film],
+    options: FitOptions,
+    device: torch.device,
+    workers: int,
+    content: ContentOptions | None = None,
+) -> FittedGate:
+    """Fit the gate, the model of orientation and the check of content on films of every split; write all into `run`."""
+    network = load_network(run)
+    gate = gate_of(network, run, films, options, device, workers)
+    save_gate(run, gate, options)
+    fit_orientation(run, network, gate.gaussian, gate.threshold.value, films, device, workers)
+    fit_content(run, films, workers, content)
+    return gate
+
+
+def gate_of(
+    network: ChestNetwork, run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int
+) -> FittedGate:
+    """A network's gate, fitted on the features of every split, which are written into `run`.
+
+    Features that are in `run` already, of this network and these films, are reused, and their shards merged.
+    """
+    seen = network.gate_feature_count
+
+    def extracted(name: str, of: list[Film], variant: Variant = UNCHANGED) -> tuple[NDArray[np.float32], Moments]:
+        one = reuse_or_extract(network, of, run, name, device, workers, variant)
+        return one.features[:, -seen:], saved_moments(run, name).last(seen)
+
+    parts = {split: extracted(split, of_split(films, split)) for split in SPLITS}
+    train, moments = parts["train"]
+    changed = []
+    for number in range(1, options.variants + 1):
+        copies, copies_moments = extracted(
+            f"train-changed-{number}", of_split(films, "train"), harmless_variant(number)
+        )
+        changed.append(copies)
+        moments = moments.merge(copies_moments.weighted(options.variant_weight))
+    return fit_gate(train, parts["val"][0], options, moments, changed)
+
+
+def extract_shard(run: Path, films: list[Film], shard: Shard, device: torch.device, workers: int) -> tuple[int, float]:
+    """Extract one shard of every split into `run`; returns its number of films, and the seconds that they took."""
+    network = load_network(run)
+    parts = []
+    for split in SPLITS:
+        extract(network, of_split(films, split), run, split, device, workers, shard)
+        parts.append(measured(run, shard.file_name(split)))
+    return sum(count for count, _ in parts), sum(seconds for _, seconds in parts)
+
+
+def save_gate(run: Path, gate: FittedGate, options: FitOptions) -> None:
+    """Write the fitted gate into a run's folder."""
+    save_file(
+        {
+            "mean": gate.gaussian.mean,
+            "cholesky_factor": np.ascontiguousarray(gate.gaussian.cholesky_factor),
+            "calibration_scores": gate.calibration_scores,
+        },
+        run / FITTED,
+    )
+    write_json(
+        run / FIT_RECORD,
+        {
+            "n": gate.n,
+            "shrinkage": gate.shrinkage,
+            "threshold": gate.threshold.value,
+            "bound": gate.threshold.bound,
+            "options": asdict(options),
+        },
+    )
+
+
+def load_gate(run: Path) -> tuple[FittedGate, FitOptions]:
+    """Read what ``save_gate`` wrote.
+
+    Raises
+    ------
+    FilmsError
+        The run has not been fitted.
+    """
+    if not (run / FIT_RECORD).is_file():
+        raise FilmsError(f"{run / FIT_RECORD} is not there; run 'cxr-offline fit --run {run}' first")
+    record = json.loads((run / FIT_RECORD).read_text())
+    arrays = load_file(run / FITTED)
+    gate = FittedGate(
+        Gaussian(arrays["mean"], arrays["cholesky_factor"]),
+        Threshold(record["threshold"], record["bound"]),
+        record["n"],
+        record["shrinkage"],
+        arrays["calibration_scores"],
+    )
+    return gate, FitOptions(**record["options"])

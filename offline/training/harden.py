@@ -1,0 +1,265 @@
+"""Harden a trained network: attacked within a small budget, a film must keep the logits that it has unattacked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from offline.training.inside.dual_norm import meeting, norms_of
+from offline.training.inside.networks import PLAIN, Inside
+
+from ..data.augmentation import augmentation, exposure
+from ..data.films import Film, FilmsError, fingerprint, of_split, targets_of
+from ..data.loading import FilmDataset, keep_pixels
+from ..gate.features import weights_sha256
+from ..gate.fit import load_network
+from ..metrics import mean_auroc
+from .checkpoint import CHECKPOINT, resume, save_checkpoint
+from .optimisation import Optimisation, autocast
+from .teachers import named, teacher_of
+from .train import RECORD, WEIGHTS, TrainOptions, predict, seed_all, write_run
+
+#: Share of the training in which the budget grows to its full size; from the start it would stop the network from learning.
+RAMP: Final = 0.25
+#: Share of the images whose attacker wants one finding, as a real one does; the others push all findings at random.
+SINGLE: Final = 0.7
+#: Start of the attack, in budgets around the film. Noise over the budget itself keeps one step from being learned by
+#: heart (de Jorge et al., N-FGSM, NeurIPS 2022, arXiv 2202.01181).
+NOISE: Final = 1.5
+LONGEST_GRADIENT: Final = 5.0
+#: In a record, before the digest of the network that was hardened.
+HARDENED: Final = "hardened "
+#: After it, before the networks that taught, where these were others.
+TAUGHT: Final = ", taught by "
+
+
+@dataclass(frozen=True)
+class HardenOptions:
+    """Options of a run; a resumed run must have the same.
+
+    Attributes
+    ----------
+    epsilon : float
+        Budget of the attacks in training, L-infinity, in pixel units of [0, 1].
+    steps : int
+        Of each attack; 1 is N-FGSM, more are PGD from a random start.
+    consistency, likeness : float
+        Weights, beside 1 of the labels' cross-entropy, of the attacked film's logits being those of the film, and of the
+        film's logits being those of the teacher: the network that is hardened, or others.
+    ramp : float
+        Share of the training in which the budget grows from 0 to its full size: 0 has it full from the start, 1 only at the
+        end.
+    """
+
+    epsilon: float = 1.5 / 255
+    steps: int = 1
+    consistency: float = 1.0
+    likeness: float = 0.5
+    epochs: int = 8
+    batch_size: int = 16
+    backbone_rate: float = 2e-4
+    head_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    average_decay: float = 0.98
+    seed: int = 0
+    precision: str = "bf16"
+    workers: int = 2
+    ramp: float = RAMP
+
+    def __post_init__(self) -> None:
+        if not (self.epsilon > 0 and self.steps >= 1):
+            raise FilmsError("--epsilon must be over 0, and --steps at least 1")
+        if not 0 <= self.ramp <= 1:
+            raise FilmsError(f"--ramp {self.ramp:g} is not a share of the training, from 0 to 1")
+
+    def record(self, arch: str = PLAIN) -> dict[str, Any]:
+        """For a run's record. A usual ramp is left out, as in the records of runs from before there was a choice."""
+        options = {**asdict(self), "arch": arch}
+        if self.ramp == RAMP:
+            del options["ramp"]
+        return options
+
+
+class Hardening:
+    """The loss of hardening, of a network against the one that it was.
+
+    Logits are measured in the deviations that the teacher's have over films, finding by finding: what matters is how far an
+    attack moves a film among other films, and rare findings have small probabilities and small deviations.
+
+    Parameters
+    ----------
+    teacher : Module
+        Whose logits the film's shall be like; in eval mode, on the device.
+    deviations : Tensor, shape (L,)
+        Of the teacher's logits over films.
+    options : HardenOptions
+    """
+
+    def __init__(self, teacher: nn.Module, deviations: Tensor, options: HardenOptions) -> None:
+        self.teacher = teacher
+        self.deviations = deviations
+        self.options = options
+
+    def loss(self, network: nn.Module, images: Tensor, targets: Tensor, done: float) -> Tensor:
+        """One batch's loss; `done` is the share of the training that is done, in [0, 1]."""
+        epsilon = self.options.epsilon * (min(1.0, done / self.options.ramp) if self.options.ramp else 1.0)
+        with torch.no_grad():
+            taught = self._logits(self.teacher, images)
+        logits, moved = self._both(network, images, epsilon)
+        return (
+            nn.functional.binary_cross_entropy_with_logits(logits, targets)
+            + self.options.likeness * ((logits - taught) / self.deviations).square().mean()
+            + self.options.consistency * ((moved - logits) / self.deviations).square().mean()
+        )
+
+    def _both(self, network: nn.Module, images: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        """Logits of films, and of the same attacked; where a network has norms of its own for these, they meet them."""
+        norms = norms_of(network)
+        with meeting(norms, attacked=True, learning=False):
+            attacked = self.attacked(network, images, epsilon)
+        if not norms:
+            logits, moved = self._logits(network, torch.cat([images, attacked])).chunk(2)
+            return logits, moved
+        with meeting(norms, attacked=False, learning=True):
+            logits = self._logits(network, images)
+        with meeting(norms, attacked=True, learning=True):
+            return logits, self._logits(network, attacked)
+
+    def attacked(self, network: nn.Module, images: Tensor, epsilon: float) -> Tensor:
+        """Images attacked in random directions of logits, shape (N, 1, H, W), in [0, 1].
+
+        With one step they may lie up to ``1 + NOISE`` budgets off, as N-FGSM has it; with more, within the budget.
+        """
+        direction = self._directions(len(images)).to(images)
+        several = self.options.steps > 1
+        noise = epsilon * (1.0 if several else NOISE)
+        step = 1.25 * epsilon / (self.options.steps - 1) if several else epsilon
+        at = images + torch.empty_like(images).uniform_(-noise, noise)
+        for _ in range(self.options.steps):
+            at = at.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad((self._logits(network, at) / self.deviations * direction).sum(), at)
+            at = at + step * gradient.sign()
+            if several:
+                at = torch.clamp(at, images - epsilon, images + epsilon)
+        return at.detach().clamp(0, 1)
+
+    def _directions(self, count: int) -> Tensor:
+        labels = len(self.deviations)
+        everything = torch.randn(count, labels) / math.sqrt(labels)
+        one = nn.functional.one_hot(torch.randint(labels, (count,)), labels).float()
+        sign = torch.randint(2, (count, 1)) * 2.0 - 1.0
+        return torch.where(torch.rand(count, 1) < SINGLE, one * sign, everything)
+
+    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        with autocast(images.device, self.options.precision):
+            logits: Tensor = network(images)[1]
+        return logits.float()
+
+
+def harden(
+    run: Path,
+    films: list[Film],
+    output: Path,
+    options: HardenOptions,
+    device: torch.device,
+    teachers: Sequence[Path] = (),
+    inside: Inside | None = None,
+) -> Path:
+    """Harden the network of `run`, and write ``network.safetensors`` and ``training.json`` into `output`.
+
+    Batch normalisation stays as it was: the statistics of attacked and clean films differ, and the served network has one
+    set. The weights written are an exponential moving average. Resumes from the last whole epoch found in `output`; a run that
+    is there whole is left as it is.
+
+    Parameters
+    ----------
+    teachers : sequence of Path
+        Runs whose mean logits the films' shall be like; none: those of `run`.
+    inside : Inside or None
+        What is put inside the network before it is hardened; None: nothing. ``load_inside`` reads such a run.
+
+    Returns
+    -------
+    Path
+        The weights file: a run like one of ``train``, to be fitted anew.
+
+    Raises
+    ------
+    FilmsError
+        No trained network in `run` or in a teacher, or a checkpoint of other options or data.
+    """
+    seed_all(options.seed)
+    train_films, val_films = of_split(films, "train"), of_split(films, "val")
+    teacher = teacher_of(teachers or [run]).to(device)
+    identity = {
+        "options": options.record(PLAIN if inside is None else inside.arch),
+        "data": fingerprint(films),
+        "initial_weights": HARDENED
+        + weights_sha256(load_network(run))[:12]
+        + (f" with {inside.name} inside" if inside else "")
+        + (TAUGHT + named(teachers) if teachers else ""),
+    }
+    if _is_done(output, identity, options.epochs):
+        return output / WEIGHTS
+    predicting = TrainOptions(batch_size=options.batch_size, precision=options.precision, workers=options.workers)
+    deviations = torch.from_numpy(predict(teacher, val_films, device, predicting)).std(0).to(device)
+    network = load_network(run).to(device)
+    if inside is not None:
+        network = inside.make(network, films)
+    network.requires_grad_(True)
+    batches = DataLoader(
+        FilmDataset(
+            train_films, v2.Compose([augmentation(), exposure]), pixels=keep_pixels(train_films, options.workers)
+        ),
+        options.batch_size,
+        shuffle=True,
+        num_workers=options.workers,
+        drop_last=len(train_films) > options.batch_size,
+    )
+    optimisation = Optimisation.of(network, options, options.epochs * len(batches))
+    state: dict[str, Any] = {"network": network, **optimisation.state()}
+    output.mkdir(parents=True, exist_ok=True)
+    hardening = Hardening(teacher, deviations, options)
+    first_epoch, history = resume(output / CHECKPOINT, state, identity)
+    for epoch in range(first_epoch, options.epochs):
+        seed_all(options.seed * 1000 + epoch)  # a resumed epoch draws what an uninterrupted one would have
+        network.eval()
+        total = 0.0
+        with tqdm(batches, desc=f"epoch {epoch + 1}/{options.epochs}", unit="batch") as progress:
+            for step, (images, targets) in enumerate(progress, start=1):
+                done = (epoch * len(batches) + step) / (options.epochs * len(batches))
+                loss = hardening.loss(network, images.to(device), targets.to(device), done)
+                optimisation.optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
+                optimisation.optimizer.step()
+                optimisation.scheduler.step()
+                optimisation.averaged.update_parameters(network)
+                total += loss.item()
+                progress.set_postfix(loss=f"{total / step:.4f}")
+        scores = predict(optimisation.averaged.module, val_films, device, predicting)
+        row = {"epoch": epoch + 1, "loss": total / len(batches), "val_auroc": mean_auroc(targets_of(val_films), scores)}
+        history.append(row)
+        save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, history)
+        # Written after each epoch, so that a run cut short leaves a network that can be used.
+        kept = optimisation.averaged.module if inside is None else inside.kept(optimisation.averaged.module)
+        write_run(output, kept, identity, history, len(train_films))
+    return output / WEIGHTS
+
+
+def _is_done(output: Path, identity: dict[str, Any], epochs: int) -> bool:
+    """Whether `output` holds this run, whole: its checkpoint, which is three times as large, may be gone by then."""
+    if not ((output / RECORD).is_file() and (output / WEIGHTS).is_file()):
+        return False
+    record = json.loads((output / RECORD).read_text())
+    return {key: record.get(key) for key in identity} == identity and len(record["history"]) == epochs

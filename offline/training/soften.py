@@ -1,0 +1,70 @@
+"""Blur the filters of a network's first layer: small changes of single pixels then move it less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.films import FilmsError
+from ..gate.features import weights_sha256
+from ..gate.fit import load_network
+from .train import save_successor
+
+FIRST_LAYER: Final = "features.conv0.weight"
+#: A filter is 7 pixels wide: of a wider blur hardly anything but its mean would be left.
+WIDEST: Final = 3.0
+
+
+def soften(run: Path, deviation: float, output: Path) -> Path:
+    """Blur the first layer's filters; writes a run, whose last layer is best learned anew (``relearn``).
+
+    A film that is blurred before the network gives what the blurred filters give of the film itself, but for what is cut off
+    at their edges. What a chest film shows is larger than a pixel, and a small change of every pixel is not.
+
+    Parameters
+    ----------
+    run, output : Path
+        Folders of runs; `output` is made.
+    deviation : float
+        Of the Gaussian, in pixels of the 224.
+
+    Returns
+    -------
+    Path
+        The weights file.
+
+    Raises
+    ------
+    FilmsError
+        No trained network in `run`, or a deviation that is not over 0 and up to ``WIDEST``.
+    """
+    if not 0 < deviation <= WIDEST:
+        raise FilmsError(f"--deviation {deviation:g} is not over 0 and up to {WIDEST:g}")
+    network = load_network(run)
+    weights = network.state_dict()
+    weights[FIRST_LAYER] = blurred(weights[FIRST_LAYER], deviation)
+    then = f"the first layer of network {weights_sha256(network)[:12]} blurred by {deviation:g} pixels"
+    return save_successor(run, weights, then, output)
+
+
+def blurred(filters: Tensor, deviation: float) -> Tensor:
+    """Filters convolved with a Gaussian, cut to their size; what was cut off is spread evenly, so that each keeps its sum.
+
+    Parameters
+    ----------
+    filters : Tensor, shape (M, C, S, S)
+    deviation : float
+        In pixels.
+    """
+    reach = int(3 * deviation + 0.5)
+    places = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    line = torch.exp(-places.square() / (2 * deviation**2))
+    kernel = torch.outer(line, line) / line.sum() ** 2
+    flat = filters.double().flatten(0, 1)[:, None]
+    soft = F.conv2d(flat, kernel[None, None], padding=reach).view_as(filters)
+    lost = filters.double().sum((2, 3), keepdim=True) - soft.sum((2, 3), keepdim=True)
+    return (soft + lost / filters[0, 0].numel()).to(filters)

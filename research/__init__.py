@@ -1,0 +1,1 @@
+"""Questions that the served bundle answered once: the frontier, rivals, and documents made from reports."""

@@ -1,0 +1,145 @@
+"""What a network's calls come to: how far it is moved, the band that this asks for, and the answers that the band holds.
+
+A softer network is more accurate and asks for a wider band, which leaves more answers indeterminate; so accuracy, band and what
+attackers get are looked at together. Points and band come from val films, and what they come to is counted on test films.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from app.pipeline.labels import LABELS
+from app.pipeline.manifest import Finding
+from offline.calls import CallOptions, measure_calls
+from offline.calls.calibration import calibrate
+from offline.calls.fitting import findings_of
+from offline.calls.movement import EPSILON, FURTHEST, Movement, measure_movement
+from offline.calls.prevalence import CHEST_XRAY14, read_prevalence
+from offline.data.films import Film, Split, fingerprint, of_split, targets_of
+from offline.detectors.measures import bootstrap_weights, drawn_auroc, estimate
+from offline.evaluation.observing import evenly, load_images, to_images
+from offline.gate.features import weights_sha256
+from offline.metrics import mean_auroc
+
+Logits = Mapping[Split, NDArray[np.floating]]
+
+#: By how much pixels may change, rising; the band is as wide as the last one asks for.
+MOVED_WITHIN: Final = (1 / 255, EPSILON)
+#: Of ``measure_calls``, what the table needs.
+_COUNTED: Final = (
+    "films",
+    "films_without_findings",
+    "findings_called",
+    "false_calls_on_a_film_without_findings",
+    "films_without_findings_with_a_call",
+    "indeterminate",
+    "precision_of_present",
+)
+
+
+def paired_loss(films: list[Film], trained: NDArray[np.floating], served: NDArray[np.floating]) -> dict[str, float]:
+    """Mean AUROC that is lost between two networks on the same films, with its 95 % bootstrap interval over patients.
+
+    Parameters
+    ----------
+    trained, served : ndarray, shape (N, L)
+        Logits; over 0 where `served` is the less accurate.
+    """
+    targets = targets_of(films)
+    weights = bootstrap_weights(np.array([film.patient for film in films]), 1000, 0)
+    lost = drawn_auroc(targets, trained, weights) - drawn_auroc(targets, served, weights)
+    defined = ~np.isnan(lost).all(axis=1)
+    return asdict(
+        estimate(mean_auroc(targets, trained) - mean_auroc(targets, served), np.nanmean(lost[defined], axis=1))
+    )
+
+
+def called(
+    network: nn.Module,
+    run: Path,
+    films: list[Film],
+    logits: Logits,
+    device: torch.device,
+    movement_films: int,
+    furthest: int = FURTHEST,
+) -> tuple[list[Finding], dict[str, Any]]:
+    """How findings would be called, as ``fit_calls`` has it, and what that comes to.
+
+    Parameters
+    ----------
+    network : Module
+        In eval mode, on the device.
+    run : Path
+        Where movements are kept: a killed run goes on, and one that ``cxr-offline calibrate`` measured is not measured again.
+    logits : mapping
+        Of the val and test films, shape (N, L).
+    movement_films : int
+        Val films, evenly spread, on which an attacker moves each logit.
+    furthest : int
+        As in ``measure_movement``.
+
+    Returns
+    -------
+    list of Finding
+        With points at the usual specificity, and a band as wide as the movement within 2/255.
+    dict
+        JSON: ``movement`` for each budget, in logits and in deviations of each logit over val films; ``band``; the counts on
+        test films.
+    """
+    val, test = of_split(films, "val"), of_split(films, "test")
+    values, targets = np.asarray(logits["val"], np.float64), targets_of(val)
+    movements = _movements(network, run, films, val, device, movement_films, furthest)
+    patients = np.unique([film.patient for film in val], return_inverse=True)[1]
+    wanted = read_prevalence(CHEST_XRAY14)
+    calibration = calibrate(values, targets, patients).at(np.array([wanted[name] for name in LABELS]))
+    findings = findings_of(values, targets, calibration, CallOptions(), movements[EPSILON])
+    measured = measure_calls(findings, np.asarray(logits["test"], np.float64), targets_of(test))
+    deviations = np.maximum(values.std(axis=0), 1e-9)
+    moved = [_moved(epsilon, movement, deviations) for epsilon, movement in movements.items()]
+    band = movements[EPSILON].bounds / deviations
+    record: dict[str, Any] = {
+        "movement": moved,
+        "band": {"mean": float(band.mean()), "widest": float(band.max()), "finding": LABELS[int(band.argmax())]},
+        **{name: measured[name] for name in _COUNTED},
+    }
+    return findings, record
+
+
+def _movements(
+    network: nn.Module,
+    run: Path,
+    films: list[Film],
+    val: list[Film],
+    device: torch.device,
+    count: int,
+    furthest: int,
+) -> dict[float, Movement]:
+    chosen = [val[index] for index in evenly(len(val), count)]
+    images = to_images(load_images(chosen, "reading val"), torch.device("cpu"))
+    # The name that ``fit_calls`` gives it too, where all is as usual.
+    stem = f"movement-{weights_sha256(network)[:12]}-{fingerprint(films)[:8]}-{len(chosen)}"
+    stem += f"-{furthest}-furthest" if furthest != FURTHEST else ""
+    found = {}
+    for epsilon in MOVED_WITHIN:
+        name = stem if epsilon == EPSILON else f"{stem}-within-{epsilon * 255:g}"
+        found[epsilon] = measure_movement(network, images, device, run / name, epsilon, furthest)
+    return found
+
+
+def _moved(epsilon: float, movement: Movement, deviations: NDArray[np.float64]) -> dict[str, Any]:
+    relative = movement.bounds / deviations
+    return {
+        "epsilon": epsilon,
+        "films": len(movement.films),
+        "logits": movement.bounds.tolist(),
+        "deviations": relative.tolist(),
+        "mean": float(relative.mean()),
+    }
