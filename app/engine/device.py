@@ -21,7 +21,7 @@ from app.pipeline import Verdict
 from app.settings import Settings
 
 from .errors import InferenceFailed, NotReady
-from .rate import Rate
+from .pace import Pace
 from .ready import Item, ReadyQueue
 from .shadow import ShadowFilm
 from .version import Version
@@ -47,7 +47,7 @@ class Device:
         Shared with the other devices.
     peers : sequence of Device
         All devices, this one too.
-    seconds : Rate
+    seconds : Pace
         Takes the seconds of a film on a device.
     """
 
@@ -57,7 +57,7 @@ class Device:
         active: Callable[[], Version],
         ready: ReadyQueue,
         peers: Sequence[Device],
-        seconds: Rate,
+        seconds: Pace,
         settings: Settings,
         metrics: Metrics,
     ) -> None:

@@ -27,7 +27,7 @@ from .aside import Aside, path_beside
 from .books import Books
 from .checkpoint import Checkpoint
 from .errors import ForwardError, Misconfigured
-from .forwarder import Forwarder, Options
+from .forwarder import Forwarder, ForwardOptions
 from .metrics import ForwardMetrics
 from .orthanc import MOST_FILM_BYTES, Orthanc
 from .service import Service
@@ -163,7 +163,7 @@ async def _forward(parsed: argparse.Namespace) -> None:
         async with AsyncExitStack() as clients:
             orthanc = await clients.enter_async_context(open_client(parsed.orthanc_url, auth=login))
             service = await clients.enter_async_context(open_client(parsed.service_url, headers=token))
-            options = Options(
+            options = ForwardOptions(
                 *(parsed.modalities, parsed.start, parsed.in_flight, parsed.poll_seconds),
                 give_up_seconds=3600 * parsed.give_up_hours,
                 keep_given_up=parsed.keep_given_up,

@@ -13,7 +13,7 @@ from app.engine import Screened, Version
 from app.pipeline import DecodedImage, Verdict
 from app.pipeline.identity import read_identity
 from app.quarantine import Quarantine
-from app.records import Decision, Recalled, RecordKey, Repeats, Subject, Writer
+from app.records import Decision, DecisionSubject, Recalled, RecordKey, Repeats, Writer
 
 
 @dataclass(frozen=True)
@@ -95,19 +95,19 @@ class Decisions:
             return await self.writer.keep(decision)
         return await self.quarantine.keep(decision, film_id, film)
 
-    def _subject(self, film: bytes, screened: Screened) -> Subject:
+    def _subject(self, film: bytes, screened: Screened) -> DecisionSubject:
         image = screened.image
         identity = read_identity(film) if image.source_kind == "dicom" else None
         return self._subject_of(screened.version, identity.sop_instance_uid if identity else None, image)
 
-    def _subject_of(self, version: Version, instance_uid: str | None, image: DecodedImage) -> Subject:
+    def _subject_of(self, version: Version, instance_uid: str | None, image: DecodedImage) -> DecisionSubject:
         instance_hash = None if instance_uid is None else self.key.of_uid(instance_uid)
-        return Subject(instance_hash, self.key.of_pixels(image.pixels), version.name)
+        return DecisionSubject(instance_hash, self.key.of_pixels(image.pixels), version.name)
 
 
 def _decision(
     version: Version,
-    subject: Subject,
+    subject: DecisionSubject,
     image: DecodedImage,
     verdict: Verdict,
     asked: Asked,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from app.pipeline import Verdict
 
-from .record import Recalled, Record, RecordUnavailable, Subject
+from .record import DecisionSubject, Recalled, Record, RecordUnavailable
 
 log = logging.getLogger("cxr_gate")
 
@@ -34,11 +34,11 @@ class Repeats:
     def __init__(self, record: Record, *, optional: bool = False) -> None:
         self._record = record
         self._optional = optional
-        self._turns: dict[Subject, _Turn] = {}
+        self._turns: dict[DecisionSubject, _Turn] = {}
 
     async def verdict(
         self,
-        subject: Subject,
+        subject: DecisionSubject,
         judge: Callable[[], Awaitable[Verdict]],
         keep: Callable[[Verdict], Awaitable[Recalled]],
     ) -> Recalled:
@@ -55,7 +55,7 @@ class Repeats:
             known = await asyncio.to_thread(self._find, subject)
             return await keep(await judge() if known is None else known)
 
-    def _find(self, subject: Subject) -> Verdict | None:
+    def _find(self, subject: DecisionSubject) -> Verdict | None:
         try:
             return self._record.find(subject)
         except RecordUnavailable as error:
@@ -64,7 +64,7 @@ class Repeats:
             log.warning("judged without a look into the record", extra={"error": str(error)})
             return None
 
-    def film_of(self, subject: Subject) -> str | None:
+    def film_of(self, subject: DecisionSubject) -> str | None:
         """Id of the film that was kept last for a subject; None too where an optional record does not answer.
 
         Raises
@@ -79,7 +79,7 @@ class Repeats:
             return None
 
     @asynccontextmanager
-    async def _turn(self, subject: Subject) -> AsyncIterator[None]:
+    async def _turn(self, subject: DecisionSubject) -> AsyncIterator[None]:
         turn = self._turns.setdefault(subject, _Turn())
         turn.users += 1
         try:
