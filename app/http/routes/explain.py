@@ -11,18 +11,15 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from app.engine import Engine, Place, Screened
-from app.metrics import Metrics
+from app.engine import Place, Screened
 from app.pipeline import LABELS
 from app.pipeline.image import SourceKind
 from app.results import overlay_png
+from app.screening import Screening
 from app.settings import Settings
 
-from ..decisions import Decisions
 from ..openapi import BINARY, film_problems
 from ..problems import REJECTED_DETAIL, HttpError, problem_response
-from ..query_guard import Watch
-from ..reports import Reports
 from ..schemas import Accepted
 from ..security import KEY, Access, sharer
 from ..wire.accept import DICOM, accepts, wants_dicom
@@ -90,16 +87,7 @@ async def given_heatmap(screened: Screened, finding: str) -> GivenHeatmap:
     return GivenHeatmap(finding=finding, localised=localised, text=text, png=base64.b64encode(picture).decode())
 
 
-def add_explain_route(
-    application: FastAPI,
-    access: Access,
-    engine: Engine,
-    decisions: Decisions,
-    reports: Reports,
-    watch: Watch,
-    metrics: Metrics,
-    settings: Settings,
-) -> None:
+def add_explain_route(application: FastAPI, access: Access, screening: Screening, settings: Settings) -> None:
     """Add ``POST /v1/explain``."""
 
     @application.post(
@@ -137,20 +125,20 @@ def add_explain_route(
                 )
             return film, kind
 
-        look = partial(watch.see, caller, request.state.request_id)
-        screened = await engine.screen(sharer(request), read, row, look, compared=False)
+        look = partial(screening.guard.see, caller, request.state.request_id)
+        screened = await screening.engine.screen(sharer(request), read, row, look, compared=False)
         bundle, kind = screened.version.bundle, screened.image.source_kind
         if screened.heatmap is None:
-            metrics.count_judged(screened.verdict, bundle, kind)
-            await decisions.keep(request, film, screened)
+            screening.metrics.count_judged(screened.verdict, bundle, kind)
+            await screening.decisions.keep(request, film, screened)
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
-        kept = await decisions.keep(request, film, screened, explains=True)
+        kept = await screening.decisions.keep(request, film, screened, explains=True)
         if not kept.from_record:
-            metrics.count_judged(screened.verdict, bundle, kind)
-        metrics.count_heatmap(screened.heatmap.localised, screened.version.name)
+            screening.metrics.count_judged(screened.verdict, bundle, kind)
+        screening.metrics.count_heatmap(screened.heatmap.localised, screened.version.name)
         headers = {LOCALISED: "true" if screened.heatmap.localised else "false"}
         if as_dicom:
-            capture = await run_in_threadpool(reports.heatmap_of, film, screened, LABELS[row])
+            capture = await run_in_threadpool(screening.reports.heatmap_of, film, screened, LABELS[row])
             return Response(capture, media_type=DICOM, headers=headers)
         picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
         return Response(picture, media_type="image/png", headers=headers)

@@ -15,26 +15,26 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from fastapi import FastAPI
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.engine import DeadlinePassed, Engine, Place, Screened
-from app.metrics import UNKNOWN_KIND, Metrics
+from app.engine import DeadlinePassed, Place, Screened
+from app.metrics import UNKNOWN_KIND
 from app.pipeline import Verdict
 from app.pipeline.errors import UnsuitableImage
 from app.pipeline.identity import Identity, is_uid, read_identity
+from app.screening import Asked, Screening
 from app.settings import Settings
 from app.tracing import span
 
-from ..decisions import Asked, Decisions
+from ..openapi import ACCESS_PROBLEMS, BINARY, PROBLEM
 from ..problems import SLUG_OF, HttpError
-from ..query_guard import Watch
-from ..reports import Reports
-from ..security import Access, sharer
+from ..security import KEY, Access, sharer
 from ..store_response import (
     CANNOT_UNDERSTAND,
     CLASS_NOT_SUPPORTED,
@@ -63,17 +63,58 @@ DICOM = "application/dicom"
 PART_SHARE: Final = 0.25
 _REMEDY = 'send multipart/related; type="application/dicom"; boundary=..., each part one DICOM file'
 
+_STORED: Final = {
+    "content": {name: {"schema": {"type": "object"}} if name.endswith("json") else {} for name in STORE_TYPES}
+}
+_RELATED: Final = {"requestBody": {"required": True, "content": {"multipart/related": BINARY}}}
+_DESCRIBED: Final[dict[str, Any]] = {
+    "response_class": Response,
+    "responses": {
+        200: {**_STORED, "description": "every instance was scored"},
+        202: {**_STORED, "description": "some instances were scored, others failed"},
+        409: {**_STORED, "description": "no instance was scored"},
+        400: {**PROBLEM, "description": "malformed request"},
+        406: {**PROBLEM, "description": "not acceptable"},
+        413: {**PROBLEM, "description": "too many instances or bytes"},
+        415: {**PROBLEM, "description": "not multipart/related of application/dicom"},
+        **ACCESS_PROBLEMS,
+        503: {
+            **PROBLEM,
+            "description": "overloaded; not ready (or, as DICOM JSON, every instance met a passing fault)",
+        },
+        504: {**PROBLEM, "description": "an instance did not arrive within the deadline"},
+    },
+    "openapi_extra": _RELATED,
+    "dependencies": [KEY],
+}
+_STUDY: Final = {"name": "study", "in": "path", "required": True, "schema": {"type": "string"}}
+_OF_STUDY: Final = {**_DESCRIBED, "openapi_extra": {**_RELATED, "parameters": [_STUDY]}}
+
+
+def add_store_routes(application: FastAPI, access: Access, screening: Screening, settings: Settings) -> None:
+    """Add ``POST /dicomweb/studies`` and the same for one study."""
+    store = StoreTransaction(screening, settings, access)
+
+    @application.post("/dicomweb/studies", **_DESCRIBED)
+    async def store_instances(request: Request) -> Response:
+        """STOW-RS: judge each instance; the answer has one item an instance."""
+        access.require(request, "score")
+        return await store(request)
+
+    # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
+    @application.post("/dicomweb/studies/{study}", **_OF_STUDY)
+    async def store_instances_of_study(request: Request) -> Response:
+        """STOW-RS for one study: instances of another fail."""
+        access.require(request, "score")
+        return await store(request, request.path_params["study"])
+
 
 @dataclass(frozen=True)
-class Store:
+class StoreTransaction:
     """The store transaction of one application."""
 
-    engine: Engine
-    decisions: Decisions
-    metrics: Metrics
+    screening: Screening
     settings: Settings
-    reports: Reports
-    watch: Watch
     access: Access
 
     async def __call__(self, request: Request, study: str | None = None) -> Response:
@@ -108,7 +149,7 @@ class Store:
         for outcome in outcomes:
             self._count(outcome)
         status = status_of(outcomes)
-        headers = {"Retry-After": str(self.engine.retry_after)} if status == 503 else None
+        headers = {"Retry-After": str(self.screening.engine.retry_after)} if status == 503 else None
         body = response_body(outcomes, request.state.request_id)
         if media_type == DICOM_XML:
             return Response(native_xml(body), status, headers, media_type)
@@ -139,17 +180,17 @@ class Store:
         running: set[asyncio.Task[Outcome]] = set()
         sharing = sharer(request)
         try:
-            with self.engine.place(sharing) as place:
+            with self.screening.engine.place(sharing) as place:
                 async with aclosing(self._parts(request, parser, place)) as parts:
                     async for part in parts:
                         while len(running) >= self.settings.store_parallel or (
-                            running and not self.engine.room_for(sharing, len(part.body))
+                            running and not self.screening.engine.room_for(sharing, len(part.body))
                         ):
                             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                         # The request's own place serves one instance; each further one takes its own.
                         further = ExitStack()
                         if running:
-                            further.enter_context(self.engine.place(sharing)).reserve(len(part.body))
+                            further.enter_context(self.screening.engine.place(sharing)).reserve(len(part.body))
                         number = len(tasks) + 1
                         if number > 1:
                             self.access.owe(request)
@@ -209,30 +250,30 @@ class Store:
             return Outcome(number, identity, self._failure(error, identity, asked.request_id))
 
     async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked, sharing: str) -> Outcome:
-        async with self.engine.deadline() as expires:
-            image, tensor = await self.engine.decode(sharing, part.body, expires, "dicom")
-            self.watch.see(asked.caller, asked.request_id, tensor)
-            version = self.engine.active  # each instance by the version that is active at its turn
+        async with self.screening.engine.deadline() as expires:
+            image, tensor = await self.screening.engine.decode(sharing, part.body, expires, "dicom")
+            self.screening.guard.see(asked.caller, asked.request_id, tensor)
+            version = self.screening.engine.active  # each instance by the version that is active at its turn
 
             async def judge() -> Verdict:
-                verdict = await self.engine.judge(version, tensor, expires)
-                self.metrics.count_judged(verdict, version.bundle, image.source_kind)
+                verdict = await self.screening.engine.judge(version, tensor, expires)
+                self.screening.metrics.count_judged(verdict, version.bundle, image.source_kind)
                 return verdict
 
-            recalled = await self.decisions.recall(
+            recalled = await self.screening.decisions.recall(
                 version, identity.sop_instance_uid, part.body, number, image, asked, judge
             )
             # A repeat too: if its report was delivered before, the server has it.
-            await self.reports.of(part.body, Screened(version, image, recalled.verdict), wanted=False)
+            await self.screening.reports.of(part.body, Screened(version, image, recalled.verdict), wanted=False)
             probabilities = recalled.verdict.probabilities
             calls = () if probabilities is None else version.bundle.calls.words(probabilities)
             return Outcome(number, identity, recalled, image.notes, version.name, calls)
 
     def _count(self, outcome: Outcome) -> None:
-        self.metrics.stored_instances.labels(outcome.answer).inc()
+        self.screening.metrics.stored_instances.labels(outcome.answer).inc()
         if isinstance(outcome.result, Failure):
             kind = "dicom" if outcome.identity else UNKNOWN_KIND
-            self.metrics.count_not_judged(outcome.result.slug, self.engine.active.name, kind)
+            self.screening.metrics.count_not_judged(outcome.result.slug, self.screening.engine.active.name, kind)
 
     def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> Failure:
         if isinstance(error, UnsuitableImage) and identity and identity.sop_class_uid not in SCORED_CLASSES:
