@@ -25,7 +25,7 @@ from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
 from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
-from app.screening import Decisions, QueryGuard, Reports, Screening
+from app.screening import QueryGuard, Reports, Screening
 from app.settings import Settings, SettingsError
 from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
@@ -120,8 +120,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     )
     repeats = Repeats(record, optional=settings.record_optional)
     quarantine = open_quarantine(settings, record, writer, metrics)
-    decisions = Decisions(record.key, writer, repeats, quarantine)
-    screening = Screening(engine, QueryGuard.of(settings, metrics), decisions, reports, metrics)
+    guard = QueryGuard.of(settings, metrics)
+    screening = Screening(engine, guard, record.key, repeats, writer, quarantine, reports, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
