@@ -177,18 +177,18 @@ def _moment(text: object) -> datetime | None:
     return moment
 
 
-class _Strict(BaseModel):
+class _StrictModel(BaseModel):
     """Takes these fields and JSON's own types alone: true is no number, and a misspelt field is not passed over."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Quota(_Strict):
+class _Quota(_StrictModel):
     per_minute: float = Field(gt=0, allow_inf_nan=False)
     burst: int = Field(ge=1, le=10**6)
 
 
-class _Entry(_Strict):
+class _Entry(_StrictModel):
     """What a field must be stands in its description, which is the message where it is something else."""
 
     name: Annotated[str, AfterValidator(_name)] = Field(
@@ -213,7 +213,7 @@ class _Entry(_Strict):
         return Caller(self.name, frozenset(self.scopes), self.key_sha256, self.expires, quota)
 
 
-class _File(_Strict):
+class _File(_StrictModel):
     callers: list[_Entry]
 
 
