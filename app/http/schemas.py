@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.pipeline.calls import Call, Called
 from app.pipeline.exposed_field import ExposedField
-from app.pipeline.manifest import Finding, Gate, Rates
+from app.pipeline.manifest import Finding, GateModel, Rates
 
 
 class JudgedField(BaseModel):
@@ -190,7 +190,7 @@ class PublicGate(BaseModel):
     calibration_bound: float
 
     @classmethod
-    def of(cls, gate: Gate) -> PublicGate:
+    def of(cls, gate: GateModel) -> PublicGate:
         """Leave out what is not for callers."""
         return cls(**{name: getattr(gate, name) for name in cls.model_fields})
 

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.pipeline.gaussian import Gaussian
+from app.pipeline.gate import Gate
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import SearchOptions, selective
@@ -130,7 +130,7 @@ def gather(subject: Subject, films: list[Film], store: Store) -> Material:
         attacks,
         poison,
         len(poisoned),
-        prior_of(subject.bundle.gaussian, subject.bundle.manifest.gate.shrinkage),
+        prior_of(subject.bundle.gate.density, subject.bundle.manifest.gate.shrinkage),
     )
 
 
@@ -156,13 +156,16 @@ def _looks(store: Store, name: str, arrays: Arrays) -> Looks:
 
 def _films(subject: Subject, films: list[Film], scanner: str) -> Outcome:
     levels = SCANNERS[scanner](load_images(films, "films").astype(np.float32) / np.float32(255))
-    return {}, {"levels": levels, "features": observe(subject.victim.network, levels, subject.device, scanner).features}
+    return {}, {
+        "levels": levels,
+        "features": observe(subject.victim.network, levels, subject.device, scanner).gate_features,
+    }
 
 
 def _poison(subject: Subject, levels: Images, name: str) -> Outcome:
     network = subject.victim.network
     poisoned = attack_all(LogitsOnly(network), levels, subject.device, f"poison, {name}", POISON_ATTACKS[name])
-    return {}, {"levels": poisoned, "features": observe(network, poisoned, subject.device, name).features}
+    return {}, {"levels": poisoned, "features": observe(network, poisoned, subject.device, name).gate_features}
 
 
 def _selective(subject: Subject, store: Store, stem: str, levels: Images) -> Arrays:
@@ -173,19 +176,11 @@ def _selective(subject: Subject, store: Store, stem: str, levels: Images) -> Arr
         result = selective(subject.victim, images, subject.victim.choose("invent", images), SELECTIVE)
         passed = np.flatnonzero(result.success.cpu().numpy())
         attacked = to_levels(result.images)[passed]
-        features = observe(subject.victim.network, attacked, subject.device, f"{stem} {start}").features
+        features = observe(subject.victim.network, attacked, subject.device, f"{stem} {start}").gate_features
         return {}, {"levels": attacked, "features": features, "index": start + passed}
 
     parts = [store.stage(f"{stem}-{start:03d}", partial(compute, start))[1] for start in range(0, len(levels), BATCH)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A Gaussian and its threshold (nats)."""
-
-    gaussian: Gaussian
-    threshold: float
 
 
 def _judged(
@@ -207,8 +202,8 @@ def _against_fresh(material: Material, base: Gate, gate: Gate) -> dict[str, Any]
     before, after = (
         Judged(
             one.threshold,
-            one.gaussian.log_density(fresh),
-            {name: one.gaussian.log_density(features) for name, features in material.attacks.items()},
+            one.log_density(fresh),
+            {name: one.log_density(features) for name, features in material.attacks.items()},
         )
         for one in (base, gate)
     )
@@ -239,8 +234,8 @@ def learning_curve(material: Material, base: Gate, store: Store) -> list[dict[st
 
 def threshold_alone(material: Material, base: Gate) -> dict[str, Any]:
     """The simplest remedy, for comparison: the base's Gaussian, its threshold from all of the site's films."""
-    scores = base.gaussian.log_density(material.scanners[SITE].features[material.at_site])
-    return _against_fresh(material, base, Gate(base.gaussian, float(np.quantile(scores, TARGET))))
+    scores = base.log_density(material.scanners[SITE].features[material.at_site])
+    return _against_fresh(material, base, Gate(base.density, float(np.quantile(scores, TARGET))))
 
 
 def poisonings(subject: Subject, material: Material, base: Gate, store: Store) -> list[dict[str, Any]]:
@@ -311,7 +306,7 @@ def main() -> None:
     version = subject.bundle.manifest.model_version
     store = Store.open(parsed.work, {"bundle": version, "films": len(films), "seed": SEED})
     material = gather(subject, films, store)
-    base = Gate(subject.bundle.gaussian, subject.bundle.manifest.gate.threshold)
+    base = subject.bundle.gate
     parsed.output.mkdir(parents=True, exist_ok=True)
     write_json(
         parsed.output / "scenario.json",

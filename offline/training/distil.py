@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from app.pipeline.gaussian import Gaussian
+from app.pipeline.gate import Gate
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
@@ -58,14 +58,12 @@ class Served:
     ----------
     network : ChestNetwork
         On the device.
-    gaussian : Gaussian
-    threshold : float
-        Nats; what has a lower log density is answered with 422.
+    gate : Gate
+        What it does not accept is answered with 422.
     """
 
     network: ChestNetwork
-    gaussian: Gaussian
-    threshold: float
+    gate: Gate
 
     @staticmethod
     def of_run(run: Path, device: torch.device) -> Served:
@@ -76,8 +74,8 @@ class Served:
         FilmsError
             The run has no network, or was not fitted.
         """
-        gate, _ = load_gate(run)
-        return Served(load_network(run).to(device), gate.gaussian, gate.threshold.value)
+        fitted, _ = load_gate(run)
+        return Served(load_network(run).to(device), fitted.gate)
 
 
 @dataclass(frozen=True)
@@ -122,10 +120,10 @@ def ask(
     with torch.inference_mode(), tqdm(total=len(films), desc=f"asking about {title}", unit="film") as progress:
         for batch, _ in in_order(films, batch_size=_QUERY_BATCH, workers=workers):
             posted = as_posted(batch)
-            features, logits = served.network(posted.to(device))
-            passed = served.gaussian.log_density(features.cpu().numpy()) >= served.threshold
+            outputs = served.network(posted.to(device))
+            passed = served.gate.accepts(outputs.gate_features.cpu().numpy())
             accepted.append(passed)
-            probabilities.append(logits.float().sigmoid().cpu()[torch.from_numpy(passed)])
+            probabilities.append(outputs.logits.float().sigmoid().cpu()[torch.from_numpy(passed)])
             if keep:
                 images.append((posted * LEVELS).round().to(torch.uint8)[torch.from_numpy(passed)])
             progress.update(len(batch))
@@ -234,7 +232,7 @@ def compare(network: nn.Module, answers: Answers, device: torch.device, options:
     with torch.inference_mode():
         for images, _ in DataLoader(AnsweredFilms(answers), options.batch_size, num_workers=options.workers):
             with autocast(device, options.precision):
-                predicted.append(network(images.to(device))[1].float().sigmoid().cpu())
+                predicted.append(network(images.to(device)).logits.float().sigmoid().cpu())
     own = torch.cat(predicted).numpy()
     return {
         "val_mean_absolute_difference": float(np.abs(own - answers.probabilities).mean()),
@@ -275,7 +273,7 @@ def _one_epoch(
     with tqdm(batches, desc=title, unit="batch") as progress:
         for step, (images, answers) in enumerate(progress, start=1):
             with autocast(device, options.precision):
-                _, logits = network(images.to(device))
+                logits = network(images.to(device)).logits
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), answers.to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

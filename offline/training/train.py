@@ -146,7 +146,7 @@ def predict(network: nn.Module, films: list[Film], device: torch.device, options
     with torch.inference_mode():
         for images, _ in in_order(films, batch_size=options.batch_size, workers=options.workers):
             with autocast(device, options.precision):
-                outputs.append(network(images.to(device))[1].float().cpu())
+                outputs.append(network(images.to(device)).logits.float().cpu())
     return torch.cat(outputs).numpy()
 
 
@@ -171,7 +171,7 @@ def _one_epoch(
         for step, (images, targets) in enumerate(progress, start=1):
             mixed, wanted = mixup(images.to(processes.device), targets.to(processes.device), options.mixup)
             with autocast(processes.device, options.precision):
-                _, logits = network(mixed)
+                logits = network(mixed).logits
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), wanted)
             optimisation.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

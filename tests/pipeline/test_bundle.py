@@ -19,7 +19,6 @@ from scipy.stats import beta
 from app.pipeline import LABELS, Bundle, ChestNetwork, Screener, Verdict, choose_device, read_bundle, torch_backend
 from app.pipeline.bundle import (
     CONTENT,
-    GAUSSIAN,
     GOLDEN,
     HEATMAP,
     MANIFEST,
@@ -31,6 +30,7 @@ from app.pipeline.bundle import (
 )
 from app.pipeline.content import KINDS, Content
 from app.pipeline.errors import BackendError, BundleError, NumericalError
+from app.pipeline.gate import GAUSSIAN
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.orientation import SENSES, Orientation
 from app.pipeline.preprocess import PREPROCESSING
@@ -94,7 +94,7 @@ def parts() -> Parts:
     network = ChestNetwork(len(LABELS)).eval()
     images = generator.integers(0, 256, (3, 1, 224, 224), dtype=np.uint8)
     with torch.inference_mode():
-        features, logits = (output.numpy() for output in network(torch.from_numpy(images).float() / 255))
+        features, _, logits = (output.numpy() for output in network(torch.from_numpy(images).float() / 255))
     root = generator.normal(size=(1024, 1024))
     gaussian = Gaussian(features[0].astype(np.float64), np.linalg.cholesky(root @ root.T / 1024 + 0.1 * np.eye(1024)))
     golden = Golden(images, gaussian.log_density(features), expit(logits.astype(np.float64)), np.arange(139.0))
@@ -136,8 +136,8 @@ def test_round_trip(bundle: Bundle, parts: Parts) -> None:
     network, gaussian, orientation, shown, golden, typical_maps = parts
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(bundle.network.state_dict()[name], tensor, rtol=0, atol=0)
-    np.testing.assert_array_equal(bundle.gaussian.mean, gaussian.mean)
-    np.testing.assert_array_equal(bundle.gaussian.cholesky_factor, gaussian.cholesky_factor)
+    np.testing.assert_array_equal(bundle.density.mean, gaussian.mean)
+    np.testing.assert_array_equal(bundle.density.cholesky_factor, gaussian.cholesky_factor)
     np.testing.assert_array_equal(bundle.orientation.weights, orientation.weights)
     np.testing.assert_array_equal(bundle.orientation.bias, orientation.bias)
     assert bundle.orientation.least_log_density == -3e9
@@ -152,7 +152,7 @@ def test_round_trip(bundle: Bundle, parts: Parts) -> None:
     assert not bundle.network.training
     assert not any(parameter.requires_grad for parameter in bundle.network.parameters())
     assert set(bundle.manifest.files) == set(FILES)
-    assert bundle.manifest.gate.threshold == -1e9
+    assert bundle.manifest.gate.threshold == bundle.gate.threshold == -1e9
 
 
 def test_a_bundle_whose_gate_has_a_watch(parts: Parts, tmp_path: Path) -> None:
@@ -165,10 +165,9 @@ def test_a_bundle_whose_gate_has_a_watch(parts: Parts, tmp_path: Path) -> None:
     write_bundle(tmp_path / "watched", content, watched, gate, orientation, shown, golden, typical_maps, TEXTS)
     bundle = read_bundle(tmp_path / "watched")
     with torch.inference_mode():
-        features = bundle.network(torch.from_numpy(golden.images).float() / 255)[0].numpy()
-    assert bundle.orientation.faults(features, np.zeros(len(features))) == [None] * len(features)
-    expected = -0.5 * (np.square(features[:, -512:].astype(np.float64)).sum(1) + 512 * np.log(2 * np.pi))
-    np.testing.assert_allclose(bundle.gaussian.log_density(features), expected)
+        features = bundle.network(torch.from_numpy(golden.images).float() / 255).gate_features.numpy()
+    expected = -0.5 * (np.square(features.astype(np.float64)).sum(1) + 512 * np.log(2 * np.pi))
+    np.testing.assert_allclose(bundle.gate.log_density(features), expected)
     write_bundle(tmp_path / "watched", content, watched, gaussian, orientation, shown, golden, typical_maps, TEXTS)
     with pytest.raises(BundleError, match="the gate is given 512 features"):
         read_bundle(tmp_path / "watched")
@@ -370,9 +369,9 @@ def test_golden_outputs_are_reproduced(bundle: Bundle) -> None:
 
 
 def test_golden_outputs_tell_another_gaussian(bundle: Bundle) -> None:
-    other = Gaussian(bundle.gaussian.mean + 1, bundle.gaussian.cholesky_factor)
+    other = Gaussian(bundle.density.mean + 1, bundle.density.cholesky_factor)
     with pytest.raises(BundleError, match="log densities differ"):
-        on_torch(dataclasses.replace(bundle, gaussian=other)).require_golden()
+        on_torch(dataclasses.replace(bundle, density=other)).require_golden()
 
 
 def test_golden_outputs_tell_other_probabilities(bundle: Bundle) -> None:
