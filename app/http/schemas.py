@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.pipeline.calls import Call, Called
 from app.pipeline.exposed_field import ExposedField
+from app.pipeline.labels import LABELS
 from app.pipeline.manifest import Finding, GateModel, Rates
 
 
@@ -65,7 +66,7 @@ class Accepted(BaseModel):
     model_version: str
     verdict: Literal["accepted"] = "accepted"
     probabilities: dict[str, float] = Field(
-        description="14 findings, each in [0, 1]; they are not exclusive, and hold for the prevalences of /v1/model"
+        description=f"{len(LABELS)} findings, each in [0, 1]; they are not exclusive, and hold for the prevalences of /v1/model"
     )
     calls: dict[str, CalledFinding] = Field(description="present, indeterminate or absent, for each finding")
     source_kind: Literal["png", "jpeg", "dicom"]

@@ -60,7 +60,7 @@ class Golden:
     images : ndarray, shape (K, 1, 224, 224), uint8
         No patient's film: means of many films, and patterns. Divided by 255 they are the input.
     log_densities : ndarray, shape (K,), float64
-    sigmoids : ndarray, shape (K, 14), float64
+    sigmoids : ndarray, shape (K, L), float64
         Of the logits, before they are calibrated.
     calibration_scores : ndarray, shape (M,), float64
         Log densities of the held-out clean films, ascending.
@@ -85,7 +85,7 @@ class Bundle:
 
     Attributes
     ----------
-    typical_maps : ndarray, shape (14, 7, 7), float32
+    typical_maps : ndarray, shape (L, 7, 7), float32
         Of each finding, the mean class activation map of clean films without findings; see ``heatmap``.
     signed_by : str or None
         Identifier of the trusted key that signed it; None where none was asked for.

@@ -33,7 +33,7 @@ class GoldenDifference:
     ----------
     log_densities : ndarray, shape (K,), float64
         Nats.
-    sigmoids : ndarray, shape (K, 14), float64
+    sigmoids : ndarray, shape (K, L), float64
         Of the logits, before they are calibrated: a finding that is rare has small probabilities, which would hide a difference.
     """
 
@@ -96,7 +96,7 @@ class Screener:
         )
 
     def set_gate_aside(self, image: Tensor) -> NDArray[np.float64]:
-        """Probabilities (14,) of one image that the gate rejects and an authorised person released.
+        """Probabilities (L,) of one image that the gate rejects and an authorised person released.
 
         See ``verdict.set_gate_aside``.
 

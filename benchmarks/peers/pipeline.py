@@ -49,7 +49,7 @@ class Model:
             self.arrays(torch.zeros(size, 1, INPUT_SIDE, INPUT_SIDE))
 
     def arrays(self, images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Shape (N, 1, 224, 224) -> probabilities, shape (N, 14), and log densities, shape (N,)."""
+        """Shape (N, 1, 224, 224) -> probabilities, shape (N, L), and log densities, shape (N,)."""
         with torch.inference_mode():
             outputs = self._network(images)
         return expit(self._calls.log_odds(outputs.logits)), self._gate.log_density(outputs.gate_features.numpy())

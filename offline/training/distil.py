@@ -86,7 +86,7 @@ class Answers:
     ----------
     films : list of Film
         Those that got an answer, A of them.
-    probabilities : ndarray, shape (A, 14), float32, in [0, 1]
+    probabilities : ndarray, shape (A, L), float32, in [0, 1]
     images : Tensor or None, shape (A, 1, 224, 224), uint8
         What was posted; None where the films are too many to keep.
     rejected : int
@@ -139,7 +139,7 @@ def ask(
 
 
 class AnsweredFilms(Dataset[tuple[Tensor, Tensor]]):
-    """(posted image (1, 224, 224) in [0,1], the service's probabilities (14,))."""
+    """(posted image (1, 224, 224) in [0,1], the service's probabilities (L,))."""
 
     def __init__(self, answers: Answers, augment: Augment | None = None) -> None:
         self.answers = answers
@@ -164,7 +164,7 @@ def distil(
     Resumes from the last whole epoch found in `output`.
 
     Soft targets (Hinton et al. 2015; Papernot et al. 2017 for the attack): binary cross-entropy with the
-    service's 14 probabilities. The films are the outsider's own, that is those of the train split; neither
+    service's probabilities. The films are the outsider's own, that is those of the train split; neither
     their labels nor the network's weights, features or gradients are used. The turned and mirrored copies that
     it trains on keep the answer to the film itself, so each film costs one query.
 
@@ -251,7 +251,7 @@ def _constant_answer(train_answers: Answers, val_answers: Answers) -> dict[str, 
 
 
 def _mean_correlation(own: NDArray[np.float32], served: NDArray[np.float32]) -> float:
-    """Pearson's over films, mean over findings, (N, 14) twice; a finding that does not vary counts as 0."""
+    """Pearson's over films, mean over findings, (N, L) twice; a finding that does not vary counts as 0."""
     a, b = own.astype(np.float64) - own.mean(0), served.astype(np.float64) - served.mean(0)
     norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
     each = np.divide((a * b).sum(0), norm, out=np.zeros(len(LABELS)), where=norm > 0)

@@ -88,7 +88,7 @@ class _Processes:
 def train(films: list[Film], initial_weights: str, output: Path, options: TrainOptions, device: str) -> Path:
     """Train, and write ``network.safetensors`` and ``training.json`` into `output`.
 
-    AdamW under a one-cycle schedule; binary cross-entropy of 14 findings; the weights written are
+    AdamW under a one-cycle schedule; binary cross-entropy of the findings; the weights written are
     an exponential moving average. Resumes from the last whole epoch found in `output`.
 
     Parameters
@@ -140,7 +140,7 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
 
 
 def predict(network: nn.Module, films: list[Film], device: torch.device, options: TrainOptions) -> np.ndarray[Any, Any]:
-    """Logits, shape (N, 14), float32, in the order of `films`."""
+    """Logits, shape (N, L), float32, in the order of `films`."""
     network.eval()
     outputs = []
     with torch.inference_mode():

@@ -130,7 +130,7 @@ def test_what_calibrate_measured_is_not_measured_again(
     run, val = random_run(tmp_path / "run", 1), of_split(films, "val")
     fitting._movement(run, films, val, CPU, 3)
     assert list(kept.values()) == [[EPSILON]]
-    logits = {"val": np.random.default_rng(0).normal(size=(100, 14)), "test": np.zeros((20, 14))}
+    logits = {"val": np.random.default_rng(0).normal(size=(100, len(LABELS))), "test": np.zeros((20, len(LABELS)))}
     bands.called(load_network(run), run, films, logits, CPU, 3)  # type: ignore[arg-type]
     assert sorted(kept.values()) == [[pytest.approx(1 / 255)], [EPSILON, EPSILON]]
 

@@ -193,7 +193,7 @@ def test_the_bound_covers_as_it_says() -> None:
 
 
 def test_with_few_films_the_bound_is_the_largest() -> None:
-    films = np.random.default_rng(4).random((20, 14))
+    films = np.random.default_rng(4).random((20, len(LABELS)))
     np.testing.assert_array_equal(upper_bound(films), films.max(axis=0))
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
+from app.pipeline.labels import LABELS
 from offline.data.films import FilmsError
 from offline.data.loading import load_film
 from offline.gate.fit import load_network
@@ -22,7 +23,7 @@ from .small import noise_films, random_run
 def test_ridge_is_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     features = (rng.normal(3, 1, (40, 1024)) * rng.uniform(0.1, 2, 1024)).astype(np.float32)
-    logits = rng.normal(-2, 1, (40, 14)).astype(np.float32)
+    logits = rng.normal(-2, 1, (40, len(LABELS))).astype(np.float32)
     weight, bias = ridge_layer(features, logits, 0.1)
     variance = float(features.astype(np.float64).var(0).mean())
     expected = Ridge(alpha=0.1 * variance * len(features)).fit(features.astype(np.float64), logits)

@@ -99,7 +99,7 @@ def parts() -> Parts:
     gaussian = Gaussian(features[0].astype(np.float64), np.linalg.cholesky(root @ root.T / 1024 + 0.1 * np.eye(1024)))
     golden = Golden(images, gaussian.log_density(features), expit(logits.astype(np.float64)), np.arange(139.0))
     orientation = Orientation(generator.normal(size=(5, 1024)), np.array([1e6, 1, 2, 3, 4]), -3e9)  # all upright
-    typical_maps = generator.normal(size=(14, 7, 7)).astype(np.float32)
+    typical_maps = generator.normal(size=(len(LABELS), 7, 7)).astype(np.float32)
     return network, gaussian, orientation, random_content(generator, -1e9, 1e9), golden, typical_maps
 
 
@@ -344,7 +344,7 @@ FORGED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "other preprocessing": (lambda folder: {"preprocessing": {**PREPROCESSING, "side": 256}}, "preprocessing differs"),
     "labels in another order": (
         lambda folder: {"findings": json.loads((folder / MANIFEST).read_text())["findings"][::-1]},
-        "14 labels",
+        f"{len(LABELS)} labels",
     ),
 }
 
@@ -420,7 +420,7 @@ def test_no_lower_bound_is_claimed_where_there_is_none(bundle: Bundle) -> None:
 
 def test_percentile_among_the_clean() -> None:
     scores = np.array([-3.0, -1.0, -1.0, 4.0])
-    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, 14)), scores)
+    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, len(LABELS))), scores)
     for log_density in (-1e9, -3.0, -2.0, -1.0, 0.0, 4.0, 1e9):
         assert golden.clean_percentile(log_density) == sum(score <= log_density for score in scores) / 4
 
@@ -428,7 +428,7 @@ def test_percentile_among_the_clean() -> None:
 def test_percentiles_of_like_films_are_uniform() -> None:
     """Of m calibration scores and one more, each rank is as likely: P(percentile <= q) = (floor(q m) + 1) / (m + 1)."""
     scores = np.arange(139.0)
-    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, 14)), scores)
+    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, len(LABELS))), scores)
     percentiles = np.array([golden.clean_percentile(between) for between in np.arange(140) - 0.5])
     for decile in np.arange(1, 11) / 10:
         assert np.mean(percentiles <= decile + 1e-12) == pytest.approx(decile, abs=1 / 140)
