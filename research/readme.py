@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 from pydicom.data import get_testdata_file
 
-from app.pipeline import Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
+from app.pipeline import LABELS, Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
 from app.pipeline.image import INPUT_SIDE
 from offline.bundles.model_card import aimed_table
 from offline.generated_tables import filled
@@ -33,7 +33,7 @@ def figures(bundle: Path) -> str:
     lines = [
         f"| on {report['test_n']} test films of {report['test_patients']} patients | | 95 % interval |",
         "|---|---|---|",
-        f"| mean AUROC over 14 findings | {report['mean_auroc']:.3f} | {low:.3f} to {high:.3f} |",
+        f"| mean AUROC over {len(LABELS)} findings | {report['mean_auroc']:.3f} | {low:.3f} to {high:.3f} |",
         f"| clean films rejected (asked: {100 * target:g} %) | {report['false_rejection_rate']:.1%} | "
         f"{reject_low:.1%} to {reject_high:.1%} |",
         f"| findings called present on a film without findings, mean | {calls['false_calls_on_a_film_without_findings']:.2f} | |",

@@ -221,7 +221,7 @@ class Engine:
     async def screen_released(
         self, sharer: str, film: bytes, kind: SourceKind
     ) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
-        """Probabilities (14,) of a film that an authorised person released, whatever the gate says of it; and who gave them.
+        """Probabilities (L,) of a film that an authorised person released, whatever the gate says of it; and who gave them.
 
         Not for what a sender posts: only for a film that was kept, and whose release is in the record.
 

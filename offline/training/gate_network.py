@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from app.pipeline.labels import LABELS
-from app.pipeline.network import WATCH_LAYERS, ChestNetwork
+from app.pipeline.network import GATE_NETWORK_LAYERS, ChestNetwork
 
 from ..gate.features import weights_sha256
 from ..gate.fit import load_network
@@ -35,7 +35,7 @@ def watch(run: Path, by: Path, output: Path) -> Path:
     joined = ChestNetwork(len(LABELS), watched=True)
     weights = {name: value for name, value in answering.state_dict().items() if not name.startswith("watch.")}
     for name, value in seeing.features.state_dict().items():
-        if name.split(".")[0] in WATCH_LAYERS:
+        if name.split(".")[0] in GATE_NETWORK_LAYERS:
             weights[f"watch.features.{name}"] = value
     joined.load_state_dict(weights)
     output.mkdir(parents=True, exist_ok=True)

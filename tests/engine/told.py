@@ -19,6 +19,7 @@ from app.engine import Engine, Judged, Place, Version
 from app.metrics import Metrics
 from app.pipeline import Screener, Verdict
 from app.pipeline.errors import BundleError, NumericalError
+from app.pipeline.labels import LABELS
 from app.settings import Settings
 from tests.marked import marks as marks_of
 from tests.marked import picture
@@ -65,7 +66,9 @@ class ToldScreener:
         assert self.gate.wait(SECONDS)
         self.rule(marks)
         return [
-            NumericalError("not finite") if mark in self.not_finite else Verdict(True, float(mark), np.full(14, 0.5))
+            NumericalError("not finite")
+            if mark in self.not_finite
+            else Verdict(True, float(mark), np.full(len(LABELS), 0.5))
             for mark in marks
         ]
 

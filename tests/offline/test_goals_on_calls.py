@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from app.pipeline import LABELS
+from app.pipeline.gate import Gate
 from app.pipeline.manifest import Aimed, Finding
 from offline.attacks import CallPoints, Victim, as_posted
 from offline.attacks.goals import AT_POINT, EVERY_CALL, OPPOSITE, Wanted
@@ -64,8 +65,8 @@ def test_a_run_is_attacked_for_its_calls_where_it_has_them(tmp_path: Path) -> No
     network = LinearVictim(
         torch.zeros(1, 224, 224), torch.randn((3, 224, 224), generator=generator) / 100, torch.zeros(3)
     )
-    gate = gaussian(torch.zeros(1), torch.eye(1))
-    bare = Victim.of(network, gate, -1e9, torch.full((3,), 0.5))
+    gate = Gate(gaussian(torch.zeros(1), torch.eye(1)), -1e9)
+    bare = Victim.of(network, gate, torch.full((3,), 0.5))
 
     def measured(victim: Victim) -> set[tuple[str, str, str]]:
         rows = aimed_rows(tmp_path, victim, FitOptions(), films, CPU, 2, Aim((1 / 255,), 2, 1, 1))
@@ -88,8 +89,8 @@ def test_the_steepest_attacker_reaches_what_can_be_reached_and_no_more(tmp_path:
     films = noise_films(tmp_path, {"train": 1, "test": 4})
     weights = torch.randn((1, 224, 224), generator=torch.Generator().manual_seed(0)) / 100
     network = LinearVictim(torch.zeros(1, 224, 224), weights, torch.zeros(1))
-    bare = Victim.of(network, gaussian(torch.zeros(1), torch.eye(1)), -1e9, torch.full((1,), 0.5))
-    logits = network(as_posted(torch.stack([load_film(film.path) for film in of_split(films, "test")])))[1].detach()
+    bare = Victim.of(network, Gate(gaussian(torch.zeros(1), torch.eye(1)), -1e9), torch.full((1,), 0.5))
+    logits = network(as_posted(torch.stack([load_film(film.path) for film in of_split(films, "test")]))).logits.detach()
     reach = 2 / 255 * float(weights.abs().sum())
     one = torch.ones(1, dtype=torch.float64)
     absent_below = (float(logits.max()) + 1e-3) * one
