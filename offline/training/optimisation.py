@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .substitute import Trainable
+
+#: Of a forward pass in training.
+PRECISIONS: Final = ("bf16", "float32")
 
 
 class LearningRates(Protocol):

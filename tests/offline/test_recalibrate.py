@@ -21,9 +21,9 @@ from app.pipeline.signature import TrustedKeys
 from offline.cli import REFUSED, main
 from offline.data.films import FilmsError
 from offline.gate.moments import Moments
-from offline.recalibrate.command import fit_site, refusals
 from offline.recalibrate.compare import Judged, detection_rows, false_rejection, group_rows
 from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, RIDGE_KEPT, estimate, moments_of, posterior, prior_of
+from offline.recalibrate.recalibration import fit_site, refusals
 from offline.recalibrate.site import read_site
 from offline.recalibrate.suspicion import (
     LEAST_APART_DENSITY,
