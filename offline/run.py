@@ -179,9 +179,9 @@ class Run:
         """From which training goes on."""
         return self.folder / "checkpoint.pt"
 
-    @property
-    def gaussian(self) -> FittedArrays:
-        return FittedArrays(self.folder / "gaussian.safetensors", "fit")
+    def density(self, file: str) -> FittedArrays:
+        """Of the gate; each kind of density has a file of its own (``app.pipeline.gate``)."""
+        return FittedArrays(self.folder / file, "fit")
 
     @property
     def fit(self) -> Record:

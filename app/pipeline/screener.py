@@ -16,6 +16,7 @@ from .bundle import Bundle
 from .errors import BundleError, NumericalError, UnsuitableImage
 from .heatmap import Heatmap, class_activation_maps
 from .image import INPUT_SIDE
+from .outputs import Outputs
 from .verdict import Verdict, judge, set_gate_aside
 
 #: The golden check's tolerance. Backends of float32 lie far within it, and lower precisions without: docs/backends.md.
@@ -32,7 +33,7 @@ class GoldenDifference:
     ----------
     log_densities : ndarray, shape (K,), float64
         Nats.
-    sigmoids : ndarray, shape (K, 14), float64
+    sigmoids : ndarray, shape (K, L), float64
         Of the logits, before they are calibrated: a finding that is rare has small probabilities, which would hide a difference.
     """
 
@@ -56,8 +57,8 @@ class Screener:
         self.device = backend.device
         self.most_at_once = backend.most_at_once
 
-    def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Shape (N, 1, 224, 224), float32 in [0,1] -> features (N, d) and logits (N, 14), float32."""
+    def outputs(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
+        """Shape (N, 1, 224, 224), float32 in [0,1] -> what the network says."""
         return self.backend.outputs(images)
 
     def screen(self, images: Tensor) -> list[Verdict | NumericalError | UnsuitableImage]:
@@ -67,20 +68,19 @@ class Screener:
         ----------
         images : Tensor, shape (N, 1, 224, 224), float32, in [0, 1]
         """
-        features, logits = self.outputs(images)
+        outputs = self.outputs(images)
         with np.errstate(invalid="ignore"):  # numbers that are not finite are for ``judge`` to tell
-            densities = self.bundle.gaussian.log_density(features)
+            densities = self.bundle.gate.log_density(outputs.gate_features)
             # Not every backend hands a NaN on: a maximum may drop it.
             densities[~torch.isfinite(images).flatten(1).all(1).numpy()] = np.nan
-            faults = self.bundle.orientation.faults(features, densities)
+            faults = self.bundle.orientation.faults(outputs.features, densities)
             contents = self.bundle.content.faults(images.numpy(), faults)
-        threshold = self.bundle.manifest.gate.threshold
         results: list[Verdict | NumericalError | UnsuitableImage] = []
         for density, row, fault, shown in zip(
-            densities, self.bundle.calls.log_odds(logits), faults, contents, strict=True
+            densities, self.bundle.calls.log_odds(outputs.logits), faults, contents, strict=True
         ):
             try:
-                results.append(judge(float(density), row, threshold, fault, shown))
+                results.append(judge(float(density), row, self.bundle.gate.threshold, fault, shown))
             except (NumericalError, UnsuitableImage) as error:
                 results.append(error)
         return results
@@ -96,7 +96,7 @@ class Screener:
         )
 
     def set_gate_aside(self, image: Tensor) -> NDArray[np.float64]:
-        """Probabilities (14,) of one image that the gate rejects and an authorised person released.
+        """Probabilities (L,) of one image that the gate rejects and an authorised person released.
 
         See ``verdict.set_gate_aside``.
 
@@ -104,8 +104,7 @@ class Screener:
         ------
         NumericalError
         """
-        _, logits = self.outputs(image)
-        return set_gate_aside(self.bundle.calls.log_odds(logits[0]))
+        return set_gate_aside(self.bundle.calls.log_odds(self.outputs(image).logits[0]))
 
     def warm_up(self, max_batch: int) -> None:
         """Run every batch size once: each allocates buffers of its own, which would else grow memory under load."""
@@ -115,10 +114,10 @@ class Screener:
     def golden_difference(self) -> GoldenDifference:
         """Compute the bundle's golden images anew, and compare."""
         golden = self.bundle.golden
-        features, logits = self.outputs(torch.from_numpy(golden.images).float() / 255)
+        outputs = self.outputs(torch.from_numpy(golden.images).float() / 255)
         return GoldenDifference(
-            np.abs(self.bundle.gaussian.log_density(features) - golden.log_densities),
-            np.abs(expit(logits.astype(np.float64)) - golden.sigmoids),
+            np.abs(self.bundle.gate.log_density(outputs.gate_features) - golden.log_densities),
+            np.abs(expit(outputs.logits.astype(np.float64)) - golden.sigmoids),
         )
 
     def require_golden(self) -> None:

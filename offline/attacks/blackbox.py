@@ -19,7 +19,7 @@ class Substitute:
     Attributes
     ----------
     network : Module
-        Images -> (features, logits), frozen.
+        Images -> ``Outputs``, frozen.
     about : dict
         For the report: name, arch, learned_from ("answers" of the service, or "labels"), initial_weights, epochs,
         films, and what its last epoch measured on the val films.

@@ -21,7 +21,7 @@ from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_b
 from app.pipeline.content import KINDS
 from app.pipeline.errors import BundleError
 from app.pipeline.manifest import Manifest
-from app.pipeline.network import WATCH_LAYERS, ChestNetwork
+from app.pipeline.network import GATE_NETWORK_LAYERS, ChestNetwork
 from app.pipeline.orientation import SENSES
 from app.pipeline.preprocess import PREPROCESSING
 from app.pipeline.screener import Screener
@@ -75,11 +75,11 @@ def export(
     training, report, calls = run.training.read(), run.report.read_if_there(), run.calls_report.read()
     images = golden_images(films)
     with torch.inference_mode():
-        features, logits = network((torch.from_numpy(images).float() / 255).to(device))
+        outputs = network((torch.from_numpy(images).float() / 255).to(device))
     golden = Golden(
         images,
-        gate.gaussian.log_density(features.cpu().numpy()),
-        np.asarray(expit(logits.cpu().numpy().astype(np.float64))),
+        gate.density.log_density(outputs.gate_features.cpu().numpy()),
+        np.asarray(expit(outputs.logits.cpu().numpy().astype(np.float64))),
         gate.calibration_scores,
     )
     fields: dict[str, Any] = {
@@ -106,7 +106,7 @@ def export(
         folder,
         fields,
         network,
-        gate.gaussian,
+        gate.density,
         orientation,
         content,
         golden,
@@ -142,10 +142,10 @@ def _require_same(folder: Path, films: list[Film], run: Run, device: torch.devic
     screener = Screener(bundle, torch_backend(bundle.network, device))
     screener.require_golden()
     val = of_split(films, "val")[:8]
-    features, _ = screener.outputs(torch.stack([load_film(film.path) for film in val]))
-    again = screener.bundle.gaussian.log_density(features)
+    outputs = screener.outputs(torch.stack([load_film(film.path) for film in val]))
+    again = bundle.gate.log_density(outputs.gate_features)
     gate, _ = load_gate(run)
-    before = gate.gaussian.log_density(saved(run, "val").features[: len(val)])
+    before = gate.density.log_density(saved(run, "val").gate_features[: len(val)])
     if not np.allclose(again, before, rtol=1e-3, atol=0.5):
         raise BundleError(
             f"the reloaded bundle differs from the run by up to {np.abs(again - before).max():.3g} nats on held-out films"
@@ -169,7 +169,7 @@ def _gate(gate: FittedGate, options: FitOptions, network: ChestNetwork) -> dict[
     return {
         "n": gate.n,
         "shrinkage": gate.shrinkage,
-        "watch": WATCH_LAYERS[-1] if network.watch is not None else None,
+        "watch": GATE_NETWORK_LAYERS[-1] if network.watch is not None else None,
         "variants": options.variants or None,
         "variant_weight": options.variant_weight if options.variants else None,
         "threshold": gate.threshold.value,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app.pipeline.gaussian import Gaussian
+from app.pipeline.gate import Gate
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork, LogitsOnly
 
@@ -74,7 +74,7 @@ def measure(run: Run, films: list[Film], device: torch.device, options: MeasureO
     targets = targets_of(test)
     patients = np.array([film.patient for film in test])
     # AUROC and false rejection are those of the films as they are sent by a hospital, at full size.
-    rejected = gate.gaussian.log_density(outputs.features) < gate.threshold.value
+    rejected = ~gate.gate.accepts(outputs.gate_features)
     each = auroc_of_each(targets, outputs.logits)
     report: dict[str, Any] = {
         "test_n": len(test),
@@ -120,7 +120,7 @@ def _paper_attacks(
     # Of the same network, gate and films they are not made again: calls may have been calibrated anew since.
     identity = {
         "network": weights_sha256(network),
-        "gate": asdict(fit_options),
+        "gate": fit_options.record(),
         "threshold": gate.threshold.value,
         "data": fingerprint(films),
         "films": len(attacked),
@@ -131,15 +131,14 @@ def _paper_attacks(
     for name, options in paper_attacks(measuring.epsilon, measuring.steps).items():
 
         def compute(name: str = name, options: AttackOptions = options) -> Outcome:
-            return _attacked(network, gate.gaussian, gate.threshold.value, attacked, name, options, device, workers), {}
+            return _attacked(network, gate.gate, attacked, name, options, device, workers), {}
 
         yield f"{name} epsilon={measuring.epsilon:g}", store.stage(name, compute)[0]
 
 
 def _attacked(
     network: ChestNetwork,
-    gaussian: Gaussian,
-    threshold: float,
+    gate: Gate,
     films: list[Film],
     name: str,
     options: AttackOptions,
@@ -157,10 +156,10 @@ def _attacked(
                 attacked = attack(logits_of, clean, options, seed=batch)
             posted = as_posted(attacked)
             with torch.inference_mode():
-                before = network(clean)[1].argmax(1)
-                features, logits = network(posted)
-            rejected.append(gaussian.log_density(features.cpu().numpy()) < threshold)
-            flipped.append((logits.argmax(1) != before).cpu().numpy())
+                before = network(clean).logits.argmax(1)
+                outputs = network(posted)
+            rejected.append(~gate.accepts(outputs.gate_features.cpu().numpy()))
+            flipped.append((outputs.logits.argmax(1) != before).cpu().numpy())
             progress.update(len(images))
             progress.set_postfix(detected=f"{np.concatenate(rejected).mean():.1%}")
     caught, changed = np.concatenate(rejected), np.concatenate(flipped)

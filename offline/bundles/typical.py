@@ -26,7 +26,7 @@ def fit_typical_maps(run: Run, network: ChestNetwork, films: list[Film], device:
 
     Returns
     -------
-    ndarray, shape (14, 7, 7), float32
+    ndarray, shape (L, 7, 7), float32
         Logits.
     """
     train = of_split(films, "train")

@@ -25,7 +25,7 @@ OTHER_ODDS: Final = (0.25, 0.5, 2.0, 4.0)
 
 
 def measure_calls(findings: list[Finding], logits: Array, targets: NDArray[np.floating]) -> dict[str, Any]:
-    """Calls and calibration on films, shape (N, 14) twice; JSON.
+    """Calls and calibration on films, shape (N, L) twice; JSON.
 
     Every film weighs in for each finding so that the finding is as frequent as its ``prevalence`` says, where calibration is
     measured; calls are counted as the films are.

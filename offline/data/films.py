@@ -113,7 +113,7 @@ def of_split(films: list[Film], split: Split) -> list[Film]:
 
 
 def targets_of(films: list[Film]) -> NDArray[np.float32]:
-    """Targets, shape (N, 14), float32, 0 or 1."""
+    """Targets, shape (N, L), float32, 0 or 1."""
     return np.array([film.targets for film in films], dtype=np.float32)
 
 

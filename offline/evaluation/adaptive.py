@@ -143,7 +143,7 @@ def aimed_rows(
     """
     identity = {
         "network": weights_sha256(victim.network),
-        "gate": asdict(gate),
+        "gate": gate.record(),
         "data": fingerprint(films),
         "films": count,
         "aim": asdict(aim),

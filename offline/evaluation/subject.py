@@ -30,7 +30,7 @@ def victim_of_run(run: Run, network: ChestNetwork, gate: FittedGate, films: list
     logits = youden_logits(saved(run, "val").logits, targets_of(of_split(films, "val")))
     points = torch.tensor(logits, dtype=torch.float64).sigmoid()
     calls = CallPoints.of(load_calls(run)[0]) if run.calls.exists else None
-    return Victim.of(network, gate.gaussian, gate.threshold.value, points, device, calls)
+    return Victim.of(network, gate.gate, points, device, calls)
 
 
 @dataclass(frozen=True)
@@ -56,5 +56,5 @@ class LoadedBundle:
         manifest = bundle.manifest
         points = torch.tensor([finding.youden_logit for finding in manifest.findings], dtype=torch.float64).sigmoid()
         calls = CallPoints.of(manifest.findings)
-        victim = Victim.of(bundle.network, bundle.gaussian, manifest.gate.threshold, points, device, calls)
+        victim = Victim.of(bundle.network, bundle.gate, points, device, calls)
         return LoadedBundle(bundle, device, victim)

@@ -15,10 +15,12 @@ import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 from tqdm import tqdm
 
 from app.pipeline.labels import LABELS
-from app.pipeline.network import ChestNetwork
+from app.pipeline.network import FEATURE_COUNT, ChestNetwork
+from app.pipeline.outputs import Outputs
 
 from ..data.films import Film, FilmsError
 from ..data.harmless import drawn
@@ -32,14 +34,6 @@ BLOCK = 1024  # rows of features in memory at once
 _RECORD_VERSION = 3
 #: Raised when ``harmless.drawn`` draws other changes.
 _DRAWN_VERSION = 2
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Memory-mapped, in the order of the films: features (N, d) and logits (N, 14), float32."""
-
-    features: NDArray[np.float32]
-    logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -121,10 +115,10 @@ def extract(
     workers: int,
     shard: Shard = WHOLE,
     variant: Variant = UNCHANGED,
-) -> Outputs:
+) -> Outputs[NDArray[np.float32]]:
     """Run the network, in float32 as it serves, over films; resident memory does not grow with their number.
 
-    Writes the ``FeatureFiles`` of `name`, or of a shard of it, the record last. Shards may run at the same
+    Writes the ``FeatureFiles`` of `name`, of ``joined`` rows, or of a shard of it, the record last. Shards may run at the same
     time in processes of their own, and ``merge_shards`` joins them. One that is there already is not run again.
 
     Parameters
@@ -141,18 +135,19 @@ def extract(
         return saved(run, files.name)
     run.folder.mkdir(parents=True, exist_ok=True)
     files.record.unlink(missing_ok=True)  # a kill from here on leaves no record, so nothing is trusted
-    features = open_memmap(files.features, "w+", np.float32, (stop - start, network.feature_count))
+    width = FEATURE_COUNT + (network.gate_feature_count if network.watch is not None else 0)
+    features = open_memmap(files.features, "w+", np.float32, (stop - start, width))
     logits = open_memmap(files.logits, "w+", np.float32, (stop - start, len(LABELS)))
     network.eval().to(device)
     done = counted = 0
-    moments = _no_moments(network.feature_count)
+    moments = _no_moments(width)
     began = time.monotonic()
     batches = in_order(films[start:stop], batch_size=BATCH, workers=workers, change=variant.change)
     with torch.inference_mode(), tqdm(total=stop - start, desc=f"features of {files.name}", unit="film") as progress:
         for images, _ in batches:
-            batch_features, batch_logits = network(images.to(device))
-            features[done : done + len(images)] = batch_features.cpu().numpy()
-            logits[done : done + len(images)] = batch_logits.cpu().numpy()
+            outputs = network(images.to(device))
+            features[done : done + len(images)] = joined(outputs).cpu().numpy()
+            logits[done : done + len(images)] = outputs.logits.cpu().numpy()
             done += len(images)
             if done - counted >= BLOCK or done == stop - start:
                 moments, counted = moments.merge(Moments.of(features[counted:done])), done
@@ -162,10 +157,10 @@ def extract(
     seconds = time.monotonic() - began
     _save_moments(files, moments)
     write_json(files.record, {**asdict(identity), "measured": {"films": done, "seconds": seconds}})
-    return Outputs(features, logits)
+    return saved(run, files.name)
 
 
-def merge_shards(run: Run, name: str) -> Outputs:
+def merge_shards(run: Run, name: str) -> Outputs[NDArray[np.float32]]:
     """Join the shards of `name` in order, block by block, and merge their moments; the shards are then removed.
 
     Raises
@@ -209,7 +204,7 @@ def reuse_or_extract(
     device: torch.device,
     workers: int,
     variant: Variant = UNCHANGED,
-) -> Outputs:
+) -> Outputs[NDArray[np.float32]]:
     """What is there already of this network and these films, whole or as shards; else extracted now.
 
     Raises
@@ -224,15 +219,27 @@ def reuse_or_extract(
     return extract(network, films, run, name, device, workers, variant=variant)
 
 
-def saved(run: Run, name: str) -> Outputs:
-    """Open what ``extract`` or ``merge_shards`` wrote."""
+def joined(outputs: Outputs[Tensor]) -> Tensor:
+    """Features as files hold them, in one row: those of the gate's network, where there is one, after the others."""
+    if outputs.gate_features is outputs.features:
+        return outputs.features
+    return torch.cat([outputs.features, outputs.gate_features], 1)
+
+
+def parted(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rows of ``joined`` -> features and gate features, as views."""
+    return rows[:, :FEATURE_COUNT], rows[:, FEATURE_COUNT:] if rows.shape[1] > FEATURE_COUNT else rows
+
+
+def saved(run: Run, name: str) -> Outputs[NDArray[np.float32]]:
+    """Open what ``extract`` or ``merge_shards`` wrote; memory-mapped, in the order of the films."""
     files = run.features(name)
-    return Outputs(np.load(files.features, mmap_mode="r"), np.load(files.logits, mmap_mode="r"))
+    return Outputs(*parted(np.load(files.features, mmap_mode="r")), np.load(files.logits, mmap_mode="r"))
 
 
 def saved_moments(run: Run, name: str) -> Moments:
-    """Moments of the features that ``saved`` opens, accumulated as they were extracted."""
-    return _load_moments(run.features(name))
+    """Moments of the gate features that ``saved`` opens, accumulated as they were extracted."""
+    return _load_moments(run.features(name)).last(saved(run, name).gate_features.shape[1])
 
 
 def measured(files: FeatureFiles) -> tuple[int, float]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
-from typing import Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.pipeline.gate import DEFAULT_KIND, DENSITIES, Density, Gate, kind_of
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.network import ChestNetwork
 
@@ -54,7 +55,9 @@ class FitOptions:
         what looks like them.
     scaled : bool
         Put features into units of their deviations (``scales``) before the covariance is shrunk; the paper does not, and a
-        watch, whose channels differ a hundredfold, needs it.
+        gate's network, whose channels differ a hundredfold, needs it.
+    kind : str
+        Of the density, of ``FITS``.
     """
 
     covariance: Covariance = option(
@@ -79,19 +82,29 @@ class FitOptions:
     )
     scaled: bool = option(
         False,
-        "put features into units of their deviations before --lambda is added, as those of a watch need",
+        "put features into units of their deviations before --lambda is added, as those of a gate's network need",
     )
+    kind: str = DEFAULT_KIND
+
+    def record(self) -> dict[str, Any]:
+        """As in the records of runs, whose identities these are; the usual kind goes without saying, as in runs of before."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("kind", DEFAULT_KIND)}
 
 
 @dataclass(frozen=True)
 class FittedGate:
-    """A Gaussian, its threshold, and a word on its shrinkage."""
+    """A density, its threshold, and a word on its shrinkage."""
 
-    gaussian: Gaussian
+    density: Density
     threshold: Threshold
     n: int
     shrinkage: str
     calibration_scores: NDArray[np.float64]
+
+    @property
+    def gate(self) -> Gate:
+        """As it is served."""
+        return Gate(self.density, self.threshold.value)
 
 
 def fit_gaussian(
@@ -148,6 +161,10 @@ def scales(moments: Moments) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(variances + LEAST_SHARE**2 * variances.mean()))
 
 
+#: How each kind is fitted: arguments and returns as of ``fit_gaussian``.
+FITS: Final[dict[str, Callable[..., tuple[Density, str]]]] = {"mgm": fit_gaussian}
+
+
 def fit_gate(
     train_features: NDArray[np.float32],
     val_features: NDArray[np.float32],
@@ -162,26 +179,26 @@ def fit_gate(
     FilmsError
         Too few held-out films for the target.
     """
-    gaussian, shrinkage = fit_gaussian(train_features, options, moments, changed)
-    calibration = np.sort(gaussian.log_density(val_features))
+    density, word = FITS[options.kind](train_features, options, moments, changed)
+    calibration = np.sort(density.log_density(val_features))
     try:
         threshold = (
             held_out_threshold(calibration, options.target)
             if options.rule == "held-out"
-            else training_threshold(gaussian.log_density(train_features), options.target)
+            else training_threshold(density.log_density(train_features), options.target)
         )
     except ValueError as error:
         raise FilmsError(str(error)) from error
-    return FittedGate(gaussian, threshold, len(train_features), shrinkage, calibration)
+    return FittedGate(density, threshold, len(train_features), word, calibration)
 
 
 def training_rule_warning(gate: FittedGate) -> str:
     """What the paper's rule does to the held-out films, in words."""
     rejected = float((gate.calibration_scores < gate.threshold.value).mean())
-    d = len(gate.gaussian.mean)
+    d = gate.density.feature_count
     return (
         f"WARNING: with the threshold from the {gate.n} training images (d = {d}) the gate rejects {rejected:.0%} of the "
-        f"held-out clean films, since the Gaussian has seen the former. Use --threshold-rule held-out to serve."
+        f"held-out clean films, since the gate has seen the former. Use --threshold-rule held-out to serve."
     )
 
 
@@ -213,7 +230,7 @@ def fit(
     network = run.network()
     gate = gate_of(network, run, films, options, device, workers)
     save_gate(run, gate, options)
-    fit_orientation(run, network, gate.gaussian, gate.threshold.value, films, device, workers)
+    fit_orientation(run, network, gate.gate, films, device, workers)
     fit_content(run, films, workers, content)
     return gate
 
@@ -225,11 +242,10 @@ def gate_of(
 
     Features that are in `run` already, of this network and these films, are reused, and their shards merged.
     """
-    seen = network.gate_feature_count
 
     def extracted(name: str, of: list[Film], variant: Variant = UNCHANGED) -> tuple[NDArray[np.float32], Moments]:
         one = reuse_or_extract(network, of, run, name, device, workers, variant)
-        return one.features[:, -seen:], saved_moments(run, name).last(seen)
+        return one.gate_features, saved_moments(run, name)
 
     parts = {split: extracted(split, of_split(films, split)) for split in SPLITS}
     train, moments = parts["train"]
@@ -255,12 +271,8 @@ def extract_shard(run: Run, films: list[Film], shard: Shard, device: torch.devic
 
 def save_gate(run: Run, gate: FittedGate, options: FitOptions) -> None:
     """Write the fitted gate into a run's folder."""
-    run.gaussian.write(
-        {
-            "mean": gate.gaussian.mean,
-            "cholesky_factor": gate.gaussian.cholesky_factor,
-            "calibration_scores": gate.calibration_scores,
-        }
+    run.density(DENSITIES[kind_of(gate.density)].file).write(
+        {**gate.density.arrays, "calibration_scores": gate.calibration_scores}
     )
     run.fit.write(
         {
@@ -268,7 +280,7 @@ def save_gate(run: Run, gate: FittedGate, options: FitOptions) -> None:
             "shrinkage": gate.shrinkage,
             "threshold": gate.threshold.value,
             "bound": gate.threshold.bound,
-            "options": asdict(options),
+            "options": options.record(),
         }
     )
 
@@ -281,12 +293,10 @@ def load_gate(run: Run) -> tuple[FittedGate, FitOptions]:
     FilmsError
         The run has not been fitted.
     """
-    record, arrays = run.fit.read(), run.gaussian.read()
-    gate = FittedGate(
-        Gaussian(arrays["mean"], arrays["cholesky_factor"]),
-        Threshold(record["threshold"], record["bound"]),
-        record["n"],
-        record["shrinkage"],
-        arrays["calibration_scores"],
-    )
-    return gate, FitOptions(**record["options"])
+    record = run.fit.read()
+    options = FitOptions(**record["options"])
+    kind = DENSITIES[options.kind]
+    arrays = run.density(kind.file).read()
+    scores = arrays.pop("calibration_scores")
+    threshold = Threshold(record["threshold"], record["bound"])
+    return FittedGate(kind.of(**arrays), threshold, record["n"], record["shrinkage"], scores), options

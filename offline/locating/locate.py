@@ -67,7 +67,7 @@ class Explained:
     name : str
         For the report.
     network : ChestNetwork
-    typical_maps : ndarray, shape (14, 7, 7)
+    typical_maps : ndarray, shape (L, 7, 7)
     calls : Calls
     data : str
         Digest of the films that it was trained on (``films.fingerprint``).

@@ -71,7 +71,7 @@ def attacked_features(subject: LoadedBundle, levels: Images) -> dict[str, NDArra
     found = {}
     for name, options in {**STORED, **HARD}.items():
         attacked = attack_all(logits_of, levels[attacked_places(name, len(levels))], subject.device, name, options)
-        found[name] = observe(network, attacked, subject.device, f"features of {name}").features
+        found[name] = observe(network, attacked, subject.device, f"features of {name}").gate_features
     return found
 
 

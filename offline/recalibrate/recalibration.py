@@ -89,15 +89,15 @@ def recalibrate(
         What was written does not reproduce its golden outputs.
     """
     patients = np.array([film.patient for film in site.films])
-    base, base_threshold = subject.bundle.gaussian, subject.bundle.manifest.gate.threshold
+    base = subject.bundle.gate
     chosen = evenly(len(site.films), options.attack_films)
     looks, levels = look(subject, site, chosen, options.workers)
     evidence = weigh(looks, [film.path.name for film in site.films], subject.bundle)
-    prior = prior_of(base, subject.bundle.manifest.gate.shrinkage)
+    prior = prior_of(base.density, subject.bundle.manifest.gate.shrinkage)
     fitted, threshold, scores = fit_site(prior, looks.features, patients, options.target, options.seed)
     attacked = attacked_features(subject, levels)
     before = Judged(
-        base_threshold,
+        base.threshold,
         base.log_density(looks.features),
         {name: base.log_density(features) for name, features in attacked.items()},
     )
@@ -127,7 +127,7 @@ def recalibrate(
             "mean_log_density_left_out": {str(k): value for k, value in fitted.candidates.items()},
         },
         "threshold": {
-            "before": base_threshold,
+            "before": base.threshold,
             "after": threshold.value,
             "target": options.target,
             "bound": threshold.bound,
@@ -178,7 +178,7 @@ def look(subject: LoadedBundle, site: Site, keep: NDArray[np.intp], workers: int
     wanted, place = set(keep.tolist()), 0
     with torch.inference_mode(), tqdm(total=len(site.films), desc="the site's films", unit="film") as progress:
         for images, _ in in_order(site.films, batch_size=BATCH, workers=workers):
-            features.append(subject.victim.network(images.to(subject.device))[0].cpu().numpy())
+            features.append(subject.victim.network(images.to(subject.device)).gate_features.cpu().numpy())
             residuals.append(residual_energy(images))
             kept += [to_levels(image) for offset, image in enumerate(images) if place + offset in wanted]
             place += len(images)
@@ -197,7 +197,7 @@ def moved_orientation(subject: LoadedBundle, fitted: SiteEstimate, levels: Image
         for start in range(0, len(levels), BATCH):
             senses = in_every_sense(to_images(levels[start : start + BATCH], subject.device))
             turned += [
-                subject.victim.network(images.contiguous())[0].cpu().numpy()
+                subject.victim.network(images.contiguous()).gate_features.cpu().numpy()
                 for images in [one for images in list(senses.values())[1:] for one in images]
             ]
     floor = float(np.percentile(fitted.gaussian.log_density(np.concatenate(turned)), LEAST_PERCENTILE))
@@ -231,7 +231,7 @@ def _write(
 ) -> Manifest:
     base, golden = subject.bundle.manifest, subject.bundle.golden
     with torch.inference_mode():
-        features, logits = subject.victim.network((torch.from_numpy(golden.images).float() / 255).to(subject.device))
+        outputs = subject.victim.network((torch.from_numpy(golden.images).float() / 255).to(subject.device))
     fields = base.model_dump(mode="json", exclude={"files", "model_version"})
     fields["measured"] = None  # it was of the base's gate
     fields["orientation"]["least_log_density"] = orientation.least_log_density
@@ -270,8 +270,8 @@ def _write(
         subject.bundle.content,
         Golden(
             golden.images,
-            fitted.gaussian.log_density(features.cpu().numpy()),
-            np.asarray(expit(logits.cpu().numpy().astype(np.float64))),
+            fitted.gaussian.log_density(outputs.gate_features.cpu().numpy()),
+            np.asarray(expit(outputs.logits.cpu().numpy().astype(np.float64))),
             calibration,
         ),
         subject.bundle.typical_maps,

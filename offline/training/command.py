@@ -192,7 +192,7 @@ def _distil(parsed: argparse.Namespace) -> int:
         served = Served.of_run(parsed.run, device)
     else:
         bundle = LoadedBundle.load(parsed.bundle, device).bundle
-        served = Served(bundle.network, bundle.gaussian, bundle.manifest.gate.threshold)
+        served = Served(bundle.network, bundle.gate)
     record = distil(served, films_of(parsed), parsed.output, options, device, parsed.weights)
     last = record["history"][-1]
     print(

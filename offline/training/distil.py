@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from app.pipeline.gaussian import Gaussian
+from app.pipeline.gate import Gate
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
@@ -57,14 +57,12 @@ class Served:
     ----------
     network : ChestNetwork
         On the device.
-    gaussian : Gaussian
-    threshold : float
-        Nats; what has a lower log density is answered with 422.
+    gate : Gate
+        What it does not accept is answered with 422.
     """
 
     network: ChestNetwork
-    gaussian: Gaussian
-    threshold: float
+    gate: Gate
 
     @staticmethod
     def of_run(run: Run, device: torch.device) -> Served:
@@ -75,8 +73,8 @@ class Served:
         FilmsError
             The run has no network, or was not fitted.
         """
-        gate, _ = load_gate(run)
-        return Served(run.network().to(device), gate.gaussian, gate.threshold.value)
+        fitted, _ = load_gate(run)
+        return Served(run.network().to(device), fitted.gate)
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Answers:
     ----------
     films : list of Film
         Those that got an answer, A of them.
-    probabilities : ndarray, shape (A, 14), float32, in [0, 1]
+    probabilities : ndarray, shape (A, L), float32, in [0, 1]
     images : Tensor or None, shape (A, 1, 224, 224), uint8
         What was posted; None where the films are too many to keep.
     rejected : int
@@ -121,10 +119,10 @@ def ask(
     with torch.inference_mode(), tqdm(total=len(films), desc=f"asking about {title}", unit="film") as progress:
         for batch, _ in in_order(films, batch_size=_QUERY_BATCH, workers=workers):
             posted = as_posted(batch)
-            features, logits = served.network(posted.to(device))
-            passed = served.gaussian.log_density(features.cpu().numpy()) >= served.threshold
+            outputs = served.network(posted.to(device))
+            passed = served.gate.accepts(outputs.gate_features.cpu().numpy())
             accepted.append(passed)
-            probabilities.append(logits.float().sigmoid().cpu()[torch.from_numpy(passed)])
+            probabilities.append(outputs.logits.float().sigmoid().cpu()[torch.from_numpy(passed)])
             if keep:
                 images.append((posted * LEVELS).round().to(torch.uint8)[torch.from_numpy(passed)])
             progress.update(len(batch))
@@ -140,7 +138,7 @@ def ask(
 
 
 class AnsweredFilms(Dataset[tuple[Tensor, Tensor]]):
-    """(posted image (1, 224, 224) in [0,1], the service's probabilities (14,))."""
+    """(posted image (1, 224, 224) in [0,1], the service's probabilities (L,))."""
 
     def __init__(self, answers: Answers, augment: Augment | None = None) -> None:
         self.answers = answers
@@ -165,7 +163,7 @@ def distil(
     Resumes from the last whole epoch found in `output`.
 
     Soft targets (Hinton et al. 2015; Papernot et al. 2017 for the attack): binary cross-entropy with the
-    service's 14 probabilities. The films are the outsider's own, that is those of the train split; neither
+    service's probabilities. The films are the outsider's own, that is those of the train split; neither
     their labels nor the network's weights, features or gradients are used. The turned and mirrored copies that
     it trains on keep the answer to the film itself, so each film costs one query.
 
@@ -233,7 +231,7 @@ def compare(network: nn.Module, answers: Answers, device: torch.device, options:
     with torch.inference_mode():
         for images, _ in DataLoader(AnsweredFilms(answers), options.batch_size, num_workers=options.workers):
             with autocast(device, options.precision):
-                predicted.append(network(images.to(device))[1].float().sigmoid().cpu())
+                predicted.append(network(images.to(device)).logits.float().sigmoid().cpu())
     own = torch.cat(predicted).numpy()
     return {
         "val_mean_absolute_difference": float(np.abs(own - answers.probabilities).mean()),
@@ -252,7 +250,7 @@ def _constant_answer(train_answers: Answers, val_answers: Answers) -> dict[str, 
 
 
 def _mean_correlation(own: NDArray[np.float32], served: NDArray[np.float32]) -> float:
-    """Pearson's over films, mean over findings, (N, 14) twice; a finding that does not vary counts as 0."""
+    """Pearson's over films, mean over findings, (N, L) twice; a finding that does not vary counts as 0."""
     a, b = own.astype(np.float64) - own.mean(0), served.astype(np.float64) - served.mean(0)
     norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
     each = np.divide((a * b).sum(0), norm, out=np.zeros(len(LABELS)), where=norm > 0)
@@ -274,7 +272,7 @@ def _one_epoch(
     with tqdm(batches, desc=title, unit="batch") as progress:
         for step, (images, answers) in enumerate(progress, start=1):
             with autocast(device, options.precision):
-                _, logits = network(images.to(device))
+                logits = network(images.to(device)).logits
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), answers.to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

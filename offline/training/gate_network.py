@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.pipeline.labels import LABELS
-from app.pipeline.network import WATCH_LAYERS, ChestNetwork
+from app.pipeline.network import GATE_NETWORK_LAYERS, ChestNetwork
 
 from ..run import Run, weights_sha256
 
@@ -26,7 +26,7 @@ def join_gate_network(run: Run, by: Run, output: Run) -> Path:
     joined = ChestNetwork(len(LABELS), watched=True)
     weights = {name: value for name, value in answering.state_dict().items() if not name.startswith("watch.")}
     for name, value in seeing.features.state_dict().items():
-        if name.split(".")[0] in WATCH_LAYERS:
+        if name.split(".")[0] in GATE_NETWORK_LAYERS:
             weights[f"watch.features.{name}"] = value
     joined.load_state_dict(weights)
     record = {**run.training.read(), "watch": f"of network {weights_sha256(seeing)[:12]}"}

@@ -162,7 +162,7 @@ class Hardening:
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         with autocast(images.device, self.options.precision):
-            logits: Tensor = network(images)[1]
+            logits: Tensor = network(images).logits
         return logits.float()
 
 

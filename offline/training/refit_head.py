@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.pipeline.network import FEATURE_COUNT
-
 from ..data.films import Film, FilmsError, of_split
 from ..gate.features import reuse_or_extract
 from ..gate.fit import moments_of
@@ -65,7 +63,7 @@ def refit_head(
         name = "relearn-teacher" + (f"-{number}" if number > 1 else "")
         logits.append(reuse_or_extract(teacher.network(), train_films, output, name, device, workers).logits)
     taught = logits[0] if len(logits) == 1 else np.mean(logits, axis=0)
-    weight, bias = ridge_layer(learning.features[:, :FEATURE_COUNT], taught, ridge)
+    weight, bias = ridge_layer(learning.features, taught, ridge)
     weights = network.state_dict()
     weights["classifier.weight"] = torch.from_numpy(weight).float()
     weights["classifier.bias"] = torch.from_numpy(bias).float()

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from app.pipeline.outputs import Outputs
+
 from ..run import Run, weights_sha256
 
 
@@ -18,17 +20,17 @@ class Together(nn.Module):
     Parameters
     ----------
     networks : sequence of Module
-        Images -> (features, logits (N, L)), at least one.
+        Images -> ``Outputs``, at least one.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape (N, 1, 224, 224) in [0,1] -> (features of the first, the mean of all logits, shape (N, L))."""
-        features, logits = zip(*(network(images) for network in self.networks), strict=True)
-        return features[0], torch.stack(logits).mean(0)
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
+        """Shape (N, 1, 224, 224) in [0,1] -> features of the first, and the mean of all logits."""
+        outputs: list[Outputs[Tensor]] = [network(images) for network in self.networks]
+        return outputs[0]._replace(logits=torch.stack([each.logits for each in outputs]).mean(0))
 
 
 def teacher_of(runs: Sequence[Run]) -> nn.Module:

@@ -88,7 +88,7 @@ class _Processes:
 def train(films: list[Film], initial_weights: str, output: Run, options: TrainOptions, device: str) -> Path:
     """Train, and write ``network.safetensors`` and ``training.json`` into `output`.
 
-    AdamW under a one-cycle schedule; binary cross-entropy of 14 findings; the weights written are
+    AdamW under a one-cycle schedule; binary cross-entropy of the findings; the weights written are
     an exponential moving average. Resumes from the last whole epoch found in `output`.
 
     Parameters
@@ -140,13 +140,13 @@ def train(films: list[Film], initial_weights: str, output: Run, options: TrainOp
 
 
 def predict(network: nn.Module, films: list[Film], device: torch.device, options: TrainOptions) -> np.ndarray[Any, Any]:
-    """Logits, shape (N, 14), float32, in the order of `films`."""
+    """Logits, shape (N, L), float32, in the order of `films`."""
     network.eval()
     outputs = []
     with torch.inference_mode():
         for images, _ in in_order(films, batch_size=options.batch_size, workers=options.workers):
             with autocast(device, options.precision):
-                outputs.append(network(images.to(device))[1].float().cpu())
+                outputs.append(network(images.to(device)).logits.float().cpu())
     return torch.cat(outputs).numpy()
 
 
@@ -171,7 +171,7 @@ def _one_epoch(
         for step, (images, targets) in enumerate(progress, start=1):
             mixed, wanted = mixup(images.to(processes.device), targets.to(processes.device), options.mixup)
             with autocast(processes.device, options.precision):
-                _, logits = network(mixed)
+                logits = network(mixed).logits
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), wanted)
             optimisation.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -39,7 +39,7 @@ from offline.evaluation.uninformed import attack_all
 from offline.gate.features import UNCHANGED, Variant, harmless_variant
 from offline.gate.fit import fit_gaussian
 from offline.metrics import auroc, mean_auroc
-from offline.report.reading import strength
+from offline.report.words import strength
 from offline.run import write_json
 from offline.training.memory import keep_freed_memory
 
@@ -203,12 +203,12 @@ def seen_by_gate(eyes: nn.Module, train: list[Film], device: torch.device, worke
 
 def looks_of(subject: LoadedBundle, clean: Images, train: list[Film], keys: int, workers: int) -> dict[str, Look]:
     """Every look by name: the gate that is served, views, and gates with keys."""
-    network, device, gaussian = subject.bundle.network, subject.device, subject.bundle.gaussian
+    network, device, gate = subject.bundle.network, subject.device, subject.bundle.gate
     logits = Logits(network, device)
     scale = logits(clean).std(0).astype(np.float64)
 
     def served(levels: Images) -> NDArray[np.float64]:
-        return -gaussian.log_density(observe(network, levels, device, "served").features)
+        return -gate.log_density(observe(network, levels, device, "served").gate_features)
 
     looks: dict[str, Look] = {"the gate that is served": served}
     for name, change in VIEWS.items():

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from app.pipeline.image import INPUT_SIDE
-from app.pipeline.network import ChestNetwork, Watch
+from app.pipeline.network import ChestNetwork, GateNetwork
 from offline import generated_tables
 from offline.attacks import CallPoints
 from offline.attacks.goals import OPPOSITE
@@ -131,11 +131,11 @@ def title_of(name: str, inside: Inside | None) -> str:
     return "plain" if inside is None else inside.title
 
 
-def _watch_of(network: ChestNetwork) -> Watch:
+def _watch_of(network: ChestNetwork) -> GateNetwork:
     """The eyes of the gate: the network's own watch, or its first block, as one that was not hardened has it."""
     if network.watch is not None:
         return network.watch
-    watch = Watch()
+    watch = GateNetwork()
     own = network.features.state_dict()
     watch.features.load_state_dict({name: own[name] for name in watch.features.state_dict()})
     return watch.to(network.image_mean.device)

@@ -109,7 +109,7 @@ def measure_point(
     victim = victim_of_run(run, network, gate, films, device)
     identity = {
         "network": weights_sha256(network),
-        "gate": asdict(gate_options),
+        "gate": gate_options.record(),
         "data": fingerprint(films),
         "measuring": measuring.record(),
     }
@@ -141,7 +141,7 @@ def measure_point(
 
 
 def _clean(gate: FittedGate, run: Run, patients: np.ndarray[Any, Any]) -> dict[str, Any]:
-    rejected = gate.gaussian.log_density(saved(run, "test").features) < gate.threshold.value
+    rejected = ~gate.gate.accepts(saved(run, "test").gate_features)
     return {"films": len(rejected), "rejected": int(rejected.sum()), "false_rejection_rate": rate(rejected, patients)}
 
 
@@ -171,11 +171,11 @@ def _blind(
 
             def compute(title: str = title, make: Callable[[str], Images] = make) -> Outcome:
                 seen = observe(victim.network, make(title), device, f"features of {title}")
-                return {}, {"features": seen.features, "logits": seen.logits}
+                return {}, seen.arrays()
 
-            _, found = store.stage(title.replace(" ", "-"), compute)
-            rejected = victim.gaussian.log_density(found["features"]) < victim.threshold
-            changed = Observed(found["features"], found["logits"]).top_finding != clean.top_finding
+            seen = Observed.stored(store.stage(title.replace(" ", "-"), compute)[1])
+            rejected = ~victim.gate.accepts(seen.gate_features)
+            changed = seen.top_finding != clean.top_finding
             rows.append(
                 {
                     "attack": attack,

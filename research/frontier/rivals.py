@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from app.pipeline.backends import choose_device
 from app.pipeline.network import ChestNetwork
+from app.pipeline.outputs import Outputs
 from offline import generated_tables
 from offline.attacks import Goal, SearchOptions, Victim, minimal
 from offline.calls.fitting import youden_logits
@@ -34,7 +35,7 @@ from offline.evaluation.circumstances import circumstances
 from offline.evaluation.observing import BATCH, Images, batches, evenly, load_images
 from offline.evaluation.subject import LoadedBundle
 from offline.metrics import mean_auroc
-from offline.report.reading import strength
+from offline.report.words import strength
 from offline.run import write_json
 from offline.training.memory import keep_freed_memory
 from offline.training.refit_head import RIDGE, ridge_layer
@@ -119,12 +120,12 @@ class Rival(nn.Module):
         super().__init__()
         self.network, self.stage, self.layer = network, stage, layer
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape (N, 1, 224, 224) in [0,1] -> (features for the gate, logits (N, L)), as ``ChestNetwork``."""
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
+        """Shape (N, 1, 224, 224) in [0,1] -> outputs, as ``ChestNetwork``."""
         normalised = (images - self.network.image_mean) / self.network.image_std
         maps = last_map(self.network, normalised)
-        watch = self.network.watch
-        return (averaged(maps) if watch is None else watch(normalised)), self.layer(self.stage(maps))
+        features, watch = averaged(maps), self.network.watch
+        return Outputs(features, features if watch is None else watch(normalised), self.layer(self.stage(maps)))
 
 
 def last_map(network: ChestNetwork, normalised: Tensor) -> Tensor:
@@ -197,8 +198,7 @@ def _row(
     """One last stage, measured; its operating points are of its own answers, as an export would choose them."""
     targets = targets_of(val)
     points = torch.tensor(youden_logits(logits, targets), dtype=torch.float64).sigmoid()
-    gate = subject.victim
-    victim = Victim.of(network, gate.gaussian, gate.threshold, points, subject.device)
+    victim = Victim.of(network, subject.bundle.gate, points, subject.device)
     row: dict[str, Any] = {"stage": name, "auroc": mean_auroc(targets, logits)}
     for goal in GOALS:
         eligible = evaded = 0

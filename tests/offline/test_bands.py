@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from app.pipeline import LABELS
+from app.pipeline.outputs import Outputs
 from offline.calls import fitting, movement
 from offline.calls.movement import EPSILON, Movement
 from offline.data.films import Film, of_split, targets_of
@@ -36,7 +37,7 @@ CPU = torch.device("cpu")
 class Tiny(nn.Module):
     """A network small enough to run the whole on: one convolution of 8x8 patches."""
 
-    feature_count = gate_feature_count = 6
+    gate_feature_count, watch = 6, None
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,9 +48,9 @@ class Tiny(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
         self.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         features = torch.tanh(self.convolution(images)).mean((2, 3))
-        return features, self.classifier(features)
+        return Outputs(features, features, self.classifier(features))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def linear() -> LinearVictim:
 
 def logits_of(network: nn.Module, films: list[Film]) -> np.ndarray[Any, Any]:
     with torch.inference_mode():
-        logits: Tensor = network(torch.stack([load_film(film.path) for film in films]))[1]
+        logits: Tensor = network(torch.stack([load_film(film.path) for film in films])).logits
     return logits.numpy()
 
 
@@ -128,7 +129,7 @@ def test_what_calibrate_measured_is_not_measured_again(
     run, val = random_run(tmp_path / "run", 1), of_split(films, "val")
     fitting._movement(run, films, val, CPU, 3)
     assert list(kept.values()) == [[EPSILON]]
-    logits = {"val": np.random.default_rng(0).normal(size=(100, 14)), "test": np.zeros((20, 14))}
+    logits = {"val": np.random.default_rng(0).normal(size=(100, len(LABELS))), "test": np.zeros((20, len(LABELS)))}
     bands.called(run.network(), run, films, logits, CPU, 3)  # type: ignore[arg-type]
     assert sorted(kept.values()) == [[pytest.approx(1 / 255)], [EPSILON, EPSILON]]
 

@@ -11,6 +11,7 @@ import torch
 import offline.training.command
 import offline.training.distil
 from app.pipeline import LABELS, ChestNetwork
+from app.pipeline.gate import Gate
 from app.pipeline.gaussian import Gaussian
 from offline.attacks import as_posted
 from offline.cli import main
@@ -44,7 +45,7 @@ def gate(films: list[Film], served: ChestNetwork) -> FittedGate:
     """Refuses exactly the two least typical of the five train films."""
     gaussian = Gaussian(np.zeros(1024), np.eye(1024))
     with torch.inference_mode():
-        features = served(as_posted(torch.stack([load_film(film.path) for film in films])))[0].numpy()
+        features = served(as_posted(torch.stack([load_film(film.path) for film in films]))).gate_features.numpy()
     scores = np.sort(gaussian.log_density(features[:5]))
     return FittedGate(gaussian, Threshold(float(scores[1:3].mean()), 0.1), 5, "none", scores)
 
@@ -71,23 +72,23 @@ def output(run: Run, films: list[Film], tmp_path_factory: pytest.TempPathFactory
 
 
 def test_answers_are_the_services(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
-    answers = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
+    answers = ask(Served(served, gate.gate), films[:5], CPU, 0, "train")
     assert (len(answers.films), answers.rejected) == (3, 2)
     assert answers.images is not None
     for film, probabilities, image in zip(answers.films, answers.probabilities, answers.images, strict=True):
         posted = as_posted(load_film(film.path))
         torch.testing.assert_close(image.float() / 255, posted)
         with torch.inference_mode():
-            expected = served(posted[None])[1].sigmoid()[0].numpy()
+            expected = served(posted[None]).logits.sigmoid()[0].numpy()
         np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
 
 
 def test_streamed_films_are_the_kept_ones(
     films: list[Film], served: ChestNetwork, gate: FittedGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
+    kept = ask(Served(served, gate.gate), films[:5], CPU, 0, "train")
     monkeypatch.setattr(offline.training.distil, "KEPT_FILMS", 2)
-    streamed = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
+    streamed = ask(Served(served, gate.gate), films[:5], CPU, 0, "train")
     assert streamed.images is None
     for one, other in zip(AnsweredFilms(kept), AnsweredFilms(streamed), strict=True):
         torch.testing.assert_close(one, other)
@@ -95,7 +96,7 @@ def test_streamed_films_are_the_kept_ones(
 
 def test_a_gate_that_answers_nothing(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
     with pytest.raises(FilmsError, match="rejects all 5 films"):
-        ask(Served(served, gate.gaussian, np.inf), films[:5], CPU, 0, "train")
+        ask(Served(served, Gate(gate.density, np.inf)), films[:5], CPU, 0, "train")
 
 
 def test_the_record_says_what_was_asked(output: Run) -> None:
@@ -139,7 +140,7 @@ def test_a_stopped_distillation_resumes(
 
 
 def test_a_network_agrees_with_itself(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
-    answers = ask(Served(served, gate.gaussian, -np.inf), films, CPU, 0, "all")
+    answers = ask(Served(served, Gate(gate.density, -np.inf)), films, CPU, 0, "all")
     measured = compare(served, answers, CPU, dataclasses.replace(OPTIONS, precision="float32"))
     assert measured["val_mean_absolute_difference"] < 1e-6
     assert measured["val_same_top_finding"] == 1
@@ -163,5 +164,5 @@ def test_the_command_asks_a_bundle_or_a_run(
     rest = ["--output", str(tmp_path / "substitute"), "--device", "cpu"]
     assert main(["distil", "--bundle", str(tmp_path / "bundle"), *rest]) == 0
     assert main(["distil", "--run", str(run), *rest]) == 0
-    assert [one.threshold for one in asked] == [-123.0, gate.threshold.value]
+    assert [one.gate.threshold for one in asked] == [-123.0, gate.threshold.value]
     torch.testing.assert_close(asked[0].network.classifier.weight, random_network(0, True).classifier.weight)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from app.pipeline.outputs import Outputs
 from offline.data.augmentation import exposure
 from offline.data.films import FilmsError
 from offline.run import Run
@@ -31,9 +32,9 @@ class Linear(nn.Module):
         with torch.no_grad():
             self.classifier.weight.copy_(torch.randn(LABELS, 64, generator=generator))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         features = images.flatten(1)
-        return features, self.classifier(features)
+        return Outputs(features, features, self.classifier(features))
 
 
 def films(count: int) -> Tensor:
@@ -59,7 +60,7 @@ def test_an_attack_of_several_steps_moves_a_linear_network_as_far_as_can_be() ->
     images, network = films(200), Linear()
     made = hardening(steps=3)
     made._directions = lambda count: torch.tensor([[1.0, 0, 0]]).repeat(count, 1)  # type: ignore[method-assign]
-    moved = (network(made.attacked(network, images, EPSILON))[1] - network(images)[1])[:, 0]
+    moved = (network(made.attacked(network, images, EPSILON)).logits - network(images).logits)[:, 0]
     most = EPSILON * network.classifier.weight[0].abs().sum()
     assert (moved > 0.97 * most).all()
     assert (moved <= most * 1.0001).all()
@@ -69,7 +70,7 @@ def test_the_loss_is_that_of_the_labels_where_nothing_moves() -> None:
     network = Linear()
     nn.init.zeros_(network.classifier.weight)
     targets = torch.ones(5, LABELS)
-    expected = nn.functional.binary_cross_entropy_with_logits(network(films(5))[1], targets)
+    expected = nn.functional.binary_cross_entropy_with_logits(network(films(5)).logits, targets)
     assert torch.isclose(hardening(likeness=0.0).loss(network, films(5), targets, 1.0), expected)
 
 
@@ -135,7 +136,7 @@ def test_a_film_shall_be_like_the_mean_answer_of_several_teachers() -> None:
         return Hardening(Together(teachers), deviations, options).loss(network, images, targets, 1.0)
 
     wanted = sum(images.flatten(1) @ one.classifier.weight.T + one.classifier.bias for one in teachers) / 3
-    expected = 0.7 * ((network(images)[1] - wanted) / deviations).square().mean()
+    expected = 0.7 * ((network(images).logits - wanted) / deviations).square().mean()
     torch.testing.assert_close(loss(0.7) - loss(0), expected)
 
 

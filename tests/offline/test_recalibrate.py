@@ -15,7 +15,8 @@ from scipy.stats import norm
 from app import __version__
 from app.cli import main as cxr_gate
 from app.pipeline import read_bundle
-from app.pipeline.bundle import GAUSSIAN, MANIFEST, NETWORK
+from app.pipeline.bundle import MANIFEST, NETWORK
+from app.pipeline.gate import GAUSSIAN
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.signature import TrustedKeys
 from offline.cli import REFUSED, main

@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
+from app.pipeline.labels import LABELS
 from offline.data.films import FilmsError
 from offline.data.loading import load_film
 from offline.run import Run
@@ -20,7 +21,7 @@ from .small import noise_films, random_run
 def test_ridge_is_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     features = (rng.normal(3, 1, (40, 1024)) * rng.uniform(0.1, 2, 1024)).astype(np.float32)
-    logits = rng.normal(-2, 1, (40, 14)).astype(np.float32)
+    logits = rng.normal(-2, 1, (40, len(LABELS))).astype(np.float32)
     weight, bias = ridge_layer(features, logits, 0.1)
     variance = float(features.astype(np.float64).var(0).mean())
     expected = Ridge(alpha=0.1 * variance * len(features)).fit(features.astype(np.float64), logits)
@@ -37,7 +38,7 @@ def test_the_features_stay_and_the_last_layer_answers_as_the_teacher(tmp_path: P
         torch.testing.assert_close(after.features.state_dict()[name], value, rtol=0, atol=0)
     images = torch.stack([load_film(film.path) for film in films[:6]])
     with torch.inference_mode():
-        torch.testing.assert_close(after(images)[1], teaching(images)[1], rtol=0, atol=0.02)
+        torch.testing.assert_close(after(images).logits, teaching(images).logits, rtol=0, atol=0.02)
     record = Run(tmp_path / "new").training.read()
     assert "last layer learned from network" in record["initial_weights"]
 
@@ -49,9 +50,9 @@ def test_of_several_teachers_the_mean_answer_is_learned(tmp_path: Path) -> None:
     after, *teaching = (folder.network() for folder in (Run(tmp_path / "new"), *teachers))
     images = torch.stack([load_film(film.path) for film in films[:6]])
     with torch.inference_mode():
-        first, second = (network(images)[1] for network in teaching)
+        first, second = (network(images).logits for network in teaching)
         assert (first - second).abs().max() > 0.1
-        torch.testing.assert_close(after(images)[1], (first + second) / 2, rtol=0, atol=0.02)
+        torch.testing.assert_close(after(images).logits, (first + second) / 2, rtol=0, atol=0.02)
     record = Run(tmp_path / "new").training.read()
     assert "last layer learned from networks " in record["initial_weights"]
 

@@ -11,6 +11,7 @@ from torchvision.models import resnet50
 
 from app.pipeline import LABELS
 from app.pipeline.network import IMAGENET_MEAN, IMAGENET_STD, LogitsOnly
+from app.pipeline.outputs import Outputs
 from offline.attacks import paper_attacks
 from offline.attacks.blackbox import load_substitute
 from offline.data.films import FilmsError
@@ -39,7 +40,7 @@ def test_features_are_torchvisions() -> None:
     images = torch.rand(2, 1, 224, 224)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     with torch.inference_mode():
-        features, logits = network(images)
+        features, _, logits = network(images)
         torch.testing.assert_close(logits, whole((images - mean) / std), rtol=1e-3, atol=1e-4)
     assert features.shape == (2, 2048)
     assert features.min() >= 0
@@ -100,10 +101,10 @@ class Linear(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.randn(64, generator=torch.Generator().manual_seed(0)), requires_grad=False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         features = images.flatten(1)
         top = features @ self.weights
-        return features, torch.stack([top, top - 100], 1)
+        return Outputs(features, features, torch.stack([top, top - 100], 1))
 
 
 def test_transfer_finds_the_optimum_of_a_linear_substitute() -> None:
