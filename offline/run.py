@@ -64,7 +64,7 @@ class _Kept:
             raise FilmsError(f"{self.path} is not there; run 'cxr-offline {step} --run {run}' first")
 
 
-class Record(_Kept):
+class RunRecord(_Kept):
     """What a step tells of its work, as JSON."""
 
     def read(self) -> dict[str, Any]:
@@ -165,14 +165,14 @@ class Run:
         return self.folder / "network.safetensors"
 
     @property
-    def training(self) -> Record:
+    def training(self) -> RunRecord:
         """How the network was trained: options, digest of the films, what it began with, history."""
-        return Record(self.folder / "training.json", "train")
+        return RunRecord(self.folder / "training.json", "train")
 
     @property
-    def distillation(self) -> Record:
+    def distillation(self) -> RunRecord:
         """The same of a network that learned from a service's answers."""
-        return Record(self.folder / "distillation.json", "distil")
+        return RunRecord(self.folder / "distillation.json", "distil")
 
     @property
     def checkpoint(self) -> Path:
@@ -184,47 +184,47 @@ class Run:
         return FittedArrays(self.folder / file, "fit")
 
     @property
-    def fit(self) -> Record:
+    def fit(self) -> RunRecord:
         """Of the gate."""
-        return Record(self.folder / "fit.json", "fit")
+        return RunRecord(self.folder / "fit.json", "fit")
 
     @property
     def orientation(self) -> FittedArrays:
         return FittedArrays(self.folder / "orientation.safetensors", "fit")
 
     @property
-    def orientation_record(self) -> Record:
-        return Record(self.folder / "orientation.json", "fit")
+    def orientation_record(self) -> RunRecord:
+        return RunRecord(self.folder / "orientation.json", "fit")
 
     @property
     def content(self) -> FittedArrays:
         return FittedArrays(self.folder / "content.safetensors", "fit")
 
     @property
-    def content_record(self) -> Record:
-        return Record(self.folder / "content.json", "fit")
+    def content_record(self) -> RunRecord:
+        return RunRecord(self.folder / "content.json", "fit")
 
     @property
-    def calls(self) -> Record:
+    def calls(self) -> RunRecord:
         """How findings are called."""
-        return Record(self.folder / "calls.json", "calibrate")
+        return RunRecord(self.folder / "calls.json", "calibrate")
 
     @property
-    def calls_report(self) -> Record:
+    def calls_report(self) -> RunRecord:
         """What the calls come to on the test films."""
-        return Record(self.folder / "calls-report.json", "calibrate")
+        return RunRecord(self.folder / "calls-report.json", "calibrate")
 
     @property
     def typical_maps(self) -> FittedArrays:
         return FittedArrays(self.folder / "heatmap.safetensors", "calibrate")
 
     @property
-    def report(self) -> Record:
+    def report(self) -> RunRecord:
         """The figures of the model card."""
-        return Record(self.folder / "report.json", "evaluate")
+        return RunRecord(self.folder / "report.json", "evaluate")
 
     @property
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[RunRecord, ...]:
         """What a bundle's report holds of the run."""
         return (self.training, self.orientation_record, self.content_record, self.calls, self.calls_report, self.report)
 

@@ -30,7 +30,7 @@ from ..gate.moments import Moments
 from ..gate.orientation import LEAST_PERCENTILE, in_every_sense
 from ..gate.threshold import Threshold, held_out_threshold
 from ..options import option
-from .compare import Judged, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
+from .compare import GateJudgement, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
 from .estimate import SiteEstimate, estimate, prior_of
 from .plot import plot
 from .site import Site, least_films
@@ -96,12 +96,12 @@ def recalibrate(
     prior = prior_of(base.density, subject.bundle.manifest.gate.shrinkage)
     fitted, threshold, scores = fit_site(prior, looks.features, patients, options.target, options.seed)
     attacked = attacked_features(subject, levels)
-    before = Judged(
+    before = GateJudgement(
         base.threshold,
         base.log_density(looks.features),
         {name: base.log_density(features) for name, features in attacked.items()},
     )
-    after = Judged(
+    after = GateJudgement(
         threshold.value,
         scores,
         {
@@ -109,35 +109,7 @@ def recalibrate(
             for name, features in attacked.items()
         },
     )
-    detection = detection_rows(before, after)
-    content: dict[str, Any] = {
-        "base_version": subject.bundle.manifest.model_version,
-        "command": options.command,
-        "code": code_version(),
-        "seed": options.seed,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "site": {
-            "films": len(site.films),
-            "patients": site.patients if site.patients_known else None,
-            "repeats_left_out": site.repeats,
-            "sha256": site.sha256,
-        },
-        "estimator": {
-            "pseudo_films": fitted.pseudo_films,
-            "mean_log_density_left_out": {str(k): value for k, value in fitted.candidates.items()},
-        },
-        "threshold": {
-            "before": base.threshold,
-            "after": threshold.value,
-            "target": options.target,
-            "bound": threshold.bound,
-        },
-        "false_rejection": false_rejection(before, after, patients),
-        "groups": group_rows(before, after, patients, site.groups, least_films(options.target)),
-        "detection": detection,
-        "evidence": [vars(one) for one in evidence],
-        "refusals": refusals(evidence, detection, options.most_detection_loss),
-    }
+    content = _report(subject, site, options, fitted, threshold, before, after, evidence)
     texts = {
         JSON_REPORT: (json.dumps(content, indent=2) + "\n").encode(),
         TEXT_REPORT: ("\n".join(sentences(content)) + "\n").encode(),
@@ -155,6 +127,49 @@ def recalibrate(
     written = read_bundle(output)
     Screener(written, torch_backend(written.network, subject.device)).require_golden()
     return manifest, content
+
+
+def _report(
+    subject: LoadedBundle,
+    site: Site,
+    options: RecalibrationOptions,
+    fitted: SiteEstimate,
+    threshold: Threshold,
+    before: GateJudgement,
+    after: GateJudgement,
+    evidence: list[Evidence],
+) -> dict[str, Any]:
+    """The content of the JSON report."""
+    patients = np.array([film.patient for film in site.films])
+    detection = detection_rows(before, after)
+    return {
+        "base_version": subject.bundle.manifest.model_version,
+        "command": options.command,
+        "code": code_version(),
+        "seed": options.seed,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "site": {
+            "films": len(site.films),
+            "patients": site.patients if site.patients_known else None,
+            "repeats_left_out": site.repeats,
+            "sha256": site.sha256,
+        },
+        "estimator": {
+            "pseudo_films": fitted.pseudo_films,
+            "mean_log_density_left_out": {str(k): value for k, value in fitted.candidates.items()},
+        },
+        "threshold": {
+            "before": before.threshold,
+            "after": threshold.value,
+            "target": options.target,
+            "bound": threshold.bound,
+        },
+        "false_rejection": false_rejection(before, after, patients),
+        "groups": group_rows(before, after, patients, site.groups, least_films(options.target)),
+        "detection": detection,
+        "evidence": [vars(one) for one in evidence],
+        "refusals": refusals(evidence, detection, options.most_detection_loss),
+    }
 
 
 def fit_site(
