@@ -99,7 +99,6 @@ def _post(client: httpx.Client, title: str, data: bytes, media_type: str) -> Sho
 
 
 def add_demo(commands: Commands) -> None:
-    """``demo``."""
     command = commands.add_parser("demo", help="post a film and its attacked copy to a running service")
     command.add_argument("--url", default="http://127.0.0.1:8000", help="of the service (default: %(default)s)")
     add_bundle(command, "the bundle that is served there")

@@ -17,7 +17,6 @@ from .unpack import unpack
 
 
 def add_unpack(commands: Commands) -> None:
-    """``unpack``."""
     command = commands.add_parser(
         "unpack",
         help="the run in a bundle: its network, for a gate to be fitted anew",
@@ -37,7 +36,6 @@ def _unpack(parsed: argparse.Namespace) -> int:
 
 
 def add_export(commands: Commands) -> None:
-    """``export``."""
     command = commands.add_parser("export", help="write a bundle, reload it and compare")
     add_data(command)
     add_run(command)
@@ -56,7 +54,6 @@ def _export(parsed: argparse.Namespace) -> int:
 
 
 def add_new_signing_key(commands: Commands) -> None:
-    """``new-signing-key``."""
     command = commands.add_parser(
         "new-signing-key",
         help="make an Ed25519 key that signs bundles",
@@ -78,7 +75,6 @@ def _new_signing_key(parsed: argparse.Namespace) -> int:
 
 
 def add_sign(commands: Commands) -> None:
-    """``sign``."""
     command = commands.add_parser(
         "sign",
         help="sign a bundle that is there",

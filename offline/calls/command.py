@@ -17,7 +17,6 @@ from .prevalence import CHEST_XRAY14
 
 
 def add_calibrate(commands: Commands) -> None:
-    """``calibrate``."""
     command = commands.add_parser(
         "calibrate",
         help="learn from held-out films what a probability is, and from where a finding is called present or absent",

@@ -22,7 +22,6 @@ from .tamper import sentences as tampering_sentences
 
 
 def add_evaluate(commands: Commands) -> None:
-    """``evaluate``."""
     command = commands.add_parser(
         "evaluate",
         help="would this gate stop an attack, which one, and at what cost?",
@@ -78,7 +77,6 @@ def _measure(parsed: argparse.Namespace) -> int:
 
 
 def add_tamper(commands: Commands) -> None:
-    """``tamper``."""
     command = commands.add_parser(
         "tamper",
         help="does the gate see films that were altered by hand: spliced, copied, erased, drawn?",

@@ -17,7 +17,6 @@ from .fit import FitOptions, extract_shard, fit, training_rule_warning
 
 
 def add_features(commands: Commands) -> None:
-    """``features``."""
     command = commands.add_parser(
         "features",
         help="extract features ahead of fit, in as many processes or on as many machines as there are shards",
@@ -66,7 +65,6 @@ def _features_on_ray(parsed: argparse.Namespace) -> int:
 
 
 def add_fit(commands: Commands) -> None:
-    """``fit``."""
     command = commands.add_parser("fit", help="fit the Gaussian and put its threshold; fit what tells other images")
     add_data(command)
     add_run(command)

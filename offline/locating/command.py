@@ -19,7 +19,6 @@ from .words import sentences
 
 
 def add_locate(commands: Commands) -> None:
-    """``locate``."""
     command = commands.add_parser(
         "locate",
         help="does a heatmap show where the finding is? Measured on boxes that radiologists drew",

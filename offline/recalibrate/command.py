@@ -19,7 +19,6 @@ from .words import sentences
 
 
 def add_recalibrate(commands: Commands) -> None:
-    """``recalibrate``."""
     command = commands.add_parser(
         "recalibrate",
         help="move a bundle's gate to a site's own clean films",

@@ -20,7 +20,6 @@ from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
 
 
 def add_train(commands: Commands) -> None:
-    """``train``."""
     command = commands.add_parser("train", help="train on labelled films; resumes if stopped")
     add_data(command)
     add_output(command, "the run's folder")
@@ -51,7 +50,6 @@ def _rate(weights: str) -> float:
 
 
 def add_harden(commands: Commands) -> None:
-    """``harden``."""
     command = commands.add_parser(
         "harden",
         help="train a trained network further, against small attacks, into a run of its own; resumes if stopped",
@@ -78,7 +76,6 @@ def _harden(parsed: argparse.Namespace) -> int:
 
 
 def add_interpolate_weights(commands: Commands) -> None:
-    """``interpolate-weights``."""
     command = commands.add_parser(
         "interpolate-weights",
         help="a run between another and what was hardened from it, or beyond: accuracy against hardness",
@@ -101,7 +98,6 @@ def _interpolate_weights(parsed: argparse.Namespace) -> int:
 
 
 def add_soften(commands: Commands) -> None:
-    """``soften``."""
     command = commands.add_parser(
         "soften",
         help="blur the filters of a network's first layer, so that changes of single pixels move it less; refit-head after it",
@@ -120,7 +116,6 @@ def _soften(parsed: argparse.Namespace) -> int:
 
 
 def add_refit_head(commands: Commands) -> None:
-    """``refit-head``."""
     command = commands.add_parser(
         "refit-head",
         help="learn the last layer of a hardened network anew from the network before: accuracy back, hardness kept",
@@ -151,7 +146,6 @@ def _refit_head(parsed: argparse.Namespace) -> int:
 
 
 def add_gate_network(commands: Commands) -> None:
-    """``gate-network``."""
     command = commands.add_parser(
         "gate-network",
         help="give the gate a network of its own beside a hardened one: the first block of one that was not hardened",
@@ -168,7 +162,6 @@ def _gate_network(parsed: argparse.Namespace) -> int:
 
 
 def add_distil(commands: Commands) -> None:
-    """``distil``."""
     command = commands.add_parser(
         "distil", help="train a substitute from the service's answers alone, as an outsider could"
     )

@@ -262,12 +262,7 @@ def _one_epoch(
         for step, (images, targets) in enumerate(progress, start=1):
             done = (epoch * len(batches) + step) / (options.epochs * len(batches))
             loss = hardening.loss(network, images.to(device), targets.to(device), done)
-            optimisation.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
-            optimisation.optimizer.step()
-            optimisation.scheduler.step()
-            optimisation.averaged.update_parameters(network)
+            optimisation.step(loss, network, LONGEST_GRADIENT)
             total += loss.item()
             progress.set_postfix(loss=f"{total / step:.4f}")
     return total / len(batches)

@@ -173,11 +173,7 @@ def _one_epoch(
             with autocast(processes.device, options.precision):
                 logits = network(mixed).logits
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), wanted)
-            optimisation.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimisation.optimizer.step()
-            optimisation.scheduler.step()
-            optimisation.averaged.update_parameters(network.module if hasattr(network, "module") else network)  # type: ignore[arg-type]
+            optimisation.step(loss, network.module if processes.count > 1 else network)  # type: ignore[arg-type]
             total += loss.item()
             progress.set_postfix(loss=f"{total / step:.4f}")
     return total / len(batches)

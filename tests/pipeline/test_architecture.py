@@ -72,10 +72,6 @@ def test_the_files_of_a_run_are_named_in_one_place(path: Path) -> None:
     assert bool(named) == (identify(path) == "offline/run.py")
 
 
-#: Named twice until the parts of the service that they stand in are done.
-STILL_TWICE = {"Film", "Gate"}
-
-
 def test_no_class_name_is_defined_twice() -> None:
     """A name that has two meanings must be looked up each time that it is read, and is imported by mistake."""
     places: dict[str, list[str]] = {}
@@ -83,7 +79,7 @@ def test_no_class_name_is_defined_twice() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(f"{identify(path)}:{node.lineno}")
-    assert {name: found for name, found in places.items() if len(found) > 1 and name not in STILL_TWICE} == {}
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 #: Who may name what sets the gate aside, and what leads there: one straight line from a release in the record.
