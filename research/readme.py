@@ -10,23 +10,25 @@ import math
 import re
 import textwrap
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from pydicom.data import get_testdata_file
 
 from app.pipeline import LABELS, Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
+from app.pipeline.bundle import REPORT
 from app.pipeline.image import INPUT_SIDE
 from offline.bundles.model_card import aimed_table
 from offline.generated_tables import filled
 from offline.report.reading import AimedRow, Evaluation
 from offline.report.words import share_of, strength, text
+from offline.run import Run
 
 
 def figures(bundle: Path) -> str:
     """Markdown of the table, from ``report/report.json`` and ``report/calls-report.json`` of the bundle."""
-    report: dict[str, Any] = json.loads((bundle / "report" / "report.json").read_text())
-    calls: dict[str, Any] = json.loads((bundle / "report" / "calls-report.json").read_text())
+    records = _records(bundle)
+    report, calls = records.report.read(), records.calls_report.read()
     target = json.loads((bundle / "manifest.json").read_text())["gate"]["target_false_rejection_rate"]
     low, high = report["mean_auroc_interval"]
     reject_low, reject_high = report["false_rejection_rate_interval"]
@@ -47,8 +49,12 @@ def figures(bundle: Path) -> str:
 
 def aimed(bundle: Path) -> str:
     """Markdown of attackers with a goal against the served bundle, from its own report: the model card's table."""
-    report: dict[str, Any] = json.loads((bundle / "report" / "report.json").read_text())
-    return "\n".join(aimed_table(report["aimed"]))
+    return "\n".join(aimed_table(_records(bundle).report.read()["aimed"]))
+
+
+def _records(bundle: Path) -> Run:
+    """A bundle's report holds the records of its run, under their names."""
+    return Run(bundle / REPORT)
 
 
 COLUMNS: Final = {

@@ -49,17 +49,7 @@ def groups(films: list[Film], rejected: Rejected, patients: NDArray[Any]) -> lis
     """False rejection by view, sex, age band and finding."""
     members: dict[str, list[int]] = {}
     for index, film in enumerate(films):
-        band = (
-            "unknown"
-            if film.age < 0
-            else "under 40"
-            if film.age < 40
-            else "40 to 59"
-            if film.age < 60
-            else "60 and over"
-        )
-        names = [f"view {film.view or 'unknown'}", f"sex {film.sex or 'unknown'}", f"age {band}"]
-        for name in [*names, *(f"finding {finding}" for finding in film.findings)]:
+        for name in [*film.groups, *(f"finding {finding}" for finding in film.findings)]:
             members.setdefault(name, []).append(index)
     rows = []
     for name, indices in sorted(members.items()):

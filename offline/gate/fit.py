@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
-from safetensors.torch import load_file as load_weights
 
 from app.pipeline.gate import DEFAULT_KIND, DENSITIES, Density, Gate, kind_of
 from app.pipeline.gaussian import Gaussian
-from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
 from ..data.films import SPLITS, Film, FilmsError, of_split
-from ..training.train import RECORD, WEIGHTS
+from ..options import option
+from ..run import Run
 from .content import ContentOptions, fit_content
 from .features import (
     UNCHANGED,
@@ -32,7 +28,6 @@ from .features import (
     measured,
     reuse_or_extract,
     saved_moments,
-    write_json,
 )
 from .moments import Moments, ledoit_wolf_shrinkage, oas_shrinkage, shrink_by_lambda, shrink_towards_identity
 from .orientation import fit_orientation
@@ -44,8 +39,6 @@ BLOCK = 1024  # rows of features held in memory at once
 
 #: Of the root-mean-square deviation, that counts as the unit of a feature that never varies.
 LEAST_SHARE = 0.1
-
-FIT_RECORD = "fit.json"
 
 
 @dataclass(frozen=True)
@@ -67,13 +60,30 @@ class FitOptions:
         Of the density, of ``FITS``.
     """
 
-    covariance: Covariance = "lambda"
-    ridge: float = 1e-2
-    rule: Rule = "held-out"
-    target: float = 0.05
-    variants: int = 0
-    variant_weight: float = 1.0
-    scaled: bool = False
+    covariance: Covariance = option(
+        "lambda", "how the covariance is conditioned", choices=("lambda", "ledoit-wolf", "oas")
+    )
+    ridge: float = option(1e-2, "of S + lambda I", flag="--lambda")
+    rule: Rule = option(
+        "held-out",
+        "held-out: conformal quantile of val films. training: the paper's rule, far too strict when n is near 1024",
+        flag="--threshold-rule",
+        choices=("held-out", "training"),
+    )
+    target: float = option(0.05, "false-rejection rate")
+    variants: int = option(
+        0,
+        "fit on so many copies of each training film too, under harmless changes (noise, gamma, JPEG, small turns), so "
+        "that these are not refused; 0 is the paper's gate",
+    )
+    variant_weight: float = option(
+        1.0,
+        "what each of these copies counts as, beside its film's 1: with more, attacks that look like noise pass",
+    )
+    scaled: bool = option(
+        False,
+        "put features into units of their deviations before --lambda is added, as those of a gate's network need",
+    )
     kind: str = DEFAULT_KIND
 
     def record(self) -> dict[str, Any]:
@@ -208,29 +218,8 @@ def blocks_of(features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [features[start : start + BLOCK] for start in range(0, len(features), BLOCK)]
 
 
-def load_network(run: Path) -> ChestNetwork:
-    """The network that ``train``, ``harden`` or ``watch`` wrote into `run`, with its watch if it has one.
-
-    Raises
-    ------
-    FilmsError
-        There is none.
-    """
-    path = run / WEIGHTS
-    if not path.is_file():
-        raise FilmsError(f"{path} is not there; run 'cxr-offline train --output {run}' first")
-    record = run / RECORD
-    arch = json.loads(record.read_text())["options"].get("arch", "densenet121") if record.is_file() else "densenet121"
-    if arch != "densenet121":
-        raise FilmsError(f"{run} holds a {arch}; only a densenet121 with nothing inside it is fitted and served")
-    weights = load_weights(path)
-    network = ChestNetwork(len(LABELS), watched=any(name.startswith("watch.") for name in weights))
-    network.load_state_dict(weights)
-    return network.eval().requires_grad_(False)
-
-
 def fit(
-    run: Path,
+    run: Run,
     films: list[Film],
     options: FitOptions,
     device: torch.device,
@@ -238,7 +227,7 @@ def fit(
     content: ContentOptions | None = None,
 ) -> FittedGate:
     """Fit the gate, the model of orientation and the check of content on films of every split; write all into `run`."""
-    network = load_network(run)
+    network = run.network()
     gate = gate_of(network, run, films, options, device, workers)
     save_gate(run, gate, options)
     fit_orientation(run, network, gate.gate, films, device, workers)
@@ -247,7 +236,7 @@ def fit(
 
 
 def gate_of(
-    network: ChestNetwork, run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int
+    network: ChestNetwork, run: Run, films: list[Film], options: FitOptions, device: torch.device, workers: int
 ) -> FittedGate:
     """A network's gate, fitted on the features of every split, which are written into `run`.
 
@@ -270,35 +259,33 @@ def gate_of(
     return fit_gate(train, parts["val"][0], options, moments, changed)
 
 
-def extract_shard(run: Path, films: list[Film], shard: Shard, device: torch.device, workers: int) -> tuple[int, float]:
+def extract_shard(run: Run, films: list[Film], shard: Shard, device: torch.device, workers: int) -> tuple[int, float]:
     """Extract one shard of every split into `run`; returns its number of films, and the seconds that they took."""
-    network = load_network(run)
+    network = run.network()
     parts = []
     for split in SPLITS:
         extract(network, of_split(films, split), run, split, device, workers, shard)
-        parts.append(measured(run, shard.file_name(split)))
+        parts.append(measured(shard.files(run.features(split))))
     return sum(count for count, _ in parts), sum(seconds for _, seconds in parts)
 
 
-def save_gate(run: Path, gate: FittedGate, options: FitOptions) -> None:
+def save_gate(run: Run, gate: FittedGate, options: FitOptions) -> None:
     """Write the fitted gate into a run's folder."""
-    save_file(
-        {**gate.density.arrays, "calibration_scores": gate.calibration_scores},
-        run / DENSITIES[kind_of(gate.density)].file,
+    run.density(DENSITIES[kind_of(gate.density)].file).write(
+        {**gate.density.arrays, "calibration_scores": gate.calibration_scores}
     )
-    write_json(
-        run / FIT_RECORD,
+    run.fit.write(
         {
             "n": gate.n,
             "shrinkage": gate.shrinkage,
             "threshold": gate.threshold.value,
             "bound": gate.threshold.bound,
             "options": options.record(),
-        },
+        }
     )
 
 
-def load_gate(run: Path) -> tuple[FittedGate, FitOptions]:
+def load_gate(run: Run) -> tuple[FittedGate, FitOptions]:
     """Read what ``save_gate`` wrote.
 
     Raises
@@ -306,12 +293,10 @@ def load_gate(run: Path) -> tuple[FittedGate, FitOptions]:
     FilmsError
         The run has not been fitted.
     """
-    if not (run / FIT_RECORD).is_file():
-        raise FilmsError(f"{run / FIT_RECORD} is not there; run 'cxr-offline fit --run {run}' first")
-    record = json.loads((run / FIT_RECORD).read_text())
+    record = run.fit.read()
     options = FitOptions(**record["options"])
     kind = DENSITIES[options.kind]
-    arrays = load_file(run / kind.file)
+    arrays = run.density(kind.file).read()
     scores = arrays.pop("calibration_scores")
     threshold = Threshold(record["threshold"], record["bound"])
     return FittedGate(kind.of(**arrays), threshold, record["n"], record["shrinkage"], scores), options

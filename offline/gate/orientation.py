@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -19,12 +16,11 @@ from app.pipeline.gate import Gate
 from app.pipeline.network import ChestNetwork
 from app.pipeline.orientation import SENSES, Orientation
 
-from ..data.films import Film, FilmsError, of_split
+from ..data.films import Film, of_split
 from ..data.loading import in_order
-from .features import joined, parted, weights_sha256, write_json
+from ..run import Run, weights_sha256
+from .features import joined, parted
 
-FITTED: Final = "orientation.safetensors"
-RECORD: Final = "orientation.json"
 FILMS: Final = 400  # each in every sense; more change nothing that the held-out films show
 BATCH: Final = 16
 #: scikit-learn's inverse penalty, on standardised features.
@@ -87,7 +83,7 @@ def counted(
 
 
 def fit_orientation(
-    run: Path,
+    run: Run,
     network: ChestNetwork,
     gate: Gate,
     films: list[Film],
@@ -120,7 +116,7 @@ def fit_orientation(
     turned_gate_features = np.concatenate([seen["val"][sense][1] for sense in SENSES[1:]])
     floor = float(np.percentile(gate.log_density(turned_gate_features), LEAST_PERCENTILE))
     orientation = Orientation(weights, bias, floor)
-    save_file({"weights": np.ascontiguousarray(weights), "bias": bias}, run / FITTED)
+    run.orientation.write({"weights": weights, "bias": bias})
     record: dict[str, Any] = {
         "n": len(chosen["train"]),
         "least_log_density": floor,
@@ -130,11 +126,11 @@ def fit_orientation(
             for split in ("val", "test")
         },
     }
-    write_json(run / RECORD, record)
+    run.orientation_record.write(record)
     return record
 
 
-def load_orientation(run: Path) -> tuple[Orientation, dict[str, Any]]:
+def load_orientation(run: Run) -> tuple[Orientation, dict[str, Any]]:
     """What ``fit_orientation`` wrote.
 
     Raises
@@ -142,17 +138,14 @@ def load_orientation(run: Path) -> tuple[Orientation, dict[str, Any]]:
     FilmsError
         The run has not been fitted.
     """
-    if not (run / RECORD).is_file():
-        raise FilmsError(f"{run / RECORD} is not there; run 'cxr-offline fit --run {run}' first")
-    record = json.loads((run / RECORD).read_text())
-    arrays = load_file(run / FITTED)
+    record, arrays = run.orientation_record.read(), run.orientation.read()
     return Orientation(arrays["weights"], arrays["bias"], record["least_log_density"]), record
 
 
 def _reused(
-    run: Path, split: str, films: list[Film], network: ChestNetwork, sha256: str, device: torch.device, workers: int
+    run: Run, split: str, films: list[Film], network: ChestNetwork, sha256: str, device: torch.device, workers: int
 ) -> dict[str, NDArray[np.float32]]:
-    path = run / f"{split}-turned.npz"
+    path = run.turned(split)
     names = np.array([film.path.name for film in films])
     if path.is_file():
         stored = dict(np.load(path))

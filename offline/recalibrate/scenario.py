@@ -35,11 +35,11 @@ from ..evaluation.observing import Images, evenly, load_images, observe, to_imag
 from ..evaluation.store import Arrays, Outcome, Stages
 from ..evaluation.subject import LoadedBundle
 from ..evaluation.uninformed import attack_all
-from ..gate.features import write_json
 from ..gate.moments import Moments
-from .command import fit_site, refusals
-from .compare import HARD, STORED, Judged, attacked_features, detection_rows
+from ..run import write_json
+from .compare import HARD, STORED, GateJudgement, attacked_features, detection_rows
 from .estimate import RIDGE_KEPT, prior_of
+from .recalibration import fit_site, refusals
 from .suspicion import Evidence, Looks, residual_energy, weigh
 
 SEED: Final = 1
@@ -200,7 +200,7 @@ def _judged(
 def _against_fresh(material: ScenarioMaterial, base: Gate, gate: Gate) -> dict[str, Any]:
     fresh = material.scanners[SITE].features[~material.at_site]
     before, after = (
-        Judged(
+        GateJudgement(
             one.threshold,
             one.log_density(fresh),
             {name: one.log_density(features) for name, features in material.attacks.items()},

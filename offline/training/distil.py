@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -23,14 +22,14 @@ from ..attacks.posting import LEVELS
 from ..data.augmentation import augmentation
 from ..data.films import Film, FilmsError, fingerprint, of_split
 from ..data.loading import Augment, in_order, load_film
-from ..gate.features import weights_sha256, write_json
-from ..gate.fit import load_gate, load_network
-from .checkpoint import CHECKPOINT, resume, save_checkpoint
-from .optimisation import autocast
-from .substitute import Arch, initial_network
-from .train import FROM_NOTHING_RATE, WEIGHTS, seed_all
+from ..gate.fit import load_gate
+from ..options import option
+from ..run import Run, weights_sha256
+from .checkpoint import resume, save_checkpoint
+from .optimisation import PRECISIONS, autocast
+from .substitute import ARCHS, Arch, initial_network
+from .train import FROM_NOTHING_RATE, seed_all
 
-DISTILLATION_RECORD = "distillation.json"
 #: Films whose 224x224 bytes are kept in memory (50 kB each, so 250 MB); more are read again in each epoch.
 KEPT_FILMS: Final = 5_000
 _QUERY_BATCH: Final = 16
@@ -40,13 +39,13 @@ _QUERY_BATCH: Final = 16
 class DistilOptions:
     """Options of a distillation."""
 
-    arch: Arch = "resnet50"
-    epochs: int = 10
-    batch_size: int = 32
+    arch: Arch = option("resnet50", "of the substitute", choices=ARCHS)
+    epochs: int = option(10, "passes over the answered films")
+    batch_size: int = option(32, "films in a step")
     rate: float = FROM_NOTHING_RATE
     weight_decay: float = 1e-2
-    seed: int = 0
-    precision: str = "bf16"
+    seed: int = option(0, "of the order of films and of all that is drawn")
+    precision: str = option("bf16", "of the forward pass", choices=PRECISIONS)
     workers: int = 1
 
 
@@ -66,7 +65,7 @@ class Served:
     gate: Gate
 
     @staticmethod
-    def of_run(run: Path, device: torch.device) -> Served:
+    def of_run(run: Run, device: torch.device) -> Served:
         """What an export of a fitted run would serve.
 
         Raises
@@ -75,7 +74,7 @@ class Served:
             The run has no network, or was not fitted.
         """
         fitted, _ = load_gate(run)
-        return Served(load_network(run).to(device), fitted.gate)
+        return Served(run.network().to(device), fitted.gate)
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class AnsweredFilms(Dataset[tuple[Tensor, Tensor]]):
 
 
 def distil(
-    served: Served, films: list[Film], output: Path, options: DistilOptions, device: torch.device, weights: str = "none"
+    served: Served, films: list[Film], output: Run, options: DistilOptions, device: torch.device, weights: str = "none"
 ) -> dict[str, Any]:
     """Train a substitute on the answers of what is served, and write its weights and ``distillation.json`` into `output`.
 
@@ -208,20 +207,20 @@ def distil(
         "history": [],
         "torch_version": torch.__version__,
     }
-    output.mkdir(parents=True, exist_ok=True)
+    output.folder.mkdir(parents=True, exist_ok=True)
     state = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
     identity = {key: record[key] for key in ("options", "initial_weights", "served_network_sha256", "data")}
-    first_epoch, record["history"] = resume(output / CHECKPOINT, state, identity)
+    first_epoch, record["history"] = resume(output.checkpoint, state, identity)
     for epoch in range(first_epoch, options.epochs):
         seed_all(options.seed * 1000 + epoch)  # a resumed epoch draws what an uninterrupted one would have
         loss = _one_epoch(
             network, batches, optimizer, scheduler, device, options, f"epoch {epoch + 1}/{options.epochs}"
         )
         record["history"].append({"epoch": epoch + 1, "loss": loss, **compare(network, val_answers, device, options)})
-        save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, record["history"])
+        save_checkpoint(output.checkpoint, state, identity, epoch + 1, record["history"])
         # Written after each epoch, so that a run cut short leaves a substitute that can be used.
-        save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, output / WEIGHTS)
-        write_json(output / DISTILLATION_RECORD, record)
+        output.save_weights(network.state_dict())
+        output.distillation.write(record)
     return record
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from app.pipeline.outputs import Outputs
 
-from ..gate.features import weights_sha256
-from ..gate.fit import load_network
+from ..run import Run, weights_sha256
 
 
 class Together(nn.Module):
@@ -35,7 +33,7 @@ class Together(nn.Module):
         return outputs[0]._replace(logits=torch.stack([each.logits for each in outputs]).mean(0))
 
 
-def teacher_of(runs: Sequence[Path]) -> nn.Module:
+def teacher_of(runs: Sequence[Run]) -> nn.Module:
     """The network of one run as it is, or those of several together; in eval mode, without gradients.
 
     Raises
@@ -43,13 +41,13 @@ def teacher_of(runs: Sequence[Path]) -> nn.Module:
     FilmsError
         No trained network in one of them.
     """
-    networks = [load_network(run) for run in runs]
+    networks = [run.network() for run in runs]
     return networks[0] if len(networks) == 1 else Together(networks).eval().requires_grad_(False)
 
 
-def named(runs: Sequence[Path]) -> str:
+def named(runs: Sequence[Run]) -> str:
     """Their networks by the first digits of their digests, for a record: "network 1f0c..., 2ab4... and 77e1..."."""
-    digests = [weights_sha256(load_network(run))[:12] for run in runs]
+    digests = [weights_sha256(run.network())[:12] for run in runs]
     if len(digests) == 1:
         return f"network {digests[0]}"
     return f"networks {', '.join(digests[:-1])} and {digests[-1]}"

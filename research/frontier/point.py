@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,9 +25,10 @@ from offline.evaluation.presets import AIM, Aim
 from offline.evaluation.store import Outcome, Stages
 from offline.evaluation.subject import victim_of_run
 from offline.evaluation.uninformed import attack_all
-from offline.gate.features import saved, weights_sha256
+from offline.gate.features import saved
 from offline.gate.fit import FitOptions, FittedGate, gate_of
 from offline.metrics import mean_auroc
+from offline.run import Run, weights_sha256
 
 from .bands import called, paired_loss
 
@@ -86,7 +86,7 @@ def fewer(films: list[Film]) -> list[Film]:
 def measure_point(
     name: str,
     network: ChestNetwork,
-    run: Path,
+    run: Run,
     films: list[Film],
     gate_options: FitOptions,
     measuring: Measuring,
@@ -113,7 +113,7 @@ def measure_point(
         "data": fingerprint(films),
         "measuring": measuring.record(),
     }
-    store = Stages.open(run / name, identity)
+    store = Stages.open(run.folder / name, identity)
     test = of_split(films, "test")
     patients = np.array([film.patient for film in test])
     changes = {change: CHANGES[change] for change in HARMLESS}
@@ -140,7 +140,7 @@ def measure_point(
     }
 
 
-def _clean(gate: FittedGate, run: Path, patients: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _clean(gate: FittedGate, run: Run, patients: np.ndarray[Any, Any]) -> dict[str, Any]:
     rejected = ~gate.gate.accepts(saved(run, "test").gate_features)
     return {"films": len(rejected), "rejected": int(rejected.sum()), "false_rejection_rate": rate(rejected, patients)}
 

@@ -20,10 +20,9 @@ from offline.calls.movement import EPSILON, Movement
 from offline.data.films import Film, of_split, targets_of
 from offline.data.loading import load_film
 from offline.evaluation.observing import evenly
-from offline.gate.fit import load_network
 from offline.report.plot_style import LIGHT
+from offline.run import Run
 from offline.training.harden import HARDENED
-from offline.training.train import RECORD
 from research.frontier import __main__ as making
 from research.frontier import bands, table
 from research.frontier.band_plot import draw, turned
@@ -76,7 +75,7 @@ def test_a_linear_network_is_moved_as_far_as_can_be_and_asks_for_that_band(
 ) -> None:
     network, val, test = linear(), of_split(films, "val"), of_split(films, "test")
     logits = {"val": logits_of(network, val), "test": logits_of(network, test)}
-    findings, record = bands.called(network, tmp_path, films, logits, CPU, 3, 0)  # type: ignore[arg-type]
+    findings, record = bands.called(network, Run(tmp_path), films, logits, CPU, 3, 0)  # type: ignore[arg-type]
 
     levels = np.stack([load_film(val[place].path).numpy() for place in evenly(len(val), 3)]) * 255
     weights = network.logits.detach().numpy()
@@ -111,7 +110,7 @@ def test_a_linear_network_is_moved_as_far_as_can_be_and_asks_for_that_band(
         raise AssertionError("moved again")
 
     monkeypatch.setattr(movement, "_furthest", forbidden)
-    assert bands.called(network, tmp_path, films, logits, CPU, 3, 0)[1] == record  # type: ignore[arg-type]
+    assert bands.called(network, Run(tmp_path), films, logits, CPU, 3, 0)[1] == record  # type: ignore[arg-type]
 
 
 def test_what_calibrate_measured_is_not_measured_again(
@@ -131,7 +130,7 @@ def test_what_calibrate_measured_is_not_measured_again(
     fitting._movement(run, films, val, CPU, 3)
     assert list(kept.values()) == [[EPSILON]]
     logits = {"val": np.random.default_rng(0).normal(size=(100, len(LABELS))), "test": np.zeros((20, len(LABELS)))}
-    bands.called(load_network(run), run, films, logits, CPU, 3)  # type: ignore[arg-type]
+    bands.called(run.network(), run, films, logits, CPU, 3)  # type: ignore[arg-type]
     assert sorted(kept.values()) == [[pytest.approx(1 / 255)], [EPSILON, EPSILON]]
 
 
@@ -150,11 +149,11 @@ def test_the_loss_is_of_the_same_films(films: list[Film]) -> None:
 def test_the_command_measures_a_tiny_network_and_goes_on_where_it_was(
     tmp_path: Path, films: list[Film], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start = tmp_path / "runs" / "start"
-    start.mkdir(parents=True)
-    (start / RECORD).write_text(json.dumps({"initial_weights": HARDENED + "nothing", "history": []}))
+    start = Run(tmp_path / "runs" / "start")
+    start.folder.mkdir(parents=True)
+    start.training.write({"initial_weights": HARDENED + "nothing", "history": []})
     monkeypatch.setattr(making, "read_films", lambda _: films)
-    monkeypatch.setattr(making, "load_network", lambda _: Tiny())
+    monkeypatch.setattr(Run, "network", lambda _: Tiny())
     monkeypatch.setattr(making, "_network_run", lambda *_: start)
     page = tmp_path / "page.md"
     names = ("aimed", "blind", "cost", "bands")

@@ -1,16 +1,14 @@
 """A substitute is taught by answers alone: labels change nothing, rejected films teach nothing, each is asked once."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-import offline.cli
+import offline.training.command
 import offline.training.distil
 from app.pipeline import LABELS, ChestNetwork
 from app.pipeline.gate import Gate
@@ -21,9 +19,8 @@ from offline.data.films import Film, FilmsError
 from offline.data.loading import load_film
 from offline.gate.fit import FitOptions, FittedGate, save_gate
 from offline.gate.threshold import Threshold
-from offline.training.checkpoint import CHECKPOINT
-from offline.training.distil import DISTILLATION_RECORD, AnsweredFilms, DistilOptions, Served, ask, compare, distil
-from offline.training.train import WEIGHTS
+from offline.run import Run
+from offline.training.distil import AnsweredFilms, DistilOptions, Served, ask, compare, distil
 from tests.bundles import random_network, write_random_bundle
 
 from .small import noise_films
@@ -54,11 +51,11 @@ def gate(films: list[Film], served: ChestNetwork) -> FittedGate:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, served: ChestNetwork, gate: FittedGate) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    save_file({name: value.contiguous() for name, value in served.state_dict().items()}, folder / WEIGHTS)
-    save_gate(folder, gate, FitOptions())
-    return folder
+def run(tmp_path_factory: pytest.TempPathFactory, served: ChestNetwork, gate: FittedGate) -> Run:
+    run = Run(tmp_path_factory.mktemp("run"))
+    run.save_weights(served.state_dict())
+    save_gate(run, gate, FitOptions())
+    return run
 
 
 def with_the_same_as_val(train: list[Film]) -> list[Film]:
@@ -67,8 +64,8 @@ def with_the_same_as_val(train: list[Film]) -> list[Film]:
 
 
 @pytest.fixture(scope="module")
-def output(run: Path, films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("distilled")
+def output(run: Run, films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = Run(tmp_path_factory.mktemp("distilled"))
     train_only = [film for film in films if film.split == "train"]
     distil(Served.of_run(run, CPU), with_the_same_as_val(train_only), folder, OPTIONS, CPU)
     return folder
@@ -102,33 +99,33 @@ def test_a_gate_that_answers_nothing(films: list[Film], served: ChestNetwork, ga
         ask(Served(served, Gate(gate.density, np.inf)), films[:5], CPU, 0, "train")
 
 
-def test_the_record_says_what_was_asked(output: Path) -> None:
-    record = json.loads((output / DISTILLATION_RECORD).read_text())
+def test_the_record_says_what_was_asked(output: Run) -> None:
+    record = output.distillation.read()
     assert (record["train_answered"], record["train_rejected"], record["val_answered"]) == (3, 2, 3)
     assert record["options"]["arch"] == "resnet50"
     assert 0 <= record["history"][0]["val_mean_absolute_difference"] <= 1
     assert record["constant_mean_absolute_difference"] > 0
 
 
-def test_labels_change_nothing(run: Path, films: list[Film], output: Path, tmp_path: Path) -> None:
+def test_labels_change_nothing(run: Run, films: list[Film], output: Run, tmp_path: Path) -> None:
     train_only = [dataclasses.replace(film, targets=(1,) * len(LABELS)) for film in films if film.split == "train"]
-    distil(Served.of_run(run, CPU), with_the_same_as_val(train_only), tmp_path, OPTIONS, CPU)
-    one, other = load_file(output / WEIGHTS), load_file(tmp_path / WEIGHTS)
+    distil(Served.of_run(run, CPU), with_the_same_as_val(train_only), Run(tmp_path), OPTIONS, CPU)
+    one, other = output.tensors(), Run(tmp_path).tensors()
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
 
 
 def test_a_stopped_distillation_resumes(
-    run: Path, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = with_the_same_as_val(films[:4])
     options = dataclasses.replace(OPTIONS, epochs=2)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    whole, stopped = Run(tmp_path / "whole"), Run(tmp_path / "stopped")
     distil(Served.of_run(run, CPU), few, whole, options, CPU)
     once = offline.training.distil.compare
 
     def cut_short(*arguments: Any) -> Any:
-        if (stopped / CHECKPOINT).exists():
+        if stopped.checkpoint.exists():
             raise KeyboardInterrupt  # in the second epoch
         return once(*arguments)
 
@@ -137,7 +134,7 @@ def test_a_stopped_distillation_resumes(
         distil(Served.of_run(run, CPU), few, stopped, options, CPU)
     monkeypatch.undo()
     distil(Served.of_run(run, CPU), few, stopped, options, CPU)
-    one, other = load_file(whole / WEIGHTS), load_file(stopped / WEIGHTS)
+    one, other = whole.tensors(), stopped.tensors()
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
 
@@ -151,7 +148,7 @@ def test_a_network_agrees_with_itself(films: list[Film], served: ChestNetwork, g
 
 
 def test_the_command_asks_a_bundle_or_a_run(
-    run: Path, gate: FittedGate, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, gate: FittedGate, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Served] = []
 
@@ -161,8 +158,8 @@ def test_the_command_asks_a_bundle_or_a_run(
         counts = dict.fromkeys(("train_answered", "train_rejected", "val_answered"), 1)
         return {"history": history, "constant_mean_absolute_difference": 0.1, **counts}
 
-    monkeypatch.setattr(offline.cli, "distil", stands_in)
-    monkeypatch.setattr(offline.cli, "_films", lambda parsed: films)
+    monkeypatch.setattr(offline.training.command, "distil", stands_in)
+    monkeypatch.setattr(offline.training.command, "films_of", lambda parsed: films)
     write_random_bundle(tmp_path / "bundle", -123.0, watched=True)
     rest = ["--output", str(tmp_path / "substitute"), "--device", "cpu"]
     assert main(["distil", "--bundle", str(tmp_path / "bundle"), *rest]) == 0

@@ -26,6 +26,7 @@ from offline.report.plot_style import LIGHT
 from offline.report.reading import AimedRow, goal_in_words, read
 from offline.report.summary import headlines, verdict
 from offline.report.tables import write_tables
+from offline.run import Run
 from research import readme, threat_model
 from research.frontier import table as frontier
 from tests.bundles import manifest_fields
@@ -69,7 +70,7 @@ def test_a_run_is_attacked_for_its_calls_where_it_has_them(tmp_path: Path) -> No
     bare = Victim.of(network, gate, torch.full((3,), 0.5))
 
     def measured(victim: Victim) -> set[tuple[str, str, str]]:
-        rows = aimed_rows(tmp_path, victim, FitOptions(), films, CPU, 2, Aim((1 / 255,), 2, 1, 1))
+        rows = aimed_rows(Run(tmp_path), victim, FitOptions(), films, CPU, 2, Aim((1 / 255,), 2, 1, 1))
         return {(row["attacker"], row["goal"], row["finding_choice"]) for row in rows}
 
     at_point = {(name, *wanted) for name in AIMED for wanted in AT_POINT}
@@ -97,7 +98,7 @@ def test_the_steepest_attacker_reaches_what_can_be_reached_and_no_more(tmp_path:
     for present_from, reached in ((logits.min() + 0.9 * reach, 4), (logits.max() + 1.1 * reach, 0)):
         assert present_from > absent_below
         victim = replace(bare, calls=CallPoints(float(present_from) * one, absent_below, one, 0 * one))
-        rows = aimed_rows(tmp_path, victim, FitOptions(), films, CPU, 4, names=(STEEPEST,), goals=OPPOSITE[:1])
+        rows = aimed_rows(Run(tmp_path), victim, FitOptions(), films, CPU, 4, names=(STEEPEST,), goals=OPPOSITE[:1])
         assert [row["goal_reached"] for row in rows if row["epsilon"] == 2 / 255] == [reached]
         assert {row["films"] for row in rows} == {row["eligible"] for row in rows} == {4}
 

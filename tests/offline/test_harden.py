@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from app.pipeline.outputs import Outputs
 from offline.data.augmentation import exposure
 from offline.data.films import FilmsError
+from offline.run import Run
 from offline.training.harden import NOISE, Hardening, HardenOptions, harden
 from offline.training.teachers import Together, teacher_of
-from offline.training.train import RECORD
 
 from .small import noise_films, random_run
 
@@ -146,10 +145,10 @@ def test_a_run_is_its_own_teacher_unless_another_is_named(tmp_path: Path) -> Non
     made = noise_films(tmp_path, {"train": 2, "val": 2})
     options = HardenOptions(epochs=1, batch_size=2, precision="float32", workers=0)
 
-    def hardened(name: str, *teachers: Path) -> tuple[bytes, str]:
-        output = tmp_path / name
+    def hardened(name: str, *teachers: Run) -> tuple[bytes, str]:
+        output = Run(tmp_path / name)
         weights = harden(run, made, output, options, torch.device("cpu"), teachers)
-        return weights.read_bytes(), json.loads((output / RECORD).read_text())["initial_weights"]
+        return weights.read_bytes(), output.training.read()["initial_weights"]
 
     weights, said = hardened("alone")
     assert "taught" not in said
@@ -160,11 +159,11 @@ def test_a_run_is_its_own_teacher_unless_another_is_named(tmp_path: Path) -> Non
     assert both != weights
     assert said.count("taught by networks ") == 1
     with pytest.raises(FilmsError, match="other options or data"):
-        harden(run, made, tmp_path / "alone", options, torch.device("cpu"), [run, other])
+        harden(run, made, Run(tmp_path / "alone"), options, torch.device("cpu"), [run, other])
 
 
 def test_runs_from_before_there_was_a_choice_have_the_usual_ramp() -> None:
-    kept = json.loads((ROOT / "artifacts" / "hardened" / RECORD).read_text())
+    kept = Run(ROOT / "artifacts" / "hardened").training.read()
     assert HardenOptions().record() == kept["options"]
     assert HardenOptions(ramp=1.0).record() == {**kept["options"], "ramp": 1.0}
 
@@ -174,4 +173,4 @@ def test_one_teacher_is_its_network_and_without_a_network_there_is_none(tmp_path
     assert not isinstance(teacher_of([run]), Together)
     assert isinstance(teacher_of([run, run]), Together)
     with pytest.raises(FilmsError, match="is not there"):
-        teacher_of([run, tmp_path / "nowhere"])
+        teacher_of([run, Run(tmp_path / "nowhere")])

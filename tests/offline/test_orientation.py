@@ -14,6 +14,7 @@ from app.pipeline.gaussian import Gaussian
 from app.pipeline.orientation import SENSES, Orientation
 from offline.data.films import FilmsError
 from offline.gate.orientation import PENALTY, counted, fit_model, fit_orientation, in_every_sense, load_orientation
+from offline.run import Run
 
 from .small import noise_films
 
@@ -62,16 +63,16 @@ def test_what_was_fitted_is_read_back_and_reused(tmp_path: Path, monkeypatch: py
     torch.manual_seed(0)
     network = ChestNetwork(len(LABELS)).eval()
     gate, device = Gate(Gaussian(np.zeros(1024), np.eye(1024)), -1e9), torch.device("cpu")
-    record = fit_orientation(tmp_path, network, gate, films, device, 0)
+    record = fit_orientation(Run(tmp_path), network, gate, films, device, 0)
     assert record["n"] == 3
     assert record["test"]["upside down"]["films"] == 2  # by a half turn and by a mirror
-    loaded, again = load_orientation(tmp_path)
+    loaded, again = load_orientation(Run(tmp_path))
     assert again == record
     monkeypatch.setattr(type(network), "forward", lambda *_: pytest.fail("extracted again"))
-    fit_orientation(tmp_path, network, gate, films, device, 0)
-    np.testing.assert_array_equal(load_orientation(tmp_path)[0].weights, loaded.weights)
+    fit_orientation(Run(tmp_path), network, gate, films, device, 0)
+    np.testing.assert_array_equal(load_orientation(Run(tmp_path))[0].weights, loaded.weights)
 
 
 def test_a_run_without_it(tmp_path: Path) -> None:
     with pytest.raises(FilmsError, match="run 'cxr-offline fit"):
-        load_orientation(tmp_path)
+        load_orientation(Run(tmp_path))

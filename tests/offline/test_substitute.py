@@ -1,12 +1,11 @@
 """The substitute keeps the served network's contract, train makes it, and attacks on it are what is posted."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
@@ -17,10 +16,9 @@ from offline.attacks import paper_attacks
 from offline.attacks.blackbox import load_substitute
 from offline.data.films import FilmsError
 from offline.evaluation.uninformed import attack_all
-from offline.gate.fit import load_network
-from offline.training.checkpoint import CHECKPOINT
+from offline.run import Run
 from offline.training.substitute import SubstituteNetwork, initial_network
-from offline.training.train import RECORD, WEIGHTS, TrainOptions, train
+from offline.training.train import TrainOptions, train
 
 from .small import noise_films
 
@@ -28,9 +26,9 @@ OPTIONS = TrainOptions(epochs=1, batch_size=2, workers=0, arch="resnet50")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("run")
-    train(noise_films(output, {"train": 2, "val": 1}), "none", output, OPTIONS, "cpu")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    output = Run(tmp_path_factory.mktemp("run"))
+    train(noise_films(output.folder, {"train": 2, "val": 1}), "none", output, OPTIONS, "cpu")
     return output
 
 
@@ -48,37 +46,37 @@ def test_features_are_torchvisions() -> None:
     assert features.min() >= 0
 
 
-def test_train_records_the_arch_and_it_is_identity(trained: Path) -> None:
-    assert json.loads((trained / RECORD).read_text())["options"]["arch"] == "resnet50"
+def test_train_records_the_arch_and_it_is_identity(trained: Run) -> None:
+    assert trained.training.read()["options"]["arch"] == "resnet50"
     substitute = load_substitute(trained)
     assert isinstance(substitute.network, SubstituteNetwork)
     assert substitute.about["learned_from"] == "labels"
     assert substitute.about["films"] > 0
-    films = noise_films(trained, {"train": 2, "val": 1})
+    films = noise_films(trained.folder, {"train": 2, "val": 1})
     with pytest.raises(FilmsError, match="other options or data"):
         train(films, "none", trained, TrainOptions(epochs=1, batch_size=2, workers=0), "cpu")
 
 
-def test_a_substitute_is_not_served(trained: Path) -> None:
+def test_a_substitute_is_not_served(trained: Run) -> None:
     with pytest.raises(FilmsError, match="holds a resnet50; only a densenet121"):
-        load_network(trained)
+        trained.network()
 
 
 def test_a_run_from_before_there_was_a_choice_resumes(tmp_path: Path) -> None:
-    films = noise_films(tmp_path, {"train": 2, "val": 1})
+    films, run = noise_films(tmp_path, {"train": 2, "val": 1}), Run(tmp_path)
     options = TrainOptions(epochs=1, batch_size=2, workers=0)
-    train(films, "none", tmp_path, options, "cpu")
-    checkpoint = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    train(films, "none", run, options, "cpu")
+    checkpoint = torch.load(run.checkpoint, weights_only=True)
     del checkpoint["identity"]["options"]["arch"]
-    torch.save(checkpoint, tmp_path / CHECKPOINT)
-    before = load_file(tmp_path / WEIGHTS)
-    train(films, "none", tmp_path, options, "cpu")  # nothing is left to do, and it is not refused
-    torch.testing.assert_close(load_file(tmp_path / WEIGHTS), before, rtol=0, atol=0)
-    record = json.loads((tmp_path / RECORD).read_text())
+    torch.save(checkpoint, run.checkpoint)
+    before = run.tensors()
+    train(films, "none", run, options, "cpu")  # nothing is left to do, and it is not refused
+    torch.testing.assert_close(run.tensors(), before, rtol=0, atol=0)
+    record = run.training.read()
     del record["options"]["arch"]
-    (tmp_path / RECORD).write_text(json.dumps(record))
-    load_network(tmp_path)
-    load_substitute(tmp_path)
+    run.training.write(record)
+    run.network()
+    load_substitute(run)
 
 
 def test_initial_weights_with_torchvisions_names(tmp_path: Path) -> None:
@@ -129,4 +127,4 @@ def test_transfer_is_the_same_for_the_same_seed() -> None:
 
 def test_a_folder_without_a_substitute(tmp_path: Path) -> None:
     with pytest.raises(FilmsError, match="holds no substitute"):
-        load_substitute(tmp_path)
+        load_substitute(Run(tmp_path))
