@@ -13,7 +13,7 @@ from app.settings import Settings
 
 from .device import Device
 from .errors import NotReady
-from .rate import Rate
+from .pace import Pace
 from .ready import Item, Judged, ReadyQueue
 from .shadow import Shadow
 from .version import Version
@@ -32,7 +32,7 @@ class Batcher:
         self.active = active
         self._drain_seconds = settings.drain_seconds
         self._ready = ReadyQueue(settings, metrics)
-        self._seconds = Rate(settings.deadline_seconds)
+        self._seconds = Pace(settings.deadline_seconds)
         self._devices: list[Device] = []
         for number in range(len(active.screeners)):
             device = Device(number, lambda: self.active, self._ready, self._devices, self._seconds, settings, metrics)

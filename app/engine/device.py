@@ -24,7 +24,7 @@ from app.pipeline.errors import NumericalError, UnsuitableImage
 from app.settings import Settings
 
 from .errors import InferenceFailed, NotReady
-from .rate import Rate
+from .pace import Pace
 from .ready import Item, Judged, ReadyQueue
 from .shadow import ShadowFilm
 from .version import Version
@@ -50,7 +50,7 @@ class Device:
         Shared with the other devices.
     peers : sequence of Device
         All devices, this one too.
-    seconds : Rate
+    seconds : Pace
         Takes the seconds of a film on a device.
     """
 
@@ -60,7 +60,7 @@ class Device:
         active: Callable[[], Version],
         ready: ReadyQueue,
         peers: Sequence[Device],
-        seconds: Rate,
+        seconds: Pace,
         settings: Settings,
         metrics: Metrics,
     ) -> None:

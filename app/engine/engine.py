@@ -25,8 +25,8 @@ from app.tracing import span
 from .admission import Admission
 from .batcher import Batcher
 from .errors import DeadlinePassed, NotReady
+from .pace import Pace
 from .place import Place
-from .rate import Rate
 from .ready import Item, Judged
 from .shadow import Shadow
 from .share import Share
@@ -56,7 +56,7 @@ class Engine:
     def __init__(self, active: Version, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._decode_seconds = Rate(settings.deadline_seconds)
+        self._decode_seconds = Pace(settings.deadline_seconds)
         self._decoders = Decoders(settings, metrics, self._decode_seconds.add)
         self._batcher = Batcher(active, settings, metrics)
         self._share = Share(max(settings.decode_threads, settings.decode_processes) + 1)

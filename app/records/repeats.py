@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from app.pipeline import Verdict
 
-from .record import Record, RecordUnavailable, Subject
+from .record import DecisionSubject, Record, RecordUnavailable
 
 log = logging.getLogger("cxr_gate")
 
@@ -34,10 +34,10 @@ class Repeats:
     def __init__(self, record: Record, *, optional: bool = False) -> None:
         self._record = record
         self._optional = optional
-        self._turns: dict[Subject, _SubjectLock] = {}
+        self._turns: dict[DecisionSubject, _SubjectLock] = {}
 
     @asynccontextmanager
-    async def turn(self, subject: Subject) -> AsyncIterator[Verdict | None]:
+    async def turn(self, subject: DecisionSubject) -> AsyncIterator[Verdict | None]:
         """Take a turn at a subject; gives its verdict from the record. Where that has none, judge and write within the turn.
 
         Those that come later wait. If the first fails or is cancelled, the next takes its turn.
@@ -56,7 +56,7 @@ class Repeats:
             if not turn.users:
                 del self._turns[subject]
 
-    def _find(self, subject: Subject) -> Verdict | None:
+    def _find(self, subject: DecisionSubject) -> Verdict | None:
         try:
             return self._record.find(subject)
         except RecordUnavailable as error:
@@ -65,7 +65,7 @@ class Repeats:
             log.warning("judged without a look into the record", extra={"error": str(error)})
             return None
 
-    def film_of(self, subject: Subject) -> str | None:
+    def film_of(self, subject: DecisionSubject) -> str | None:
         """Id of the film that was kept last for a subject; None too where an optional record does not answer.
 
         Raises

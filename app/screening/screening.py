@@ -12,7 +12,7 @@ from app.engine import Deadline, Engine, Version
 from app.metrics import Metrics
 from app.pipeline import DecodedImage
 from app.quarantine import Quarantine
-from app.records import Decision, Recalled, RecordKey, Repeats, Subject, Writer
+from app.records import Decision, DecisionSubject, Recalled, RecordKey, Repeats, Writer
 
 from .film import Origin, PostedFilm, Screened
 from .query_guard import QueryGuard
@@ -113,9 +113,9 @@ class Screening:
             self.metrics.count_heatmap(found.localised, version.name)
         return screened
 
-    def _subject(self, film: PostedFilm, image: DecodedImage, version: Version) -> Subject:
+    def _subject(self, film: PostedFilm, image: DecodedImage, version: Version) -> DecisionSubject:
         instance = self.record_key.of_uid(film.identity.sop_instance_uid) if film.identity else None
-        return Subject(instance, self.record_key.of_pixels(image.pixels), version.name)
+        return DecisionSubject(instance, self.record_key.of_pixels(image.pixels), version.name)
 
     async def _recorded(self, decision: Decision, film: PostedFilm, film_id: str) -> Recalled:
         """Write a decision, and keep the film first if it was rejected."""

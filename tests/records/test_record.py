@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.pipeline import Verdict
-from app.records import Recalled, Record, RecordKey, RecordUnavailable, Repeats, Subject, open_record
+from app.records import DecisionSubject, Recalled, Record, RecordKey, RecordUnavailable, Repeats, open_record
 from app.records.key import KeyFileError
 from app.settings import SettingsError
 from tests.records.making import UID, decision, execute, image, keep, same, subject, verdict
@@ -53,7 +53,7 @@ def test_the_earliest_decision_holds(record: Record) -> None:
 
 
 def test_where_repeats_are_not_asked_for_each_is_its_own_decision(record: Record) -> None:
-    about = Subject(None, record.key.of_pixels(image().pixels), "model")
+    about = DecisionSubject(None, record.key.of_pixels(image().pixels), "model")
     for seed in (1, 2):
         answer = keep(record, about, verdict(seed), source_kind="png")
         assert same(answer.verdict, verdict(seed))
@@ -90,7 +90,7 @@ def test_an_explanation_is_no_decision_to_answer_from(record: Record) -> None:
 
 def test_many_threads_lose_nothing_and_fork_no_chain(record: Record) -> None:
     def write(seed: int) -> bool:
-        mine = Subject(record.key.of_uid(f"1.{seed}"), "0" * 64, "model")
+        mine = DecisionSubject(record.key.of_uid(f"1.{seed}"), "0" * 64, "model")
         keep(record, mine, verdict(seed))
         return same(record.find(mine), verdict(seed))
 
@@ -221,7 +221,7 @@ def kept_in(record: Record, seed: int = 0):
     return keep_it
 
 
-async def answered(repeats: Repeats, about: Subject, judge, keep_it) -> Recalled:
+async def answered(repeats: Repeats, about: DecisionSubject, judge, keep_it) -> Recalled:
     async with repeats.turn(about) as known:
         return await keep_it(await judge() if known is None else known)
 
