@@ -7,7 +7,7 @@ is changed, removed or put in is found by ``cxr-gate verify-record`` (docs/recor
 """
 
 from .chain import EMPTY, Head, Verification
-from .decided import FILTERS, Decided
+from .decided import Decided
 from .films import FilmState, KeptFilm, UnsealedEntry
 from .key import RecordKey
 from .open import is_in_memory, open_for_reading, open_record
@@ -17,7 +17,6 @@ from .writer import Writer
 
 __all__ = [
     "EMPTY",
-    "FILTERS",
     "Decided",
     "Decision",
     "Entry",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -15,29 +15,27 @@ from app.engine import Place, Screened
 from app.pipeline import LABELS
 from app.pipeline.image import SourceKind
 from app.results import overlay_png
-from app.screening import Screening
-from app.settings import Settings
 
-from ..openapi import BINARY, film_problems
-from ..problems import REJECTED_DETAIL, HttpError, problem_response
+from ..openapi import binary, problems
+from ..problems import OF_JUDGED_FILMS, REJECTED_DETAIL, HttpError, problem_response
 from ..schemas import Accepted
-from ..security import KEY, Access, sharer
+from ..security import require, sharer
+from ..services import Services
 from ..wire.accept import DICOM, accepts, wants_dicom
 from ..wire.body import read_film
 from ..wire.media import FILM_BODY
+from ..wire.query import FindingName
 
+PATH: Final = "/v1/explain"
 #: Of an answer that is a picture: ``true`` or ``false``.
 LOCALISED: Final = "X-Heatmap-Localised"
-_FINDINGS: Final = {"type": "string", "enum": list(LABELS)}
-#: Of ``/v1/score``, for OpenAPI.
-HEATMAP_PARAMETER: Final[dict[str, Any]] = {
-    "name": "heatmap",
-    "in": "query",
-    "required": False,
-    "schema": _FINDINGS,
-    "description": "a finding: the answer then has its heatmap too, as `heatmap`",
+_HEADERS: Final = {
+    LOCALISED: {
+        "description": "whether some place stands out",
+        "required": True,
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
 }
-_FINDING_PARAMETER: Final[dict[str, Any]] = {"name": "finding", "in": "query", "required": True, "schema": _FINDINGS}
 
 
 class GivenHeatmap(BaseModel):
@@ -59,21 +57,6 @@ class AcceptedWithHeatmap(Accepted):
     heatmap: GivenHeatmap
 
 
-def named_finding(request: Request, parameter: str) -> int:
-    """The row of the finding that a query parameter names.
-
-    Raises
-    ------
-    HttpError
-        It names none.
-    """
-    # Not a declared parameter: FastAPI would document 422 for it, and here that means one thing only.
-    finding = request.query_params.get(parameter, "")
-    if finding not in LABELS:
-        raise HttpError("malformed-request", f"the query parameter {parameter} must be one of {', '.join(LABELS)}")
-    return LABELS.index(finding)
-
-
 async def given_heatmap(screened: Screened, finding: str) -> GivenHeatmap:
     """The heatmap of an accepted film, as JSON has it."""
     assert screened.heatmap is not None
@@ -87,17 +70,21 @@ async def given_heatmap(screened: Screened, finding: str) -> GivenHeatmap:
     return GivenHeatmap(finding=finding, localised=localised, text=text, png=base64.b64encode(picture).decode())
 
 
-def add_explain_route(application: FastAPI, access: Access, screening: Screening, settings: Settings) -> None:
+def add_explain_route(application: FastAPI) -> None:
     """Add ``POST /v1/explain``."""
 
     @application.post(
-        "/v1/explain",
-        dependencies=[KEY],
+        PATH,
+        tags=["films"],
         response_class=Response,
-        responses=_responses(),
-        openapi_extra={"parameters": [_FINDING_PARAMETER], "requestBody": FILM_BODY},
+        responses={
+            **binary("The heatmap.", "image/png", DICOM, headers=_HEADERS),
+            **problems(*OF_JUDGED_FILMS, "not-acceptable"),
+        },
+        openapi_extra={"requestBody": FILM_BODY},
+        dependencies=[Security(require, scopes=["score"])],
     )
-    async def explain(request: Request) -> Response:
+    async def explain(request: Request, finding: FindingName) -> Response:
         """Where in the film the evidence for a finding lies, behind the same gate.
 
         A PNG to lay over the film, transparent where nothing speaks for the finding; or, for a caller that accepts
@@ -105,8 +92,8 @@ def add_explain_route(application: FastAPI, access: Access, screening: Screening
         X-Heatmap-Localised is false and the picture is clear. A film that was accepted before is not judged for the record
         and the metrics again; `POST /v1/score?heatmap=` gives score and heatmap in one answer.
         """
-        caller = access.require(request, "score")
-        row = named_finding(request, "finding")
+        screening, settings = Services.of(request).screening, Services.of(request).settings
+        caller, row = request.state.caller, LABELS.index(finding)
         accept = ",".join(request.headers.getlist("accept"))
         as_dicom = wants_dicom(accept)
         if not as_dicom and not accepts(accept, "image/png"):
@@ -142,13 +129,3 @@ def add_explain_route(application: FastAPI, access: Access, screening: Screening
             return Response(capture, media_type=DICOM, headers=headers)
         picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
         return Response(picture, media_type="image/png", headers=headers)
-
-
-def _responses() -> dict[int | str, dict[str, Any]]:
-    said = {"schema": {"type": "string", "enum": ["true", "false"]}, "description": "whether some place stands out"}
-    given = {
-        "description": "The heatmap.",
-        "content": {"image/png": BINARY, DICOM: BINARY},
-        "headers": {LOCALISED: said},
-    }
-    return {200: given, **film_problems()}

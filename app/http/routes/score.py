@@ -3,47 +3,59 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request, Security
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from app.engine import Place
 from app.pipeline import LABELS
 from app.pipeline.image import SourceKind
-from app.screening import Screening
-from app.settings import Settings
 
-from ..openapi import BINARY, PROBLEM, film_problems
-from ..problems import REJECTED_DETAIL, HttpError, problem_response
+from ..openapi import BINARY, problems
+from ..problems import OF_JUDGED_FILMS, REJECTED_DETAIL, HttpError, problem_response
 from ..schemas import Accepted, CalledFinding, JudgedField
-from ..security import KEY, Access, sharer
+from ..security import require, sharer
+from ..services import Services
 from ..wire.accept import DICOM, takes_json, wants_dicom
 from ..wire.body import read_film
 from ..wire.media import FILM_BODY
-from .explain import HEATMAP_PARAMETER, AcceptedWithHeatmap, given_heatmap, named_finding
+from ..wire.query import FindingName
+from .explain import AcceptedWithHeatmap, given_heatmap
+
+PATH: Final = "/v1/score"
 
 
-def add_score_route(application: FastAPI, access: Access, screening: Screening, settings: Settings) -> None:
+def add_score_route(application: FastAPI) -> None:
     """Add ``POST /v1/score``."""
 
     @application.post(
-        "/v1/score",
-        dependencies=[KEY],
+        PATH,
+        tags=["films"],
         response_model=AcceptedWithHeatmap | Accepted,
-        responses=_score_responses(),
-        openapi_extra={"parameters": [HEATMAP_PARAMETER], "requestBody": FILM_BODY},
+        responses={
+            200: {"content": {DICOM: BINARY}},
+            **problems(*OF_JUDGED_FILMS, "not-acceptable", also={422: {DICOM: BINARY}}),
+        },
+        openapi_extra={"requestBody": FILM_BODY},
+        dependencies=[Security(require, scopes=["score"])],
     )
-    async def score(request: Request) -> Response:
+    async def score(
+        request: Request,
+        heatmap: Annotated[
+            FindingName | None, Query(description="the answer then has this finding's heatmap too")
+        ] = None,
+    ) -> Response:
         """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial".
 
         A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts. With
         `heatmap` the JSON says too where the evidence for that finding lies, as /v1/explain does.
         """
-        caller = access.require(request, "score")
+        screening, settings = Services.of(request).screening, Services.of(request).settings
+        caller = request.state.caller
         accept = ",".join(request.headers.getlist("accept"))
-        row = named_finding(request, "heatmap") if "heatmap" in request.query_params else None
+        row = None if heatmap is None else LABELS.index(heatmap)
         as_report = wants_dicom(accept) and row is None
         if row is not None and not takes_json(accept):
             raise HttpError(
@@ -88,11 +100,5 @@ def add_score_route(application: FastAPI, access: Access, screening: Screening, 
             return JSONResponse(body.model_dump())
         assert screened.heatmap is not None
         screening.metrics.count_heatmap(screened.heatmap.localised, screened.version.name)
-        heatmap = await given_heatmap(screened, LABELS[row])
-        return JSONResponse({**body.model_dump(), "heatmap": heatmap.model_dump()})
-
-
-def _score_responses() -> dict[int | str, dict[str, Any]]:
-    problems = film_problems()
-    problems[422] = {**problems[422], "content": {**PROBLEM["content"], DICOM: BINARY}}
-    return {200: {"content": {DICOM: BINARY}}, **problems}
+        given = await given_heatmap(screened, LABELS[row])
+        return JSONResponse({**body.model_dump(), "heatmap": given.model_dump()})
