@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from .problems import MEDIA_TYPE, PROBLEMS, problem_body
-from .schemas import ProblemBody, Reason
+from .schemas import EXAMPLE_REQUEST, ProblemBody, Reason
 from .wire.query import STRICT
 
 Responses = dict[int | str, dict[str, Any]]
@@ -75,7 +75,7 @@ class Documented(FastAPI):
         components["schemas"].update({model.__name__: model.model_json_schema() for model in (ProblemBody, Reason)})
         components["headers"] = _HEADERS
         components["examples"] = {
-            slug: {"summary": problem.title, "value": problem_body(slug, problem.meaning, "0" * 32)}
+            slug: {"summary": problem.title, "value": problem_body(slug, problem.meaning, EXAMPLE_REQUEST)}
             for slug, problem in PROBLEMS.items()
         }
         return document
@@ -109,12 +109,13 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         response.setdefault("headers", {})[_REQUEST_ID] = _ref("headers", _REQUEST_ID)
     operation["responses"] = dict(sorted(responses.items()))
     for parameter in operation.get("parameters", ()):
-        _leave_out_null(parameter)
+        _tidy(parameter["schema"])
 
 
-def _leave_out_null(parameter: dict[str, Any]) -> None:
-    """A query has no null: a parameter that is not wanted is left out."""
-    schema = parameter["schema"]
+def _tidy(schema: dict[str, Any]) -> None:
+    """Of a parameter: a query has no null (what is not wanted is left out), and name and description stand outside."""
+    for outside in ("title", "description"):
+        schema.pop(outside, None)
     kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
     for kind in kinds:
         schema.update(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Interval
-from fastapi import APIRouter, Depends, Query, Request, Security
+from fastapi import APIRouter, Depends, Path, Query, Request, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +19,7 @@ from app.records import FilmEvent, KeptFilm
 from ..exposed_field import described_header, field_header
 from ..openapi import binary, problems, schema_of
 from ..problems import OF_FILMS, HttpError
-from ..schemas import FilmHappening, KeptFilmDetails, KeptFilmPage, KeptFilmSummary, Reason
+from ..schemas import EXAMPLE_REQUEST, FilmHappening, KeptFilmDetails, KeptFilmPage, KeptFilmSummary, Reason
 from ..security import require, sharer
 from ..services import Services
 from ..wire.accept import accepts
@@ -47,6 +47,13 @@ async def _quarantine(request: Request) -> Quarantine:
 
 
 Kept = Annotated[Quarantine, Depends(_quarantine)]
+FilmId = Annotated[
+    str,
+    Path(
+        description="The request_id of its rejection; of a stored instance, with its number.",
+        examples=[EXAMPLE_REQUEST],
+    ),
+]
 router = APIRouter(tags=["quarantine"], dependencies=[Security(require, scopes=["review"])])
 
 
@@ -65,7 +72,7 @@ async def list_kept_films(
 @router.get(
     "/v1/quarantine/{id}", response_model=KeptFilmDetails, responses=problems("not-found", "record-unavailable")
 )
-async def kept_film(request: Request, id: str, kept: Kept) -> JSONResponse:
+async def kept_film(request: Request, id: FilmId, kept: Kept) -> JSONResponse:
     """A film's score, and what became of it."""
     film = await kept.film(id)
     await kept.note(event(request, "viewed", film))
@@ -80,7 +87,7 @@ async def kept_film(request: Request, id: str, kept: Kept) -> JSONResponse:
         **problems(*_OF_PICTURES),
     },
 )
-async def kept_film_picture(request: Request, id: str, kept: Kept, original: Truth = False) -> Response:
+async def kept_film_picture(request: Request, id: FilmId, kept: Kept, original: Truth = False) -> Response:
     """The film as 8-bit PNG, as it was decoded; or as it was posted, by original=true or Accept."""
     film = await kept.film(id)
     its_type = TYPE_OF[film.source_kind]
@@ -102,7 +109,7 @@ async def kept_film_picture(request: Request, id: str, kept: Kept, original: Tru
     response_class=Response,
     responses={**binary("The residual.", "image/png"), **problems(*_OF_PICTURES)},
 )
-async def kept_film_residual(request: Request, id: str, kept: Kept) -> Response:
+async def kept_film_residual(request: Request, id: FilmId, kept: Kept) -> Response:
     """What the network gets less its 3x3 median, as PNG: mid-grey is no difference, black and white 1/16 of the range."""
     if not _accepted(request, "image/png"):
         raise HttpError("not-acceptable", "the residual is image/png; name it in Accept, or leave Accept out")
@@ -119,7 +126,7 @@ async def kept_film_residual(request: Request, id: str, kept: Kept) -> Response:
     responses=problems(*_OF_DECISIONS),
     openapi_extra=_REASON_BODY,
 )
-async def release_film(request: Request, id: str, kept: Kept) -> JSONResponse:
+async def release_film(request: Request, id: FilmId, kept: Kept) -> JSONResponse:
     """Say that a film is clean, and why. Its sender may then have its probabilities."""
     return await _decided(request, id, kept, "released")
 
@@ -130,7 +137,7 @@ async def release_film(request: Request, id: str, kept: Kept) -> JSONResponse:
     responses=problems(*_OF_DECISIONS),
     openapi_extra=_REASON_BODY,
 )
-async def confirm_film(request: Request, id: str, kept: Kept) -> JSONResponse:
+async def confirm_film(request: Request, id: FilmId, kept: Kept) -> JSONResponse:
     """Say that a film is bad, and why."""
     return await _decided(request, id, kept, "confirmed")
 

@@ -14,7 +14,7 @@ from ..problems import OF_FILMS, PROBLEMS, HttpError
 from ..schemas import CalledFinding, JudgedField, Release, ReleasedResult
 from ..security import require, sharer
 from ..services import Services
-from .quarantine import Kept, event, never_stored
+from .quarantine import FilmId, Kept, event, never_stored
 
 router = APIRouter(tags=["quarantine"])
 
@@ -33,7 +33,7 @@ router = APIRouter(tags=["quarantine"])
     ),
     dependencies=[Security(require, scopes=["score", "review"])],
 )
-async def released_result(request: Request, id: str, kept: Kept) -> JSONResponse:
+async def released_result(request: Request, id: FilmId, kept: Kept) -> JSONResponse:
     """What an accepted film is answered, of one that was rejected and that a reviewer released since."""
     film = await kept.film(id)
     if request.state.caller not in film.callers and "review" not in request.state.scopes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Request, Security
+from fastapi import APIRouter, Path, Request, Security
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -15,10 +15,12 @@ from app.engine import Comparison
 from app.versions import Asked, Versions
 
 from ..openapi import problems
+from ..schemas import EXAMPLE_VERSION
 from ..security import require
 from ..services import Services
 
 router = APIRouter(tags=["versions"], dependencies=[Security(require, scopes=["operate"])])
+VersionName = Annotated[str, Path(description="As GET /v1/versions lists it.", examples=[EXAMPLE_VERSION])]
 _REFUSALS: Final = ("version-conflict", "version-refused", "record-unavailable")
 
 
@@ -106,13 +108,13 @@ async def list_versions(request: Request) -> VersionsState:
 
 
 @router.post("/v1/versions/{model_version}/shadow", responses=problems("not-found", *_REFUSALS))
-async def shadow_version(request: Request, model_version: str) -> VersionsState:
+async def shadow_version(request: Request, model_version: VersionName) -> VersionsState:
     """Load a version, prove it on every device, and let it judge in shadow. The answer comes when that is done."""
     return await _after(request, partial(Services.of(request).versions.shadow, model_version))
 
 
 @router.post("/v1/versions/{model_version}/promote", responses=problems("not-found", *_REFUSALS))
-async def promote_version(request: Request, model_version: str) -> VersionsState:
+async def promote_version(request: Request, model_version: VersionName) -> VersionsState:
     """Make the version in shadow, or the previous one, active at once."""
     return await _after(request, partial(Services.of(request).versions.promote, model_version))
 
