@@ -41,7 +41,7 @@ class DidNotStart(Exception):
     """A server gave no right answer in time; the message is the end of its log."""
 
 
-class Progress:
+class ProgressBar:
     """A bar with the time left, by the planned seconds and how long the ones so far really took."""
 
     def __init__(self, planned: float) -> None:
@@ -60,7 +60,7 @@ class Progress:
 class Bench:
     """One run: films and golden answers, and the results so far."""
 
-    def __init__(self, bundle: Path, prepared: dict[str, Any], progress: Progress) -> None:
+    def __init__(self, bundle: Path, prepared: dict[str, Any], progress: ProgressBar) -> None:
         self.bundle = bundle
         self.prepared = prepared
         self.progress = progress
@@ -266,7 +266,7 @@ def main() -> int:
     print("films, golden answers, floors", file=sys.stderr, flush=True)
     prepared = _prepare(parsed.bundle, 4 if parsed.quick else 16)
     systems, visits = mine + others, plan.visits(parsed.only, parsed.quick)
-    bench = Bench(parsed.bundle, prepared, Progress(_planned_seconds(systems, visits, len(mine), parsed.quick)))
+    bench = Bench(parsed.bundle, prepared, ProgressBar(_planned_seconds(systems, visits, len(mine), parsed.quick)))
     bench.skipped = skipped
     for turn, cells in enumerate(visits):
         for at in range(len(systems)):

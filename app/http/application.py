@@ -44,7 +44,7 @@ TAGS: Final = {
     "versions": "Which bundles there are, and how one becomes active, for operators.",
     "service": "What is served, and how the service is.",
 }
-_ROUTERS: Final = (decode, quarantine, results, decision_list, versions, model, health)
+_ROUTERS: Final = (score, explain, decode, stow, quarantine, results, decision_list, versions, model, health)
 
 
 def create_application(screeners: Sequence[Screener], settings: Settings, previous: Version | None = None) -> FastAPI:
@@ -96,9 +96,6 @@ def routed(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
-    score.add_score_route(application)
-    explain.add_explain_route(application)
-    stow.add_store_routes(application)
     for room in _ROUTERS:
         application.include_router(room.router)
     add_documentation(application)

@@ -19,7 +19,7 @@ from app.metrics import Metrics
 from app.pipeline import Screener
 from app.quarantine import Quarantine, open_quarantine
 from app.records import Record, Repeats, Writer, open_record
-from app.screening import Decisions, QueryGuard, Reports, Screening
+from app.screening import QueryGuard, Reports, Screening
 from app.settings import Settings, SettingsError
 from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
@@ -93,8 +93,8 @@ class Services:
             metrics=metrics,
         )
         quarantine = open_quarantine(settings, record, writer, metrics)
-        decisions = Decisions(record.key, writer, Repeats(record, optional=settings.record_optional), quarantine)
-        screening = Screening(engine, QueryGuard.of(settings, metrics), decisions, reports, metrics)
+        guard, repeats = QueryGuard.of(settings, metrics), Repeats(record, optional=settings.record_optional)
+        screening = Screening(engine, guard, record.key, repeats, writer, quarantine, reports, metrics)
         return cls(
             settings,
             metrics,

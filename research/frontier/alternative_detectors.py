@@ -40,7 +40,7 @@ from offline.evaluation.uninformed import attack_all
 from offline.gate.features import UNCHANGED, Variant, harmless_variant, write_json
 from offline.gate.fit import fit_gaussian
 from offline.metrics import auroc, mean_auroc
-from offline.report.reading import strength
+from offline.report.words import strength
 from offline.training.memory import keep_freed_memory
 
 from .recipes import THROUGH_WATCH

@@ -36,7 +36,7 @@ from offline.evaluation.observing import BATCH, Images, batches, evenly, load_im
 from offline.evaluation.subject import Subject
 from offline.gate.features import write_json
 from offline.metrics import mean_auroc
-from offline.report.reading import strength
+from offline.report.words import strength
 from offline.training.memory import keep_freed_memory
 from offline.training.refit_head import RIDGE, ridge_layer
 

@@ -55,10 +55,10 @@ async def decode(request: Request) -> Response:
         raise HttpError("not-acceptable", "the film is image/png; name it in Accept, or leave Accept out")
     engine, settings = Services.of(request).engine, Services.of(request).settings
     with engine.place(sharer(request)) as place:
-        async with engine.deadline() as expires:
+        async with engine.deadline() as deadline:
             async with place.arriving():
                 film, kind = await read_film(request, settings.max_body_bytes, place)
-            image, _ = await engine.decode(sharer(request), film, expires, kind)
+            image, _ = await engine.decode(sharer(request), film, deadline.expires, kind)
             picture = await run_in_threadpool(film_png_16, image.pixels)
             sides: Sides = "unknown"  # of PNG and JPEG, which have no header that says it
             if image.source_kind == "dicom":

@@ -17,18 +17,17 @@ from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import FastAPI, Security
+from fastapi import APIRouter, Security
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.engine import DeadlinePassed, Place, Screened
+from app.engine import DeadlinePassed, Place
 from app.metrics import UNKNOWN_KIND
-from app.pipeline import Verdict
 from app.pipeline.errors import UnsuitableImage
-from app.pipeline.identity import Identity, is_uid, read_identity
-from app.screening import Asked, Screening
+from app.pipeline.identity import Identity, is_uid
+from app.screening import Origin, PostedFilm, Screening
 from app.settings import Settings
 from app.tracing import span
 
@@ -45,8 +44,8 @@ from ..store_response import (
     REASON_OF,
     SCORED_CLASSES,
     TOO_LARGE,
-    Failure,
-    Outcome,
+    InstanceFailure,
+    InstanceOutcome,
     response_body,
     status_of,
 )
@@ -55,6 +54,7 @@ from ..wire.body import limited, require_declared_length, require_identity_encod
 from ..wire.media import UNDECLARED, declared_kind, essence
 from ..wire.multipart_related import MalformedMultipart, Part, RelatedParser, TooManyParts
 from ..wire.native_xml import native_xml
+from .posting import origin_of
 
 log = logging.getLogger("cxr_gate")
 
@@ -74,7 +74,6 @@ _OF_STORE: Final = (
     "deadline-passed",
 )
 _DESCRIBED: Final[dict[str, Any]] = {
-    "tags": ["dicomweb"],
     "response_class": Response,
     "responses": {
         200: {"description": "every instance was scored", "content": _STORED},
@@ -84,22 +83,21 @@ _DESCRIBED: Final[dict[str, Any]] = {
         **problems(*_OF_STORE, also={503: _STORED}),
     },
     "openapi_extra": {"requestBody": {"required": True, "content": {"multipart/related": BINARY}}},
-    "dependencies": [Security(require, scopes=["score"])],
 }
 
+router = APIRouter(tags=["dicomweb"], dependencies=[Security(require, scopes=["score"])])
 
-def add_store_routes(application: FastAPI) -> None:
-    """Add ``POST /dicomweb/studies`` and the same for one study."""
 
-    @application.post("/dicomweb/studies", **_DESCRIBED)
-    async def store_instances(request: Request) -> Response:
-        """STOW-RS: judge each instance; the answer has one item an instance."""
-        return await StoreTransaction.of(request)(request)
+@router.post("/dicomweb/studies", **_DESCRIBED)
+async def store_instances(request: Request) -> Response:
+    """STOW-RS: judge each instance; the answer has one item an instance."""
+    return await StoreTransaction.of(request)(request)
 
-    @application.post("/dicomweb/studies/{study}", **_DESCRIBED)
-    async def store_instances_of_study(request: Request, study: str) -> Response:
-        """STOW-RS for one study: instances of another fail."""
-        return await StoreTransaction.of(request)(request, study)
+
+@router.post("/dicomweb/studies/{study}", **_DESCRIBED)
+async def store_instances_of_study(request: Request, study: str) -> Response:
+    """STOW-RS for one study: instances of another fail."""
+    return await StoreTransaction.of(request)(request, study)
 
 
 @dataclass(frozen=True)
@@ -174,9 +172,9 @@ class StoreTransaction:
         except MalformedMultipart as error:
             raise HttpError("malformed-request", f"Content-Type: {error}; {_REMEDY}") from error
 
-    async def _outcomes(self, request: Request, parser: RelatedParser, study: str | None) -> list[Outcome]:
-        tasks: list[asyncio.Task[Outcome]] = []
-        running: set[asyncio.Task[Outcome]] = set()
+    async def _outcomes(self, request: Request, parser: RelatedParser, study: str | None) -> list[InstanceOutcome]:
+        tasks: list[asyncio.Task[InstanceOutcome]] = []
+        running: set[asyncio.Task[InstanceOutcome]] = set()
         sharing = sharer(request)
         try:
             with self.screening.engine.place(sharing) as place:
@@ -193,9 +191,8 @@ class StoreTransaction:
                         number = len(tasks) + 1
                         if number > 1:
                             self.access.owe(request)
-                        task = asyncio.create_task(
-                            self._outcome(number, part, study, Asked.by(request, time.perf_counter()), sharing)
-                        )
+                        origin = origin_of(request, time.perf_counter(), f"{request.state.request_id}-{number}")
+                        task = asyncio.create_task(self._outcome(number, part, study, origin))
                         task.add_done_callback(lambda _, place=further: place.close())  # type: ignore[misc]
                         tasks.append(task)
                         running.add(task)
@@ -236,51 +233,33 @@ class StoreTransaction:
         except MalformedMultipart as error:
             raise HttpError("malformed-request", f"the multipart body is malformed: {error}") from error
 
-    async def _outcome(self, number: int, part: Part, study: str | None, asked: Asked, sharing: str) -> Outcome:
+    async def _outcome(self, number: int, part: Part, study: str | None, origin: Origin) -> InstanceOutcome:
         """Judge one part; whatever is wrong with it becomes its failure alone."""
+        film = PostedFilm(part.body, "dicom")
         identity: Identity | None = None
         try:
-            identity = await run_in_threadpool(read_identity, part.body)
+            identity = await run_in_threadpool(lambda: film.identity)
             if failure := _refusal(part, identity, study, self.settings.max_body_bytes):
-                return Outcome(number, identity, failure)
-            assert identity is not None
-            return await self._judged(number, part, identity, asked, sharing)
+                return InstanceOutcome(number, identity, failure)
+            async with self.screening.engine.deadline() as deadline:
+                screened = await self.screening.screen(film, origin, deadline, recalls=True)
+            return InstanceOutcome(number, identity, screened)
         except Exception as error:
-            return Outcome(number, identity, self._failure(error, identity, asked.request_id))
+            return InstanceOutcome(number, identity, self._failure(error, identity, origin.request_id))
 
-    async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked, sharing: str) -> Outcome:
-        async with self.screening.engine.deadline() as expires:
-            image, tensor = await self.screening.engine.decode(sharing, part.body, expires, "dicom")
-            self.screening.guard.see(asked.caller, asked.request_id, tensor)
-            version = self.screening.engine.active  # each instance by the version that is active at its turn
-
-            async def judge() -> Verdict:
-                verdict = await self.screening.engine.judge(version, tensor, expires)
-                self.screening.metrics.count_judged(verdict, version.bundle, image.source_kind)
-                return verdict
-
-            recalled = await self.screening.decisions.recall(
-                version, identity.sop_instance_uid, part.body, number, image, asked, judge
-            )
-            # A repeat too: if its report was delivered before, the server has it.
-            await self.screening.reports.of(part.body, Screened(version, image, recalled.verdict), wanted=False)
-            probabilities = recalled.verdict.probabilities
-            calls = () if probabilities is None else version.bundle.calls.words(probabilities)
-            return Outcome(number, identity, recalled, image.notes, version.name, calls)
-
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: InstanceOutcome) -> None:
         self.screening.metrics.stored_instances.labels(outcome.answer).inc()
-        if isinstance(outcome.result, Failure):
+        if isinstance(outcome.result, InstanceFailure):
             kind = "dicom" if outcome.identity else UNKNOWN_KIND
             self.screening.metrics.count_not_judged(outcome.result.slug, self.screening.engine.active.name, kind)
 
-    def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> Failure:
+    def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> InstanceFailure:
         if isinstance(error, UnsuitableImage) and identity and identity.sop_class_uid not in SCORED_CLASSES:
-            return Failure(CLASS_NOT_SUPPORTED, SLUG_OF[type(error)], str(error))
+            return InstanceFailure(CLASS_NOT_SUPPORTED, SLUG_OF[type(error)], str(error))
         if type(error) in REASON_OF:
-            return Failure(REASON_OF[type(error)], SLUG_OF[type(error)], str(error))
+            return InstanceFailure(REASON_OF[type(error)], SLUG_OF[type(error)], str(error))
         log.error("unexpected error", exc_info=error, extra={"request_id": request_id})
-        return Failure(PROCESSING_FAILURE, "internal-error", "a fault of the service; report the request_id")
+        return InstanceFailure(PROCESSING_FAILURE, "internal-error", "a fault of the service; report the request_id")
 
 
 async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -> list[Part]:
@@ -291,30 +270,32 @@ async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -
     return []
 
 
-def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> Failure | None:
+def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> InstanceFailure | None:
     """What can be told before a part is decoded."""
     media_type = essence(part.headers.get("content-type"))
     if media_type not in UNDECLARED and declared_kind(media_type) != "dicom":
-        return Failure(NOT_DICOM, "unsupported-media-type", f"the part's Content-Type is not {DICOM}; send it as that")
+        return InstanceFailure(
+            NOT_DICOM, "unsupported-media-type", f"the part's Content-Type is not {DICOM}; send it as that"
+        )
     if part.headers.get("content-transfer-encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
-        return Failure(
+        return InstanceFailure(
             NOT_DICOM,
             "unsupported-media-type",
             "the part's Content-Transfer-Encoding is not supported; send it as binary",
         )
     if part.too_large:
-        return Failure(
+        return InstanceFailure(
             TOO_LARGE, "body-too-large", f"the instance is over the limit of {max_bytes:,} bytes; send a smaller file"
         )
     if identity is None:
-        return Failure(
+        return InstanceFailure(
             CANNOT_UNDERSTAND,
             "malformed-image",
             "the part is no DICOM file with a readable SOPClassUID (0008,0016) and SOPInstanceUID (0008,0018); "
             "send whole Part 10 files",
         )
     if study is not None and identity.study_instance_uid != study:
-        return Failure(
+        return InstanceFailure(
             OTHER_STUDY,
             "malformed-request",
             "StudyInstanceUID (0020,000D) is not the study of the path; post it to its own study, or to /dicomweb/studies",
