@@ -66,7 +66,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         The record cannot be opened, the folder where reports wait cannot be written to, that of the bundles is not there,
         the file of callers is none, or the quarantine or the identity provider cannot be as they are set.
     """
-    services = Services.make(screeners, settings, previous)
+    services = Services(screeners, settings, previous)
     application = routed(lambda _: services.running())
     application.state.services = services
     application.state.access = services.access

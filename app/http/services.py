@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import Request
@@ -17,8 +16,8 @@ from app.access.oidc import OidcError, Provider, parse_scopes
 from app.engine import Engine, Version
 from app.metrics import Metrics
 from app.pipeline import Screener
-from app.quarantine import Quarantine, open_quarantine
-from app.records import Record, Repeats, Writer, open_record
+from app.quarantine import open_quarantine
+from app.records import Repeats, Writer, open_record
 from app.screening import QueryGuard, Reports, Screening
 from app.settings import Settings, SettingsError
 from app.tracing import Tracing
@@ -29,87 +28,63 @@ from .security import Access
 log = logging.getLogger("cxr_gate")
 
 
-@dataclass(frozen=True)
 class Services:
     """Of one application.
 
-    Attributes
+    Parameters
     ----------
-    provider : Provider or None
-        Of identities; None: tokens are not taken.
+    screeners : sequence of Screener
+        Of the version that is active at first.
+    settings : Settings
     previous : Version or None
-        What was active before, on the same devices.
-    quarantine : Quarantine or None
-        None: rejected films are not kept.
+        What was active before it, on the same devices.
+
+    Raises
+    ------
+    SettingsError
     """
 
-    settings: Settings
-    metrics: Metrics
-    tracing: Tracing
-    provider: Provider | None
-    access: Access
-    engine: Engine
-    previous: Version | None
-    record: Record
-    writer: Writer
-    reports: Reports
-    versions: Versions
-    quarantine: Quarantine | None
-    screening: Screening
-
-    @classmethod
-    def of(cls, request: Request) -> Services:
-        """Those of the application that answers a request."""
-        services: Services = request.app.state.services
-        return services
-
-    @classmethod
-    def make(cls, screeners: Sequence[Screener], settings: Settings, previous: Version | None) -> Services:
-        """As the settings say.
-
-        Raises
-        ------
-        SettingsError
-        """
+    def __init__(self, screeners: Sequence[Screener], settings: Settings, previous: Version | None) -> None:
+        self.settings = settings
+        self.previous = previous
+        self.provider = provider = _provider(settings)
         quota = Quota(settings.quota_per_minute, settings.quota_burst) if settings.quota_per_minute else None
-        provider = _provider(settings)
-        access = Access(_callers(settings), quota, provider, metrics_open=settings.metrics_open)
-        metrics = Metrics()
+        self.access = Access(_callers(settings), quota, provider, metrics_open=settings.metrics_open)
+        self.metrics = Metrics()
         if provider:
-            metrics.oidc_keys_fetched.set_function(lambda: provider.fetched_at)
-        tracing = Tracing.from_environment(os.environ, "cxr-gate")
-        engine = Engine(Version(tuple(screeners)), settings, metrics)
-        record = open_record(settings.record_url, settings.record_key_file)
-        reports = Reports(settings, metrics, record.key.of_reports)
-        writer = Writer(record, metrics, optional=settings.record_optional, days=settings.record_days)
-        versions = Versions(
-            engine,
+            self.metrics.oidc_keys_fetched.set_function(lambda: provider.fetched_at)
+        self.tracing = Tracing.from_environment(os.environ, "cxr-gate")
+        self.engine = Engine(Version(tuple(screeners)), settings, self.metrics)
+        self.record = open_record(settings.record_url, settings.record_key_file)
+        self.reports = Reports(settings, self.metrics, self.record.key.of_reports)
+        self.writer = Writer(self.record, self.metrics, optional=settings.record_optional, days=settings.record_days)
+        self.versions = Versions(
+            self.engine,
             previous,
             Catalogue(settings),
             ChoiceFile(settings.versions_file),
             load=lambda folder: load(folder, settings),
-            announce=lambda version: _describe(version, settings, metrics),
-            record=writer.note_version,
-            metrics=metrics,
+            announce=self._describe,
+            record=self.writer.note_version,
+            metrics=self.metrics,
         )
-        quarantine = open_quarantine(settings, record, writer, metrics)
-        guard, repeats = QueryGuard.of(settings, metrics), Repeats(record, optional=settings.record_optional)
-        screening = Screening(engine, guard, record.key, repeats, writer, quarantine, reports, metrics)
-        return cls(
-            settings,
-            metrics,
-            tracing,
-            provider,
-            access,
-            engine,
-            previous,
-            record,
-            writer,
-            reports,
-            versions,
-            quarantine,
-            screening,
+        self.quarantine = open_quarantine(settings, self.record, self.writer, self.metrics)
+        self.screening = Screening(
+            self.engine,
+            QueryGuard.of(settings, self.metrics),
+            self.record.key,
+            Repeats(self.record, optional=settings.record_optional),
+            self.writer,
+            self.quarantine,
+            self.reports,
+            self.metrics,
         )
+
+    @staticmethod
+    def of(request: Request) -> Services:
+        """Those of the application that answers a request."""
+        services: Services = request.app.state.services
+        return services
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -130,7 +105,7 @@ class Services:
         if self.previous:
             self.metrics.introduce(self.previous.bundle)
         active = self.engine.active
-        _describe(active, self.settings, self.metrics)
+        self._describe(active)
         log.info(
             "ready",
             extra={
@@ -151,9 +126,8 @@ class Services:
         self.record.close()
         await run_in_threadpool(self.tracing.close)
 
-
-def _describe(version: Version, settings: Settings, metrics: Metrics) -> None:
-    metrics.describe(version.bundle, version.backends, settings.max_waiting)
+    def _describe(self, version: Version) -> None:
+        self.metrics.describe(version.bundle, version.backends, self.settings.max_waiting)
 
 
 def _callers(settings: Settings) -> Callers | None:

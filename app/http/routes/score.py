@@ -33,7 +33,7 @@ router = APIRouter(tags=["films"])
     PATH,
     response_model=AcceptedWithHeatmap | Accepted,
     responses={
-        200: {"content": {DICOM: BINARY}},
+        200: {"description": "The gate accepted the film.", "content": {DICOM: BINARY}},
         **problems(*OF_JUDGED_FILMS, "not-acceptable", also={422: {DICOM: BINARY}}),
     },
     openapi_extra={"requestBody": FILM_BODY},
