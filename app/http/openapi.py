@@ -14,6 +14,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from .middleware.foreign import OPEN_TO_ALL
 from .problems import MEDIA_TYPE, PROBLEMS, problem_body
 from .schemas import EXAMPLE_REQUEST, ProblemBody, Reason
 from .wire.query import STRICT
@@ -23,8 +24,6 @@ Responses = dict[int | str, dict[str, Any]]
 BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 #: Of a route that needs a key.
 _OF_KEYS: Final = ("unauthenticated", "forbidden", "quota", "identity-provider-unavailable")
-#: Whoever looks whether the service is there is answered, from wherever he asks.
-_OPEN_TO_ALL: Final = frozenset({"/healthz", "/readyz"})
 _REQUEST_ID: Final = "X-Request-ID"
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     _REQUEST_ID: {
@@ -38,8 +37,21 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
 
 
 def problems(*slugs: str, also: Mapping[int, dict[str, Any]] | None = None) -> Responses:
-    """The answers of a route that may answer these problems, by status; `also`: other content that a status may come with."""
+    """The answers of a route that may answer these problems, by status.
+
+    Parameters
+    ----------
+    also : mapping, optional
+        Status -> content of other media types that it may come with.
+
+    Raises
+    ------
+    KeyError
+        A slug is none.
+    """
     responses: Responses = {}
+    if unknown := set(slugs) - PROBLEMS.keys():
+        raise KeyError(f"no problem: {', '.join(sorted(unknown))}")
     for slug, problem in PROBLEMS.items():
         if slug in slugs:
             response = responses.setdefault(problem.status, _problem_response())
@@ -91,7 +103,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if "rejected-as-adversarial" not in named:
         responses.pop("422", None)
     named.add("internal-error")
-    if path not in _OPEN_TO_ALL:
+    if path not in OPEN_TO_ALL:
         named.add("foreign-request")
     if path.startswith(STRICT):
         named.add("malformed-request")
