@@ -23,7 +23,7 @@ from benchmarks.record import start
 from offline.attacks import Goal, choose_target
 
 from .attackers import Oracle, Refused, Spent, Won, art_square, hop_skip_jump, square
-from .films import Films, Image
+from .films import FilmSet, Image
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SEED: Final = 1
@@ -41,7 +41,7 @@ class Task:
     other: Image  # a film on the wanted side
 
 
-def tasks(test: Films, bundle: Bundle, count: int) -> dict[Goal, list[Task]]:
+def tasks(test: FilmSet, bundle: Bundle, count: int) -> dict[Goal, list[Task]]:
     """Of a quarter of the test films, evenly."""
     images = test.images[::4]
     screener = Screener(bundle, TorchCpu(bundle.network))
@@ -149,7 +149,7 @@ def run(
     }
 
 
-def attacks(test: Films, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
+def attacks(test: FilmSet, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
     """Against a service that refuses; the rows as they are done."""
     chosen = tasks(test, bundle, films)
     with serving(folder, "refuse") as service:
@@ -161,7 +161,7 @@ def attacks(test: Films, bundle: Bundle, folder: Path, *, films: int, budget: in
             yield run("Square .02", _square(0.02), service, hide, budget, callers)
 
 
-def undefended(test: Films, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
+def undefended(test: FilmSet, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
     """The same attackers before a service that does not look."""
     chosen = tasks(test, bundle, films)
     with serving(folder, "off") as service:
