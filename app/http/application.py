@@ -11,7 +11,7 @@ from starlette.types import Lifespan
 
 from app import __version__
 from app.engine import Version
-from app.pipeline import Screener
+from app.pipeline import LABELS, Screener
 from app.settings import Settings
 
 from .errors import handle_errors
@@ -92,7 +92,7 @@ def routed(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         redirect_slashes=False,  # Starlette's 307 would send films to whatever host the request names
         telemetry=NO_TELEMETRY,
         dependencies=[KNOWN_QUERY],
-        description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
+        description=f"{len(LABELS)} findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
         generate_unique_id_function=lambda route: route.name,
         openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 
 from app.pipeline.calls import Call, Called
 from app.pipeline.exposed_field import ExposedField
-from app.pipeline.manifest import Finding, Gate, Rates
+from app.pipeline.labels import LABELS
+from app.pipeline.manifest import Finding, GateModel, Rates
 
 #: As the document shows them.
 EXAMPLE_REQUEST: Final = "3f2a9c4be1d04c7f8a6b5d2e1c0f9a87"
@@ -69,7 +70,7 @@ class Accepted(BaseModel):
     model_version: str = Field(examples=[EXAMPLE_VERSION])
     verdict: Literal["accepted"] = "accepted"
     probabilities: dict[str, float] = Field(
-        description="14 findings, each in [0, 1]; they are not exclusive, and hold for the prevalences of /v1/model",
+        description=f"{len(LABELS)} findings, each in [0, 1]; they are not exclusive, and hold for the prevalences of /v1/model",
         examples=[{"Effusion": 0.61, "Hernia": 0.002}],
     )
     calls: dict[str, CalledFinding] = Field(description="present, indeterminate or absent, for each finding")
@@ -198,7 +199,7 @@ class PublicGate(BaseModel):
     calibration_bound: float
 
     @classmethod
-    def of(cls, gate: Gate) -> PublicGate:
+    def of(cls, gate: GateModel) -> PublicGate:
         """Leave out what is not for callers."""
         return cls(**{name: getattr(gate, name) for name in cls.model_fields})
 
