@@ -45,7 +45,7 @@ class Decision:
     film : str or None
         The film's id in quarantine, where it is kept there.
     calls : tuple of str, or None
-        As its 14 probabilities were called, where it was accepted.
+        As its probabilities were called, where it was accepted.
     presentation : str or None
         How a DICOM film was shown to be judged; see ``DecodedImage``.
     explains : bool
@@ -107,7 +107,7 @@ class FilmEvent:
     reason : str or None
     model_version : str or None
         Of what was answered.
-    probabilities : ndarray, shape (14,), float64, in [0, 1], or None
+    probabilities : ndarray, shape (L,), float64, in [0, 1], or None
         What was answered.
     calls : tuple of str, or None
         As it was called.
