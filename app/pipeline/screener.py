@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +69,17 @@ class Screener:
         ----------
         images : Tensor, shape (N, 1, 224, 224), float32, in [0, 1]
         """
+        threshold = self.bundle.gate.threshold
+        results: list[Verdict | NumericalError | UnsuitableImage] = []
+        for density, log_odds, fault, shown in self._measured(images):
+            try:
+                results.append(judge(density, log_odds, threshold, fault, shown))
+            except (NumericalError, UnsuitableImage) as error:
+                results.append(error)
+        return results
+
+    def _measured(self, images: Tensor) -> Iterator[tuple[float, NDArray[np.float64], str | None, str | None]]:
+        """What is judged of each image: log density, calibrated log odds (L,), faults of orientation and of content."""
         outputs = self.outputs(images)
         with np.errstate(invalid="ignore"):  # numbers that are not finite are for ``judge`` to tell
             densities = self.bundle.gate.log_density(outputs.gate_features)
@@ -75,15 +87,7 @@ class Screener:
             densities[~torch.isfinite(images).flatten(1).all(1).numpy()] = np.nan
             faults = self.bundle.orientation.faults(outputs.features, densities)
             contents = self.bundle.content.faults(images.numpy(), faults)
-        results: list[Verdict | NumericalError | UnsuitableImage] = []
-        for density, row, fault, shown in zip(
-            densities, self.bundle.calls.log_odds(outputs.logits), faults, contents, strict=True
-        ):
-            try:
-                results.append(judge(float(density), row, self.bundle.gate.threshold, fault, shown))
-            except (NumericalError, UnsuitableImage) as error:
-                results.append(error)
-        return results
+        return zip(map(float, densities), self.bundle.calls.log_odds(outputs.logits), faults, contents, strict=True)
 
     def explain(self, image: Tensor, finding: int) -> Heatmap:
         """Where one image speaks for one finding, more than typical films do; by torch on any backend."""
@@ -96,15 +100,18 @@ class Screener:
         )
 
     def set_gate_aside(self, image: Tensor) -> NDArray[np.float64]:
-        """Probabilities (L,) of one image that the gate rejects and an authorised person released.
+        """Probabilities (L,) of one image that an authorised person released, whatever the gate says of it.
 
         See ``verdict.set_gate_aside``.
 
         Raises
         ------
-        NumericalError
+        NumericalError, UnsuitableImage
+            The image cannot be judged, which is not for the gate to say.
         """
-        return set_gate_aside(self.bundle.calls.log_odds(self.outputs(image).logits[0]))
+        ((density, log_odds, fault, shown),) = self._measured(image)
+        judge(density, log_odds, self.bundle.gate.threshold, fault, shown)
+        return set_gate_aside(log_odds)
 
     def warm_up(self, max_batch: int) -> None:
         """Run every batch size once: each allocates buffers of its own, which would else grow memory under load."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -50,6 +51,7 @@ class ToldScreener:
         self.rule = rule
         self.not_finite = not_finite
         self.batches: list[list[int]] = []
+        self.released: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
@@ -71,6 +73,11 @@ class ToldScreener:
             else Verdict(True, float(mark), np.full(len(LABELS), 0.5))
             for mark in marks
         ]
+
+    def set_gate_aside(self, image: Tensor) -> NDArray[np.float64]:
+        (mark,) = marks_of(image)
+        self.released.append(mark)
+        return np.full(14, mark / 100)
 
 
 Read = Callable[[Place], Awaitable[bytes]]

@@ -47,6 +47,23 @@ def test_the_pipeline_imports_neither_http_nor_the_rest_of_app(path: Path) -> No
     assert not [name for name in names if name in {"os.environ", "os.getenv"}]
 
 
+#: What a room of the service may import of the others, beside settings, metrics, logs and tracing.
+BELOW = {
+    "engine": {"decoding", "pipeline"},
+    "records": {"pipeline"},
+    "quarantine": {"pipeline", "records"},
+    "screening": {"access", "decoding", "engine", "pipeline", "quarantine", "records", "results"},
+}
+ROOMS = {path.name for path in (ROOT / "app").iterdir() if path.is_dir()}
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
+    for path in sources(f"app/{room}"):
+        entered = {name.split(".")[1] for name in imports(path) if within(name, "app") and name != "app"}
+        assert entered & ROOMS <= BELOW[room] | {room}, identify(path)
+
+
 @pytest.mark.parametrize("path", sources("offline"), ids=identify)
 def test_offline_never_imports_research(path: Path) -> None:
     assert not [name for name in imports(path) if within(name, "research")]
