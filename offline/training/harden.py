@@ -23,7 +23,7 @@ from ..run import PLAIN, Run, weights_sha256
 from .checkpoint import resume, save_checkpoint
 from .inside.dual_norm import meeting, norms_of
 from .inside.networks import Inside
-from .optimisation import Optimisation, Schedule, autocast
+from .optimisation import Optimisation, TrainingSchedule, autocast
 from .teachers import named, teacher_of
 from .train import TrainOptions, predict, seed_all, write_run
 
@@ -42,7 +42,7 @@ TAUGHT: Final = ", taught by "
 
 
 @dataclass(frozen=True)
-class HardenOptions(Schedule):
+class HardenOptions(TrainingSchedule):
     """Options of a run; a resumed run must have the same.
 
     Attributes

@@ -21,7 +21,7 @@ FROM_NOTHING_RATE: Final = 1e-3
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TrainingSchedule:
     """How long and how fast a network is trained.
 
     Attributes
@@ -56,7 +56,7 @@ class Optimisation:
     averaged: AveragedModel
 
     @staticmethod
-    def of(network: Trainable, schedule: Schedule, steps: int) -> Optimisation:
+    def of(network: Trainable, schedule: TrainingSchedule, steps: int) -> Optimisation:
         """Over so many steps; the head has a rate of its own."""
         optimizer = torch.optim.AdamW(
             [

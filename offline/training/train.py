@@ -22,13 +22,13 @@ from ..metrics import mean_auroc
 from ..options import option
 from ..run import Run
 from .checkpoint import resume, save_checkpoint
-from .optimisation import Optimisation, Schedule, autocast
+from .optimisation import Optimisation, TrainingSchedule, autocast
 from .probe import probe
 from .substitute import ARCHS, Arch, initial_network
 
 
 @dataclass(frozen=True)
-class TrainOptions(Schedule):
+class TrainOptions(TrainingSchedule):
     """Options of a run; a resumed run must have the same.
 
     Attributes
