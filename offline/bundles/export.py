@@ -42,6 +42,7 @@ from ..gate.orientation import RECORD as ORIENTATION_RECORD
 from ..gate.orientation import load_orientation
 from ..training.train import RECORD
 from .measure import REPORT_RECORD
+from .measured import BundleReport, read_report
 from .model_card import model_card
 from .signing import SigningKey
 from .typical import load_typical_maps
@@ -79,7 +80,8 @@ def export(
     orientation, turned = load_orientation(run)
     content, shown = load_content(run)
     training = json.loads((run / RECORD).read_text())
-    report, calls = _report(run), measure_calls_of(run, films)
+    measured, calls = _report(run), measure_calls_of(run, films)
+    report = None if measured is None else read_report(measured)
     images = golden_images(films)
     with torch.inference_mode():
         features, logits = network((torch.from_numpy(images).float() / 255).to(device))
@@ -132,8 +134,8 @@ def export(
         f"{REPORT}/{CALLS_MEASURED}": (run / CALLS_MEASURED).read_bytes(),
         **{f"{REPORT}/{name}": picture for name, picture in plots(calls).items()},
     }
-    if report is not None:
-        texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
+    if measured is not None:
+        texts[f"{REPORT}/report.json"] = (json.dumps(measured, indent=2) + "\n").encode()
     manifest = write_bundle(
         folder,
         fields,
@@ -184,10 +186,10 @@ def _require_same(folder: Path, films: list[Film], run: Path, device: torch.devi
         )
 
 
-def _findings(run: Path, report: dict[str, Any] | None) -> list[dict[str, Any]]:
+def _findings(run: Path, report: BundleReport | None) -> list[dict[str, Any]]:
     """The manifest's, with the AUROC of the test films where it was measured."""
     findings, _ = load_calls(run)
-    areas = report["auroc"] if report else {}
+    areas = report.auroc if report else {}
     found = []
     for finding in findings:
         area = areas.get(finding.name)
@@ -205,23 +207,26 @@ def _report(run: Path) -> dict[str, Any] | None:
     return report
 
 
-def _measured(report: dict[str, Any] | None) -> dict[str, Any] | None:
+def _measured(report: BundleReport | None) -> dict[str, Any] | None:
     if report is None:
         return None
     names = ("test_n", "mean_auroc", "mean_auroc_interval", "false_rejection_rate", "false_rejection_rate_interval")
     return {
-        **{name: report[name] for name in names},
-        "detection_rate": {name: row["detection_rate"] for name, row in report["attacks"].items()},
-        "evasion_rate": {name: row["evasion_rate"] for name, row in report["attacks"].items()},
+        **report.model_dump(include=set(names)),
+        "detection_rate": {name: row.detection_rate for name, row in report.attacks.items()},
+        "evasion_rate": {name: row.evasion_rate for name, row in report.attacks.items()},
         "aimed": [
             {
-                "attacker": row["attacker"],
-                "knows_the_gate": row["informed"],
-                "films": row["eligible"],
-                "finding_choice": row.get("finding_choice") or dict(AT_POINT)[row["goal"]],
-                **{field: row[field] for field in ("goal", "epsilon", "evaded", "probability_change")},
+                "attacker": row.attacker,
+                "knows_the_gate": row.informed,
+                "films": row.eligible,
+                "finding_choice": row.finding_choice or (row.goal and dict(AT_POINT)[row.goal]),
+                "goal": row.goal,
+                "epsilon": row.epsilon,
+                "evaded": row.evaded,
+                "probability_change": row.probability_change,
             }
-            for row in report.get("aimed", [])
+            for row in report.aimed
         ]
         or None,
     }
