@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from app.pipeline.bundle import REPORT
+
 from ..report.reading import AimedRow
+from ..run import Run
 
 
 class _Record(BaseModel):
@@ -63,4 +65,4 @@ def read_report(fields: dict[str, Any]) -> BundleReport:
 
 def report_of(bundle: Path) -> BundleReport:
     """The report that the bundle in this folder carries."""
-    return read_report(json.loads((bundle / "report" / "report.json").read_text()))
+    return read_report(Run(bundle / REPORT).report.read())
