@@ -1,7 +1,8 @@
 // What the service does now, from /metrics: no number here that Prometheus would not have.
-import { call, json, type Model, Problem } from "../api.js";
+import { call, json, Problem } from "../api.js";
 import { h, replace, svg } from "../dom.js";
 import { problemBox } from "../frame.js";
+import type { ModelDescription } from "../schemas.js";
 import { percent, S } from "../strings.js";
 import type { Section } from "./section.js";
 import { buckets, countOf, interval, less, parse, quantile, type Sample, total } from "./scrape.js";
@@ -28,7 +29,7 @@ export function liveSection(): Section {
   async function refresh(): Promise<void> {
     try {
       const [model, text] = await Promise.all([
-        json<Model>("/v1/model"),
+        json<ModelDescription>("/v1/model"),
         call("/metrics").then((response) => response.text()),
       ]);
       const now = { time: Date.now(), version: model.model_version, samples: parse(text) };

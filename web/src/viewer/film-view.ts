@@ -1,11 +1,12 @@
 // The film on a canvas: window and level on 16 bits, zoom, pan, invert; over it contours of a heatmap, the outline of the field, sides.
+import { h, replace } from "../dom.js";
+import { legendOf, outlineOf } from "../field.js";
+import type { JudgedField } from "../schemas.js";
+import { S } from "../strings.js";
 import { contoursOf } from "./contours.js";
-import { h, replace } from "./dom.js";
-import { type ExposedField, legendOf, outlineOf } from "./field.js";
 import type { Heatmap } from "./heatmap.js";
 import type { Pixels } from "./png16.js";
 import { SideMarks, type Sides } from "./sides.js";
-import { S } from "./strings.js";
 
 const FULL = 65535;
 const MOST_ZOOM = 16;
@@ -87,7 +88,7 @@ export class FilmView {
   }
 
   // A field is given where it is not the whole film.
-  show(pixels: Pixels | null, field: ExposedField | null = null, sides: Sides = "unknown"): void {
+  show(pixels: Pixels | null, field: JudgedField | null = null, sides: Sides = "unknown"): void {
     this.#pixels = pixels;
     this.#outline?.remove();
     this.#outline = field && outlineOf(field);
@@ -112,7 +113,7 @@ export class FilmView {
     if (this.#contours) this.canvas.after(this.#contours);
     this.#scale.hidden = !heatmap;
     replace(this.#caption, caption);
-    this.canvas.dataset["heatmap"] = heatmap ? caption : "";
+    this.canvas.dataset.heatmap = heatmap ? caption : "";
     this.#draw();
   }
 
