@@ -6,6 +6,7 @@ import { S } from "../strings.js";
 import { attempt, type Section } from "./section.js";
 
 const D = S.decisions;
+const NUMBERS = new Set<string>([D.columns.entry, D.columns.seconds]);
 
 export function decisionsSection(review: (film: string) => void): Section {
   const select = (name: string, label: string, ...choices: string[]): HTMLElement =>
@@ -95,7 +96,7 @@ function tableOf(decisions: DecisionSummary[], review: (film: string) => void): 
   return h(
     "table",
     {},
-    h("thead", {}, h("tr", {}, ...head.map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, ...head.map((name) => h("th", { scope: "col", class: NUMBERS.has(name) ? "number" : null }, name)))),
     h("tbody", {}, ...decisions.map(row)),
   );
 }

@@ -113,7 +113,7 @@ function standing(part: { rejected: number; all: number }, low: number, high: nu
 }
 
 function bandPlot(share: number | null, low: number, high: number): Element {
-  const most = Math.max(0.2, 1.25 * high, 1.15 * (share ?? 0));
+  const most = Math.min(1, Math.max(0.2, 1.25 * high, 1.15 * (share ?? 0)));
   const x = (value: number): number => 4 + (292 * value) / most;
   const name = `${share === null ? L.no : percent(share, 1)}. ${L.band(low, high)}`;
   return svg(
@@ -121,7 +121,7 @@ function bandPlot(share: number | null, low: number, high: number): Element {
     { class: "plot", viewBox: "0 0 300 38", role: "img", "aria-label": name },
     svg("rect", { class: "band", x: x(low), y: 4, width: x(high) - x(low), height: 14 }),
     svg("line", { class: "axis", x1: 4, x2: 296, y1: 18, y2: 18 }),
-    share !== null && svg("path", { class: "mark", d: `M${x(share)} 18l-5 -12h10z` }),
+    share !== null && svg("path", { class: "needle", d: `M${x(share)} 18l-5 -12h10z` }),
     svg("text", { x: 4, y: 32 }, "0 %"),
     svg("text", { x: 296, y: 32, "text-anchor": "end" }, percent(most)),
   );
@@ -177,7 +177,7 @@ function scoresCard(now: Scrape): HTMLElement {
         }),
       ),
       ...tenths.map((share, index) =>
-        svg("text", { x: 40 + 62 * index, y: y(share) - 4, "text-anchor": "middle" }, all ? percent(share) : ""),
+        svg("text", { x: 40 + 62 * index, y: y(share) - 4, "text-anchor": "middle" }, share ? percent(share) : ""),
       ),
       svg("line", { class: "axis", x1: 8, x2: 634, y1: 150, y2: 150 }),
       svg("line", { class: "rule", x1: 8, x2: 634, y1: y(0.1), y2: y(0.1) }),

@@ -1,6 +1,6 @@
 // Rejected films that are kept: looked at beside their fine detail, then released or confirmed with a reason.
 import { call, json } from "../api.js";
-import { h, replace } from "../dom.js";
+import { type Child, h, replace } from "../dom.js";
 import { fieldOf, legendOf, outlineOf } from "../field.js";
 import type { JudgedField, KeptFilmDetails, KeptFilmPage, KeptFilmSummary } from "../schemas.js";
 import { S } from "../strings.js";
@@ -48,8 +48,8 @@ export function quarantineSection(): QuarantineSection {
     h(
       "button",
       { type: "button", "data-film": film.id, onclick: () => review(film.id) },
-      h("span", { class: "name" }, `${spoken(film.time)} · ${film.source_kind}`),
-      h("span", { class: "state" }, `${Q.states[film.state]} · ${film.callers.join(", ")}`),
+      h("span", { class: "name" }, spoken(film.time)),
+      h("span", { class: "state" }, `${Q.states[film.state]} · ${film.source_kind} · ${film.callers.join(", ")}`),
     );
 
   function mark(): void {
@@ -104,7 +104,7 @@ export function quarantineSection(): QuarantineSection {
     urls = [];
   }
 
-  function about(details: KeptFilmDetails, path: string): Node[] {
+  function about(details: KeptFilmDetails, path: string): Child[] {
     const row = (name: string, value: string): HTMLElement[] => [h("dt", {}, name), h("dd", {}, value)];
     return [
       h("h2", {}, Q.states[details.state]),
@@ -118,7 +118,7 @@ export function quarantineSection(): QuarantineSection {
         ...row(Q.version, details.model_version),
       ),
       ...(details.state === "pending" ? [decisionForm(path)] : []),
-      h("h3", {}, Q.history),
+      details.happenings.length > 0 && h("h3", {}, Q.history),
       h(
         "ul",
         { class: "history" },
@@ -165,7 +165,7 @@ export function quarantineSection(): QuarantineSection {
       h(
         "div",
         { class: "review" },
-        h("div", { class: "card" }, h("h2", {}, Q.list), h("p", {}, h("label", { for: "state" }, `${Q.state} `), state), list, more),
+        h("div", { class: "card" }, h("h2", {}, Q.list), h("p", { class: "sorter" }, h("label", { for: "state" }, `${Q.state} `), state), list, more),
         pair,
         side,
       ),

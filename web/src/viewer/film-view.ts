@@ -34,6 +34,7 @@ export class FilmView {
   readonly #scale = h("p", { class: "scale", hidden: true }, S.film.scale);
   readonly #opacity = h("input", { type: "range", id: "opacity", "aria-label": S.film.opacity, title: S.film.opacity, min: 0, max: 100,
     value: 45, hidden: true, oninput: () => this.#draw() });
+  readonly #heatmapTools: HTMLElement;
   readonly #washOn = h("input", { type: "checkbox", id: "wash-on", onchange: () => this.#draw() });
   readonly #heatmapOn = h("input", { type: "checkbox", id: "heatmap-on", checked: true, onchange: () => this.#draw() });
   readonly #outlineOn = h("input", { type: "checkbox", id: "outline-on", checked: true, onchange: () => this.#draw() });
@@ -50,6 +51,13 @@ export class FilmView {
   constructor() {
     const button = (text: string, act: () => void, label = text): HTMLElement =>
       h("button", { type: "button", onclick: act, "aria-label": label }, text);
+    this.#heatmapTools = h(
+      "div",
+      { class: "heatmap-tools", hidden: true },
+      h("label", { class: "check" }, this.#heatmapOn, S.film.heatmap),
+      h("label", { class: "check" }, this.#washOn, S.film.wash),
+      this.#opacity,
+    );
     this.element = h(
       "section",
       { class: "film", "aria-label": S.film.region },
@@ -72,19 +80,22 @@ export class FilmView {
         button(S.film.invert, () => this.#invert()),
         button(S.film.reset, () => this.reset()),
         h("span", { class: "spring" }),
-        h("label", { class: "check" }, this.#heatmapOn, S.film.heatmap),
-        h("label", { class: "check" }, this.#washOn, S.film.wash),
-        this.#opacity,
+        this.#heatmapTools,
       ),
     );
     this.#listen();
     new ResizeObserver(() => this.#draw()).observe(this.canvas);
-    this.message(S.film.hint);
+    this.invite();
   }
 
-  message(text: string): void {
-    replace(this.#message, text);
-    this.#message.hidden = !text;
+  // While there is no film.
+  invite(): void {
+    this.message(S.film.none, S.film.hint);
+  }
+
+  message(...lines: string[]): void {
+    replace(this.#message, ...lines.map((line) => h("span", {}, line)));
+    this.#message.hidden = !lines.length;
   }
 
   // A field is given where it is not the whole film.
@@ -99,7 +110,7 @@ export class FilmView {
     this.#sides.element.toggleAttribute("data-known", sides === "usual");
     replace(this.#sidesSaid, S.film.sides[sides]);
     if (!pixels) this.heatmap(null, ""); // one that came before its film stays
-    this.message("");
+    this.message();
     this.reset();
   }
 
@@ -112,6 +123,7 @@ export class FilmView {
     this.#contours?.toggleAttribute("data-weak", weak);
     if (this.#contours) this.canvas.after(this.#contours);
     this.#scale.hidden = !heatmap;
+    this.#heatmapTools.hidden = !heatmap;
     replace(this.#caption, caption);
     this.canvas.dataset.heatmap = heatmap ? caption : "";
     this.#draw();

@@ -73,6 +73,7 @@ export class FilmList {
   #rowOf(film: Film): HTMLButtonElement {
     const known = this.#rows.get(film);
     if (known) return known;
+    const file = film.name.lastIndexOf("/") + 1;
     const row = h(
       "button",
       {
@@ -87,7 +88,12 @@ export class FilmList {
           this.focus(next);
         },
       },
-      h("span", { class: "name", title: film.name }, film.name),
+      h(
+        "span",
+        { class: "name", title: film.name },
+        file > 0 && h("span", { class: "folder" }, film.name.slice(0, file)),
+        h("span", { class: "file" }, film.name.slice(file)),
+      ),
       h("span", { class: "state" }),
     );
     h("li", {}, row);

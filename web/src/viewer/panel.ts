@@ -15,6 +15,7 @@ export class Panel {
 
   constructor(explain: (film: Film, finding: string) => void) {
     this.#explain = explain;
+    this.clear();
   }
 
   show(film: Film): void {
@@ -43,7 +44,7 @@ export class Panel {
   }
 
   clear(): void {
-    replace(this.element);
+    replace(this.element, h("p", { class: "small" }, S.verdict.none));
   }
 
   #fill(film: Film, ...parts: HTMLElement[]): void {

@@ -97,7 +97,7 @@ export class Viewer {
       void this.#show(film);
     } else {
       this.#panel.clear();
-      this.#view.message(S.film.hint);
+      this.#view.invite();
     }
   }
 
