@@ -10,29 +10,32 @@ import math
 import re
 import textwrap
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from pydicom.data import get_testdata_file
 
-from app.pipeline import Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
+from app.pipeline import LABELS, Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
+from app.pipeline.bundle import REPORT
 from app.pipeline.image import INPUT_SIDE
 from offline.bundles.model_card import aimed_table
 from offline.generated_tables import filled
-from offline.report.reading import strength
+from offline.report.reading import AimedRow, Evaluation
+from offline.report.words import share_of, strength, text
+from offline.run import Run
 
 
 def figures(bundle: Path) -> str:
     """Markdown of the table, from ``report/report.json`` and ``report/calls-report.json`` of the bundle."""
-    report: dict[str, Any] = json.loads((bundle / "report" / "report.json").read_text())
-    calls: dict[str, Any] = json.loads((bundle / "report" / "calls-report.json").read_text())
+    records = _records(bundle)
+    report, calls = records.report.read(), records.calls_report.read()
     target = json.loads((bundle / "manifest.json").read_text())["gate"]["target_false_rejection_rate"]
     low, high = report["mean_auroc_interval"]
     reject_low, reject_high = report["false_rejection_rate_interval"]
     lines = [
         f"| on {report['test_n']} test films of {report['test_patients']} patients | | 95 % interval |",
         "|---|---|---|",
-        f"| mean AUROC over 14 findings | {report['mean_auroc']:.3f} | {low:.3f} to {high:.3f} |",
+        f"| mean AUROC over {len(LABELS)} findings | {report['mean_auroc']:.3f} | {low:.3f} to {high:.3f} |",
         f"| clean films rejected (asked: {100 * target:g} %) | {report['false_rejection_rate']:.1%} | "
         f"{reject_low:.1%} to {reject_high:.1%} |",
         f"| findings called present on a film without findings, mean | {calls['false_calls_on_a_film_without_findings']:.2f} | |",
@@ -46,8 +49,12 @@ def figures(bundle: Path) -> str:
 
 def aimed(bundle: Path) -> str:
     """Markdown of attackers with a goal against the served bundle, from its own report: the model card's table."""
-    report: dict[str, Any] = json.loads((bundle / "report" / "report.json").read_text())
-    return "\n".join(aimed_table(report["aimed"]))
+    return "\n".join(aimed_table(_records(bundle).report.read()["aimed"]))
+
+
+def _records(bundle: Path) -> Run:
+    """A bundle's report holds the records of its run, under their names."""
+    return Run(bundle / REPORT)
 
 
 COLUMNS: Final = {
@@ -61,38 +68,28 @@ SHOWN_BUDGETS = (1 / 255,)  # what passes within this passes within any larger o
 
 def attackers(report: Path) -> str:
     """Markdown of who passes the paper's gate, from ``evaluation.json`` of a whole experiment."""
-    evaluation: dict[str, Any] = json.loads((report / "evaluation.json").read_text())
-    shown = [row for row in evaluation["aware"] if row.get("finding_choice") != "random"]
-    columns = {goal: title for goal, title in COLUMNS.items() if any(row["goal"] == goal for row in shown)}
+    evaluation = Evaluation.model_validate_json((report / "evaluation.json").read_bytes())
+    shown = [row for row in evaluation.aware if row.finding_choice != "random"]
+    columns = {goal: title for goal, title in COLUMNS.items() if any(row.goal == goal for row in shown)}
     lines = [
         f"| attacker | knows the gate | epsilon | {' | '.join(columns.values())} |",
         "|---|---|---|" + "---|" * len(columns),
     ]
-    cells: dict[tuple[str, int, float], dict[str, dict[str, Any]]] = {}
+    cells: dict[tuple[str | None, bool | None, int | None, float | None], dict[str | None, AimedRow]] = {}
     for row in shown:
-        if any(math.isclose(row["epsilon"], budget) for budget in SHOWN_BUDGETS):
-            cells.setdefault((row["attacker"], row["size"], row["epsilon"]), {})[row["goal"]] = row
-    for (name, size, epsilon), goals in cells.items():
-        informed = "yes" if next(iter(goals.values()))["informed"] else "no"
+        if any(math.isclose(row.epsilon or 0, budget) for budget in SHOWN_BUDGETS):
+            cells.setdefault((row.attacker, row.informed, row.size, row.epsilon), {})[row.goal] = row
+    for (name, informed, size, epsilon), found in cells.items():
         where = "" if size == INPUT_SIDE else f", on {size} pixel films"
-        passed = [_passed(goals.get(goal)) for goal in columns]
-        lines.append(f"| {name}{where} | {informed} | {strength(epsilon)} | {' | '.join(passed)} |")
-    for row in evaluation.get("substitutes", []):
-        for transfer in row["transfer"]:
-            share = f"{transfer['passed'] / transfer['films']:.1%} ({transfer['passed']} of {transfer['films']})"
+        passed = [share_of(found[goal].evaded, found[goal].eligible) if goal in found else "" for goal in columns]
+        lines.append(f"| {name}{where} | {text(informed)} | {strength(epsilon)} | {' | '.join(passed)} |")
+    for one in evaluation.substitutes:
+        for transfer in one.transfer:
             lines.append(
-                f"| MIM on an outsider's {row['arch']}, from {row['learned_from']} | no | {strength(transfer['epsilon'])} "
-                f"| {share}: either |{' |' * (len(columns) - 1)}"
+                f"| MIM on an outsider's {one.arch}, from {one.learned_from} | no | {strength(transfer.epsilon)} "
+                f"| {share_of(transfer.passed, transfer.films)}: either |{' |' * (len(columns) - 1)}"
             )
     return "\n".join(lines)
-
-
-def _passed(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return ""
-    if not row["eligible"]:
-        return "n/a"
-    return f"{row['evaded'] / row['eligible']:.1%} ({row['evaded']} of {row['eligible']})"
 
 
 def answer(bundle: Path, film: Path, request_id: str) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 from app.tracing import Tracing
 
-from .aside import Aside, Film
+from .aside import Aside, FilmSetAside
 from .books import Books
 from .checkpoint import Checkpoint, Progress
 from .errors import Fault, Misconfigured, Passing, Stopping, TooLarge
@@ -35,7 +35,7 @@ TOO_LARGE: Final = Refusal(413, "body-too-large", "none")
 
 
 @dataclass(frozen=True)
-class Options:
+class ForwardOptions:
     """How to follow; ``start`` counts only where there is no checkpoint yet.
 
     ``give_up_seconds`` is the time from a film's first failure to its last try. Of the films that are given up on the newest
@@ -61,7 +61,7 @@ class Forwarder:
         checkpoint: Checkpoint,
         aside: Aside,
         books: Books,
-        options: Options,
+        options: ForwardOptions,
         metrics: ForwardMetrics,
         tracing: Tracing,
     ) -> None:
@@ -258,7 +258,7 @@ class Forwarder:
         progress.finish(change.sequence)  # of the log that it was read from
         self._save()
 
-    async def _handle_again(self, film: Film, once: Retry, slots: asyncio.Semaphore) -> None:
+    async def _handle_again(self, film: FilmSetAside, once: Retry, slots: asyncio.Semaphore) -> None:
         try:
             await self._attend(film.change, film.instance, once)
         except Stopping:
@@ -331,7 +331,7 @@ class Forwarder:
             extra={"change": change, "error": str(fault), "in_seconds": round(delay, 1)},
         )
         self._aside.put(
-            Film(
+            FilmSetAside(
                 *(instance, change, first, now, tries + 1),
                 *(fault.status, fault.reason, fault.request_id, now + delay),
             )
@@ -343,7 +343,7 @@ class Forwarder:
         known = self._aside.find(instance)
         first, tries = (known.first, known.tries) if known else (now, 0)
         self._aside.put(
-            Film(instance, change, first, now, tries + 1, why.status, why.reason, why.request_id, next_try=None)
+            FilmSetAside(instance, change, first, now, tries + 1, why.status, why.reason, why.request_id, next_try=None)
         )
         self._metrics.given_up.labels(why.reason).inc()
         self._trim()

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from .aside import Aside, Film, path_beside
+from .aside import Aside, FilmSetAside, path_beside
 from .errors import Misconfigured
+from .settings import PREFIX
 
-STATE: Final = "CXR_FORWARD_STATE"
+STATE: Final = PREFIX + "STATE"
 COLUMNS: Final = ("last_try", "next_try", "tries", "status", "reason", "instance", "change", "request_id")
 
 DESCRIPTION = """\
@@ -83,7 +84,7 @@ def run(parsed: argparse.Namespace) -> int:
     return int(unknown > 0)
 
 
-def _row(film: Film) -> tuple[str, ...]:
+def _row(film: FilmSetAside) -> tuple[str, ...]:
     next_try = "given up" if film.next_try is None else _time(film.next_try)
     answer = (str(film.tries), str(film.status) if film.status else "none", film.reason)
     return (_time(film.last), next_try, *answer, film.instance, str(film.change), film.request_id)

@@ -17,7 +17,7 @@ from ..training.optimisation import autocast
 from .observing import Images, batches, observe, to_images, to_levels
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON
 from .store import Arrays, Outcome
-from .subject import Subject
+from .subject import LoadedBundle
 
 SUPERVISED_ON: Final = ("FGSM", "BIM")
 TRANSFER_BUDGETS: Final = (2 / 255, WHITE_BOX_EPSILON, BLACK_BOX_EPSILON)
@@ -50,10 +50,10 @@ def attack_stage(
     seen = observe(network, attacked, device, f"features of {title}")
     change = np.abs(attacked.astype(np.int16) - levels).mean()
     flips = {"flip_rate": float((seen.top_finding != clean.top_finding).mean()), "grey_change": float(change)}
-    return flips, {"features": seen.features, "logits": seen.logits, "images": attacked}
+    return flips, {**seen.arrays(), "images": attacked}
 
 
-def transfer_stage(subject: Subject, gradients_of: nn.Module, levels: Images, title: str, steps: int) -> Outcome:
+def transfer_stage(subject: LoadedBundle, gradients_of: nn.Module, levels: Images, title: str, steps: int) -> Outcome:
     """MIM, which transfers best of the paper's four, made on an outsider's network at rising epsilon: a row for each.
 
     ``changed``: the victim's top finding is another. ``passed``: changed, and the gate accepts.
@@ -65,7 +65,7 @@ def transfer_stage(subject: Subject, gradients_of: nn.Module, levels: Images, ti
         attacked = attack_all(gradients_of, levels, subject.device, f"{title}, epsilon {epsilon:.4f}", options)
         seen = observe(subject.victim.network, attacked, subject.device, "features")
         changed = seen.top_finding != clean.top_finding
-        accepted = subject.bundle.gaussian.log_density(seen.features) >= subject.victim.threshold
+        accepted = subject.bundle.gate.accepts(seen.gate_features)
         rows.append(
             {
                 "epsilon": epsilon,
@@ -78,7 +78,7 @@ def transfer_stage(subject: Subject, gradients_of: nn.Module, levels: Images, ti
     return rows, {}
 
 
-def supervised_stage(subject: Subject, levels: Images, epsilon: float, steps: int) -> Outcome:
+def supervised_stage(subject: LoadedBundle, levels: Images, epsilon: float, steps: int) -> Outcome:
     """Attacked training films for the detector that is trained on one attack."""
     arrays: Arrays = {}
     logits = LogitsOnly(subject.bundle.network)
@@ -86,20 +86,20 @@ def supervised_stage(subject: Subject, levels: Images, epsilon: float, steps: in
         options = paper_attacks(epsilon, steps)[name]
         attacked = attack_all(logits, levels, subject.device, f"{name} on training films", options)
         seen = observe(subject.victim.network, attacked, subject.device, "features")
-        arrays[f"{name}|features"], arrays[f"{name}|logits"] = seen.features, seen.logits
+        arrays |= seen.arrays(f"{name}|")
     return {}, arrays
 
 
-def example_stage(subject: Subject, clean: Images, attacked: Images) -> Outcome:
+def example_stage(subject: LoadedBundle, clean: Images, attacked: Images) -> Outcome:
     """One film and its attack: feature maps and both answers (the paper's Figures 1 and 2a)."""
     pair = to_images(np.stack([clean, attacked]), subject.device)
     network = subject.bundle.network
     with torch.inference_mode():
         maps = torch.relu(network.features((pair - network.image_mean) / network.image_std)).cpu().numpy()
-        features, logits = network(pair)
+        outputs = network(pair)
     most = np.argsort(-np.abs(maps[1] - maps[0]).mean((1, 2)))[:8]
-    probabilities = torch.sigmoid(logits.double()).cpu().numpy()
-    scores = subject.bundle.gaussian.log_density(features.cpu().numpy())
+    probabilities = torch.sigmoid(outputs.logits.double()).cpu().numpy()
+    scores = subject.bundle.gate.log_density(outputs.gate_features.cpu().numpy())
     images = pair[:, 0].cpu().numpy()
     named = {
         "clean": images[0],

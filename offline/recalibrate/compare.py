@@ -16,7 +16,7 @@ from ..attacks import AttackOptions, paper_attacks
 from ..detectors.measures import bootstrap_weights, detection_auroc, share
 from ..evaluation.observing import Images, evenly, observe
 from ..evaluation.presets import WHITE_BOX_EPSILON
-from ..evaluation.subject import Subject
+from ..evaluation.subject import LoadedBundle
 from ..evaluation.uninformed import attack_all
 
 Array = NDArray[np.float64]
@@ -35,7 +35,7 @@ MOST_FILMS: Final = 64
 
 
 @dataclass(frozen=True)
-class Judged:
+class GateJudgement:
     """What one gate says of the same films as another: its threshold (nats), and log densities.
 
     ``clean`` has shape (N,), and ``attacked`` (M,) for each attack.
@@ -58,7 +58,7 @@ def attacked_places(name: str, films: int) -> NDArray[np.intp]:
     return np.arange(films) if on_all else evenly(films, MOST_FILMS)
 
 
-def attacked_features(subject: Subject, levels: Images) -> dict[str, NDArray[np.float32]]:
+def attacked_features(subject: LoadedBundle, levels: Images) -> dict[str, NDArray[np.float32]]:
     """Attack -> features of the films that it is made on, attacked: shape (M, d), in the order of ``attacked_places``.
 
     None of these attacks knows a gate, so they are the same for every gate on this network.
@@ -71,12 +71,12 @@ def attacked_features(subject: Subject, levels: Images) -> dict[str, NDArray[np.
     found = {}
     for name, options in {**STORED, **HARD}.items():
         attacked = attack_all(logits_of, levels[attacked_places(name, len(levels))], subject.device, name, options)
-        found[name] = observe(network, attacked, subject.device, f"features of {name}").features
+        found[name] = observe(network, attacked, subject.device, f"features of {name}").gate_features
     return found
 
 
 def false_rejection(
-    before: Judged, after: Judged, patients: NDArray[np.str_], chosen: NDArray[np.bool_] | None = None
+    before: GateJudgement, after: GateJudgement, patients: NDArray[np.str_], chosen: NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
     """Clean films rejected by both gates, with 95 % bootstrap intervals over patients.
 
@@ -96,7 +96,7 @@ def false_rejection(
 
 
 def group_rows(
-    before: Judged, after: Judged, patients: NDArray[np.str_], groups: list[tuple[str, ...]], least: int
+    before: GateJudgement, after: GateJudgement, patients: NDArray[np.str_], groups: list[tuple[str, ...]], least: int
 ) -> list[dict[str, Any]]:
     """``false_rejection`` of each group with at least `least` films."""
     rows = []
@@ -107,7 +107,7 @@ def group_rows(
     return rows
 
 
-def detection_rows(before: Judged, after: Judged) -> list[dict[str, Any]]:
+def detection_rows(before: GateJudgement, after: GateJudgement) -> list[dict[str, Any]]:
     """Attacked films rejected by both gates, and how well their scores part attacked from clean whatever the threshold.
 
     A gate that rejects most clean films detects anything, so that detection alone would say that recalibration harms;

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pipeline.gate import Density
 from app.pipeline.gaussian import Gaussian
 
 from ..data.films import FilmsError
@@ -25,7 +26,7 @@ RIDGE_KEPT: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SiteEstimate:
     """The site's Gaussian, and how it came about.
 
     Attributes
@@ -92,7 +93,7 @@ def moments_of(gaussian: Gaussian) -> Moments:
     return Moments(1, gaussian.mean, gaussian.cholesky_factor @ gaussian.cholesky_factor.T)
 
 
-def prior_of(base: Gaussian, shrinkage: str) -> Moments:
+def prior_of(base: Density, shrinkage: str) -> Moments:
     """The base's moments with most of its ridge taken off again.
 
     The ridge served few films; the site's own films add to what is known of the directions in which films hardly vary, and
@@ -103,7 +104,14 @@ def prior_of(base: Gaussian, shrinkage: str) -> Moments:
     ----------
     shrinkage : str
         Of the base's manifest: ``lambda=0.01``. Another kind has no ridge, and stays as it is.
+
+    Raises
+    ------
+    FilmsError
+        The base's gate is of another kind.
     """
+    if not isinstance(base, Gaussian):
+        raise FilmsError("only a Gaussian gate (mgm) can be moved to a site; fit this one anew, on the site's films")
     moments = moments_of(base)
     if not shrinkage.startswith("lambda="):
         return moments
@@ -111,15 +119,15 @@ def prior_of(base: Gaussian, shrinkage: str) -> Moments:
     return Moments(1, moments.mean, moments.scatter - (1 - RIDGE_KEPT) * ridge * np.eye(len(moments.mean)))
 
 
-def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> Estimate:
+def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> SiteEstimate:
     """The posterior with the k under which films left out of it are likeliest, in folds by patient.
 
     Parameters
     ----------
     prior : Moments
         Of ``prior_of``.
-    features : ndarray, shape (n, d or more)
-        Of which the gate sees the last d.
+    features : ndarray, shape (n, d)
+        Gate features.
     patients : ndarray, shape (n,)
     seed : int
         Of the folds.
@@ -129,7 +137,6 @@ def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[n
     FilmsError
         Fewer patients than folds.
     """
-    features = features[:, -len(prior.mean) :]
     people, person = np.unique(patients, return_inverse=True)
     if len(people) < FOLDS:
         raise FilmsError(f"the site's films are of {len(people)} patients; at least {FOLDS} are needed")
@@ -146,4 +153,4 @@ def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[n
     }
     best = max(candidates, key=lambda k: candidates[k])
     folds = tuple(posterior(prior, rest, best) for rest in others)
-    return Estimate(posterior(prior, reduce(Moments.merge, parts), best), folds, fold_of, best, candidates)
+    return SiteEstimate(posterior(prior, reduce(Moments.merge, parts), best), folds, fold_of, best, candidates)

@@ -8,7 +8,7 @@ import pytest
 
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded, Place
 from app.pipeline.errors import BundleError, MalformedImage, NumericalError
-from tests.engine.told import Bench, ToldScreener, film, given, outcomes, running
+from tests.engine.told import Bench, ToldScreener, film, given, judged, outcomes, running
 
 
 def test_films_that_wait_form_one_batch() -> None:
@@ -35,6 +35,25 @@ def test_a_batch_is_no_larger_than_its_limit(most_at_once: int | None, max_batch
             bench.release()
             assert await outcomes(*tasks) == [10, 20, 30, 40]
             assert bench.screener.batches == [[10], [20, 30], [40]]
+
+    asyncio.run(scenario())
+
+
+def test_a_released_film_runs_once_and_by_itself() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener()) as bench:
+            tasks = [await bench.hold(), bench.submit(20)]
+            await bench.until("cxr_queue_films", 1, queue="device")
+            released = asyncio.create_task(bench.engine.screen_released("reviewer", film(30), "png"))
+            await bench.until("cxr_queue_films", 2, queue="device")
+            tasks.append(bench.submit(40))
+            await bench.until("cxr_queue_films", 3, queue="device")
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20, 40]
+            version, image, probabilities = await released
+            assert (version.name, image.source_kind, set(probabilities)) == ("told", "png", {0.3})
+            assert bench.screener.batches == [[10], [20], [40]]
+            assert bench.screener.released == [30]
 
     asyncio.run(scenario())
 
@@ -129,7 +148,7 @@ def test_a_film_that_cannot_be_decoded_never_reaches_the_device() -> None:
     async def scenario() -> None:
         async with running(ToldScreener()) as bench:
             with pytest.raises(MalformedImage):
-                await bench.engine.screen("one", given(film(20)[:200]))
+                await judged(bench.engine, "one", given(film(20)[:200]))
             assert bench.screener.batches == []
             assert bench.waiting == 0
 
@@ -184,13 +203,13 @@ def test_nothing_is_accepted_before_the_start_or_after_a_failed_one() -> None:
 
 def test_a_slow_sender_gives_up_its_place_at_the_deadline() -> None:
     async def scenario() -> None:
-        async def never(place: Place) -> tuple[bytes, None]:
+        async def never(place: Place) -> bytes:
             await asyncio.sleep(60)
-            return b"", None
+            return b""
 
         async with running(ToldScreener(), max_waiting=1, deadline_seconds=0.2) as bench:
             with pytest.raises(DeadlinePassed):
-                await bench.engine.screen("one", never)
+                await judged(bench.engine, "one", never)
             assert bench.waiting == 0
 
     asyncio.run(scenario())

@@ -1,5 +1,6 @@
 """Goals on calls, from a run's record to the tables: measured where there are points, and shown where they were measured."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from app.pipeline import LABELS
+from app.pipeline.gate import Gate
 from app.pipeline.manifest import Aimed, Finding
 from offline.attacks import CallPoints, Victim, as_posted
 from offline.attacks.goals import AT_POINT, EVERY_CALL, OPPOSITE, Wanted
@@ -21,9 +23,10 @@ from offline.evaluation.presets import PRESETS, Aim
 from offline.gate.fit import FitOptions
 from offline.report import plots, sentences
 from offline.report.plot_style import LIGHT
-from offline.report.reading import goal_of
+from offline.report.reading import AimedRow, goal_in_words, read
 from offline.report.summary import headlines, verdict
-from offline.report.tables import _aware
+from offline.report.tables import write_tables
+from offline.run import Run
 from research import readme, threat_model
 from research.frontier import table as frontier
 from tests.bundles import manifest_fields
@@ -63,11 +66,11 @@ def test_a_run_is_attacked_for_its_calls_where_it_has_them(tmp_path: Path) -> No
     network = LinearVictim(
         torch.zeros(1, 224, 224), torch.randn((3, 224, 224), generator=generator) / 100, torch.zeros(3)
     )
-    gate = gaussian(torch.zeros(1), torch.eye(1))
-    bare = Victim.of(network, gate, -1e9, torch.full((3,), 0.5))
+    gate = Gate(gaussian(torch.zeros(1), torch.eye(1)), -1e9)
+    bare = Victim.of(network, gate, torch.full((3,), 0.5))
 
     def measured(victim: Victim) -> set[tuple[str, str, str]]:
-        rows = aimed_rows(tmp_path, victim, FitOptions(), films, CPU, 2, Aim((1 / 255,), 2, 1, 1))
+        rows = aimed_rows(Run(tmp_path), victim, FitOptions(), films, CPU, 2, Aim((1 / 255,), 2, 1, 1))
         return {(row["attacker"], row["goal"], row["finding_choice"]) for row in rows}
 
     at_point = {(name, *wanted) for name in AIMED for wanted in AT_POINT}
@@ -87,15 +90,15 @@ def test_the_steepest_attacker_reaches_what_can_be_reached_and_no_more(tmp_path:
     films = noise_films(tmp_path, {"train": 1, "test": 4})
     weights = torch.randn((1, 224, 224), generator=torch.Generator().manual_seed(0)) / 100
     network = LinearVictim(torch.zeros(1, 224, 224), weights, torch.zeros(1))
-    bare = Victim.of(network, gaussian(torch.zeros(1), torch.eye(1)), -1e9, torch.full((1,), 0.5))
-    logits = network(as_posted(torch.stack([load_film(film.path) for film in of_split(films, "test")])))[1].detach()
+    bare = Victim.of(network, Gate(gaussian(torch.zeros(1), torch.eye(1)), -1e9), torch.full((1,), 0.5))
+    logits = network(as_posted(torch.stack([load_film(film.path) for film in of_split(films, "test")]))).logits.detach()
     reach = 2 / 255 * float(weights.abs().sum())
     one = torch.ones(1, dtype=torch.float64)
     absent_below = (float(logits.max()) + 1e-3) * one
     for present_from, reached in ((logits.min() + 0.9 * reach, 4), (logits.max() + 1.1 * reach, 0)):
         assert present_from > absent_below
         victim = replace(bare, calls=CallPoints(float(present_from) * one, absent_below, one, 0 * one))
-        rows = aimed_rows(tmp_path, victim, FitOptions(), films, CPU, 4, names=(STEEPEST,), goals=OPPOSITE[:1])
+        rows = aimed_rows(Run(tmp_path), victim, FitOptions(), films, CPU, 4, names=(STEEPEST,), goals=OPPOSITE[:1])
         assert [row["goal_reached"] for row in rows if row["epsilon"] == 2 / 255] == [reached]
         assert {row["films"] for row in rows} == {row["eligible"] for row in rows} == {4}
 
@@ -146,15 +149,15 @@ def test_the_readmes_table_has_columns_for_what_was_measured(tmp_path: Path) -> 
 
 def test_the_threat_models_tables_take_a_paper_without_calls() -> None:
     assert "| selective, 224 pixels | yes | 2/255 | present-to-absent, nearest finding | 10.0% (2 of 20) | 0.27 |" in (
-        threat_model.aimed({"aimed": called_rows(0.1)})
+        threat_model.aimed(read({"aware": called_rows(0.1)}).aware)
     )
     lines = threat_model.insiders(
-        {"aware": [*at_point_rows(), *called_rows(0.1)]}, {"aware": at_point_rows()}
+        read({"aware": [*at_point_rows(), *called_rows(0.1)]}), read({"aware": at_point_rows()})
     ).splitlines()
     assert {line.count("|") for line in lines} == {9}
     assert sum("not measured" in line for line in lines) == len(called_rows(0.1))
     nobody = {**called_rows(0.1)[0], "eligible": 0, "evaded": 0, "grey_change": None}
-    assert "| n/a |" in threat_model.aimed({"aimed": [nobody]})
+    assert "| n/a |" in threat_model.aimed([AimedRow.model_validate(nobody)])
 
 
 def test_the_frontiers_table_of_one_point_leaves_calls_out() -> None:
@@ -167,25 +170,25 @@ def test_the_frontiers_table_of_one_point_leaves_calls_out() -> None:
 
 def test_a_report_concludes_from_calls_turned() -> None:
     made = evaluation()
-    assert verdict(made).endswith("No, if the attacker knows the gate.")
+    assert verdict(read(made)).endswith("No, if the attacker knows the gate.")
     turned = called_rows(0.0, OPPOSITE)
     made["aware"] = [*made["aware"], *called_rows(1.0, EVERY_CALL[-2:]), *turned]  # any change of a call is easy
-    assert verdict(made).endswith("Mostly yes, if the attacker knows the gate.")
+    assert verdict(read(made)).endswith("Mostly yes, if the attacker knows the gate.")
     said = " ".join(sentences(made))
     assert "turns a call from absent to present in 0.0%" in said
     assert "changes a call at all in 100.0%" in said
     assert "invents a finding that is not there in" in said
-    (card,) = (card for card in headlines(made) if card.title.startswith("Attackers who know"))
+    (card,) = (card for card in headlines(read(made)) if card.title.startswith("Attackers who know"))
     assert (card.value, card.bad) == ("0.0%", False)
     assert "absent-to-present, nearest finding" in card.note
 
 
-def test_a_row_of_calls_is_not_mixed_with_another() -> None:
-    heading, body = _aware({"aware": [*evaluation()["aware"][:1], *called_rows(0.1)]})
-    column = heading.index("finding_choice")
-    assert {row[column] for row in body} == {None, "nearest", "random"}
-    assert goal_of({"goal": "hide", "finding_choice": "furthest"}) == goal_of({"goal": "hide"}) == "hide"
-    figure = plots.attackers({"aware": [*called_rows(0.1), *at_point_rows()]}, LIGHT)
+def test_a_row_of_calls_is_not_mixed_with_another(tmp_path: Path) -> None:
+    write_tables(read({"aware": [*evaluation()["aware"][:1], *called_rows(0.1)]}), tmp_path)
+    with (tmp_path / "aware.csv").open(newline="") as file:
+        assert {row["finding_choice"] for row in csv.DictReader(file)} == {"", "nearest", "random"}
+    assert goal_in_words("hide", "furthest") == AimedRow(goal="hide").wanted == "hide"
+    figure = plots.attackers(read({"aware": [*called_rows(0.1), *at_point_rows()]}), LIGHT)
     assert figure is not None
     titles = [axes.get_title().removesuffix(", posted at 224 pixels") for axes in figure.axes if axes.get_visible()]
     assert titles == [

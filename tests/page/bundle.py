@@ -66,8 +66,8 @@ def _judged(bundle: Path, *films: bytes) -> list[tuple[float, np.ndarray]]:
     screener = Screener(read, TorchCpu(read.network))
     outputs = [screener.outputs(film_tensor(decode(content))) for content in films]
     return [
-        (float(read.gaussian.log_density(features)[0]), np.asarray(logits[0], dtype=np.float64))
-        for features, logits in outputs
+        (float(read.gate.log_density(each.gate_features)[0]), np.asarray(each.logits[0], dtype=np.float64))
+        for each in outputs
     ]
 
 

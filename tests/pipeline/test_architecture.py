@@ -47,6 +47,23 @@ def test_the_pipeline_imports_neither_http_nor_the_rest_of_app(path: Path) -> No
     assert not [name for name in names if name in {"os.environ", "os.getenv"}]
 
 
+#: What a room of the service may import of the others, beside settings, metrics, logs and tracing.
+BELOW = {
+    "engine": {"decoding", "pipeline"},
+    "records": {"pipeline"},
+    "quarantine": {"pipeline", "records"},
+    "screening": {"access", "decoding", "engine", "pipeline", "quarantine", "records", "results"},
+}
+ROOMS = {path.name for path in (ROOT / "app").iterdir() if path.is_dir()}
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
+    for path in sources(f"app/{room}"):
+        entered = {name.split(".")[1] for name in imports(path) if within(name, "app") and name != "app"}
+        assert entered & ROOMS <= BELOW[room] | {room}, identify(path)
+
+
 @pytest.mark.parametrize("path", sources("offline"), ids=identify)
 def test_offline_never_imports_research(path: Path) -> None:
     assert not [name for name in imports(path) if within(name, "research")]
@@ -56,6 +73,30 @@ def test_offline_never_imports_research(path: Path) -> None:
 def test_offline_imports_only_the_pipeline_of_app(path: Path) -> None:
     allowed = ("app.pipeline", "app.__version__")
     assert not [name for name in imports(path) if within(name, "app") and name != "app" and not within(name, *allowed)]
+
+
+#: Files of a run.
+OF_A_RUN = {
+    "network.safetensors", "training.json", "checkpoint.pt", "distillation.json", "gaussian.safetensors", "fit.json",
+    "orientation.safetensors", "orientation.json", "content.safetensors", "content.json", "calls.json", "calls-report.json",
+    "heatmap.safetensors", "report.json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sources("offline", "research"), ids=identify)
+def test_the_files_of_a_run_are_named_in_one_place(path: Path) -> None:
+    named = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)} & OF_A_RUN
+    assert bool(named) == (identify(path) == "offline/run.py")
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    """A name that has two meanings must be looked up each time that it is read, and is imported by mistake."""
+    places: dict[str, list[str]] = {}
+    for path in sources("app", "offline", "research", "benchmarks"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{identify(path)}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 #: Who may name what sets the gate aside, and what leads there: one straight line from a release in the record.

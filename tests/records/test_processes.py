@@ -17,7 +17,8 @@ import pytest
 
 from app.metrics import Metrics
 from app.pipeline import Verdict
-from app.records import Subject, Writer, open_record
+from app.pipeline.labels import LABELS
+from app.records import DecisionSubject, Writer, open_record
 from tests.records.making import decision, execute
 
 #: Its processes are forked from one that has imported torch and does nothing else, which spares each some seconds.
@@ -25,8 +26,8 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])
 
 
-def subject(name: str, number: int) -> Subject:
-    return Subject(f"{name}-{number}", "0" * 64, "model")
+def subject(name: str, number: int) -> DecisionSubject:
+    return DecisionSubject(f"{name}-{number}", "0" * 64, "model")
 
 
 def write(url: str, key: Path, name: str, count: int, said: Connection) -> None:
@@ -37,7 +38,7 @@ def write(url: str, key: Path, name: str, count: int, said: Connection) -> None:
 
     async def lane(first: int) -> None:
         for number in range(first, count, 3):
-            await writer.keep(decision(subject(name, number), Verdict(True, float(number), np.full(14, 0.5))))
+            await writer.keep(decision(subject(name, number), Verdict(True, float(number), np.full(len(LABELS), 0.5))))
             said.send(number)
 
     async def lanes() -> None:

@@ -1,6 +1,6 @@
 """BentoML: a service that reads and decodes, and one whose batches are adaptive.
 
-bentoml serve server:Films
+bentoml serve server:BentoFilms
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def body(request: Request) -> bytes:
 
 
 @bentoml.service(workers=int(os.environ["BENCH_WORKERS"]), traffic={"timeout": 60})
-class Network:
+class BentoNetwork:
     """Forward passes, in batches that BentoML forms."""
 
     def __init__(self) -> None:
@@ -34,17 +34,17 @@ class Network:
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=60_000)
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Shape (N, 1, 224, 224) -> probabilities and log density, shape (N, 15)."""
+        """Shape (N, 1, 224, 224) -> probabilities and log density, shape (N, L + 1)."""
         probabilities, densities = self.model.arrays(torch.from_numpy(images.copy()))
         return np.concatenate([probabilities, densities[:, None]], axis=1)
 
 
 @bentoml.service(traffic={"timeout": 60})
 @bentoml.asgi_app(application)
-class Films:
+class BentoFilms:
     """The surface; films are decoded in threads."""
 
-    network = bentoml.depends(Network)
+    network = bentoml.depends(BentoNetwork)
 
     @application.post("/score")
     async def score(self, film: Annotated[bytes, Depends(body)]) -> dict[str, object]:
@@ -54,4 +54,4 @@ class Films:
         except InputError as error:
             raise HTTPException(400, str(error)) from error
         row = (await self.network.to_async.predict(tensor.numpy()))[0]
-        return {"probabilities": row[:14].tolist(), "log_density": float(row[14])}
+        return {"probabilities": row[:-1].tolist(), "log_density": float(row[-1])}
