@@ -118,7 +118,7 @@ def test_the_documentation_works_under_its_policy(service: Told, page: Page) -> 
     page.on("console", heard)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(f"http://localhost:{service.port}/docs")
-    expect(page.locator("#operations-default-score_v1_score_post")).to_be_visible()
+    expect(page.locator("#operations-films-score")).to_be_visible()
     page.goto(f"http://localhost:{service.port}/problems/overloaded")
     expect(page.locator("h1")).to_have_text("503 overloaded")
     assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"

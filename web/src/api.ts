@@ -58,7 +58,7 @@ async function problemOf(response: Response): Promise<Problem> {
   const retry = Number(response.headers.get("Retry-After") ?? Number.NaN);
   const requestId = response.headers.get("X-Request-ID") ?? "";
   try {
-    const body = (await response.json()) as { title: string; detail: string; type: string; request_id: string };
+    const body = (await response.json()) as schemas.ProblemBody;
     return new Problem(response.status, body.title, body.detail, body.type, body.request_id, Number.isNaN(retry) ? null : retry);
   } catch {
     return new Problem(response.status, `${response.status} ${response.statusText}`, "", "", requestId);

@@ -1,5 +1,5 @@
 // Written by `npm run types` from docs/openapi.json.
-// Shapes: 787f0653a95dc8def468c80dec656148756bf6714ffa4d1b6a778d8603170e6d
+// Shapes: 371ce5c7a5f21b1b477be195654e7dac2c839ad60b6c1072a7f22c10dd268380
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
@@ -166,6 +166,14 @@ export interface components {
             shadow: string | null;
             signed_by: string | null;
         };
+        ProblemBody: {
+            detail: string;
+            instance: string;
+            request_id: string;
+            status: number;
+            title: string;
+            type: string;
+        };
         PublicFinding: {
             absent_below: number | null;
             auroc: number | null;
@@ -207,6 +215,9 @@ export interface components {
                 number
             ];
             test_n: number;
+        };
+        Reason: {
+            reason: string;
         };
         Release: {
             by: string;
@@ -270,9 +281,11 @@ export type KeptFilmSummary = components['schemas']['KeptFilmSummary'];
 export type Limits = components['schemas']['Limits'];
 export type ListedVersion = components['schemas']['ListedVersion'];
 export type ModelDescription = components['schemas']['ModelDescription'];
+export type ProblemBody = components['schemas']['ProblemBody'];
 export type PublicFinding = components['schemas']['PublicFinding'];
 export type PublicGate = components['schemas']['PublicGate'];
 export type Rates = components['schemas']['Rates'];
+export type Reason = components['schemas']['Reason'];
 export type Release = components['schemas']['Release'];
 export type ReleasedResult = components['schemas']['ReleasedResult'];
 export type ShadowComparison = components['schemas']['ShadowComparison'];
