@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from app.engine import Version
+from app.pipeline import DecodedImage
 from app.pipeline.calls import Call, Called
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.labels import LABELS
@@ -79,6 +83,24 @@ class Accepted(BaseModel):
     notes: list[str] = Field(
         description="how the pixels were made, and what was left out: window, missing tags, borders"
     )
+
+    @classmethod
+    def of(
+        cls, request_id: str, version: Version, image: DecodedImage, probabilities: NDArray[np.float64], **more: object
+    ) -> Self:
+        """As a film's probabilities (14,) are told by the version that gave them; `more` is what a subclass adds."""
+        return cls.model_validate(
+            {
+                "request_id": request_id,
+                "model_version": version.name,
+                "probabilities": {name: float(value) for name, value in zip(LABELS, probabilities, strict=True)},
+                "calls": CalledFinding.by_name(version.bundle.calls.of(probabilities)),
+                "source_kind": image.source_kind,
+                "exposed_field": JudgedField.of(image.field),
+                "notes": list(image.notes),
+                **more,
+            }
+        )
 
 
 class Release(BaseModel):

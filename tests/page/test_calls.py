@@ -37,7 +37,7 @@ GROUPS = {
         "Pneumonia",
         "Edema",
     ],
-    "Not called": ["Hernia"],
+    "Not called": ["Hernia", *LABELS[len(WISHED) :]],
 }
 
 

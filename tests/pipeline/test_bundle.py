@@ -334,6 +334,10 @@ FORGED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
         },
         f"the kinds of {CONTENT} are not those that this code knows",
     ),
+    "gate of a kind that is not known": (
+        lambda folder: {"gate": {**fields()["gate"], "kind": "nearest"}},
+        "a gate of kind 'nearest' is not one of mgm",
+    ),
     "field that is not known": (lambda folder: {"surplus": 1}, "cannot be read"),
     "no exposed field": (
         lambda folder: {

@@ -5,13 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Security
 from starlette.responses import JSONResponse
 
-from app.pipeline import LABELS
 from app.quarantine import NoSuchFilm, Quarantine
 from app.records import KeptFilm
 
 from ..openapi import problems
 from ..problems import OF_FILMS, PROBLEMS, HttpError
-from ..schemas import CalledFinding, JudgedField, Release, ReleasedResult
+from ..schemas import Release, ReleasedResult
 from ..security import require, sharer
 from ..services import Services
 from .quarantine import FilmId, Kept, event, never_stored
@@ -54,13 +53,5 @@ async def _result(request: Request, kept: Quarantine, film: KeptFilm) -> Release
     calls = version.bundle.calls
     answered = {"model_version": version.name, "probabilities": probabilities, "calls": calls.words(probabilities)}
     await kept.note(event(request, "answered", film, **answered))
-    return ReleasedResult(
-        request_id=film.request_id,
-        model_version=version.name,
-        probabilities={name: float(value) for name, value in zip(LABELS, probabilities, strict=True)},
-        calls=CalledFinding.by_name(calls.of(probabilities)),
-        source_kind=image.source_kind,
-        exposed_field=JudgedField.of(image.field),
-        notes=list(image.notes),
-        released=Release(by=decision.by, reason=decision.reason or "", time=decision.time),
-    )
+    released = Release(by=decision.by, reason=decision.reason or "", time=decision.time)
+    return ReleasedResult.of(film.request_id, version, image, probabilities, released=released)

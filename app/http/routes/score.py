@@ -12,7 +12,7 @@ from app.pipeline import LABELS
 
 from ..openapi import BINARY, problems
 from ..problems import OF_JUDGED_FILMS, REJECTED_DETAIL, HttpError, problem_response
-from ..schemas import Accepted, CalledFinding, JudgedField
+from ..schemas import Accepted
 from ..security import require
 from ..wire.accept import DICOM, takes_json, wants_dicom
 from ..wire.media import FILM_BODY
@@ -66,16 +66,7 @@ async def score(
         return Response(screened.report, status_code=200 if verdict.accepted else 422, media_type=DICOM)
     if verdict.probabilities is None:
         return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
-    body = Accepted(
-        request_id=request.state.request_id,
-        model_version=screened.version.name,
-        probabilities={name: float(value) for name, value in zip(LABELS, verdict.probabilities, strict=True)},
-        calls=CalledFinding.by_name(screened.version.bundle.calls.of(verdict.probabilities)),
-        source_kind=screened.film.kind,
-        exposed_field=JudgedField.of(screened.image.field),
-        notes=list(screened.image.notes),
-    )
+    answer = (request.state.request_id, screened.version, screened.image, verdict.probabilities)
     if heatmap is None:
-        return JSONResponse(body.model_dump())
-    given = await given_heatmap(screened, heatmap)
-    return JSONResponse({**body.model_dump(), "heatmap": given.model_dump()})
+        return JSONResponse(Accepted.of(*answer).model_dump())
+    return JSONResponse(AcceptedWithHeatmap.of(*answer, heatmap=await given_heatmap(screened, heatmap)).model_dump())
