@@ -100,7 +100,7 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
         application,
         host=parsed.host,
         port=parsed.port,
-        http=guarded(application.state.metrics),
+        http=guarded(application.state.metrics, application.state.origins),
         ws="none",
         log_config=None,
         access_log=False,  # the middleware logs each answer, without addresses or paths

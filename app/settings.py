@@ -21,11 +21,24 @@ PREFIX: Final = "CXR_"
 _OTHERS: Final = ("CXR_FORWARD_", "CXR_SHARED_DATA")
 #: A host as callers name it: a name, an address of either kind, or ``*`` for any.
 _HOST: Final = re.compile(r"\*|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+#: An origin as browsers write it: in lower case, without the scheme's own port.
+_ORIGIN: Final = re.compile(
+    r"(?!http://[^/]*:80$|https://[^/]*:443$)https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+)
 
 
 def _hosts(text: str) -> str:
     if not all(_HOST.fullmatch(name) for name in text.split()):
         raise ValueError("must be names without ports, separated by spaces, or *")
+    return text
+
+
+def _origins(text: str) -> str:
+    if not all(_ORIGIN.fullmatch(origin) for origin in text.split()):
+        raise ValueError(
+            "must be origins as browsers send them, separated by spaces: https://viewer.example or http://localhost:3000, in "
+            "lower case, without a path, a final slash, or the port that the scheme has anyway; there is no *"
+        )
     return text
 
 
@@ -97,6 +110,12 @@ class Settings:
         "without keys: names or addresses, beside this machine's, by which a proxy, the forwarder or Prometheus asks; separated "
         "by spaces, without ports; * is any, after which only the network keeps pages out",
         parse=_hosts,
+    )
+    allowed_origins: str = _CALLERS.setting(
+        "",
+        "other sites whose pages may ask from a browser and read the answers (CORS): origins, separated by spaces, such as "
+        "https://viewer.example; empty: none",
+        parse=_origins,
     )
     metrics_open: bool = _CALLERS.setting(
         False, "without keys: true lets anybody who reaches the service read /metrics"

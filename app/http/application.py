@@ -19,11 +19,13 @@ from .middleware.disconnect import CancelOnDisconnect
 from .middleware.foreign import RefuseForeign
 from .middleware.linger import Linger
 from .middleware.observe import Observe
+from .middleware.sharing import ShareWithOrigins
 from .openapi import Documented
 from .routes import decision_list, decode, explain, health, model, quarantine, results, score, stow, versions
 from .routes.documentation import add_documentation
 from .routes.pages import serve_pages
 from .services import Services
+from .wire.origins import Origins
 from .wire.query import KNOWN_QUERY
 
 #: FastAPI's own would export paths, which hold UIDs, and the texts of errors, where a variable of the environment or somebody's
@@ -72,8 +74,11 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     application.state.access = services.access
     application.state.metrics = services.metrics  # for replicas of a cluster, which ask each other
     application.add_middleware(CancelOnDisconnect, paths={score.PATH, explain.PATH, decode.PATH})
+    origins = Origins(settings.allowed_origins.split())
+    application.state.origins = origins  # for the server, which refuses what is no request
     if not settings.has_callers:
-        application.add_middleware(RefuseForeign, hosts=settings.allowed_hosts.lower().split())
+        application.add_middleware(RefuseForeign, hosts=settings.allowed_hosts.lower().split(), origins=origins)
+    application.add_middleware(ShareWithOrigins, origins=origins)
     application.add_middleware(Observe, metrics=services.metrics, tracing=services.tracing)
     # The last one added is the outermost.
     application.add_middleware(Linger, max_bytes=max(settings.max_body_bytes, settings.max_store_bytes))

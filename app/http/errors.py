@@ -55,9 +55,9 @@ def handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> Non
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", exc_info=error, extra={"request_id": request.state.request_id})
-        # Starlette answers this outside all middleware, so the header is not added there.
-        named = {"X-Request-ID": request.state.request_id}
-        return problem_response(request, "internal-error", PROBLEMS["internal-error"].meaning, named)
+        # Starlette answers this outside all middleware, so the headers are not added there.
+        headers = request.state.answer_headers
+        return problem_response(request, "internal-error", PROBLEMS["internal-error"].meaning, headers)
 
     for kind in SLUG_OF:
         application.add_exception_handler(kind, known)

@@ -98,9 +98,9 @@ PROBLEMS: Final[dict[str, Problem]] = {
         403,
         "foreign request",
         "The service has no keys, so it answers only who asks for this machine by its own names, or by those that its operator "
-        "allowed, and no request that another site's page sends.",
-        "Ask by http://localhost:PORT or http://127.0.0.1:PORT. The operator adds names with CXR_ALLOWED_HOSTS, or gives callers "
-        "keys (cxr-gate new-key), after which any name is good.",
+        "allowed, and no request that the page of another site sends, unless it is of CXR_ALLOWED_ORIGINS.",
+        "Ask by http://localhost:PORT or http://127.0.0.1:PORT. The operator adds names with CXR_ALLOWED_HOSTS and sites with "
+        "CXR_ALLOWED_ORIGINS, or gives callers keys (cxr-gate new-key), after which any name is good.",
     ),
     "quota": Problem(
         429,

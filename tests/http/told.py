@@ -101,7 +101,8 @@ def told(bundle: Path, seconds_a_film: float = 0.0, **settings: Any) -> Iterator
 @contextmanager
 def running(application: FastAPI, **options: Any) -> Iterator[int]:
     """Serve an application in a thread of this process until the block ends; gives the port. Options are uvicorn's."""
-    own: dict[str, Any] = {"http": guarded(application.state.metrics), "ws": "none", "server_header": False}
+    protocol = guarded(application.state.metrics, application.state.origins)
+    own: dict[str, Any] = {"http": protocol, "ws": "none", "server_header": False}
     config = uvicorn.Config(application, port=0, log_config=None, access_log=False, **own, **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

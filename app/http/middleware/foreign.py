@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..problems import problem_response
 from ..security import is_loopback
+from ..wire.origins import Origins
 
 #: Whoever looks whether the service is there need not know its name: orchestrators ask by the address. Nothing is told there.
 OPEN_TO_ALL: Final = frozenset({"/healthz", "/readyz"})
@@ -33,11 +34,14 @@ class RefuseForeign:
     app : ASGIApp
     hosts : collection of str
         Beside this machine's own, in lower case and without ports; ``*`` is any.
+    origins : Origins
+        Whose pages may ask all the same.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Origins) -> None:
         self.app = app
         self.hosts = frozenset(hosts)
+        self.origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) in OPEN_TO_ALL:
@@ -61,10 +65,12 @@ class RefuseForeign:
         # A link that is followed to the pages; the site that has it reads nothing of the answer.
         followed = headers.get("sec-fetch-mode") == "navigate" and method in {"GET", "HEAD"}
         origin = headers.get("origin")
+        if origin in self.origins:
+            return ""
         if (site is not None and not followed) or (origin is not None and not self._is_own_origin(origin, host)):
             return (
                 "another site's page sent this (Origin, Sec-Fetch-Site), and the service has no keys by which it could tell "
-                "whom it answers; give callers keys (CXR_KEYS_FILE)"
+                "whom it answers; let the operator allow the site (CXR_ALLOWED_ORIGINS), or give callers keys (CXR_KEYS_FILE)"
             )
         return ""
 

@@ -33,7 +33,9 @@ class Observe:
             return
         request_id = uuid.uuid4().hex
         started = time.perf_counter()
-        scope.setdefault("state", {}).update(request_id=request_id, arrived=started)
+        # What every answer to this request has; the error page, which is sent outside all middleware, takes it from here too.
+        answer_headers = {"X-Request-ID": request_id}
+        scope.setdefault("state", {}).update(request_id=request_id, arrived=started, answer_headers=answer_headers)
         # Left in place after the answer: what the server logs of this request's task then still names it.
         trace = self.tracing.enter(request_id, scope["headers"], scope["method"])
         status: int | None = None
@@ -42,9 +44,10 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                headers = MutableHeaders(scope=message)
+                headers.update(answer_headers)
                 # What a browser would take for a page of ours though it was answered as something else, it must not.
-                MutableHeaders(scope=message).setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("X-Content-Type-Options", "nosniff")
             await send(message)
 
         try:

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from app.metrics import CutReason, Metrics
 
 from ..problems import MEDIA_TYPE, problem_body
+from .origins import Origins
 
 #: Of the request line and all headers; and again of what chunks have beside data. Proxies send some kilobytes.
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -43,11 +44,15 @@ class _Ambiguous(Exception):
     """A head that llhttp takes, and that others may read in another way."""
 
 
-def guarded(metrics: Metrics) -> type[GuardedProtocol]:
-    """The protocol, as a server takes it: it makes one for each connection. What is cut off is counted in `metrics`."""
+def guarded(metrics: Metrics, origins: Origins | None = None) -> type[GuardedProtocol]:
+    """The protocol, as a server takes it: it makes one for each connection. What is cut off is counted in `metrics`.
+
+    Pages of `origins` may read what is answered to what is no request; all else is answered by the application.
+    """
 
     class Counting(GuardedProtocol):
         cut = metrics.connections_cut
+        sharing = origins or Origins()
 
     return Counting
 
@@ -59,9 +64,11 @@ class GuardedProtocol(HttpToolsProtocol):
     ----------
     cut : Counter
         Of connections that the service ended for what came on them, or did not; by reason.
+    sharing : Origins
     """
 
     cut: Counter
+    sharing: Origins
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -292,14 +299,14 @@ class GuardedProtocol(HttpToolsProtocol):
         request_id = uuid.uuid4().hex
         log.info("a connection was closed: what came is no request", extra={"request_id": request_id})
         if not self._answering() or (not self.pipeline and not self.cycle.response_started):
-            self.transport.write(_answer(detail, request_id))
+            # As far as they were read; None before the first head.
+            origins = [value.decode("latin-1") for name, value in self.headers or () if name == b"origin"]
+            named = self.sharing.headers(origins[0] if len(origins) == 1 else None)
+            self.transport.write(_answer(detail, {"X-Request-ID": request_id, **named}))
         self.transport.close()
 
 
-def _answer(detail: str, request_id: str) -> bytes:
-    body = json.dumps(problem_body("malformed-request", detail, request_id)).encode()
-    head = (
-        f"HTTP/1.1 400 Bad Request\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
-        f"Connection: close\r\nX-Request-ID: {request_id}\r\n\r\n"
-    )
-    return head.encode() + body
+def _answer(detail: str, headers: dict[str, str]) -> bytes:
+    body = json.dumps(problem_body("malformed-request", detail, headers["X-Request-ID"])).encode()
+    head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+    return (head + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n").encode() + body
