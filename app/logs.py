@@ -27,7 +27,12 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         if trace := here():
-            told = {"request_id": trace.request_id, "trace_id": trace.trace_id, "span_id": trace.span_id}
+            told = {
+                "request_id": trace.request_id,
+                "caller_request_id": trace.caller_request_id,
+                "trace_id": trace.trace_id,
+                "span_id": trace.span_id,
+            }
             line.update({key: value for key, value in told.items() if value})
         line.update({key: value for key, value in vars(record).items() if key not in _STANDARD})
         if record.exc_info:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from app import __version__
@@ -49,6 +49,8 @@ class Trace:
     ----------
     request_id : str
         Empty outside requests.
+    caller_request_id : str
+        The caller's own name for the request; empty where it has none.
     trace_id, span_id : str
         32 and 16 hexadecimal digits: the span's, or what the caller sent; empty where there is neither.
     flags, state : str
@@ -62,6 +64,7 @@ class Trace:
     state: str = ""
     span: Span | None = None
     tracer: Tracer | None = None
+    caller_request_id: str = ""
 
 
 _here: ContextVar[Trace | None] = ContextVar("trace", default=None)
@@ -206,9 +209,11 @@ class Tracing:
         closing.start()
         closing.join(FLUSH_SECONDS)
 
-    def enter(self, request_id: str, headers: Sequence[tuple[bytes, bytes]], method: str) -> Trace:
+    def enter(
+        self, request_id: str, headers: Sequence[tuple[bytes, bytes]], method: str, caller_request_id: str = ""
+    ) -> Trace:
         """Let a request begin, in the trace that its caller names if there is one; ``finish`` it."""
-        trace = _sent_with(request_id, headers)
+        trace = replace(_sent_with(request_id, headers), caller_request_id=caller_request_id)
         if self._tracer:
             trace = _begun(trace, method if method in _METHODS else "HTTP", "server", {}, self._tracer)
         _here.set(trace)
@@ -243,6 +248,8 @@ def finish(trace: Trace, method: str, route: str | None, status: int | None, sch
         "network.protocol.version": version,
         "cxr.request_id": trace.request_id,
     }
+    if trace.caller_request_id:
+        attributes["cxr.caller_request_id"] = trace.caller_request_id
     if route:
         attributes |= {"http.route": route, "url.path": route}
         trace.span.update_name(f"{known if known != '_OTHER' else 'HTTP'} {route}")
@@ -284,6 +291,7 @@ def _begun(
         where.trace_state.to_header(),
         begun,
         tracer,
+        trace.caller_request_id,
     )
 
 

@@ -25,10 +25,15 @@ BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 #: Of a route that needs a key.
 _OF_KEYS: Final = ("unauthenticated", "forbidden", "quota", "identity-provider-unavailable")
 _REQUEST_ID: Final = "X-Request-ID"
+_SERVICE_REQUEST_ID: Final = "X-Service-Request-ID"
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     _REQUEST_ID: {
-        "description": "The request's id, by which the service's log and record know it.",
+        "description": "The request's id: the caller's own, if it sent one that can be carried, else the service's.",
         "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._~:+=/-]{1,128}$"},
+    },
+    _SERVICE_REQUEST_ID: {
+        "description": "The service's id, where X-Request-ID is the caller's. It is the request_id of bodies, log and record.",
         "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
     },
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer", "minimum": 0}},
@@ -118,7 +123,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         for part in ("content", "headers"):
             response[part] = {**response.get(part, {}), **problem[part]}
     for response in responses.values():
-        response.setdefault("headers", {})[_REQUEST_ID] = _ref("headers", _REQUEST_ID)
+        for header in (_REQUEST_ID, _SERVICE_REQUEST_ID):
+            response.setdefault("headers", {})[header] = _ref("headers", header)
     operation["responses"] = dict(sorted(responses.items()))
     for parameter in operation.get("parameters", ()):
         _tidy(parameter["schema"])

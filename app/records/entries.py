@@ -51,6 +51,8 @@ class Decision:
     explains : bool
         A heatmap was asked for. If the subject was accepted before and is now, that is no decision, and this entry says that
         it was explained.
+    caller_request_id : str or None
+        The caller's own name for the request.
     """
 
     subject: DecisionSubject
@@ -66,6 +68,7 @@ class Decision:
     calls: tuple[Call, ...] | None = None
     presentation: str | None = None
     explains: bool = False
+    caller_request_id: str | None = None
 
     def row(self, known: tuple[int, Verdict] | None) -> dict[str, Any]:
         """The entry's columns; `known` is the earlier entry and its verdict, where that is the answer."""
@@ -77,6 +80,7 @@ class Decision:
             "kind": JUDGED if known is None else again,
             "time": written(),
             "request_id": self.request_id,
+            "caller_request_id": self.caller_request_id,
             "verdict": "accepted" if verdict.accepted else "rejected",
             "log_density": verdict.log_density + 0.0,  # SQLite gives -0.0 back as 0.0, which is written otherwise
             "percentile": self.percentile,
@@ -111,6 +115,8 @@ class FilmEvent:
         What was answered.
     calls : tuple of str, or None
         As it was called.
+    caller_request_id : str or None
+        The caller's own name for the request.
     """
 
     kind: Literal["viewed", "released", "confirmed", "answered", "exported", "removed"]
@@ -122,6 +128,7 @@ class FilmEvent:
     model_version: str | None = None
     probabilities: NDArray[np.float64] | None = None
     calls: tuple[Call, ...] | None = None
+    caller_request_id: str | None = None
 
     def row(self) -> dict[str, Any]:
         """The entry's columns."""
@@ -129,6 +136,7 @@ class FilmEvent:
             "kind": self.kind,
             "time": written(),
             "request_id": self.request_id,
+            "caller_request_id": self.caller_request_id,
             "model_version": self.model_version,
             "probabilities": _numbers(self.probabilities),
             "calls": _json(self.calls),

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 METADATA = MetaData()
 
 #: One row.
@@ -35,7 +35,12 @@ REMOVED: Final = "removed"  # it is kept no longer
 # What an operator does with a version is written before it is done; the kinds are those of ``VersionEvent``.
 
 #: By version, the columns that it added. A seal covers them where they are not NULL: those of older entries hold as they are.
-ADDED: Final[dict[int, tuple[str, ...]]] = {3: ("film", "reason"), 4: ("calls",), 5: ("presentation",)}
+ADDED: Final[dict[int, tuple[str, ...]]] = {
+    3: ("film", "reason"),
+    4: ("calls",),
+    5: ("presentation",),
+    6: ("caller_request_id",),
+}
 ADDED_LATER: Final = tuple(name for names in ADDED.values() for name in names)
 
 ENTRIES = Table(
@@ -65,6 +70,7 @@ ENTRIES = Table(
     Column(
         "presentation", Text
     ),  # of a DICOM film: the window's numbers or the LUT's digest, and whether it is inverted
+    Column("caller_request_id", String(128)),  # the caller's own name for the request, which may repeat
     # Of a checkpoint.
     Column("removed_through", BigInteger),  # the last entry that was removed
     Column("removed_seal", String(64)),  # and its seal, which the first that stays names as previous

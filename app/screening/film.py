@@ -41,6 +41,8 @@ class Origin:
         When the film came; of ``time.perf_counter()``, s.
     film_id : str
         The film's id, if it is kept in quarantine.
+    caller_request_id : str or None
+        The caller's own name for the request.
     """
 
     request_id: str
@@ -49,6 +51,7 @@ class Origin:
     sharer: str
     arrived: float
     film_id: str
+    caller_request_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ class Screening:
                 earliest_holds=recalls,
                 presentation=image.presentation or None,
                 explains=explained,
+                caller_request_id=origin.caller_request_id,
             )
             recalled = await self._recorded(decision, film, origin.film_id)
         if explained and not recalled.from_record:

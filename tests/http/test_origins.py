@@ -65,6 +65,7 @@ def assert_readable(answer: Answer, status: int) -> None:
     assert exposed >= {"x-request-id", "retry-after", "ratelimit", "ratelimit-policy", "x-exposed-field"}
     assert "access-control-allow-credentials" not in headers  # there are no cookies, and none shall be sent
     assert headers["x-request-id"]
+    assert "x-service-request-id" in exposed
 
 
 def assert_not_readable(answer: Answer) -> None:

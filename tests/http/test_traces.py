@@ -69,7 +69,7 @@ def observed(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def test_one_trace_from_the_caller_to_the_dicomweb_server(observed: Observed) -> None:
     service, collector, receiver = observed.service, observed.collector, observed.receiver
-    answer = service.post(film(11), "application/dicom", **SENT)
+    answer = service.post(film(11), "application/dicom", X_Request_ID="viewer-1", **SENT)
     assert answer.status_code == 200
     eventually(lambda: any(what == "POST /studies" for what, *_ in receiver.asked))
     eventually(
@@ -86,6 +86,7 @@ def test_one_trace_from_the_caller_to_the_dicomweb_server(observed: Observed) ->
         "url.scheme": "http",
         "network.protocol.version": "1.1",
         "cxr.request_id": answer.json()["request_id"],
+        "cxr.caller_request_id": "viewer-1",
     }
     stages = {name: of_trace(collector, TRACE, name) for name in STAGES}
     assert {name: len(spans) for name, spans in stages.items()} == dict.fromkeys(STAGES, 1)

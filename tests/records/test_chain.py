@@ -66,7 +66,7 @@ def test_a_seal_is_an_hmac_of_all_that_an_entry_holds(database: Path) -> None:
     for row in rows:
         assert row["previous"] == previous
         previous = row.pop("seal")
-        for added in ("film", "reason", "calls", "presentation"):
+        for added in ("film", "reason", "calls", "presentation", "caller_request_id"):
             if row[added] is None:
                 del row[added]
         content = json.dumps(row, sort_keys=True, separators=(",", ":"))
@@ -86,6 +86,7 @@ EDITS = {
     "probabilities": "NULL",
     "calls": "'[]'",
     "presentation": "'another'",
+    "caller_request_id": "'another'",
     "pixels_hash": f"'{'1' * 64}'",
     "instance_hash": "NULL",
     "caller": "'somebody'",

@@ -157,7 +157,7 @@ def test_what_is_taken_over_reads_as_before(old: str, tmp_path: Path) -> None:
 def test_a_record_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/record.sqlite"
     open_record(url, tmp_path / "key").close()
-    execute(tmp_path / "record.sqlite", "UPDATE record_schema SET version = 6")
+    execute(tmp_path / "record.sqlite", "UPDATE record_schema SET version = 7")
     for each in (open_record, open_for_reading):
-        with pytest.raises(SettingsError, match="version 6, and this code reads 5"):
+        with pytest.raises(SettingsError, match="version 7, and this code reads 6"):
             each(url, tmp_path / "key")

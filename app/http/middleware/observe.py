@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import uuid
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
@@ -15,12 +16,17 @@ from app.tracing import Tracing, finish
 
 #: For the counts and the log: the client hung up before its answer. No status of HTTP, but nginx and others write it so.
 CLIENT_LEFT: Final = 499
+#: Of a caller's id: what the common ones are made of. Names of people have spaces, commas or carets in them, and lines have ends.
+_CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._~:+=/-]{1,128}")
 
 log = logging.getLogger("cxr_gate")
 
 
 class Observe:
-    """Give each request an id of our own, and count, time, trace and log its answer. Nothing of the body is logged."""
+    """Give each request an id of our own, and count, time, trace and log its answer. Nothing of the body is logged.
+
+    The caller's own id is carried beside ours and answered as it came. It may repeat, so nothing is found by it alone.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self.app = app
@@ -35,9 +41,13 @@ class Observe:
         started = time.perf_counter()
         # What every answer to this request has; the error page, which is sent outside all middleware, takes it from here too.
         answer_headers = {"X-Request-ID": request_id}
-        scope.setdefault("state", {}).update(request_id=request_id, arrived=started, answer_headers=answer_headers)
+        if callers := _callers_id(scope):
+            answer_headers = {"X-Request-ID": callers, "X-Service-Request-ID": request_id}
+        scope.setdefault("state", {}).update(
+            request_id=request_id, caller_request_id=callers, arrived=started, answer_headers=answer_headers
+        )
         # Left in place after the answer: what the server logs of this request's task then still names it.
-        trace = self.tracing.enter(request_id, scope["headers"], scope["method"])
+        trace = self.tracing.enter(request_id, scope["headers"], scope["method"], callers)
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
@@ -67,3 +77,9 @@ class Observe:
             )
             answered = None if status == CLIENT_LEFT else status
             finish(trace, scope["method"], matched, answered, scope["scheme"], scope["http_version"])
+
+
+def _callers_id(scope: Scope) -> str:
+    """The one X-Request-ID of a request; empty where there is none, or it could not stand in a log as it came."""
+    given = Headers(scope=scope).getlist("x-request-id")
+    return given[0] if len(given) == 1 and _CALLERS_ID.fullmatch(given[0]) else ""

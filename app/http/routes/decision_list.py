@@ -63,6 +63,9 @@ async def list_decisions(
     source_kind: SourceKind | None = None,
     model_version: _Name | None = None,
     caller: _Name | None = None,
+    caller_request_id: Annotated[
+        _Name | None, Query(description="what a caller sent as X-Request-ID; of several decisions, where it repeats")
+    ] = None,
     before: Annotated[_Entry | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Interval(ge=1, le=MOST_DECISIONS), DIGITS] = DEFAULT_DECISIONS,
 ) -> JSONResponse:
@@ -72,6 +75,7 @@ async def list_decisions(
         "source_kind": source_kind,
         "model_version": model_version,
         "caller": caller,
+        "caller_request_id": caller_request_id,
     }
     filters = {name: value for name, value in wanted.items() if value is not None}
     found = await run_in_threadpool(Services.of(request).record.decided, filters, before, limit)

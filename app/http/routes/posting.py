@@ -62,4 +62,7 @@ async def _read(request: Request, max_body_bytes: int, place: Place) -> PostedFi
 def origin_of(request: Request, arrived: float, film_id: str) -> Origin:
     """Where a film of a request comes from; see ``Origin``."""
     state = request.state
-    return Origin(state.request_id, state.caller, request.scope["route"].path, sharer(request), arrived, film_id)
+    route = request.scope["route"].path
+    return Origin(
+        state.request_id, state.caller, route, sharer(request), arrived, film_id, state.caller_request_id or None
+    )

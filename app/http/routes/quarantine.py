@@ -168,7 +168,8 @@ async def _reason(request: Request) -> str:
 def event(request: Request, kind: Any, film: KeptFilm, **more: Any) -> FilmEvent:
     """What a request did with a film, for the record."""
     state = request.state
-    return FilmEvent(kind, film.id, state.caller, state.request_id, request.scope["route"].path, **more)
+    named = {"caller_request_id": state.caller_request_id or None, **more}
+    return FilmEvent(kind, film.id, state.caller, state.request_id, request.scope["route"].path, **named)
 
 
 def never_stored(body: BaseModel) -> JSONResponse:

@@ -12,6 +12,7 @@ from typing import Final
 #: Beside those that any page may read.
 EXPOSED: Final = (
     "X-Request-ID",
+    "X-Service-Request-ID",
     "Retry-After",
     "RateLimit",
     "RateLimit-Policy",
