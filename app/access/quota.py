@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -26,6 +27,11 @@ class Quota:
 
     per_minute: float
     burst: int
+
+    @property
+    def window_seconds(self) -> int:
+        """In which an empty bucket fills, in whole seconds: `burst` requests in so many are the rate."""
+        return math.ceil(self.burst * 60 / self.per_minute)
 
 
 class Quotas:
@@ -55,6 +61,11 @@ class Quotas:
         self._buckets.move_to_end(caller)
         if len(self._buckets) > MOST_CALLERS:
             self._buckets.popitem(last=False)
+
+    def left(self, caller: str, quota: Quota) -> tuple[int, int]:
+        """How many requests the caller may make now, and the whole seconds until its bucket is full."""
+        tokens = self._tokens(caller, quota)
+        return max(0, math.floor(tokens)), math.ceil((quota.burst - tokens) * 60 / quota.per_minute)
 
     def _tokens(self, caller: str, quota: Quota) -> float:
         tokens, since = self._buckets.get(caller, (quota.burst, 0.0))

@@ -26,6 +26,7 @@ BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _OF_KEYS: Final = ("unauthenticated", "forbidden", "quota", "identity-provider-unavailable")
 _REQUEST_ID: Final = "X-Request-ID"
 _SERVICE_REQUEST_ID: Final = "X-Service-Request-ID"
+_OF_QUOTAS: Final = ("RateLimit-Policy", "RateLimit")
 _HEADERS: Final[dict[str, dict[str, Any]]] = {
     _REQUEST_ID: {
         "description": "The request's id: the caller's own, if it sent one that can be carried, else the service's.",
@@ -35,6 +36,14 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
     _SERVICE_REQUEST_ID: {
         "description": "The service's id, where X-Request-ID is the caller's. It is the request_id of bodies, log and record.",
         "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    },
+    "RateLimit-Policy": {
+        "description": 'The caller\'s quota, if it has one: "caller";q=REQUESTS;w=SECONDS, so many in so many seconds.',
+        "schema": {"type": "string"},
+    },
+    "RateLimit": {
+        "description": 'What is left of it: "caller";r=REQUESTS;t=SECONDS, where t is until there are all of them again.',
+        "schema": {"type": "string"},
     },
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer", "minimum": 0}},
     "WWW-Authenticate": {"description": "What the key lacks (RFC 6750).", "schema": {"type": "string"}},
@@ -123,7 +132,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         for part in ("content", "headers"):
             response[part] = {**response.get(part, {}), **problem[part]}
     for response in responses.values():
-        for header in (_REQUEST_ID, _SERVICE_REQUEST_ID):
+        for header in (_REQUEST_ID, _SERVICE_REQUEST_ID, *(_OF_QUOTAS if "security" in operation else ())):
             response.setdefault("headers", {})[header] = _ref("headers", header)
     operation["responses"] = dict(sorted(responses.items()))
     for parameter in operation.get("parameters", ()):

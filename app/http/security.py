@@ -17,6 +17,8 @@ from .problems import HttpError
 
 #: The caller's name where callers have no keys.
 ANONYMOUS: Final = "anonymous"
+#: The quota's name in the RateLimit headers.
+_POLICY: Final = "caller"
 #: What anybody may do where there are no keys. All else needs somebody who answers for it.
 OPEN_WITHOUT_KEYS: Final[frozenset[Scope]] = frozenset({"score"})
 
@@ -89,7 +91,9 @@ class Access:
         ProviderUnavailable
         """
         name, held, quota = self._caller(request, scopes)
-        if quota and (seconds := self._quotas.take(name, quota)):
+        seconds = self._quotas.take(name, quota) if quota else 0.0
+        self._tell(request, name, quota)
+        if quota and seconds:
             raise HttpError(
                 "quota",
                 f"the caller may ask {quota.per_minute:g} times a minute, and {quota.burst} times at once; wait, and retry",
@@ -112,6 +116,19 @@ class Access:
         """Charge the caller of a request for a further film of it."""
         if quota := request.state.quota:
             self._quotas.owe(request.state.caller, quota)
+            self._tell(request, request.state.caller, quota)
+
+    def _tell(self, request: Request, caller: str, quota: Quota | None) -> None:
+        """Have the answer say what is left, whatever it will be (draft-ietf-httpapi-ratelimit-headers-10)."""
+        if quota is None:
+            return
+        left, full = self._quotas.left(caller, quota)
+        request.state.answer_headers.update(
+            {
+                "RateLimit-Policy": f'"{_POLICY}";q={quota.burst};w={quota.window_seconds}',
+                "RateLimit": f'"{_POLICY}";r={left};t={full}',
+            }
+        )
 
     def _caller(self, request: Request, scopes: tuple[str, ...]) -> tuple[str, frozenset[Scope], Quota | None]:
         if self._callers is None and self._provider is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -113,3 +114,45 @@ def test_instances_of_a_study_are_counted_one_by_one(limited: Limited) -> None:
     refused = limited.ask("few")
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) > 60
+
+
+def left(answer: httpx.Response) -> tuple[int, int, int, int]:
+    """Quota, window, what is left, and the seconds until all is there again."""
+    policy = re.fullmatch(r'"caller";q=(\d+);w=(\d+)', answer.headers["ratelimit-policy"])
+    now = re.fullmatch(r'"caller";r=(\d+);t=(\d+)', answer.headers["ratelimit"])
+    assert policy
+    assert now
+    return int(policy[1]), int(policy[2]), int(now[1]), int(now[2])
+
+
+def test_every_answer_says_what_is_left(limited: Limited) -> None:
+    """One a minute, three at once: the bucket fills in three minutes."""
+    ways = [("POST", "/v1/score", 200), ("GET", "/v1/versions", 403), ("POST", "/v1/explain?finding=Mass", 200)]
+    for number, (method, path, status) in enumerate(ways, start=1):
+        answer = limited.ask("few", method, path)
+        assert answer.status_code == status
+        quota, window, remaining, seconds = left(answer)
+        assert (quota, window, remaining) == (BURST, 60 * BURST, BURST - number)
+        assert 60 * number - 30 < seconds <= 60 * number  # a busy machine takes its time
+    refused = limited.ask("few")
+    assert refused.status_code == 429
+    quota, window, remaining, seconds = left(refused)
+    assert (quota, window, remaining) == (BURST, 60 * BURST, 0)
+    assert int(refused.headers["retry-after"]) <= seconds <= 60 * BURST
+
+
+def test_a_store_says_what_is_left_after_all_of_its_films(limited: Limited) -> None:
+    headers = {"Authorization": f"Bearer {limited.keys['few']}", "Content-Type": CONTENT_TYPE}
+    body = related([dicom(seed) for seed in range(BURST + 2)])
+    answer = limited.service.client.post("/dicomweb/studies", content=body, headers=headers)
+    _, window, remaining, seconds = left(answer)
+    assert remaining == 0
+    assert seconds > window  # it owes
+
+
+def test_who_has_no_quota_and_who_is_nobody_is_told_of_none(accepting_bundle: Path, tmp_path: Path) -> None:
+    key = add_key(tmp_path / "callers.json", "pacs", ["score"])
+    with told(accepting_bundle, keys_file=str(tmp_path / "callers.json")) as service:
+        for headers in ({"Authorization": f"Bearer {key}"}, {}):
+            answer = service.client.post("/v1/score", content=png(), headers={**headers, "Content-Type": "image/png"})
+            assert not [name for name in answer.headers if name.startswith("ratelimit")]

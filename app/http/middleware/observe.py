@@ -48,6 +48,8 @@ class Observe:
         )
         # Left in place after the answer: what the server logs of this request's task then still names it.
         trace = self.tracing.enter(request_id, scope["headers"], scope["method"], callers)
+        # HEAD is GET without the body (RFC 9110 section 9.3.2), which the server leaves out.
+        scope = {**scope, "method": "GET"} if (method := scope["method"]) == "HEAD" else scope
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
@@ -76,7 +78,7 @@ class Observe:
                 extra={"request_id": request_id, "route": route, "status": status, "seconds": round(seconds, 4)},
             )
             answered = None if status == CLIENT_LEFT else status
-            finish(trace, scope["method"], matched, answered, scope["scheme"], scope["http_version"])
+            finish(trace, method, matched, answered, scope["scheme"], scope["http_version"])
 
 
 def _callers_id(scope: Scope) -> str:

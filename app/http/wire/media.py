@@ -35,7 +35,7 @@ FILM_BODY: Final[dict[str, Any]] = {
     "required": True,
     "description": "One film. Usual synonyms of the media types are taken too. Without Content-Type, or with "
     "application/octet-stream, the film's signature tells what it is; a type that contradicts it is refused (415).",
-    "content": {**dict.fromkeys(RAW_TYPES, _BINARY), MULTIPART: _FORM},
+    "content": {**dict.fromkeys((*RAW_TYPES, "application/octet-stream"), _BINARY), MULTIPART: _FORM},
 }
 _SEND: Final = (
     "send image/png, image/jpeg or application/dicom, or multipart/form-data with one part named file "
