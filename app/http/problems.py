@@ -125,6 +125,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "The answer exists in no media type that Accept names.",
         "Name the type that the detail says, or leave Accept out.",
     ),
+    "idempotency-key-reused": Problem(
+        409,
+        "idempotency key reused",
+        "The caller has used the Idempotency-Key for another film. Nothing was judged.",
+        "Send a new key with each film, and the same key only where the same film is tried again.",
+    ),
     "awaiting-review": Problem(
         409,
         "awaiting review",

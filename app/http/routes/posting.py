@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from app.engine import Place
@@ -21,6 +24,7 @@ async def screen_posted(
     heatmap: int | None = None,
     explains: bool = False,
     report: bool = False,
+    key: str | None = None,
 ) -> Screened:
     """Read the film of a request in a place of its own, within one deadline, and screen it.
 
@@ -30,6 +34,8 @@ async def screen_posted(
         What a sender is told whose film is not DICOM, where the answer can be made of DICOM only.
     heatmap, explains, report
         As of ``Screening.screen``.
+    key : str, optional
+        The sender's Idempotency-Key. A film that has a decision is then not decided on anew.
 
     Raises
     ------
@@ -46,9 +52,14 @@ async def screen_posted(
             film = await _read(request, services.settings.max_body_bytes, place)
             if unless_dicom and film.kind != "dicom":
                 raise HttpError("not-acceptable", unless_dicom)
+            if key is not None:
+                digest = await run_in_threadpool(lambda: hashlib.sha256(film.data).digest())
+                services.films_of_keys.use(sharer(request), key, digest)
             state = request.state
             origin = origin_of(request, state.arrived, state.request_id)
-            return await screening.screen(film, origin, deadline, heatmap=heatmap, explains=explains, report=report)
+            return await screening.screen(
+                film, origin, deadline, heatmap=heatmap, explains=explains, recalls=key is not None, report=report
+            )
 
 
 async def _read(request: Request, max_body_bytes: int, place: Place) -> PostedFilm:

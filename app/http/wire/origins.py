@@ -17,6 +17,7 @@ EXPOSED: Final = (
     "RateLimit",
     "RateLimit-Policy",
     "WWW-Authenticate",
+    "Link",
     "X-Exposed-Field",
     "X-Film-Sides",
     "X-Heatmap-Localised",
