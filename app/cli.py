@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, "
         "CXR_BUNDLES, CXR_VERSIONS_FILE, CXR_SHADOW_WAITING (several versions side by side: docs/versions.md), "
         "CXR_CALLS_FILE (CSV of the site's own prevalences and points: docs/calls.md), "
-        "CXR_TRUSTED_KEYS (only bundles signed by these are served: docs/bundles.md), "
+        "CXR_TRUSTED_KEYS (only bundles signed by these are served: docs/versions.md), "
         "CXR_QUARANTINE_FOLDER, CXR_QUARANTINE_KEY_FILE or CXR_QUARANTINE_KEY, CXR_QUARANTINE_MB, CXR_QUARANTINE_DAYS, "
         "CXR_KEYS_FILE (callers and their keys: cxr-gate new-key --help), without keys "
         "CXR_ALLOWED_HOSTS (names by which the service may be asked) and CXR_METRICS_OPEN (docs/access.md), "

@@ -23,7 +23,7 @@ from .turns import Turns
 
 log = logging.getLogger("cxr_gate")
 
-#: Why a process gave no answer; see docs/metrics.md.
+#: Why a process gave no answer; see docs/monitoring.md.
 Failure = Literal["crash", "memory", "cpu", "starved"]
 
 #: Of the fork server, which imports for less than a second and then answers within milliseconds.

@@ -1,6 +1,6 @@
 """What became of each instance -> the Store Instances Response Module (PS3.18 annex I) as DICOM JSON (annex F).
 
-What the standard has no attribute for is in a private block, creator ``CXR-GATE`` in group 0099; docs/dicomweb.md lists it.
+What the standard has no attribute for is in a private block, creator ``CXR-GATE`` in group 0099; docs/pacs.md lists it.
 """
 
 from __future__ import annotations

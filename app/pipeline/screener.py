@@ -18,7 +18,7 @@ from .heatmap import Heatmap, class_activation_maps
 from .image import INPUT_SIDE
 from .verdict import Verdict, judge, set_gate_aside
 
-#: The golden check's tolerance. Backends of float32 lie far within it, and lower precisions without: docs/backends.md.
+#: The golden check's tolerance. Backends of float32 lie far within it, and lower precisions without: docs/engine.md.
 LOG_DENSITY_RTOL: Final = 1e-3
 LOG_DENSITY_ATOL: Final = 0.5  # nats; clean films spread over hundreds
 SIGMOID_ATOL: Final = 1e-3

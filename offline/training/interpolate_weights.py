@@ -14,7 +14,7 @@ from ..gate.features import weights_sha256
 from ..gate.fit import load_network
 from .train import RECORD, save_successor
 
-#: More is taken for a slip; up to 2 was tried (docs/research.md).
+#: More is taken for a slip; up to 2 was tried (research/README.md).
 FURTHEST: Final = 3.0
 
 

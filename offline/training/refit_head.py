@@ -21,7 +21,7 @@ from .train import save_successor
 
 Array = NDArray[np.float64]
 
-#: A round number that loses less than .005 of mean AUROC on val films (docs/research.md).
+#: A round number that loses less than .005 of mean AUROC on val films (research/README.md).
 RIDGE: Final = 0.1
 
 

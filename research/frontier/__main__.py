@@ -1,4 +1,4 @@
-"""``python -m research.frontier``: make every defence, measure each on the same films, and show it in docs/research.md.
+"""``python -m research.frontier``: make every defence, measure each on the same films, and show it in research/README.md.
 
 What is there already is not made again: a run that was stopped goes on where it was. ``--quick`` tries it on a handful of films,
 and leaves the page and the committed report alone.

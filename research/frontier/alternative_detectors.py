@@ -5,7 +5,7 @@ point, not over the band between calls, since the smallest change is the hardest
 passes it at least as often: what is seen here is the most that it could be worth. Of a gate with a key the same holds for who
 knows everything but the key, at every budget from the smallest on, since a small change lies within the larger balls too.
 
-Writes ``reports/frontier/looks.json`` and the tables of looks and of smoothing in docs/research.md.
+Writes ``reports/frontier/looks.json`` and the tables of looks and of smoothing in research/README.md.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ et al.: denoised features), and a ridge regression learns from it the logits tha
 alike, and what differs is how far an attacker moves the answer: whoever does not know the gate, and stops at the flip over the
 one operating point, without a band.
 
-Writes ``reports/frontier/rivals.json`` and the table of rivals in docs/research.md.
+Writes ``reports/frontier/rivals.json`` and the table of rivals in research/README.md.
 
 With ``--inside NAME`` a rival stands where its authors put it, inside the network of ``--start``, which is then hardened
 (``frontier.inside``); that writes ``reports/frontier/inside.json`` and a table of its own. A run that was stopped goes on.

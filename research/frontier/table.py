@@ -1,4 +1,4 @@
-"""The tables of docs/research.md, from the committed report: no number in them is typed by hand."""
+"""The tables of research/README.md, from the committed report: no number in them is typed by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from offline.evaluation.adaptive import AIMED as ATTACKERS
 
 from .recipes import RECIPES
 
-PAGE: Final = Path("docs/research.md")
+PAGE: Final = Path("research/README.md")
 REPORT: Final = Path("reports/frontier/frontier.json")
 BUDGETS: Final = ((1 / 255, "1/255"), (2 / 255, "2/255"))
 _EPSILONS: Final = ((1 / 255, "1/255"), (0.005, ".005"), (0.02, ".02"))

@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from app.http.middleware.observe import Observe
 from starlette.types import Receive, Scope, Send
 from torch import Tensor
 
 from app.decoding.decoders import Decoders
+from app.http.middleware.observe import Observe
 from app.logs import JsonFormatter
 from app.metrics import Metrics
 from app.pipeline import DecodedImage

@@ -1,4 +1,4 @@
-"""The examples of docs/dicomweb.md run, and its table of reasons is the code's."""
+"""The examples of docs/pacs.md run, and its table of reasons is the code's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.pipeline.labels import LABELS
 from tests.http.served import ROOT, Served, clean_environment
 from tests.http.stowing import scored, told
 
-DOCUMENT = (ROOT / "docs" / "dicomweb.md").read_text()
+DOCUMENT = (ROOT / "docs" / "pacs.md").read_text()
 
 
 def example(language: str) -> str:
