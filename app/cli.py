@@ -27,31 +27,26 @@ def main(arguments: list[str] | None = None) -> int:
     return commands.run(parsed)
 
 
+class _Help(argparse.Action):
+    """The usual help, and the settings, which only who asks for them need wait for: they load much of the app."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from app.configuration import listed
+        from app.settings import PREFIX, Settings
+
+        parser.epilog = "Settings are environment variables (docs/settings.md):\n\n" + listed(Settings, PREFIX)
+        parser.print_help()
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cxr-gate",
         description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
-        epilog="Settings are environment variables: CXR_MAX_BODY_BYTES, CXR_MAX_PIXELS, CXR_MAX_WAITING, "
-        "CXR_MAX_WAITING_BYTES, CXR_MAX_BATCH, CXR_BATCH_WAIT_MS, CXR_DEVICE_RETRY_SECONDS, CXR_DECODE_THREADS, "
-        "CXR_DECODE_PROCESSES, CXR_DECODE_MEMORY_MB, CXR_DECODE_SECONDS, CXR_DECODE_SANDBOX, "
-        "CXR_DEADLINE_SECONDS, CXR_DRAIN_SECONDS, CXR_MAX_STORE_INSTANCES, CXR_MAX_STORE_BYTES, "
-        "CXR_STORE_PARALLEL, CXR_RECORD_URL, CXR_RECORD_KEY_FILE, CXR_RECORD_DAYS, CXR_RECORD_OPTIONAL, CXR_BUNDLE, "
-        "CXR_BUNDLES, CXR_VERSIONS_FILE, CXR_SHADOW_WAITING (several versions side by side: docs/versions.md), "
-        "CXR_CALLS_FILE (CSV of the site's own prevalences and points: docs/calls.md), "
-        "CXR_TRUSTED_KEYS (only bundles signed by these are served: docs/versions.md), "
-        "CXR_QUARANTINE_FOLDER, CXR_QUARANTINE_KEY_FILE or CXR_QUARANTINE_KEY, CXR_QUARANTINE_MB, CXR_QUARANTINE_DAYS, "
-        "CXR_KEYS_FILE (callers and their keys: cxr-gate new-key --help), without keys "
-        "CXR_ALLOWED_HOSTS (names by which the service may be asked) and CXR_METRICS_OPEN (docs/access.md), "
-        "CXR_TLS_CERTIFICATE, CXR_TLS_KEY, CXR_TLS_CLIENT_CA, "
-        "CXR_OIDC_ISSUER, CXR_OIDC_AUDIENCE, CXR_OIDC_JWKS_URL, CXR_OIDC_SCOPES (tokens: docs/access.md), "
-        "CXR_QUOTA_PER_MINUTE and CXR_QUOTA_BURST (of each caller), "
-        "CXR_QUERY_SEQUENCES (count, refuse, off), CXR_QUERY_NEAR_DUPLICATES, CXR_QUERY_FILMS, CXR_QUERY_HOURS "
-        "(docs/query-detection.md), "
-        "CXR_BACKEND, CXR_DEVICE, CXR_INFERENCE_THREADS, "
-        "CXR_ACCEPTED_MODALITIES (CR,DX; RF and SC may be added), CXR_HEADER_WORDS (a site's own words in headers: "
-        "cxr-gate check-headers --help), CXR_REFUSE_HIDING_WINDOWS (docs/dicom.md); to store a report of each DICOM "
-        "film to a DICOMweb server, CXR_RESULTS_URL, CXR_RESULTS_USER, CXR_RESULTS_PASSWORD, CXR_RESULTS_FOLDER.",
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this, with all settings, and exit")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     device = argparse.ArgumentParser(add_help=False)

@@ -7,13 +7,12 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Final
+
+from app.configuration import declared
+from app.settings import PREFIX, Settings
 
 log = logging.getLogger("cxr_gate")
 
-#: Settings that hold a secret, and one that may: the password of a database.
-SECRETS: Final = ("CXR_QUARANTINE_KEY", "CXR_RESULTS_PASSWORD")
-ADDRESSES: Final = ("CXR_RECORD_URL",)
 _ENV_START, _ENV_END = 50, 51  # fields of /proc/self/stat (proc_pid_stat(5)), counted from 1
 
 
@@ -22,8 +21,11 @@ def forget_secrets() -> None:
 
     Call once the settings are read. Where the block cannot be found they leave ``os.environ`` all the same.
     """
-    named = [name for name in SECRETS if name in os.environ]
-    named += [name for name in ADDRESSES if re.search(r"://[^/]*:[^/]*@", os.environ.get(name, ""))]
+    named = []
+    for name, setting, _ in declared(Settings, PREFIX):
+        value = os.environ.get(name, "")
+        if value and (setting.secret or (setting.address and re.search(r"://[^/]*:[^/]*@", value))):
+            named.append(name)
     if not named:
         return
     for name in named:

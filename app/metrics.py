@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal, get_args
 
 import torch
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import Histogram, Info
 from prometheus_client.samples import Sample
 
 from app import __version__
+from app.metric_table import MetricTable, counter, gauge, metric
 from app.pipeline import Backend, Bundle, Verdict
 from app.pipeline.calls import Call
 from app.pipeline.image import SourceKind
@@ -49,264 +50,216 @@ class CoarseHistogram(Histogram):
         return [sample for sample in super()._child_samples() if sample.name != "_sum"]
 
 
-class Metrics:
+class Metrics(MetricTable):
     """All metrics of one application. Labels hold no identifier of patient, study or caller."""
 
+    # HTTP.
+    requests = counter("cxr_http_requests", "Answers by route and status.", ["route", "status"])
+    request_seconds = metric(
+        Histogram, "cxr_http_request_seconds", "From request to answer.", ["route"], buckets=_SECONDS
+    )
+    connections_cut = counter(
+        "cxr_connections_cut",
+        "Connections that were ended for what came on them and is no request, for what was late, or for answers not read.",
+        ["reason"],
+    )
+
+    # What was decided, and on what.
+    decisions = counter(
+        "cxr_decisions",
+        "Films accepted, rejected, or not judged for what their sender sent; the reason is the problem's name.",
+        ["decision", "reason", "model_version", "source_kind"],
+    )
+    calls = counter(
+        "cxr_calls",
+        "Accepted films on which a finding was called present, indeterminate or absent, or not called.",
+        ["finding", "call", "model_version"],
+    )
+    heatmaps = counter(
+        "cxr_heatmaps",
+        "Heatmaps that were given, by whether some place of the film stands out for the finding.",
+        ["localised", "model_version"],
+    )
+    stored_instances = counter(
+        "cxr_store_instances", "Instances of STOW-RS requests: scored, answered from the record, or failed.", ["answer"]
+    )
+    missing_tags = counter(
+        "cxr_missing_tags", "DICOM films that lack a tag which would say that they are frontal chest films.", ["tag"]
+    )
+
+    # Stages and decoding.
+    stage_seconds = metric(
+        Histogram,
+        "cxr_stage_seconds",
+        "Time in each stage: decode, preprocess and queue of a film, inference of a batch, shadow of a film once more.",
+        ["stage"],
+        buckets=_SECONDS,
+    )
+    decode_seconds = metric(
+        Histogram,
+        "cxr_decode_seconds",
+        "Time to decode a film, by where: in a thread, or in a process of its own (compressed DICOM).",
+        ["place"],
+        buckets=_SECONDS,
+    )
+    decode_process_failures = counter(
+        "cxr_decode_process_failures",
+        "Decoding processes that gave no answer: crash, memory or cpu (over its limit), starved (killed with CPU time left).",
+        ["reason"],
+    )
+    batch_size = metric(Histogram, "cxr_batch_size", "Images in a forward pass.", buckets=(1, 2, 4, 8, 16, 32, 64))
+
+    # Admission and queues.
+    waiting_limit = gauge("cxr_waiting_requests_limit", "Requests that may wait; more are told 503.")
+    waiting = gauge("cxr_waiting_requests", "Admitted and not yet answered.")
+    waiting_bytes = gauge("cxr_waiting_bytes", "Bytes of the bodies of those, as far as they have come.")
+    estimated_wait = gauge("cxr_estimated_wait_seconds", "Until what waits now is done, as estimated.")
+    admissions_refused = counter(
+        "cxr_admissions_refused",
+        "Requests refused, most before their bodies were read: requests, bytes or wait over the limit, or not-ready.",
+        ["reason"],
+    )
+    places_taken = counter(
+        "cxr_places_taken",
+        "Requests told 503 as their bodies came, too slowly or as one of their caller's many, when another needed the place.",
+    )
+    queue_films = gauge(
+        "cxr_queue_films",
+        "Films that wait to be decoded in a thread or a process (decode-thread, decode-process), until their caller has "
+        "fewer there (decode-caller), for a device (device), and for the version in shadow (shadow).",
+        ["queue"],
+    )
+    wait_seconds = metric(Histogram, "cxr_wait_seconds", "From admission to the device.", buckets=_SECONDS)
+    dropped_films = counter(
+        "cxr_dropped_films",
+        "Decoded films that were not judged, because the caller had left (cancelled) or the deadline passed (expired).",
+        ["reason"],
+    )
+
+    # Devices.
+    devices_in_service = gauge("cxr_devices_in_service", "Devices that take films and give them back.")
+    device_failures = counter("cxr_device_failures", "Films that failed alone on a device.", ["device"])
+    ready = gauge("cxr_ready", "1 while work is accepted and a device is in service.")
+
+    # The gate, against what its bundle expects.
+    log_density_margin = metric(
+        CoarseHistogram,
+        "cxr_log_density_margin_nats",
+        "Log density less the threshold, of every judged image; below 0 is rejected.",
+        ["model_version"],
+        buckets=_MARGINS,
+    )
+    clean_percentile = metric(
+        CoarseHistogram,
+        "cxr_clean_percentile_ratio",
+        "Share of the bundle's calibration films whose log density is at most that of the judged image; "
+        "uniform over films like those.",
+        ["model_version"],
+        buckets=_PERCENTILES,
+    )
+    false_rejection_target = gauge("cxr_false_rejection_target_ratio", "Asked for.", ["model_version"])
+    false_rejection_lower = gauge(
+        "cxr_false_rejection_lower_ratio",
+        "The rate on films like the calibration films is over this, 95 %.",
+        ["model_version"],
+    )
+    false_rejection_upper = gauge(
+        "cxr_false_rejection_upper_ratio",
+        "The rate on films like the calibration films is below this, 95 %.",
+        ["model_version"],
+    )
+    calibration_films = gauge(
+        "cxr_calibration_films", "Films that the threshold and the percentiles come from.", ["model_version"]
+    )
+    bundle_loaded = gauge(
+        "cxr_bundle_loaded_timestamp_seconds", "When the bundle was proven and taken into service.", ["model_version"]
+    )
+
+    # Reports to the DICOMweb server.
+    results = counter("cxr_results", "Reports to the DICOMweb server, by what became of them.", ["outcome"])
+    result_failures = counter("cxr_result_failures", "Attempts to deliver a report that failed.")
+    results_waiting = gauge("cxr_results_waiting", "Reports in the outbox.")
+    results_oldest = gauge("cxr_results_oldest_seconds", "For how long the oldest report in the outbox waits.")
+    result_conflicts = counter(
+        "cxr_report_conflicts",
+        "Reports of somebody else's, or changed ones, that the DICOMweb server has under the UID of a report.",
+    )
+
+    # Threads.
+    thread_up = gauge("cxr_thread_up", "1 while a thread that the service needs lives.", ["thread"])
+    thread_failures = counter(
+        "cxr_thread_failures", "Errors that ended the work of a thread, which began again.", ["thread"]
+    )
+
+    # The record.
+    record_failures = counter("cxr_record_failures", "Decisions that could not be written to the record.")
+    record_head = gauge("cxr_record_head", "Number of the newest entry that this process wrote.")
+    record_oldest = gauge(
+        "cxr_record_oldest_timestamp_seconds",
+        "When the oldest entry was written, at the last turn of retention (Unix time); 0: there is none, or no retention.",
+    )
+    record_days = gauge("cxr_record_retention_days", "After which entries are removed; 0: never.")
+
+    # The version in shadow.
+    shadow_decisions = counter(
+        "cxr_shadow_decisions",
+        "Films that the version in shadow judged after the active one, by what each decided.",
+        ["shadow_version", "active", "shadow"],
+    )
+    shadow_difference = metric(
+        CoarseHistogram,
+        "cxr_shadow_probability_difference",
+        "The largest absolute difference of a probability, of films that both versions accepted.",
+        ["shadow_version"],
+        buckets=_DIFFERENCES,
+    )
+    shadow_dropped = counter(
+        "cxr_shadow_dropped", "Films that the shadow did not judge, because too many waited for it.", ["shadow_version"]
+    )
+    shadow_errors = counter("cxr_shadow_errors", "Films that the shadow failed on.", ["shadow_version"])
+
+    # The quarantine.
+    quarantine_films = gauge(
+        "cxr_quarantine_films", "Rejected films that are kept, by what was decided on them.", ["state"]
+    )
+    quarantine_bytes = gauge("cxr_quarantine_bytes", "Of all kept films' files.")
+    quarantine_orphans = gauge("cxr_quarantine_orphans", "Films that the record does not know, and that lie aside.")
+    quarantine_removed = counter(
+        "cxr_quarantine_removed", "Films that were removed: for their age, or for room.", ["reason"]
+    )
+    quarantine_decisions = counter("cxr_quarantine_decisions", "Films that were released or confirmed.", ["decision"])
+    quarantine_failures = counter("cxr_quarantine_failures", "Rejected films that could not be kept.")
+
+    # Attacks by queries.
+    near_duplicates = metric(
+        CoarseHistogram,
+        "cxr_near_duplicate_films",
+        "Of each new film: how many others that its caller sent differ from it by very little.",
+        buckets=_NEIGHBOURS,
+    )
+    query_sequence_films = counter(
+        "cxr_query_sequence_films",
+        "New films with so many near-duplicates that they look like an attack by queries: judged, or refused.",
+        ["answer"],
+    )
+
+    # Certificates and keys; what runs.
+    tls_certificate_ends = gauge(
+        "cxr_tls_certificate_expiry_timestamp_seconds",
+        "When the service's own certificate, or one of its chain, ends (Unix time); 0 where it has none.",
+    )
+    oidc_keys_fetched = gauge(
+        "cxr_oidc_keys_timestamp_seconds",
+        "When the identity provider's keys were last fetched (Unix time); 0 where there is none, or none came.",
+    )
+    build = metric(Info, "cxr_build", "Versions.")
+
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "cxr_http_requests", "Answers by route and status.", ["route", "status"], registry=self.registry
-        )
-        self.request_seconds = Histogram(
-            "cxr_http_request_seconds", "From request to answer.", ["route"], buckets=_SECONDS, registry=self.registry
-        )
-        self.connections_cut = Counter(
-            "cxr_connections_cut",
-            "Connections that were ended for what came on them and is no request, for what was late, or for answers not read.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.decisions = Counter(
-            "cxr_decisions",
-            "Films accepted, rejected, or not judged for what their sender sent; the reason is the problem's name.",
-            ["decision", "reason", "model_version", "source_kind"],
-            registry=self.registry,
-        )
-        self.calls = Counter(
-            "cxr_calls",
-            "Accepted films on which a finding was called present, indeterminate or absent, or not called.",
-            ["finding", "call", "model_version"],
-            registry=self.registry,
-        )
-        self.heatmaps = Counter(
-            "cxr_heatmaps",
-            "Heatmaps that were given, by whether some place of the film stands out for the finding.",
-            ["localised", "model_version"],
-            registry=self.registry,
-        )
-        self.stored_instances = Counter(
-            "cxr_store_instances",
-            "Instances of STOW-RS requests: scored, answered from the record, or failed.",
-            ["answer"],
-            registry=self.registry,
-        )
-        self.missing_tags = Counter(
-            "cxr_missing_tags",
-            "DICOM films that lack a tag which would say that they are frontal chest films.",
-            ["tag"],
-            registry=self.registry,
-        )
-        self.stage_seconds = Histogram(
-            "cxr_stage_seconds",
-            "Time in each stage: decode, preprocess and queue of a film, inference of a batch, shadow of a film once more.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.decode_seconds = Histogram(
-            "cxr_decode_seconds",
-            "Time to decode a film, by where: in a thread, or in a process of its own (compressed DICOM).",
-            ["place"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.decode_process_failures = Counter(
-            "cxr_decode_process_failures",
-            "Decoding processes that gave no answer: crash, memory or cpu (over its limit), starved (killed with CPU time left).",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.batch_size = Histogram(
-            "cxr_batch_size", "Images in a forward pass.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
-        )
-        self.waiting_limit = Gauge(
-            "cxr_waiting_requests_limit", "Requests that may wait; more are told 503.", registry=self.registry
-        )
-        self.waiting = Gauge("cxr_waiting_requests", "Admitted and not yet answered.", registry=self.registry)
-        self.waiting_bytes = Gauge(
-            "cxr_waiting_bytes", "Bytes of the bodies of those, as far as they have come.", registry=self.registry
-        )
-        self.estimated_wait = Gauge(
-            "cxr_estimated_wait_seconds", "Until what waits now is done, as estimated.", registry=self.registry
-        )
-        self.admissions_refused = Counter(
-            "cxr_admissions_refused",
-            "Requests refused, most before their bodies were read: requests, bytes or wait over the limit, or not-ready.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.places_taken = Counter(
-            "cxr_places_taken",
-            "Requests told 503 as their bodies came, too slowly or as one of their caller's many, when another needed the place.",
-            registry=self.registry,
-        )
-        self.queue_films = Gauge(
-            "cxr_queue_films",
-            "Films that wait to be decoded in a thread or a process (decode-thread, decode-process), until their caller has "
-            "fewer there (decode-caller), for a device (device), and for the version in shadow (shadow).",
-            ["queue"],
-            registry=self.registry,
-        )
-        self.wait_seconds = Histogram(
-            "cxr_wait_seconds", "From admission to the device.", buckets=_SECONDS, registry=self.registry
-        )
-        self.dropped_films = Counter(
-            "cxr_dropped_films",
-            "Decoded films that were not judged, because the caller had left (cancelled) or the deadline passed (expired).",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.devices_in_service = Gauge(
-            "cxr_devices_in_service", "Devices that take films and give them back.", registry=self.registry
-        )
-        self.device_failures = Counter(
-            "cxr_device_failures", "Films that failed alone on a device.", ["device"], registry=self.registry
-        )
-        self.ready = Gauge("cxr_ready", "1 while work is accepted and a device is in service.", registry=self.registry)
-        self.log_density_margin = CoarseHistogram(
-            "cxr_log_density_margin_nats",
-            "Log density less the threshold, of every judged image; below 0 is rejected.",
-            ["model_version"],
-            buckets=_MARGINS,
-            registry=self.registry,
-        )
-        self.clean_percentile = CoarseHistogram(
-            "cxr_clean_percentile_ratio",
-            "Share of the bundle's calibration films whose log density is at most that of the judged image; "
-            "uniform over films like those.",
-            ["model_version"],
-            buckets=_PERCENTILES,
-            registry=self.registry,
-        )
-        self.false_rejection_target = _of_bundle(self.registry, "false_rejection_target_ratio", "Asked for.")
-        self.false_rejection_lower = _of_bundle(
-            self.registry,
-            "false_rejection_lower_ratio",
-            "The rate on films like the calibration films is over this, 95 %.",
-        )
-        self.false_rejection_upper = _of_bundle(
-            self.registry,
-            "false_rejection_upper_ratio",
-            "The rate on films like the calibration films is below this, 95 %.",
-        )
-        self.calibration_films = _of_bundle(
-            self.registry, "calibration_films", "Films that the threshold and the percentiles come from."
-        )
-        self.bundle_loaded = _of_bundle(
-            self.registry, "bundle_loaded_timestamp_seconds", "When the bundle was proven and taken into service."
-        )
-        self.results = Counter(
-            "cxr_results",
-            "Reports to the DICOMweb server, by what became of them.",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self.result_failures = Counter(
-            "cxr_result_failures", "Attempts to deliver a report that failed.", registry=self.registry
-        )
-        self.results_waiting = Gauge("cxr_results_waiting", "Reports in the outbox.", registry=self.registry)
-        self.results_oldest = Gauge(
-            "cxr_results_oldest_seconds", "For how long the oldest report in the outbox waits.", registry=self.registry
-        )
-        self.result_conflicts = Counter(
-            "cxr_report_conflicts",
-            "Reports of somebody else's, or changed ones, that the DICOMweb server has under the UID of a report.",
-            registry=self.registry,
-        )
-        self.thread_up = Gauge(
-            "cxr_thread_up", "1 while a thread that the service needs lives.", ["thread"], registry=self.registry
-        )
-        self.thread_failures = Counter(
-            "cxr_thread_failures",
-            "Errors that ended the work of a thread, which began again.",
-            ["thread"],
-            registry=self.registry,
-        )
-        self.record_failures = Counter(
-            "cxr_record_failures", "Decisions that could not be written to the record.", registry=self.registry
-        )
-        self.record_head = Gauge(
-            "cxr_record_head", "Number of the newest entry that this process wrote.", registry=self.registry
-        )
-        self.record_oldest = Gauge(
-            "cxr_record_oldest_timestamp_seconds",
-            "When the oldest entry was written, at the last turn of retention (Unix time); 0: there is none, or no retention.",
-            registry=self.registry,
-        )
-        self.record_days = Gauge(
-            "cxr_record_retention_days", "After which entries are removed; 0: never.", registry=self.registry
-        )
-        self.shadow_decisions = Counter(
-            "cxr_shadow_decisions",
-            "Films that the version in shadow judged after the active one, by what each decided.",
-            ["shadow_version", "active", "shadow"],
-            registry=self.registry,
-        )
-        self.shadow_difference = CoarseHistogram(
-            "cxr_shadow_probability_difference",
-            "The largest absolute difference of a probability, of films that both versions accepted.",
-            ["shadow_version"],
-            buckets=_DIFFERENCES,
-            registry=self.registry,
-        )
-        self.shadow_dropped = Counter(
-            "cxr_shadow_dropped",
-            "Films that the shadow did not judge, because too many waited for it.",
-            ["shadow_version"],
-            registry=self.registry,
-        )
-        self.shadow_errors = Counter(
-            "cxr_shadow_errors", "Films that the shadow failed on.", ["shadow_version"], registry=self.registry
-        )
-        self.quarantine_films = Gauge(
-            "cxr_quarantine_films",
-            "Rejected films that are kept, by what was decided on them.",
-            ["state"],
-            registry=self.registry,
-        )
-        self.quarantine_bytes = Gauge("cxr_quarantine_bytes", "Of all kept films' files.", registry=self.registry)
-        self.quarantine_orphans = Gauge(
-            "cxr_quarantine_orphans", "Films that the record does not know, and that lie aside.", registry=self.registry
-        )
-        self.quarantine_removed = Counter(
-            "cxr_quarantine_removed",
-            "Films that were removed: for their age, or for room.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.quarantine_decisions = Counter(
-            "cxr_quarantine_decisions", "Films that were released or confirmed.", ["decision"], registry=self.registry
-        )
-        self.quarantine_failures = Counter(
-            "cxr_quarantine_failures", "Rejected films that could not be kept.", registry=self.registry
-        )
-        self.near_duplicates = CoarseHistogram(
-            "cxr_near_duplicate_films",
-            "Of each new film: how many others that its caller sent differ from it by very little.",
-            buckets=_NEIGHBOURS,
-            registry=self.registry,
-        )
-        self.query_sequence_films = Counter(
-            "cxr_query_sequence_films",
-            "New films with so many near-duplicates that they look like an attack by queries: judged, or refused.",
-            ["answer"],
-            registry=self.registry,
-        )
-        self.tls_certificate_ends = Gauge(
-            "cxr_tls_certificate_expiry_timestamp_seconds",
-            "When the service's own certificate, or one of its chain, ends (Unix time); 0 where it has none.",
-            registry=self.registry,
-        )
-        self.oidc_keys_fetched = Gauge(
-            "cxr_oidc_keys_timestamp_seconds",
-            "When the identity provider's keys were last fetched (Unix time); 0 where there is none, or none came.",
-            registry=self.registry,
-        )
+        super().__init__()
         for reason in get_args(CutReason):
             self.connections_cut.labels(reason)
         for answer in ("judged", "refused"):
             self.query_sequence_films.labels(answer)
-        self.build = Info("cxr_build", "Versions.", registry=self.registry)
 
     def count_judged(self, verdict: Verdict, bundle: Bundle, source_kind: SourceKind) -> None:
         """Count a film that went through the network and the gate."""
@@ -378,7 +331,3 @@ class Metrics:
         for kind in (*kinds, UNKNOWN_KIND):
             for slug in SENDER_FAULTS:
                 self.decisions.labels("not_judged", slug, version, kind)
-
-
-def _of_bundle(registry: CollectorRegistry, name: str, meaning: str) -> Gauge:
-    return Gauge(f"cxr_{name}", meaning, ["model_version"], registry=registry)

@@ -2,115 +2,255 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, get_type_hints
+from typing import Final
 
+from app.configuration import Group, SettingsError, values
 from app.pipeline.dicom.rules import ALWAYS_ACCEPTED_MODALITIES, OPTIONAL_MODALITIES, HeaderRules
 from app.pipeline.dicom.words import WordsError
 from app.pipeline.image import DEFAULT_MAX_PIXELS
 
-PREFIX = "CXR_"
-#: The forwarder's own, which may lie in the same file of variables; ``cxr-gate forward`` checks them.
-FORWARD_PREFIX = "CXR_FORWARD_"
-#: Where 0 means something (not at all, or every core); all other numbers are over 0.
-ZERO_ALLOWED = {"CXR_BATCH_WAIT_MS", "CXR_RECORD_DAYS", "CXR_INFERENCE_THREADS", "CXR_QUOTA_PER_MINUTE"}
+__all__ = ["PREFIX", "Settings", "SettingsError"]
 
-
+PREFIX: Final = "CXR_"
+#: In the same environment, and not of the service: ``cxr-gate forward`` checks the first, tests find films by the second.
+_OTHERS: Final = ("CXR_FORWARD_", "CXR_SHARED_DATA")
 #: A host as callers name it: a name, an address of either kind, or ``*`` for any.
-HOST: Final = re.compile(r"\*|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
-#: What is done about a sequence of near-duplicates (docs/query-detection.md).
-QUERY_SEQUENCES: Final = ("count", "refuse", "off")
-#: Settings that are one of a few words.
-CHOICES: Final = {"CXR_QUERY_SEQUENCES": QUERY_SEQUENCES, "CXR_DECODE_SANDBOX": ("try", "require", "off")}
+_HOST: Final = re.compile(r"\*|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 
-class SettingsError(Exception):
-    """A setting that cannot be used; the message names it."""
+def _hosts(text: str) -> str:
+    if not all(_HOST.fullmatch(name) for name in text.split()):
+        raise ValueError("must be names without ports, separated by spaces, or *")
+    return text
+
+
+def _http(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return text
+
+
+def _modalities(text: str) -> frozenset[str]:
+    named = frozenset(part.strip().upper() for part in text.split(","))
+    if not ALWAYS_ACCEPTED_MODALITIES <= named <= ALWAYS_ACCEPTED_MODALITIES | OPTIONAL_MODALITIES:
+        always, optional = (",".join(sorted(some)) for some in (ALWAYS_ACCEPTED_MODALITIES, OPTIONAL_MODALITIES))
+        raise ValueError(f"must name {always}, and may add {optional}")
+    return named
+
+
+def _header_words(text: str) -> tuple[str, ...]:
+    changes = tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        _ = HeaderRules(word_changes=changes).words
+    except WordsError as error:
+        raise SettingsError(str(error)) from error
+    return changes
+
+
+_SERVED = Group("What is served", "versions.md")
+_CALLERS = Group("Who may ask", "access.md")
+_TOKENS = Group("Tokens of an identity provider", "access.md")
+_TLS = Group("TLS", "access.md")
+_LOAD = Group("Load and limits", "engine.md")
+_DECODING = Group("Decoding", "dicom.md")
+_COMPUTING = Group("Computing", "engine.md")
+_HEADERS = Group("Which DICOM films are judged", "dicom.md")
+_RECORD = Group("The record of decisions", "record.md")
+_QUARANTINE = Group("The quarantine of rejected films", "quarantine.md")
+_QUERIES = Group("Attacks by queries", "query-detection.md")
+_RESULTS = Group("Reports to a DICOMweb server", "pacs.md")
 
 
 @dataclass(frozen=True)
 class Settings:
     """Each field is set by ``CXR_`` and its name in capitals (``CXR_MAX_BODY_BYTES``)."""
 
-    bundle: Path = Path("artifacts/default")
-    bundles: str = (
-        ""  # folder whose subfolders are bundles, to bring in beside that one; empty: there is that one alone
+    bundle: Path = _SERVED.setting(Path("artifacts/default"), "folder of the bundle")
+    bundles: str = _SERVED.setting(
+        "", "folder whose subfolders are more bundles, to bring in without a restart; empty: there is CXR_BUNDLE alone"
     )
-    versions_file: Path = Path("state/active.json")  # which of them was made active
-    trusted_keys: str = (
-        ""  # public keys (a PEM file, or a folder of *.pem) of those whose bundles are taken; empty: any's
+    versions_file: Path = _SERVED.setting(
+        Path("state/active.json"), "file that says which version was made active; one for each service"
     )
-    calls_file: str = ""  # CSV of the site's own prevalences and points (docs/calls.md); empty: as the bundle has them
-    shadow_waiting: int = 64  # films that may wait for a version in shadow; more are not compared
-    backend: str = "auto"  # torch or openvino; auto: torch on GPUs, and on the CPU openvino where it is installed
-    device: str = "auto"  # cpu, or GPUs (cuda:0,cuda:1); auto: every GPU, or the CPU where there is none
-    inference_threads: int = 0  # of the CPU; 0: every core that the process may use, or OMP_NUM_THREADS
-    max_body_bytes: int = 64 * 1024 * 1024
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    max_waiting: int = 64  # requests admitted and not yet answered; more are told 503, and one caller has 3/4 of them
-    max_waiting_bytes: int = 512 * 1024 * 1024  # of their bodies, as they arrive; who is alone is never refused by it
-    max_batch: int = 8
-    batch_wait_ms: float = (
-        0.0  # how long a batch that is not full waits for more films; 0: all that waits is taken at once
+    shadow_waiting: int = _SERVED.setting(
+        64, "films that may wait for the version in shadow, 200 KB each; those over it are not compared"
     )
-    device_retry_seconds: float = 10.0  # between golden checks of a device that is out of service
-    decode_threads: int = 2
-    decode_processes: int = (
-        2  # films decoded at once, each in a process of its own: compressed DICOM, many pixels in few bytes
+    trusted_keys: str = _SERVED.setting(
+        "", "PEM file, or folder of *.pem: only bundles signed by one of these keys are served; empty: any bundle is"
     )
-    decode_memory_mb: int = 1024  # of such a process, in MiB; raise it with max_pixels
-    decode_seconds: float = 20.0  # of CPU time, rounded up, after which such a process is killed
-    decode_sandbox: str = "try"  # a filter of system calls around it: try, require, or off
-    deadline_seconds: float = 30.0
-    drain_seconds: int = 30
-    max_store_instances: int = 200  # in one STOW-RS request
-    max_store_bytes: int = 512 * 1024 * 1024  # of one STOW-RS request; each instance is under max_body_bytes too
-    store_parallel: int = 4  # instances of one STOW-RS request that are judged at once, while there is room
-    record_url: str = "sqlite:///state/record.sqlite"  # sqlite:// is in memory
-    record_key_file: Path = Path("state/record.key")
-    record_days: int = 0  # entries of the record that are older are removed; 0 keeps them for ever
-    record_optional: bool = False  # true: what cannot be written down is answered all the same
-    keys_file: str = ""  # of callers and their keys' hashes; empty: anybody may score, and nobody review or operate
-    allowed_hosts: str = (
-        ""  # without keys: names, beside this machine's, by which callers may ask, or * (docs/access.md)
+    calls_file: str = _SERVED.setting(
+        "", "CSV of the site's own prevalences and operating points (docs/calls.md); empty: those of the bundle hold"
     )
-    metrics_open: bool = False  # true: where callers have no keys, anybody who reaches the service may read /metrics
-    tls_certificate: str = ""  # PEM, with its chain; empty: HTTP in clear
-    tls_key: str = ""
-    tls_client_ca: str = ""  # PEM of the authorities whose certificates callers must have; empty: they need none
-    oidc_issuer: str = ""  # an OpenID Connect provider whose tokens are good too; empty: none
-    oidc_audience: str = ""  # this service's name at it
-    oidc_jwks_url: str = ""  # of its keys; empty: as its discovery document says
-    oidc_scopes: str = (
-        ""  # "THEIRS=OURS ...": what its tokens say, and which of our scopes that is; empty: our own names
+
+    keys_file: str = _CALLERS.setting(
+        "",
+        "file of callers with the hashes of their keys (cxr-gate new-key --help); empty: anybody may score, and nobody may "
+        "review or operate",
     )
-    quota_per_minute: float = (
-        0.0  # requests of each caller with a key whose file says nothing else; 0: as many as it likes
+    allowed_hosts: str = _CALLERS.setting(
+        "",
+        "without keys: names or addresses, beside this machine's, by which a proxy, the forwarder or Prometheus asks; separated "
+        "by spaces, without ports; * is any, after which only the network keeps pages out",
+        parse=_hosts,
     )
-    quota_burst: int = 10  # and at once, after a pause
-    query_sequences: str = "count"  # what is done about many near-duplicates of one caller: count, refuse, or off
-    query_near_duplicates: int = 10  # so many make a sequence
-    query_films: int = 4096  # of each caller's, with which a film is compared
-    query_hours: float = 24.0  # after which they are forgotten
-    quarantine_folder: str = ""  # where rejected films are kept, encrypted; empty: they are not
-    quarantine_key_file: str = ""  # of base64 keys of 32 bytes, one a line: the first encrypts, all decrypt
-    quarantine_key: str = field(default="", repr=False)  # the same, where there is no file
-    quarantine_mb: int = 4096  # MiB of all kept films; over it the oldest go, those that were decided on first
-    quarantine_days: float = 30.0  # after which a film goes
-    accepted_modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES  # "CR,DX", and RF and SC where a site says so
-    header_words: tuple[str, ...] = ()  # "chest+TRX,lateral-PERFIL": a site's own words (docs/dicom.md)
-    refuse_hiding_windows: bool = (
-        False  # true: a window or LUT that hides a tenth of a film or more is refused, not noted
+    metrics_open: bool = _CALLERS.setting(
+        False, "without keys: true lets anybody who reaches the service read /metrics"
     )
-    results_url: str = ""  # base of the DICOMweb server that gets a report of every DICOM film; empty: none does
-    results_user: str = ""
-    results_password: str = field(default="", repr=False)
-    results_folder: Path = Path("state/results")  # where reports wait for that server
+    quota_per_minute: float = _CALLERS.setting(
+        0.0, "requests a minute of each caller with a key whose entry says nothing else; 0: no limit", zero=True
+    )
+    quota_burst: int = _CALLERS.setting(10, "requests that such a caller may make at once, after a pause")
+
+    oidc_issuer: str = _TOKENS.setting(
+        "", "OpenID Connect provider whose tokens are good; https, or this machine's own; empty: none"
+    )
+    oidc_audience: str = _TOKENS.setting(
+        "", "this service's name at the provider; needed, else a token for any other service would be good here"
+    )
+    oidc_jwks_url: str = _TOKENS.setting(
+        "", "where the provider's keys are; empty: where its .well-known/openid-configuration says"
+    )
+    oidc_scopes: str = _TOKENS.setting(
+        "",
+        "pairs THEIRS=OURS, separated by spaces: which words in a token's scope, scp or roles give which of score, review, "
+        "operate and metrics; empty: these words themselves",
+    )
+
+    tls_certificate: str = _TLS.setting("", "PEM of the certificate and its chain; empty: HTTP in clear")
+    tls_key: str = _TLS.setting("", "PEM of the certificate's key")
+    tls_client_ca: str = _TLS.setting(
+        "", "PEM of the authorities whose certificates callers must have; empty: callers need none"
+    )
+
+    max_body_bytes: int = _LOAD.setting(64 * 1024 * 1024, "bytes of one request's body, or of one instance of a store")
+    max_pixels: int = _LOAD.setting(DEFAULT_MAX_PIXELS, "pixels of one film, by its header")
+    max_waiting: int = _LOAD.setting(
+        64, "requests admitted and not yet answered; those over it are told 503; one caller may have three quarters"
+    )
+    max_waiting_bytes: int = _LOAD.setting(
+        512 * 1024 * 1024,
+        "bytes of their bodies together, as they arrive; a request that is alone is never refused by it",
+    )
+    deadline_seconds: float = _LOAD.setting(30.0, "from admission to the answer, which is 504 after that")
+    drain_seconds: int = _LOAD.setting(30, "for what was admitted, when the service stops")
+    max_store_instances: int = _LOAD.setting(200, "instances of one STOW-RS request")
+    max_store_bytes: int = _LOAD.setting(512 * 1024 * 1024, "bytes of one STOW-RS request")
+    store_parallel: int = _LOAD.setting(
+        4, "instances of one STOW-RS request that are judged at once, while there is room"
+    )
+
+    decode_threads: int = _DECODING.setting(
+        2, "PNG and JPEG of usual sizes and uncompressed DICOM films that are decoded at once"
+    )
+    decode_processes: int = _DECODING.setting(
+        2,
+        "compressed DICOM films, and PNG and JPEG of many pixels in few bytes, that are decoded at once, each in a process of "
+        "its own",
+    )
+    decode_memory_mb: int = _DECODING.setting(
+        1024, "MiB of memory that such a process may take; raise it with CXR_MAX_PIXELS"
+    )
+    decode_seconds: float = _DECODING.setting(
+        20.0,
+        "CPU time of such a process, rounded up to whole seconds, after which it is killed; waiting does not count",
+    )
+    decode_sandbox: str = _DECODING.setting(
+        "try",
+        "filter of system calls around such a process: try warns where the machine has none, require does not start then, off "
+        "does without",
+        one_of=("try", "require", "off"),
+    )
+
+    backend: str = _COMPUTING.setting(
+        "auto", "torch or openvino; auto: torch on GPUs, and on the CPU openvino where it is installed"
+    )
+    device: str = _COMPUTING.setting(
+        "auto", "cpu, or GPUs by commas (cuda:0,cuda:1); auto: every GPU, or the CPU where there is none"
+    )
+    inference_threads: int = _COMPUTING.setting(
+        0, "threads on the CPU; 0: every core that the process may use, or OMP_NUM_THREADS", zero=True
+    )
+    max_batch: int = _COMPUTING.setting(8, "films in a forward pass; fewer where a backend gains nothing by more")
+    batch_wait_ms: float = _COMPUTING.setting(
+        0.0, "milliseconds that a batch which is not full waits for more films; 0: not at all", zero=True
+    )
+    device_retry_seconds: float = _COMPUTING.setting(10.0, "between golden checks of a device that is out of service")
+
+    accepted_modalities: frozenset[str] = _HEADERS.setting(
+        ALWAYS_ACCEPTED_MODALITIES,
+        "values of Modality, by commas: CR and DX, to which RF and SC may be added",
+        parse=_modalities,
+    )
+    header_words: tuple[str, ...] = _HEADERS.setting(
+        (),
+        "the site's own words in headers, by commas: chest+TRX adds one, lateral-PERFIL removes one (cxr-gate check-headers "
+        "--help)",
+        parse=_header_words,
+    )
+    refuse_hiding_windows: bool = _HEADERS.setting(
+        False, "true: a window or LUT that hides a tenth of a film or more is refused; false: it is noted"
+    )
+
+    record_url: str = _RECORD.setting(
+        "sqlite:///state/record.sqlite",
+        "database: a file of SQLite; postgresql://user:password@host/database (needs cxr-gate[postgresql]); or sqlite://, in "
+        "memory until the service stops",
+        address=True,
+    )
+    record_key_file: Path = _RECORD.setting(
+        Path("state/record.key"),
+        "64 hexadecimal digits, made at the first start with mode 0600, but never beside a record that has a key; services that "
+        "share a database share it",
+    )
+    record_days: int = _RECORD.setting(0, "days after which an entry is removed; 0: it is kept for ever", zero=True)
+    record_optional: bool = _RECORD.setting(
+        False, "true: a decision that cannot be written is answered all the same; false: it is told 503"
+    )
+
+    quarantine_folder: str = _QUARANTINE.setting(
+        "",
+        "folder of one service where rejected films are kept, encrypted; made with mode 0700; empty: they are not kept",
+    )
+    quarantine_key_file: str = _QUARANTINE.setting(
+        "", "base64 keys of 32 bytes, one a line, mode 0600: the first encrypts, all decrypt"
+    )
+    quarantine_key: str = _QUARANTINE.setting("", "the same from the environment, instead of a file", secret=True)
+    quarantine_mb: int = _QUARANTINE.setting(
+        4096,
+        "MiB of all kept films, at least twice CXR_MAX_BODY_BYTES; over it the oldest go, those that were decided on first",
+    )
+    quarantine_days: float = _QUARANTINE.setting(
+        30.0, "days after which a film goes; below CXR_RECORD_DAYS, where that is set"
+    )
+
+    query_sequences: str = _QUERIES.setting(
+        "count",
+        "what is done about many near-duplicates of one caller: count has a metric and the log, refuse also answers 403, off "
+        "remembers nothing",
+        one_of=("count", "refuse", "off"),
+    )
+    query_near_duplicates: int = _QUERIES.setting(10, "near-duplicates of a film that make it one of a sequence")
+    query_films: int = _QUERIES.setting(
+        4096, "films of each caller that are remembered; of all callers together 65,536 (51 MB)"
+    )
+    query_hours: float = _QUERIES.setting(24.0, "hours after which they are forgotten")
+
+    results_url: str = _RESULTS.setting(
+        "",
+        "base of the DICOMweb server that gets a report of every DICOM film (http://pacs:8042/dicom-web); empty: none does",
+        parse=_http,
+        address=True,
+    )
+    results_user: str = _RESULTS.setting("", "name at that server; empty: it asks for none")
+    results_password: str = _RESULTS.setting("", "password of that name", secret=True)
+    results_folder: Path = _RESULTS.setting(
+        Path("state/results"), "folder where reports wait for that server; mode 0700, for it holds patient data"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -119,42 +259,9 @@ class Settings:
         Raises
         ------
         SettingsError
-            An unknown ``CXR_`` name (a typo would otherwise be silent), or a value of the wrong type or not positive.
+            An unknown ``CXR_`` name, or a value that a setting does not take.
         """
-        types = get_type_hints(cls)
-        values: dict[str, object] = {}
-        names = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
-        for variable, text in environment.items():
-            if not variable.startswith(PREFIX) or variable == "CXR_SHARED_DATA" or variable.startswith(FORWARD_PREFIX):
-                continue
-            if variable not in names:
-                raise SettingsError(f"unknown setting {variable}; known are {', '.join(sorted(names))}")
-            kind = types[names[variable]]
-            if names[variable] == "accepted_modalities":
-                values[names[variable]] = _modalities(variable, text)
-                continue
-            if names[variable] == "header_words":
-                values[names[variable]] = _header_words(variable, text)
-                continue
-            if kind is bool:
-                values[names[variable]] = _truth(variable, text)
-                continue
-            try:
-                value = kind(text)
-            except ValueError:
-                raise SettingsError(f"{variable}={text!r} is not a {kind.__name__}") from None
-            if kind in (int, float) and not (value > 0 or (value == 0 and variable in ZERO_ALLOWED)):
-                raise SettingsError(f"{variable}={text!r} must be over 0")
-            if kind is float and not math.isfinite(value):
-                raise SettingsError(f"{variable}={text!r} must be finite")
-            if variable in CHOICES and text not in CHOICES[variable]:
-                raise SettingsError(f"{variable}={text!r} must be {', '.join(CHOICES[variable])}")
-            if variable == "CXR_ALLOWED_HOSTS" and not all(HOST.fullmatch(name) for name in text.split()):
-                raise SettingsError(f"{variable}={text!r} must be names without ports, separated by spaces, or *")
-            if variable == "CXR_RESULTS_URL" and not text.startswith(("http://", "https://")):
-                raise SettingsError(f"{variable} must begin with http:// or https://")
-            values[names[variable]] = value
-        return cls(**values)  # type: ignore[arg-type]  # each was converted to its field's type
+        return cls(**values(cls, PREFIX, environment, except_for=_OTHERS))
 
     @property
     def has_callers(self) -> bool:
@@ -165,28 +272,3 @@ class Settings:
     def header_rules(self) -> HeaderRules:
         """What holds for the headers of DICOM films."""
         return HeaderRules(self.accepted_modalities, self.header_words, self.refuse_hiding_windows)
-
-
-def _truth(variable: str, text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise SettingsError(f"{variable}={text!r} must be true or false")
-    return text == "true"
-
-
-def _modalities(variable: str, text: str) -> frozenset[str]:
-    named = frozenset(part.strip().upper() for part in text.split(","))
-    if not ALWAYS_ACCEPTED_MODALITIES <= named <= ALWAYS_ACCEPTED_MODALITIES | OPTIONAL_MODALITIES:
-        raise SettingsError(
-            f"{variable}={text!r} must name {','.join(sorted(ALWAYS_ACCEPTED_MODALITIES))}, and may add "
-            f"{','.join(sorted(OPTIONAL_MODALITIES))}"
-        )
-    return named
-
-
-def _header_words(variable: str, text: str) -> tuple[str, ...]:
-    changes = tuple(part.strip() for part in text.split(",") if part.strip())
-    try:
-        _ = HeaderRules(word_changes=changes).words
-    except WordsError as error:
-        raise SettingsError(f"{variable}: {error}") from error
-    return changes

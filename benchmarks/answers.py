@@ -15,7 +15,7 @@ LOG_DENSITY_ATOL = 0.5  # nats; films spread over hundreds
 
 
 @dataclass(frozen=True)
-class Golden:
+class ExpectedAnswer:
     """What the pipeline says of a film in one process."""
 
     probabilities: list[float]
@@ -24,15 +24,15 @@ class Golden:
 
 
 @dataclass(frozen=True)
-class Film:
+class PostedFilm:
     """One body and its golden answer; none for what is no film."""
 
     body: bytes
     media_type: str
-    golden: Golden | None
+    golden: ExpectedAnswer | None
 
 
-def request(protocol: Protocol, path: str, film: Film) -> tuple[bytes, bytes]:
+def request(protocol: Protocol, path: str, film: PostedFilm) -> tuple[bytes, bytes]:
     """Head and body."""
     body, extra, media_type = film.body, "", film.media_type
     if protocol == "triton":
@@ -54,7 +54,7 @@ def request(protocol: Protocol, path: str, film: Film) -> tuple[bytes, bytes]:
     return head.encode(), body
 
 
-def outcome(protocol: Protocol, film: Film, status: int, body: bytes) -> str:
+def outcome(protocol: Protocol, film: PostedFilm, status: int, body: bytes) -> str:
     """``correct``, ``refused`` (503, or 429 of a full queue), ``wrong``, or ``error STATUS``."""
     if status in (429, 503):
         return "refused"
@@ -71,7 +71,7 @@ def outcome(protocol: Protocol, film: Film, status: int, body: bytes) -> str:
         return "wrong"
 
 
-def _right(protocol: Protocol, golden: Golden, answer: dict) -> bool:
+def _right(protocol: Protocol, golden: ExpectedAnswer, answer: dict) -> bool:
     if protocol == "ours":
         return answer["verdict"] == "accepted" and _near(list(answer["probabilities"].values()), golden.probabilities)
     if protocol == "triton":

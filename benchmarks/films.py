@@ -38,14 +38,14 @@ Grey = NDArray[np.float32]  # shape (rows, columns), in [0, 255]
 
 
 @dataclass(frozen=True)
-class Source:
+class GreyPictures:
     """Grey pictures, and what to say of them."""
 
     pictures: list[Grey]
     said: str
 
 
-def source(bundle: Bundle) -> Source:
+def source(bundle: Bundle) -> GreyPictures:
     """Twice as many as are wanted, since only films that the gate accepts can be compared by their probabilities."""
     folder = Path(os.environ.get("CXR_SHARED_DATA", "../shared/data")) / "chest_xrays"
     if folder.is_dir():
@@ -53,9 +53,9 @@ def source(bundle: Bundle) -> Source:
             names = sorted(row["Image Index"] for row in csv.DictReader(table) if row["split"] == "test")
         chosen = names[:: len(names) // (2 * FILMS)][: 2 * FILMS]
         pictures = [np.asarray(Image.open(folder / "images" / name), np.float32) for name in chosen]
-        return Source(pictures, "test films of NIH ChestX-ray14")
+        return GreyPictures(pictures, "test films of NIH ChestX-ray14")
     golden = bundle.golden.images[:, 0].astype(np.float32)
-    return Source(
+    return GreyPictures(
         list(golden), "the bundle's golden images (means of films, and patterns): the shared films are absent"
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedLoad:
     """One load.
 
     Attributes
@@ -30,40 +30,40 @@ class Cell:
     hostile: bool = False
 
 
-HEADLINE = Cell("closed 8", 7, clients=8)
+HEADLINE = PlannedLoad("closed 8", 7, clients=8)
 #: The headline in each visit, for a median and a spread. The peak is known when the open loops come.
-VISITS: tuple[tuple[Cell, ...], ...] = (
+VISITS: tuple[tuple[PlannedLoad, ...], ...] = (
     (
         HEADLINE,
-        Cell("closed 1", 5, clients=1),
-        Cell("closed 32", 6, clients=32),
-        Cell("closed 64", 6, clients=64),
+        PlannedLoad("closed 1", 5, clients=1),
+        PlannedLoad("closed 32", 6, clients=32),
+        PlannedLoad("closed 64", 6, clients=64),
     ),
     (
         HEADLINE,
-        Cell("open 50 %", 7, share=0.5),
-        Cell("open 80 %", 7, share=0.8),
-        Cell("jpeg", 5, "jpeg", clients=8),
+        PlannedLoad("open 50 %", 7, share=0.5),
+        PlannedLoad("open 80 %", 7, share=0.8),
+        PlannedLoad("jpeg", 5, "jpeg", clients=8),
     ),
     (
         HEADLINE,
-        Cell("open 120 %", 7, share=1.2),
-        Cell("dicom", 5, "dicom", clients=8),
-        Cell("j2k", 6, "j2k", clients=8),
-        Cell("hostile", 7, clients=8, hostile=True),
+        PlannedLoad("open 120 %", 7, share=1.2),
+        PlannedLoad("dicom", 5, "dicom", clients=8),
+        PlannedLoad("j2k", 6, "j2k", clients=8),
+        PlannedLoad("hostile", 7, clients=8, hostile=True),
     ),
 )
 #: Ours alone, with a deadline that an overload reaches within the time there is.
 OVERLOAD_DEADLINE_SECONDS = 2
-OVERLOAD = (Cell("overload 120 %", 15, share=1.2), Cell("overload 200 %", 8, share=2.0))
+OVERLOAD = (PlannedLoad("overload 120 %", 15, share=1.2), PlannedLoad("overload 200 %", 8, share=2.0))
 CELLS = tuple(dict.fromkeys(cell for visit in VISITS for cell in visit))
 
-WARM_UP = Cell("warm-up", 2.5, clients=8)
+WARM_UP = PlannedLoad("warm-up", 2.5, clients=8)
 START_SECONDS = 14.0  # what a start and an end take, roughly: for the time left
 QUICK_CELLS, QUICK_SECONDS = ("closed 1", "closed 8", "closed 32", "open 80 %", "hostile"), 2.0
 
 
-def visits(only: list[str], quick: bool) -> list[tuple[Cell, ...]]:
+def visits(only: list[str], quick: bool) -> list[tuple[PlannedLoad, ...]]:
     """The cells of each visit; quick is one visit of a few short loads."""
     if quick:
         names = only or QUICK_CELLS

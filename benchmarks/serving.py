@@ -24,8 +24,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import environments, plan, report
-from benchmarks.answers import Film, Golden, outcome, request
-from benchmarks.plan import Cell
+from benchmarks.answers import ExpectedAnswer, PostedFilm, outcome, request
+from benchmarks.plan import PlannedLoad
 from benchmarks.processes import Server
 from benchmarks.summary import summary
 from benchmarks.systems import System, ours, peers
@@ -41,7 +41,7 @@ class DidNotStart(Exception):
     """A server gave no right answer in time; the message is the end of its log."""
 
 
-class Progress:
+class ProgressBar:
     """A bar with the time left, by the planned seconds and how long the ones so far really took."""
 
     def __init__(self, planned: float) -> None:
@@ -60,7 +60,7 @@ class Progress:
 class Bench:
     """One run: films and golden answers, and the results so far."""
 
-    def __init__(self, bundle: Path, prepared: dict[str, Any], progress: Progress) -> None:
+    def __init__(self, bundle: Path, prepared: dict[str, Any], progress: ProgressBar) -> None:
         self.bundle = bundle
         self.prepared = prepared
         self.progress = progress
@@ -68,7 +68,7 @@ class Bench:
         self.skipped: dict[str, str] = {}
         self.seed = 0
 
-    def visit(self, system: System, cells: tuple[Cell, ...], extra: Callable[[int], None] | None = None) -> None:
+    def visit(self, system: System, cells: tuple[PlannedLoad, ...], extra: Callable[[int], None] | None = None) -> None:
         """Start a system, warm it up, run the cells, stop it; one that does not start is left out from then on."""
         self.progress.step(0, f"{system.name}: starts")
         port = _free_port()
@@ -90,7 +90,7 @@ class Bench:
 
     def _await_ready(self, system: System, server: Server, port: int, log: Path) -> None:
         entry = self.prepared["mixes"]["png"][0]
-        film = Film(Path(entry["file"]).read_bytes(), entry["media_type"], Golden(**entry["golden"]))
+        film = PostedFilm(Path(entry["file"]).read_bytes(), entry["media_type"], ExpectedAnswer(**entry["golden"]))
         head, body = request(system.protocol, system.path, film)
         headers = dict(line.split(": ", 1) for line in head.decode().strip().split("\r\n")[1:])
         deadline = time.monotonic() + START_LIMIT_SECONDS
@@ -108,7 +108,7 @@ class Bench:
         lines = log.read_text(errors="replace").strip().splitlines()[-3:]
         raise DidNotStart(f"does not start ({said}): {' / '.join(lines)}"[:400])
 
-    def _load(self, system: System, port: int, cell: Cell, rate: float = 0.0) -> dict[str, Any]:
+    def _load(self, system: System, port: int, cell: PlannedLoad, rate: float = 0.0) -> dict[str, Any]:
         self.seed += 1
         load = {
             "port": port,
@@ -132,7 +132,7 @@ class Bench:
         )
         return json.loads(done.stdout)
 
-    def _measure(self, system: System, server: Server, port: int, cell: Cell) -> None:
+    def _measure(self, system: System, server: Server, port: int, cell: PlannedLoad) -> None:
         rate = cell.share * self.peak(system.name)
         if cell.share and not rate:
             return
@@ -232,7 +232,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _planned_seconds(systems: list[System], visits: list[tuple[Cell, ...]], mine: int, quick: bool) -> float:
+def _planned_seconds(systems: list[System], visits: list[tuple[PlannedLoad, ...]], mine: int, quick: bool) -> float:
     one = sum(plan.START_SECONDS + plan.WARM_UP.seconds + sum(cell.seconds for cell in visit) for visit in visits)
     extra = 0.0 if quick else plan.START_SECONDS + sum(cell.seconds for cell in plan.OVERLOAD)
     return one * len(systems) + extra * mine
@@ -266,7 +266,7 @@ def main() -> int:
     print("films, golden answers, floors", file=sys.stderr, flush=True)
     prepared = _prepare(parsed.bundle, 4 if parsed.quick else 16)
     systems, visits = mine + others, plan.visits(parsed.only, parsed.quick)
-    bench = Bench(parsed.bundle, prepared, Progress(_planned_seconds(systems, visits, len(mine), parsed.quick)))
+    bench = Bench(parsed.bundle, prepared, ProgressBar(_planned_seconds(systems, visits, len(mine), parsed.quick)))
     bench.skipped = skipped
     for turn, cells in enumerate(visits):
         for at in range(len(systems)):

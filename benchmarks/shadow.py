@@ -52,7 +52,7 @@ FIGURES: tuple[Callable[[Turn], float], ...] = (
 )
 
 
-class Caller:
+class Poster:
     """Posts films with a key that may score."""
 
     def __init__(self, port: int, films: list[bytes], key: str) -> None:
@@ -130,7 +130,7 @@ class Operator:
         return same, sum(each["films"] for each in comparison["films"]), comparison["dropped"]
 
 
-def measure(caller: Caller, operator: Operator, parsed: argparse.Namespace) -> None:
+def measure(caller: Poster, operator: Operator, parsed: argparse.Namespace) -> None:
     """Load in turns, and print."""
     closed, _ = asyncio.run(caller.in_turn(32, parsed.clients))  # warm-up, and what the service can do
     closed, _ = asyncio.run(caller.in_turn(parsed.requests, parsed.clients))
@@ -201,7 +201,7 @@ def main() -> None:
         }
         arm = start(here, parsed.bundle, folder, "service", **settings)
         with arm.server:
-            measure(Caller(arm.port, films, score), Operator(arm.port, operate, version), parsed)
+            measure(Poster(arm.port, films, score), Operator(arm.port, operate, version), parsed)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from benchmarks.plan import Cell
+from benchmarks.plan import PlannedLoad
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -14,7 +14,7 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
-def summary(system: str, cell: Cell, offered: float, came: dict[str, Any]) -> dict[str, Any]:
+def summary(system: str, cell: PlannedLoad, offered: float, came: dict[str, Any]) -> dict[str, Any]:
     """What came of one load; latencies are those of good films that were answered rightly, in seconds."""
     good = [(said, due, end) for kind, said, due, end in came["records"] if kind == "good"]
     correct = [(due, end) for said, due, end in good if said == "correct"]

@@ -98,7 +98,7 @@ def peers() -> list[System]:
         return tuple(part.replace("{name}", name) for part in script)
 
     mosec = (*run("mosec"), "--address", "127.0.0.1", "--timeout", "60000", "--max-request-size", "67108864")
-    bentoml = ("{bin}/bentoml", "serve", "benchmarks.peers.bentoml.server:Films", "--host", "127.0.0.1", "--port")
+    bentoml = ("{bin}/bentoml", "serve", "benchmarks.peers.bentoml.server:BentoFilms", "--host", "127.0.0.1", "--port")
     ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
     # Its shared-memory store starts a process with the stub's own Python, which fails beside the library of Python 3.11.7.
     triton = _sized(2, 1, 1) | {"PYTRITON_NO_TENSORSTORE": "1"}

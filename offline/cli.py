@@ -25,7 +25,7 @@ from .data.films import CHEST_XRAY14_IMAGES, Film, FilmsError, fingerprint, read
 from .demo import demo
 from .evaluation import PRESETS, evaluate
 from .evaluation.presets import AIM
-from .evaluation.subject import Subject
+from .evaluation.subject import LoadedBundle
 from .evaluation.tamper import FILMS as TAMPERED_FILMS
 from .evaluation.tamper import REPORT as TAMPERING
 from .evaluation.tamper import sentences as tampering_sentences
@@ -220,7 +220,7 @@ def _locate(parsed: argparse.Namespace) -> int:
     if parsed.run is not None:
         explained = Explained.of_run(parsed.run)
     else:
-        explained = Explained.of_bundle(Subject.load(parsed.bundle, device).bundle)
+        explained = Explained.of_bundle(LoadedBundle.load(parsed.bundle, device).bundle)
     test = [film for film in films if film.split == "test"]
     others = test[:: max(1, len(test) // parsed.films)][: parsed.films] if parsed.films else test
     report, located = locate(explained, others, boxes, parsed.output, data=fingerprint(films), device=device)
@@ -236,7 +236,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     output = parsed.output or Path("runs") / f"evaluate-{parsed.preset}"
     films, device = _films(parsed), choose_device(parsed.device)
     substitutes = [load_substitute(folder) for folder in parsed.substitute]
-    subject, preset = Subject.load(parsed.bundle, device), PRESETS[parsed.preset]
+    subject, preset = LoadedBundle.load(parsed.bundle, device), PRESETS[parsed.preset]
     evaluation, arrays = evaluate(subject, films, output, preset, parsed.seed, substitutes)
     write_report(evaluation, arrays, output, show_films=parsed.show_films)
     print("\n".join(sentences(evaluation)))
@@ -290,7 +290,7 @@ def _export(parsed: argparse.Namespace) -> int:
 def _recalibrate(parsed: argparse.Namespace) -> int:
     key = _signing_key(parsed)  # before the work, which takes minutes
     trusted = TrustedKeys.read(parsed.trusted_keys) if parsed.trusted_keys else None
-    subject = Subject.load(parsed.bundle, choose_device(parsed.device), trusted)
+    subject = LoadedBundle.load(parsed.bundle, choose_device(parsed.device), trusted)
     target = parsed.target or subject.bundle.manifest.gate.target_false_rejection_rate
     report = parsed.report or parsed.output.with_name(f"{parsed.output.name}-report")
     options = RecalibrationOptions(
@@ -348,7 +348,7 @@ def _distil(parsed: argparse.Namespace) -> int:
     if parsed.run is not None:
         served = Served.of_run(parsed.run, device)
     else:
-        bundle = Subject.load(parsed.bundle, device).bundle
+        bundle = LoadedBundle.load(parsed.bundle, device).bundle
         served = Served(bundle.network, bundle.gaussian, bundle.manifest.gate.threshold)
     record = distil(served, _films(parsed), parsed.output, options, device, parsed.weights)
     last = record["history"][-1]

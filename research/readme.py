@@ -19,7 +19,8 @@ from app.pipeline import Screener, Verdict, decode, film_tensor, read_bundle, to
 from app.pipeline.image import INPUT_SIDE
 from offline.bundles.model_card import aimed_table
 from offline.generated_tables import filled
-from offline.report.reading import strength
+from offline.report.reading import AimedRow, Evaluation
+from offline.report.words import share_of, strength, text
 
 
 def figures(bundle: Path) -> str:
@@ -61,38 +62,28 @@ SHOWN_BUDGETS = (1 / 255,)  # what passes within this passes within any larger o
 
 def attackers(report: Path) -> str:
     """Markdown of who passes the paper's gate, from ``evaluation.json`` of a whole experiment."""
-    evaluation: dict[str, Any] = json.loads((report / "evaluation.json").read_text())
-    shown = [row for row in evaluation["aware"] if row.get("finding_choice") != "random"]
-    columns = {goal: title for goal, title in COLUMNS.items() if any(row["goal"] == goal for row in shown)}
+    evaluation = Evaluation.model_validate_json((report / "evaluation.json").read_bytes())
+    shown = [row for row in evaluation.aware if row.finding_choice != "random"]
+    columns = {goal: title for goal, title in COLUMNS.items() if any(row.goal == goal for row in shown)}
     lines = [
         f"| attacker | knows the gate | epsilon | {' | '.join(columns.values())} |",
         "|---|---|---|" + "---|" * len(columns),
     ]
-    cells: dict[tuple[str, int, float], dict[str, dict[str, Any]]] = {}
+    cells: dict[tuple[str | None, bool | None, int | None, float | None], dict[str | None, AimedRow]] = {}
     for row in shown:
-        if any(math.isclose(row["epsilon"], budget) for budget in SHOWN_BUDGETS):
-            cells.setdefault((row["attacker"], row["size"], row["epsilon"]), {})[row["goal"]] = row
-    for (name, size, epsilon), goals in cells.items():
-        informed = "yes" if next(iter(goals.values()))["informed"] else "no"
+        if any(math.isclose(row.epsilon or 0, budget) for budget in SHOWN_BUDGETS):
+            cells.setdefault((row.attacker, row.informed, row.size, row.epsilon), {})[row.goal] = row
+    for (name, informed, size, epsilon), found in cells.items():
         where = "" if size == INPUT_SIDE else f", on {size} pixel films"
-        passed = [_passed(goals.get(goal)) for goal in columns]
-        lines.append(f"| {name}{where} | {informed} | {strength(epsilon)} | {' | '.join(passed)} |")
-    for row in evaluation.get("substitutes", []):
-        for transfer in row["transfer"]:
-            share = f"{transfer['passed'] / transfer['films']:.1%} ({transfer['passed']} of {transfer['films']})"
+        passed = [share_of(found[goal].evaded, found[goal].eligible) if goal in found else "" for goal in columns]
+        lines.append(f"| {name}{where} | {text(informed)} | {strength(epsilon)} | {' | '.join(passed)} |")
+    for one in evaluation.substitutes:
+        for transfer in one.transfer:
             lines.append(
-                f"| MIM on an outsider's {row['arch']}, from {row['learned_from']} | no | {strength(transfer['epsilon'])} "
-                f"| {share}: either |{' |' * (len(columns) - 1)}"
+                f"| MIM on an outsider's {one.arch}, from {one.learned_from} | no | {strength(transfer.epsilon)} "
+                f"| {share_of(transfer.passed, transfer.films)}: either |{' |' * (len(columns) - 1)}"
             )
     return "\n".join(lines)
-
-
-def _passed(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return ""
-    if not row["eligible"]:
-        return "n/a"
-    return f"{row['evaded'] / row['eligible']:.1%} ({row['evaded']} of {row['eligible']})"
 
 
 def answer(bundle: Path, film: Path, request_id: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from offline import generated_tables
 from offline.attacks.goals import DEEDS
-from offline.report.reading import gate_of, goal_of, strength
+from offline.report.reading import AimedRow, Evaluation
+from offline.report.words import decimal, percent, share_of, strength, text
 
 #: Of the bundle that is served; the whole experiment on it, and on the paper's gate.
 _SERVED = Path("artifacts/default/report/report.json")
@@ -23,58 +25,58 @@ def served(report: dict[str, Any]) -> str:
     lines = ["| attack of the paper | epsilon | rejected | top finding changed |", "|---|---|---|---|"]
     for name, row in report["attacks"].items():
         attack, _, epsilon = name.partition(" epsilon=")
-        lines.append(f"| white-box {attack} | {epsilon} | {_of(row['detected'], row['n'])} | {row['flip_rate']:.1%} |")
+        lines.append(
+            f"| white-box {attack} | {epsilon} | {share_of(row['detected'], row['n'])} | {row['flip_rate']:.1%} |"
+        )
     return "\n".join(lines)
 
 
-def aimed(report: dict[str, Any]) -> str:
+def aimed(rows: Iterable[AimedRow]) -> str:
     """Who wants a finding, or its call, otherwise, of the bundle that is served."""
     lines = [
         "| attacker | knows the gate | epsilon | goal | passes, of those on whom it was possible | mean change, grey levels |",
         "|---|---|---|---|---|---|",
     ]
-    return "\n".join([*lines, *(f"{_start(row)} | {_passes(row)} |" for row in report["aimed"])])
+    return "\n".join([*lines, *(f"{_start(row)} | {_passes(row)} |" for row in rows)])
 
 
-def overshooting(evaluation: dict[str, Any]) -> str:
+def overshooting(evaluation: Evaluation) -> str:
     """The paper's attacks, of whoever has the network or a substitute and does not think of a gate."""
-    gate = gate_of(evaluation)
     lines = ["| attack of the paper | epsilon | rejected | top finding changed |", "|---|---|---|---|"]
-    for name, row in gate["attacks"].items():
+    for name, row in evaluation.gate_row.attacks.items():
         epsilon = 0.02 if name.startswith("white-box") else 0.05
-        flips = evaluation["paper_attacks"][name]["flip_rate"]
-        lines.append(f"| {name} | {epsilon} | {_of(row['detected'], row['n'])} | {flips:.1%} |")
+        flips = evaluation.paper_attacks[name].flip_rate
+        lines.append(f"| {name} | {epsilon} | {share_of(row.detected, row.n)} | {percent(flips)} |")
     return "\n".join(lines)
 
 
-def outsiders(evaluation: dict[str, Any]) -> str:
+def outsiders(evaluation: Evaluation) -> str:
     """Who has the service's answers alone: a substitute learned from them, or queries."""
     lines = ["| attacker | epsilon | passes, with another finding |", "|---|---|---|"]
-    for row in evaluation["substitutes"]:
-        for transfer in row["transfer"]:
+    for one in evaluation.substitutes:
+        for transfer in one.transfer:
             lines.append(
-                f"| MIM on {row['name']}, a {row['arch']} learned from {row['learned_from']} | {strength(transfer['epsilon'])} "
-                f"| {_of(transfer['passed'], transfer['films'])} |"
+                f"| MIM on {one.name}, a {one.arch} learned from {one.learned_from} | {strength(transfer.epsilon)} "
+                f"| {share_of(transfer.passed, transfer.films)} |"
             )
-    queries = evaluation["options"]["square_queries"]
-    for row in evaluation["libraries"]:
-        if row["attacker"] == "Square":
+    for row in evaluation.libraries:
+        if row.attacker == "Square" and row.goal:
             lines.append(
-                f"| Square attack on the probabilities, {queries} queries, {DEEDS[row['goal']]} "
-                f"| {strength(row['epsilon'])} | {_of(row['evaded'], row['eligible'])} |"
+                f"| Square attack on the probabilities, {evaluation.options.square_queries} queries, {DEEDS[row.goal]} "
+                f"| {strength(row.epsilon)} | {share_of(row.evaded, row.eligible)} |"
             )
     return "\n".join(lines)
 
 
-def insiders(served: dict[str, Any], paper: dict[str, Any]) -> str:
+def insiders(served: Evaluation, paper: Evaluation) -> str:
     """Who has the network, and who has the gate too: against what is served, and against the paper's gate."""
     lines = [
         "| attacker | knows the gate | epsilon | goal "
         "| passes what is served | mean change | passes the paper's gate | mean change |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    before = {_attack(row): row for row in paper["aware"]}
-    for row in served["aware"]:
+    before = {_attack(row): row for row in paper.aware}
+    for row in served.aware:
         of_paper = before.get(_attack(row))
         lines.append(
             f"{_start(row)} | {_passes(row)} | {'not measured |' if of_paper is None else _passes(of_paper)} |"
@@ -82,19 +84,16 @@ def insiders(served: dict[str, Any], paper: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _attack(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["attacker"], row["size"], goal_of(row), strength(row["epsilon"])
+def _attack(row: AimedRow) -> tuple[object, ...]:
+    return row.attacker, row.size, row.wanted, strength(row.epsilon)
 
 
-def _start(row: dict[str, Any]) -> str:
-    informed = "yes" if row["informed"] else "no"
-    return f"| {row['attacker']}, {row['size']} pixels | {informed} | {strength(row['epsilon'])} | {goal_of(row)}"
+def _start(row: AimedRow) -> str:
+    return f"| {row.attacker}, {row.size} pixels | {text(row.informed)} | {strength(row.epsilon)} | {row.wanted}"
 
 
-def _passes(row: dict[str, Any]) -> str:
-    if not row["eligible"]:
-        return "n/a |"
-    return f"{_of(row['evaded'], row['eligible'])} | {row['grey_change']:.2f}"
+def _passes(row: AimedRow) -> str:
+    return f"{share_of(row.evaded, row.eligible)} | {decimal(row.grey_change, 2)}" if row.eligible else "n/a |"
 
 
 def poisoners(scenario: dict[str, Any]) -> str:
@@ -122,14 +121,10 @@ def tampering(report: dict[str, Any]) -> str:
     for row in report["rows"]:
         name, calls = "nothing" if row["tampering"] == "none" else row["tampering"], row["calls"]
         lines.append(
-            f"| {name} | {_of(row['rejected'], row['films'])} | {_of(calls['changed_films'], calls['films'])} "
-            f"| {_of(calls['opposite_films'], calls['films'])} | {row['grey_change']:.2f} |"
+            f"| {name} | {share_of(row['rejected'], row['films'])} | {share_of(calls['changed_films'], calls['films'])} "
+            f"| {share_of(calls['opposite_films'], calls['films'])} | {row['grey_change']:.2f} |"
         )
     return "\n".join(lines)
-
-
-def _of(count: int, total: int) -> str:
-    return f"{count / total:.1%} ({count} of {total})" if total else "n/a"
 
 
 def filled(document: str, root: Path = Path()) -> str:
@@ -141,14 +136,14 @@ def filled(document: str, root: Path = Path()) -> str:
         A table has no place.
     """
     report = json.loads((root / _SERVED).read_text())
-    whole = json.loads((root / _SERVED_WHOLE).read_text())
-    paper = json.loads((root / _PAPER).read_text())
+    whole = Evaluation.model_validate_json((root / _SERVED_WHOLE).read_bytes())
+    paper = Evaluation.model_validate_json((root / _PAPER).read_bytes())
     scenario = json.loads((root / _SCENARIO).read_text())
     return generated_tables.filled(
         document,
         {
             "served": served(report),
-            "aimed": aimed(report),
+            "aimed": aimed(AimedRow.model_validate(row) for row in report["aimed"]),
             "overshooting": overshooting(paper),
             "outsiders": outsiders(whole),
             "outsiders-paper": outsiders(paper),

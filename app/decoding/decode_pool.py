@@ -17,7 +17,7 @@ from app.pipeline.errors import MalformedImage
 from app.pipeline.image import DecodedImage, SourceKind
 
 from .exchange import MemoryLimitMet, NoAnswer, exchange
-from .fork_server import FORK, READY, UNKNOWN, Options
+from .fork_server import FORK, READY, UNKNOWN, DecodeOptions
 from .machine import Machine
 from .turns import Turns
 
@@ -70,7 +70,7 @@ class DecodePool:
 
     Parameters
     ----------
-    options : Options
+    options : DecodeOptions
     failed : callable
         Is told of each process that gave no answer, and why.
     machine : Machine
@@ -80,7 +80,9 @@ class DecodePool:
     #: The module of the fork server, which tests replace by one whose decoders misbehave.
     program = "app.decoding.fork_server"
 
-    def __init__(self, options: Options, failed: Callable[[Failure], None], machine: Machine | None = None) -> None:
+    def __init__(
+        self, options: DecodeOptions, failed: Callable[[Failure], None], machine: Machine | None = None
+    ) -> None:
         self._options = options
         self._failed = failed
         self._machine = machine or Machine()

@@ -22,7 +22,7 @@ from app.pipeline.stripping import is_out_of_proportion
 from app.settings import Settings
 
 from .decode_pool import TOO_BUSY, DecodePool, DecodingUnavailable, Failure
-from .fork_server import Options
+from .fork_server import DecodeOptions
 
 Place = Literal["thread", "process"]
 
@@ -68,7 +68,7 @@ class Decoders:
             place: ThreadPoolExecutor(count, thread_name_prefix=f"decode-{place}")
             for place, count in self._at_once.items()
         }
-        options = Options(
+        options = DecodeOptions(
             settings.max_pixels,
             settings.header_rules,
             settings.decode_memory_mb * 2**20,

@@ -50,7 +50,7 @@ _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
-class Options:
+class DecodeOptions:
     """What holds for every film.
 
     Attributes
@@ -77,7 +77,7 @@ class Options:
         return json.dumps(asdict(self), default=sorted)  # the set of modalities
 
     @classmethod
-    def of_json(cls, text: str) -> Options:
+    def of_json(cls, text: str) -> DecodeOptions:
         """What ``as_json`` gave."""
         told = json.loads(text)
         rules = told.pop("rules")
@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> None:
     warnings.simplefilter("ignore")  # a hostile file shall not write to the service's log
     logging.disable()
     control = socket.socket(fileno=int(arguments[0]))
-    options = Options.of_json(arguments[1])
+    options = DecodeOptions.of_json(arguments[1])
     _ = options.rules.words  # read once, for all children
     _load_all()
     born_bytes = _address_space()
@@ -134,7 +134,9 @@ def _address_space() -> int:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
-def _fork(options: Options, children: set[int], service: int, *, limit: Callable[[], None], confined: bool) -> bytes:
+def _fork(
+    options: DecodeOptions, children: set[int], service: int, *, limit: Callable[[], None], confined: bool
+) -> bytes:
     fork_server = os.getpid()
     try:
         pid = os.fork()
@@ -166,7 +168,7 @@ def _end_with(fork_server: int) -> None:
         os._exit(1)
 
 
-def _limit(options: Options, born_bytes: int) -> None:
+def _limit(options: DecodeOptions, born_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
     # RLIMIT_DATA counts neither what is mapped as a stack (MAP_GROWSDOWN) nor the page tables of what is only read.
     most = born_bytes + options.memory_bytes
@@ -175,7 +177,7 @@ def _limit(options: Options, born_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (options.cpu_seconds, options.cpu_seconds + 1))
 
 
-def _decode(service: socket.socket, options: Options) -> None:
+def _decode(service: socket.socket, options: DecodeOptions) -> None:
     header: dict[str, object]
     pixels: bytes | memoryview = b""
     try:

@@ -6,13 +6,12 @@ import asyncio
 import time
 
 from app.metrics import Metrics
-from app.pipeline import Verdict
 from app.settings import Settings
 
 from .device import Device
 from .errors import NotReady
-from .rate import Rate
-from .ready import Item, ReadyQueue
+from .pace import Pace
+from .ready import Item, Judged, ReadyQueue
 from .shadow import Shadow
 from .version import Version
 
@@ -30,7 +29,7 @@ class Batcher:
         self.active = active
         self._drain_seconds = settings.drain_seconds
         self._ready = ReadyQueue(settings, metrics)
-        self._seconds = Rate(settings.deadline_seconds)
+        self._seconds = Pace(settings.deadline_seconds)
         self._devices: list[Device] = []
         for number in range(len(active.screeners)):
             device = Device(number, lambda: self.active, self._ready, self._devices, self._seconds, settings, metrics)
@@ -81,7 +80,7 @@ class Batcher:
         """As measured, of all devices together; 0 if nothing is known."""
         return self._seconds.seconds / max(1, self.in_service)
 
-    async def judge(self, item: Item) -> Verdict:
+    async def judge(self, item: Item) -> Judged:
         """Judge a film in the next batch; whoever is cancelled here takes the film out of the queue.
 
         Raises

@@ -21,8 +21,8 @@ from app.pipeline import Verdict
 from app.settings import Settings
 
 from .errors import InferenceFailed, NotReady
-from .rate import Rate
-from .ready import Item, ReadyQueue
+from .pace import Pace
+from .ready import Item, Judged, ReadyQueue
 from .shadow import ShadowFilm
 from .version import Version
 
@@ -47,7 +47,7 @@ class Device:
         Shared with the other devices.
     peers : sequence of Device
         All devices, this one too.
-    seconds : Rate
+    seconds : Pace
         Takes the seconds of a film on a device.
     """
 
@@ -57,7 +57,7 @@ class Device:
         active: Callable[[], Version],
         ready: ReadyQueue,
         peers: Sequence[Device],
-        seconds: Rate,
+        seconds: Pace,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
@@ -167,16 +167,17 @@ class Device:
     def _answer(self, item: Item, verdict: Verdict) -> None:
         """Give a verdict, with the heatmap that was asked for; behind the gate there is none, and of a released film more."""
         screener = item.version.screeners[self._number]
+        heatmap = None
         try:
             if item.explain is not None and verdict.accepted:
-                item.heatmap = screener.explain(item.tensor, item.explain)
+                heatmap = screener.explain(item.tensor, item.explain)
             if item.released and not verdict.accepted:
                 item.probabilities = screener.set_gate_aside(item.tensor)
         except Exception as error:
             log.error("what was asked for beside the verdict failed", extra=self._failure(error, [item]))
             item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
             return
-        item.result.set_result(verdict)
+        item.result.set_result(Judged(item.version, verdict, heatmap))
         if item.compared and not item.released:  # which was judged before
             self._ready.offer(item, verdict)
 

@@ -1,10 +1,10 @@
-"""A request's straight line: a place -> its body -> decoded -> judged, within one deadline."""
+"""What a request takes of the service: a place for its body, a deadline, a decoder, a device."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -17,8 +17,7 @@ from torch import Tensor
 from app.decoding.decode_pool import TOO_BUSY, DecodingUnavailable
 from app.decoding.decoders import Decoders
 from app.metrics import Metrics
-from app.pipeline import DecodedImage, Verdict
-from app.pipeline.heatmap import Heatmap
+from app.pipeline import DecodedImage
 from app.pipeline.image import SourceKind
 from app.settings import Settings
 from app.tracing import span
@@ -26,9 +25,9 @@ from app.tracing import span
 from .admission import Admission
 from .batcher import Batcher
 from .errors import DeadlinePassed, NotReady
+from .pace import Pace
 from .place import Place
-from .rate import Rate
-from .ready import Item
+from .ready import Item, Judged
 from .shadow import Shadow
 from .share import Share
 from .version import Version
@@ -40,16 +39,15 @@ ANSWERED_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Screened:
-    """A verdict, the film that it was given on, and who gave it.
+class Deadline:
+    """The end of a request's time; ``expires`` is of ``time.monotonic()``, in seconds."""
 
-    ``heatmap`` is that of the finding asked for, if the film was accepted.
-    """
+    expires: float
+    _timeout: asyncio.Timeout
 
-    version: Version
-    image: DecodedImage
-    verdict: Verdict
-    heatmap: Heatmap | None = None
+    def met(self) -> None:
+        """Cut nothing off from now on."""
+        self._timeout.reschedule(None)
 
 
 class Engine:
@@ -58,7 +56,7 @@ class Engine:
     def __init__(self, active: Version, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._decode_seconds = Rate(settings.deadline_seconds)
+        self._decode_seconds = Pace(settings.deadline_seconds)
         self._decoders = Decoders(settings, metrics, self._decode_seconds.add)
         self._batcher = Batcher(active, settings, metrics)
         self._share = Share(max(settings.decode_threads, settings.decode_processes) + 1)
@@ -165,8 +163,8 @@ class Engine:
             yield place
 
     @asynccontextmanager
-    async def deadline(self) -> AsyncIterator[float]:
-        """Cut off what takes longer than the deadline; gives its end, in ``time.monotonic()`` seconds.
+    async def deadline(self) -> AsyncIterator[Deadline]:
+        """Cut off what takes longer than the deadline, unless it is met before.
 
         Raises
         ------
@@ -174,8 +172,8 @@ class Engine:
         """
         seconds = self._settings.deadline_seconds
         try:
-            async with asyncio.timeout(seconds):
-                yield time.monotonic() + seconds
+            async with asyncio.timeout(seconds) as timeout:
+                yield Deadline(time.monotonic() + seconds, timeout)
         except TimeoutError as error:
             raise DeadlinePassed(f"no verdict within {seconds:g} s") from error
 
@@ -200,56 +198,25 @@ class Engine:
             except TimeoutError:  # the caller's own films before it took all the time
                 raise DecodingUnavailable(TOO_BUSY) from None
 
-    async def judge(self, version: Version, tensor: Tensor, expires: float) -> Verdict:
+    async def judge(
+        self, version: Version, tensor: Tensor, expires: float, *, explain: int | None = None, compared: bool = True
+    ) -> Judged:
         """Judge a film in the next batch of `version`, unless its turn comes after `expires`.
-
-        Raises
-        ------
-        UnsuitableImage, NumericalError, InferenceFailed, DeadlinePassed, NotReady
-        """
-        return await self._batcher.judge(self._item(version, tensor, expires))
-
-    async def screen(
-        self,
-        sharer: str,
-        read: Callable[[Place], Awaitable[tuple[bytes, SourceKind | None]]],
-        explain: int | None = None,
-        look: Callable[[Tensor], None] = lambda _: None,
-        compared: bool = True,
-    ) -> Screened:
-        """Admit a request, then read, decode and judge its film, all within one deadline.
 
         Parameters
         ----------
-        sharer : str
-            As of ``place``.
-        read : callable
-            Gives the bytes of the film and what it was declared to be (None: its signature tells). It is called once
-            there is a place, in which it reserves the bytes as they arrive, so that the bodies held in memory are
-            bounded; and it is cut off at the deadline, or before it if the sender is too slow and others want the place.
         explain : int, optional
             The finding whose heatmap is wanted, by its row.
-        look : callable
-            Is shown the decoded film, of shape (1, 1, 224, 224), before it is judged, and may refuse it.
         compared : bool
             Whether the version in shadow judges it too.
 
         Raises
         ------
-        InputError, NumericalError
-            From the pipeline, and whatever `read` and `look` raise.
-        NotReady, Overloaded, DecodingUnavailable, DeadlinePassed, InferenceFailed
+        UnsuitableImage, NumericalError, InferenceFailed, DeadlinePassed, NotReady
         """
-        with self.place(sharer) as place:
-            async with self.deadline() as expires:
-                with span("read"):
-                    async with place.arriving():
-                        film, kind = await read(place)
-                image, tensor = await self.decode(sharer, film, expires, kind)
-                look(tensor)
-                item = self._item(self.active, tensor, expires, explain)
-                item.compared = compared
-                return Screened(item.version, image, await self._batcher.judge(item), item.heatmap)
+        item = self._item(version, tensor, expires)
+        item.explain, item.compared = explain, compared
+        return await self._batcher.judge(item)
 
     async def screen_released(
         self, sharer: str, film: bytes, kind: SourceKind
@@ -264,11 +231,11 @@ class Engine:
         """
         with self.place(sharer) as place:
             place.reserve(len(film))
-            async with self.deadline() as expires:
-                image, tensor = await self.decode(sharer, film, expires, kind)
-                item = self._item(self.active, tensor, expires)
+            async with self.deadline() as deadline:
+                image, tensor = await self.decode(sharer, film, deadline.expires, kind)
+                item = self._item(self.active, tensor, deadline.expires)
                 item.released = True
-                verdict = await self._batcher.judge(item)
+                verdict = (await self._batcher.judge(item)).verdict
         probabilities = verdict.probabilities if verdict.accepted else item.probabilities
         assert probabilities is not None
         return item.version, image, probabilities
@@ -282,12 +249,12 @@ class Engine:
         """
         with self.place(sharer) as place:
             place.reserve(len(film))
-            async with self.deadline() as expires:
-                image, _ = await self.decode(sharer, film, expires, kind)
+            async with self.deadline() as deadline:
+                image, _ = await self.decode(sharer, film, deadline.expires, kind)
                 return image
 
-    def _item(self, version: Version, tensor: Tensor, expires: float, explain: int | None = None) -> Item:
-        return Item(version, tensor, expires - self._settings.deadline_seconds, expires, explain)
+    def _item(self, version: Version, tensor: Tensor, expires: float) -> Item:
+        return Item(version, tensor, expires - self._settings.deadline_seconds, expires)
 
     def _seconds_of(self, waiting: int) -> float:
         """Estimated seconds until so many requests are done."""

@@ -24,6 +24,15 @@ from .shadow import Shadow, ShadowFilm
 from .version import Version
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A verdict and who gave it, with the heatmap of the finding that was asked for, if the film was accepted."""
+
+    version: Version
+    verdict: Verdict
+    heatmap: Heatmap | None = None
+
+
 @dataclass(eq=False)
 class Item:
     """A film that waits for a device; the times are of ``time.monotonic()``."""
@@ -33,8 +42,7 @@ class Item:
     admitted: float
     expires: float
     explain: int | None = None  # a finding, by its row
-    result: Future[Verdict] = field(default_factory=Future)
-    heatmap: Heatmap | None = None  # there before the result is
+    result: Future[Judged] = field(default_factory=Future)
     compared: bool = True  # with what the version in shadow says
     released: bool = False  # by an authorised person: it has probabilities whatever the verdict
     probabilities: NDArray[np.float64] | None = None  # of a released film that is rejected; there before the result is

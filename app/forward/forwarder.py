@@ -35,7 +35,7 @@ TOO_LARGE: Final = Refusal(413, "body-too-large", "none")
 
 
 @dataclass(frozen=True)
-class Options:
+class ForwardOptions:
     """How to follow; ``start`` counts only where there is no checkpoint yet.
 
     ``give_up_seconds`` is the time from a film's first failure to its last try. Of the films that are given up on the newest
@@ -61,7 +61,7 @@ class Forwarder:
         checkpoint: Checkpoint,
         aside: Aside,
         books: Books,
-        options: Options,
+        options: ForwardOptions,
         metrics: ForwardMetrics,
         tracing: Tracing,
     ) -> None:

@@ -13,8 +13,9 @@ from typing import Final
 
 from .aside import Aside, Film, path_beside
 from .errors import Misconfigured
+from .settings import PREFIX
 
-STATE: Final = "CXR_FORWARD_STATE"
+STATE: Final = PREFIX + "STATE"
 COLUMNS: Final = ("last_try", "next_try", "tries", "status", "reason", "instance", "change", "request_id")
 
 DESCRIPTION = """\

@@ -6,13 +6,10 @@ import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
@@ -23,54 +20,45 @@ from app import __version__
 from app.access import Callers, KeysFileError, Quota
 from app.access.oidc import OidcError, Provider, parse_scopes
 from app.decoding.decode_pool import DecodingUnavailable
-from app.engine import Engine, NotReady, Overloaded, Place, Version
+from app.engine import Engine, NotReady, Overloaded, Version
 from app.metrics import UNKNOWN_KIND, Metrics
 from app.pipeline import LABELS, Screener
-from app.pipeline.image import SourceKind
 from app.quarantine import open_quarantine
 from app.records import Repeats, Writer, open_record
+from app.screening import QueryGuard, Reports, Screening
 from app.settings import Settings, SettingsError
 from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
-from .decisions import Decisions
 from .middleware.disconnect import CancelOnDisconnect
 from .middleware.foreign import RefuseForeign
 from .middleware.linger import Linger
 from .middleware.observe import Observe
-from .openapi import BINARY, PROBLEM, film_problems
+from .openapi import ACCESS_PROBLEMS, PROBLEM
 from .problems import (
     PROBLEMS,
-    REJECTED_DETAIL,
     RETRY_AFTER_SECONDS,
     SLUG_OF,
     HttpError,
     problem_response,
 )
-from .query_guard import Watch
-from .reports import Reports
 from .routes.decision_list import add_decided_route
 from .routes.decode import DECODE, add_decode_route
 from .routes.documentation import add_documentation
-from .routes.explain import HEATMAP_PARAMETER, AcceptedWithHeatmap, add_explain_route, given_heatmap, named_finding
+from .routes.explain import add_explain_route
 from .routes.pages import serve_pages
 from .routes.quarantine import add_quarantine_routes
-from .routes.stow import Store
+from .routes.score import add_score_route
+from .routes.stow import add_store_routes
 from .routes.versions import add_version_routes
 from .schemas import (
-    Accepted,
-    CalledFinding,
-    JudgedField,
     Limits,
     ModelDescription,
     PublicFinding,
     PublicGate,
     Status,
 )
-from .security import KEY, Access, sharer
-from .wire.accept import DICOM, STORE_TYPES, takes_json, wants_dicom
-from .wire.body import read_film
-from .wire.media import FILM_BODY
+from .security import KEY, Access
 from .wire.query import KNOWN_QUERY
 
 log = logging.getLogger("cxr_gate")
@@ -84,36 +72,6 @@ NO_TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
     "auto_configure": False,
 }
-_ACCESS: dict[int | str, dict[str, Any]] = {
-    401: {**PROBLEM, "description": "unauthenticated"},
-    403: {**PROBLEM, "description": "forbidden"},
-    429: {**PROBLEM, "description": "quota"},
-    503: {**PROBLEM, "description": "identity provider unavailable"},
-}
-_STORED = {"content": {name: {"schema": {"type": "object"}} if name.endswith("json") else {} for name in STORE_TYPES}}
-_RELATED = {"requestBody": {"required": True, "content": {"multipart/related": BINARY}}}
-_STORE: dict[str, Any] = {
-    "response_class": Response,
-    "responses": {
-        200: {**_STORED, "description": "every instance was scored"},
-        202: {**_STORED, "description": "some instances were scored, others failed"},
-        409: {**_STORED, "description": "no instance was scored"},
-        400: {**PROBLEM, "description": "malformed request"},
-        406: {**PROBLEM, "description": "not acceptable"},
-        413: {**PROBLEM, "description": "too many instances or bytes"},
-        415: {**PROBLEM, "description": "not multipart/related of application/dicom"},
-        **_ACCESS,
-        503: {
-            **PROBLEM,
-            "description": "overloaded; not ready (or, as DICOM JSON, every instance met a passing fault)",
-        },
-        504: {**PROBLEM, "description": "an instance did not arrive within the deadline"},
-    },
-    "openapi_extra": _RELATED,
-    "dependencies": [KEY],
-}
-_STUDY = {"name": "study", "in": "path", "required": True, "schema": {"type": "string"}}
-_STORE_OF_STUDY = {**_STORE, "openapi_extra": {**_RELATED, "parameters": [_STUDY]}}
 
 
 def create_application(screeners: Sequence[Screener], settings: Settings, previous: Version | None = None) -> FastAPI:
@@ -162,9 +120,8 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     )
     repeats = Repeats(record, optional=settings.record_optional)
     quarantine = open_quarantine(settings, record, writer, metrics)
-    decisions = Decisions(record.key, writer, repeats, quarantine)
-    watch = Watch.of(settings, metrics)
-    store = Store(engine, decisions, metrics, settings, reports, watch, access)
+    guard = QueryGuard.of(settings, metrics)
+    screening = Screening(engine, guard, record.key, repeats, writer, quarantine, reports, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -219,83 +176,9 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     application.add_middleware(Linger, max_bytes=max(settings.max_body_bytes, settings.max_store_bytes))
     _handle_errors(application, metrics, engine)
 
-    @application.post(
-        "/v1/score",
-        dependencies=[KEY],
-        response_model=AcceptedWithHeatmap | Accepted,
-        responses=_score_responses(),
-        openapi_extra={"parameters": [HEATMAP_PARAMETER], "requestBody": FILM_BODY},
-    )
-    async def score(request: Request) -> Response:
-        """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial".
-
-        A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts. With
-        `heatmap` the JSON says too where the evidence for that finding lies, as /v1/explain does.
-        """
-        caller = access.require(request, "score")
-        accept = ",".join(request.headers.getlist("accept"))
-        row = named_finding(request, "heatmap") if "heatmap" in request.query_params else None
-        as_report = wants_dicom(accept) and row is None
-        if row is not None and not takes_json(accept):
-            raise HttpError(
-                "not-acceptable",
-                "heatmap is for answers in JSON, and Accept asks for application/dicom; accept application/json, or ask "
-                "/v1/explain for the heatmap as a Secondary Capture",
-            )
-        film = b""
-
-        async def read(place: Place) -> tuple[bytes, SourceKind]:
-            nonlocal film
-            film, kind = await read_film(request, settings.max_body_bytes, place)
-            request.state.source_kind = kind
-            if kind != "dicom" and wants_dicom(accept) and not takes_json(accept):
-                raise HttpError(
-                    "not-acceptable",
-                    "Accept asks for application/dicom, and a report can be made of a DICOM film only; send the film as "
-                    "DICOM, or accept application/json",
-                )
-            return film, kind
-
-        screened = await engine.screen(sharer(request), read, row, partial(watch.see, caller, request.state.request_id))
-        verdict, kind = screened.verdict, screened.image.source_kind
-        metrics.count_judged(verdict, screened.version.bundle, kind)
-        await decisions.keep(request, film, screened)
-        report = await reports.of(film, screened, wanted=as_report)
-        if report is not None:
-            return Response(report, status_code=200 if verdict.accepted else 422, media_type=DICOM)
-        if verdict.probabilities is None:
-            return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
-        body = Accepted(
-            request_id=request.state.request_id,
-            model_version=screened.version.name,
-            probabilities={name: float(value) for name, value in zip(LABELS, verdict.probabilities, strict=True)},
-            calls=CalledFinding.by_name(screened.version.bundle.calls.of(verdict.probabilities)),
-            source_kind=kind,
-            exposed_field=JudgedField.of(screened.image.field),
-            notes=list(screened.image.notes),
-        )
-        if row is None:
-            return JSONResponse(body.model_dump())
-        assert screened.heatmap is not None
-        metrics.count_heatmap(screened.heatmap.localised, screened.version.name)
-        heatmap = await given_heatmap(screened, LABELS[row])
-        return JSONResponse({**body.model_dump(), "heatmap": heatmap.model_dump()})
-
-    add_explain_route(application, access, engine, decisions, reports, watch, metrics, settings)
-
-    @application.post("/dicomweb/studies", **_STORE)
-    async def store_instances(request: Request) -> Response:
-        """STOW-RS: judge each instance; the answer has one item an instance."""
-        access.require(request, "score")
-        return await store(request)
-
-    # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
-    @application.post("/dicomweb/studies/{study}", **_STORE_OF_STUDY)
-    async def store_instances_of_study(request: Request) -> Response:
-        """STOW-RS for one study: instances of another fail."""
-        access.require(request, "score")
-        return await store(request, request.path_params["study"])
-
+    add_score_route(application, access, screening, settings)
+    add_explain_route(application, access, screening, settings)
+    add_store_routes(application, access, screening, settings)
     add_decode_route(application, access, engine, settings)
     add_quarantine_routes(application, access, quarantine, engine)
     add_decided_route(application, access, record)
@@ -334,7 +217,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
             raise NotReady("the service is starting or stopping, or no device is in service")
         return Status(status="ready")
 
-    @application.get("/metrics", response_class=Response, dependencies=[KEY], responses=_ACCESS)
+    @application.get("/metrics", response_class=Response, dependencies=[KEY], responses=ACCESS_PROBLEMS)
     async def prometheus(request: Request) -> Response:
         """Metrics for Prometheus. Operators only: they tell how near films came to being rejected."""
         access.require(request, "metrics", "operate")
@@ -406,9 +289,3 @@ def _handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> No
     application.add_exception_handler(HTTPException, of_starlette)
     application.add_exception_handler(RequestValidationError, of_validation)
     application.add_exception_handler(Exception, unexpected)
-
-
-def _score_responses() -> dict[int | str, dict[str, Any]]:
-    problems = film_problems()
-    problems[422] = {**problems[422], "content": {**PROBLEM["content"], DICOM: BINARY}}
-    return {200: {"content": {DICOM: BINARY}}, **problems}

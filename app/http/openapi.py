@@ -9,6 +9,13 @@ from .schemas import ProblemBody
 
 PROBLEM: Final[dict[str, Any]] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
+#: Of a route that needs a key.
+ACCESS_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {**PROBLEM, "description": "unauthenticated"},
+    403: {**PROBLEM, "description": "forbidden"},
+    429: {**PROBLEM, "description": "quota"},
+    503: {**PROBLEM, "description": "identity provider unavailable"},
+}
 
 
 def film_problems() -> dict[int | str, dict[str, Any]]:

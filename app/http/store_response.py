@@ -13,11 +13,11 @@ from app.access.sequences import QuerySequence
 from app.decoding.decode_pool import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline import LABELS
-from app.pipeline.calls import Call
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
 from app.pipeline.identity import Identity
 from app.quarantine import QuarantineUnavailable
-from app.records import Recalled, RecordUnavailable
+from app.records import RecordUnavailable
+from app.screening import Screened
 
 from .problems import REJECTED_DETAIL
 
@@ -66,7 +66,7 @@ SCORED_CLASSES: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class Failure:
+class InstanceFailure:
     """Why an instance has no probabilities: `slug` is its problem's, see ``app.http.problems``."""
 
     reason: int
@@ -75,32 +75,33 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one part; `number` counts from 1, `model_version` judged it, and `calls` are of its 14 findings."""
+class InstanceOutcome:
+    """What became of one part; `number` counts from 1."""
 
     number: int
     identity: Identity | None
-    result: Recalled | Failure
-    notes: tuple[str, ...] = ()
-    model_version: str | None = None
-    calls: tuple[Call, ...] = ()
+    result: Screened | InstanceFailure
 
     @property
-    def failure(self) -> Failure | None:
+    def failure(self) -> InstanceFailure | None:
         """Why there are no probabilities; the gate's rejection is a failure, since a sender must not take it for stored."""
-        if isinstance(self.result, Failure):
+        if isinstance(self.result, InstanceFailure):
             return self.result
-        return None if self.result.verdict.accepted else Failure(REJECTED, "rejected-as-adversarial", REJECTED_DETAIL)
+        return (
+            None
+            if self.result.verdict.accepted
+            else InstanceFailure(REJECTED, "rejected-as-adversarial", REJECTED_DETAIL)
+        )
 
     @property
     def answer(self) -> str:
         """How it was answered, as the metric names it."""
-        if isinstance(self.result, Failure):
+        if isinstance(self.result, InstanceFailure):
             return "refused"
-        return "from_record" if self.result.from_record else "scored"
+        return "from_record" if self.result.recalled.from_record else "scored"
 
 
-def status_of(outcomes: Sequence[Outcome]) -> int:
+def status_of(outcomes: Sequence[InstanceOutcome]) -> int:
     """The status of PS3.18 section 10.5.3.1, or 503 where all would succeed another time."""
     failures = [outcome.failure for outcome in outcomes if outcome.failure]
     if not failures:
@@ -110,7 +111,7 @@ def status_of(outcomes: Sequence[Outcome]) -> int:
     return 503 if all(failure.reason == OUT_OF_RESOURCES for failure in failures) else 409
 
 
-def response_body(outcomes: Sequence[Outcome], request_id: str) -> Json:
+def response_body(outcomes: Sequence[InstanceOutcome], request_id: str) -> Json:
     """The response module; sequences hold their instances in the order in which they came."""
     body = {
         "00081190": _element("UR"),
@@ -127,27 +128,27 @@ def response_body(outcomes: Sequence[Outcome], request_id: str) -> Json:
     return dict(sorted(body.items()))
 
 
-def _told(outcome: Outcome) -> Json:
+def _told(outcome: InstanceOutcome) -> Json:
     told = {"x09": _element("UL", outcome.number), "x01": _element("CS", "NONE")}
-    if isinstance(outcome.result, Recalled):
-        verdict = outcome.result.verdict
-        told["x01"] = _element("CS", "ACCEPTED" if verdict.accepted else "REJECTED")
-        told["x02"] = _element("LO", outcome.model_version)
-        told["x05"] = _element("UC", *outcome.notes)
-        told["x06"] = _element("CS", "RECORD" if outcome.result.from_record else "SCORED")
-        if outcome.result.film is not None:
-            told["x11"] = _element("LO", outcome.result.film)
-        if verdict.probabilities is not None:
+    if isinstance(outcome.result, Screened):
+        screened, recalled = outcome.result, outcome.result.recalled
+        told["x01"] = _element("CS", "ACCEPTED" if recalled.verdict.accepted else "REJECTED")
+        told["x02"] = _element("LO", screened.version.name)
+        told["x05"] = _element("UC", *screened.image.notes)
+        told["x06"] = _element("CS", "RECORD" if recalled.from_record else "SCORED")
+        if recalled.film is not None:
+            told["x11"] = _element("LO", recalled.film)
+        if recalled.verdict.probabilities is not None:
             told["x03"] = _element("LO", *LABELS)
-            told["x04"] = _element("FD", *(float(value) for value in verdict.probabilities))
-            told["x12"] = _element("CS", *(call.upper() for call in outcome.calls))
+            told["x04"] = _element("FD", *(float(value) for value in recalled.verdict.probabilities))
+            told["x12"] = _element("CS", *(call.upper() for call in screened.calls))
     if outcome.failure:
         told["x07"] = _element("UR", f"/problems/{outcome.failure.slug}")
         told["x08"] = _element("UT", outcome.failure.detail)
     return _private(**told)
 
 
-def _reason(failure: Failure | None) -> Json:
+def _reason(failure: InstanceFailure | None) -> Json:
     return {"00081197": _element("US", failure.reason)} if failure else {}
 
 

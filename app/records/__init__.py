@@ -11,7 +11,7 @@ from .decided import FILTERS, Decided
 from .films import FilmState, KeptFilm, UnsealedEntry
 from .key import RecordKey
 from .open import is_in_memory, open_for_reading, open_record
-from .record import Decision, Entry, FilmEvent, Recalled, Record, RecordUnavailable, Subject, VersionEvent
+from .record import Decision, DecisionSubject, Entry, FilmEvent, Recalled, Record, RecordUnavailable, VersionEvent
 from .repeats import Repeats
 from .writer import Writer
 
@@ -20,6 +20,7 @@ __all__ = [
     "FILTERS",
     "Decided",
     "Decision",
+    "DecisionSubject",
     "Entry",
     "FilmEvent",
     "FilmState",
@@ -30,7 +31,6 @@ __all__ = [
     "RecordKey",
     "RecordUnavailable",
     "Repeats",
-    "Subject",
     "UnsealedEntry",
     "Verification",
     "VersionEvent",

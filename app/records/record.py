@@ -37,7 +37,7 @@ class RecordUnavailable(Exception):
     """The database did not answer; what was wrong is logged by its operator's means, never shown."""
 
 
-class Subject(NamedTuple):
+class DecisionSubject(NamedTuple):
     """What a decision is about: by keyed hashes, and by the model that decided."""
 
     instance_hash: str | None  # None where the film names no SOPInstanceUID
@@ -51,7 +51,7 @@ class Decision:
 
     Attributes
     ----------
-    subject : Subject
+    subject : DecisionSubject
     verdict : Verdict
     percentile : float
         Of the log density among the bundle's calibration scores, 0 to 100.
@@ -73,7 +73,7 @@ class Decision:
         it was explained.
     """
 
-    subject: Subject
+    subject: DecisionSubject
     verdict: Verdict
     percentile: float
     request_id: str
@@ -184,7 +184,7 @@ class Record:
         # SQLite writes one at a time anyway, and a database in memory is one connection that threads must share.
         self._alone = threading.Lock()
 
-    def find(self, subject: Subject) -> Verdict | None:
+    def find(self, subject: DecisionSubject) -> Verdict | None:
         """The earliest decision about a subject.
 
         Raises
@@ -195,7 +195,7 @@ class Record:
             found = _earliest(connection, subject, self.key)
             return None if found is None else found[1]
 
-    def film_of(self, subject: Subject) -> str | None:
+    def film_of(self, subject: DecisionSubject) -> str | None:
         """Id of the film that was kept last for a subject, wherever it is now.
 
         Raises
@@ -446,12 +446,12 @@ def _values_of_version(event: VersionEvent) -> dict[str, Any]:
     }
 
 
-def _of_subject(query: Select[Any], subject: Subject) -> Select[Any]:
+def _of_subject(query: Select[Any], subject: DecisionSubject) -> Select[Any]:
     return query.where(*(ENTRIES.c[name] == value for name, value in subject._asdict().items()))
 
 
 def _earliest(
-    connection: Connection, subject: Subject, key: RecordKey, request_id: str | None = None
+    connection: Connection, subject: DecisionSubject, key: RecordKey, request_id: str | None = None
 ) -> tuple[int, Verdict] | None:
     """The number and the verdict of the first entry that gives its seal.
 

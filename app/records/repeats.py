@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from app.pipeline import Verdict
 
-from .record import Recalled, Record, RecordUnavailable, Subject
+from .record import DecisionSubject, Record, RecordUnavailable
 
 log = logging.getLogger("cxr_gate")
 
 
 @dataclass
-class _Turn:
+class _SubjectLock:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
 
 
 class Repeats:
-    """Judges what the record does not know; belongs to one event loop.
+    """Finds what the record knows, and lets the rest be judged once; belongs to one event loop.
 
     Parameters
     ----------
@@ -34,28 +34,29 @@ class Repeats:
     def __init__(self, record: Record, *, optional: bool = False) -> None:
         self._record = record
         self._optional = optional
-        self._turns: dict[Subject, _Turn] = {}
+        self._turns: dict[DecisionSubject, _SubjectLock] = {}
 
-    async def verdict(
-        self,
-        subject: Subject,
-        judge: Callable[[], Awaitable[Verdict]],
-        keep: Callable[[Verdict], Awaitable[Recalled]],
-    ) -> Recalled:
-        """Find the verdict or make it, and keep it; the same subject at the same moment is judged once.
+    @asynccontextmanager
+    async def turn(self, subject: DecisionSubject) -> AsyncIterator[Verdict | None]:
+        """Take a turn at a subject; gives its verdict from the record. Where that has none, judge and write within the turn.
 
-        Those that came later wait for the first, and if it fails or is cancelled the next takes its turn.
+        Those that come later wait. If the first fails or is cancelled, the next takes its turn.
 
         Raises
         ------
         RecordUnavailable
-            And whatever `judge` and `keep` raise.
         """
-        async with self._turn(subject):
-            known = await asyncio.to_thread(self._find, subject)
-            return await keep(await judge() if known is None else known)
+        turn = self._turns.setdefault(subject, _SubjectLock())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield await asyncio.to_thread(self._find, subject)
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[subject]
 
-    def _find(self, subject: Subject) -> Verdict | None:
+    def _find(self, subject: DecisionSubject) -> Verdict | None:
         try:
             return self._record.find(subject)
         except RecordUnavailable as error:
@@ -64,7 +65,7 @@ class Repeats:
             log.warning("judged without a look into the record", extra={"error": str(error)})
             return None
 
-    def film_of(self, subject: Subject) -> str | None:
+    def film_of(self, subject: DecisionSubject) -> str | None:
         """Id of the film that was kept last for a subject; None too where an optional record does not answer.
 
         Raises
@@ -77,15 +78,3 @@ class Repeats:
             if not self._optional:
                 raise
             return None
-
-    @asynccontextmanager
-    async def _turn(self, subject: Subject) -> AsyncIterator[None]:
-        turn = self._turns.setdefault(subject, _Turn())
-        turn.users += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[subject]

@@ -20,16 +20,16 @@ from typing import Any, Final
 from app.pipeline.bundle import Bundle, read_bundle
 from benchmarks.day import films, machines, night, page, plan, watching
 from benchmarks.day.traffic import Traffic
-from offline.evaluation.store import Store
+from offline.evaluation.store import Stages
 
 WORK: Final = Path("runs/day")
 EVALUATION: Final = 15 / plan.FACTOR  # seconds between Prometheus's evaluations
 START_SECONDS: Final = 60.0
 
 
-def _store(bundle: Bundle) -> Store:
+def _store(bundle: Bundle) -> Stages:
     identity = {"bundle": bundle.manifest.model_version, "seed": films.SEED, "gamma": films.GAMMA, "noise": films.NOISE}
-    return Store.open(WORK / "attacked", identity | {"films": [films.ATTACKED, films.STORED]})
+    return Stages.open(WORK / "attacked", identity | {"films": [films.ATTACKED, films.STORED]})
 
 
 async def _quiet(prometheus: int) -> None:

@@ -42,7 +42,7 @@ from offline.attacks.native import NativeNetwork
 from offline.attacks.posting import posted_within
 from offline.data.films import Film, of_split, read_films
 from offline.evaluation.observing import evenly, to_levels
-from offline.evaluation.store import Outcome, Store
+from offline.evaluation.store import Outcome, Stages
 
 SEED: Final = 1
 GAMMA: Final = 0.8
@@ -68,7 +68,7 @@ class Posted:
     attack: str = ""
 
 
-def load(data: Path, bundle: Bundle, store: Store) -> dict[str, list[Posted]]:
+def load(data: Path, bundle: Bundle, store: Stages) -> dict[str, list[Posted]]:
     """Every kind of film; attacks are made once, and kept in the store.
 
     Raises
@@ -126,7 +126,13 @@ def _posted(film: Film, levels: Levels) -> Posted:
 
 
 def _attacked(
-    bundle: Bundle, store: Store, title: str, films: list[Film], levels: list[Levels], wanted: int, wanted_one_step: int
+    bundle: Bundle,
+    store: Stages,
+    title: str,
+    films: list[Film],
+    levels: list[Levels],
+    wanted: int,
+    wanted_one_step: int,
 ) -> list[Posted]:
     """At the films' own size, through the service's resize, and rounded inside the ball."""
     network = LogitsOnly(NativeNetwork(bundle.network))

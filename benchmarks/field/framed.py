@@ -12,7 +12,7 @@ from app.pipeline import Screener
 
 from . import radiograph
 from .frames import Film, barred, bordered, collimated
-from .posted import Answer, answers, counted, png
+from .posted import JudgedPost, answers, counted, png
 
 Post = Callable[[Film], bytes]
 
@@ -55,7 +55,7 @@ FRAMES: Final[Mapping[str, tuple[Post, str]]] = MappingProxyType(
 
 def rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator[dict[str, Any]]:
     """A row for each frame and bundle."""
-    plain: dict[tuple[str, str], list[Answer]] = {}
+    plain: dict[tuple[str, str], list[JudgedPost]] = {}
     for name, (post, compared_with) in FRAMES.items():
         posted = [post(film) for film in films]
         for bundle, screener in screeners.items():
@@ -69,7 +69,7 @@ def rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator[dict[
             }
 
 
-def _compared(screener: Screener, before: list[Answer], after: list[Answer]) -> dict[str, Any]:
+def _compared(screener: Screener, before: list[JudgedPost], after: list[JudgedPost]) -> dict[str, Any]:
     changes, turned = [], 0
     for one, other in zip(before, after, strict=True):
         if one.probabilities is not None and other.probabilities is not None:

@@ -25,7 +25,7 @@ BATCH: Final = 8
 
 
 @dataclass(frozen=True)
-class Answer:
+class JudgedPost:
     """What a sender is told.
 
     Attributes
@@ -42,9 +42,9 @@ class Answer:
     message: str = ""
 
 
-def answers(screener: Screener, films: Iterable[bytes]) -> list[Answer]:
+def answers(screener: Screener, films: Iterable[bytes]) -> list[JudgedPost]:
     """Decode and judge films, in their order."""
-    told: list[Answer | None] = []
+    told: list[JudgedPost | None] = []
     waiting: list[tuple[int, torch.Tensor]] = []
 
     def judge() -> None:
@@ -67,15 +67,15 @@ def answers(screener: Screener, films: Iterable[bytes]) -> list[Answer]:
     return [one for one in told if one is not None]
 
 
-def _answer(verdict: Verdict | Exception) -> Answer:
+def _answer(verdict: Verdict | Exception) -> JudgedPost:
     if isinstance(verdict, UnsuitableImage):
-        return Answer("unsuitable", message=str(verdict))
+        return JudgedPost("unsuitable", message=str(verdict))
     if isinstance(verdict, Exception):
-        return Answer("other error", message=str(verdict))
-    return Answer("accepted" if verdict.accepted else "adversarial", verdict.probabilities)
+        return JudgedPost("other error", message=str(verdict))
+    return JudgedPost("accepted" if verdict.accepted else "adversarial", verdict.probabilities)
 
 
-def counted(found: Iterable[Answer]) -> dict[str, int]:
+def counted(found: Iterable[JudgedPost]) -> dict[str, int]:
     """How many came to each outcome; what came to none is left out."""
     return dict(Counter(answer.outcome for answer in found))
 

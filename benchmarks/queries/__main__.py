@@ -15,7 +15,7 @@ from app.pipeline import read_bundle
 from . import __doc__ as described
 from . import choosing, page
 from .attacking import attacks, undefended
-from .films import Films, load
+from .films import FilmSet, load
 
 REPORT: Final = Path("reports/queries/queries.json")
 PAGE: Final = Path("docs/query-detection.md")
@@ -34,7 +34,7 @@ def main() -> None:
     options = {"films": parsed.films, "budget": parsed.budget}
 
     @cache
-    def films(*splits: str) -> Films:
+    def films(*splits: str) -> FilmSet:
         return load(parsed.data / "chest_xrays", *splits)
 
     # Each gives its rows as they come: what was measured before a part was stopped stays.

@@ -23,7 +23,7 @@ from benchmarks.record import start
 from offline.attacks import Goal, choose_target
 
 from .attackers import Oracle, Refused, Spent, Won, art_square, hop_skip_jump, square
-from .films import Films, Image
+from .films import FilmSet, Image
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SEED: Final = 1
@@ -41,7 +41,7 @@ class Task:
     other: Image  # a film on the wanted side
 
 
-def tasks(test: Films, bundle: Bundle, count: int) -> dict[Goal, list[Task]]:
+def tasks(test: FilmSet, bundle: Bundle, count: int) -> dict[Goal, list[Task]]:
     """Of a quarter of the test films, evenly."""
     images = test.images[::4]
     screener = Screener(bundle, TorchCpu(bundle.network))
@@ -67,7 +67,7 @@ def tasks(test: Films, bundle: Bundle, count: int) -> dict[Goal, list[Task]]:
     return found
 
 
-class Service:
+class AttackedService:
     """The service with a file of callers, to which each attack adds its own."""
 
     def __init__(self, port: int, keys: Path) -> None:
@@ -84,7 +84,7 @@ class Service:
 
 
 @contextmanager
-def serving(bundle: Path, mode: str) -> Iterator[Service]:
+def serving(bundle: Path, mode: str) -> Iterator[AttackedService]:
     """The served bundle, with ``CXR_QUERY_SEQUENCES`` as named and all else by default."""
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
@@ -95,7 +95,7 @@ def serving(bundle: Path, mode: str) -> Iterator[Service]:
         settings = {"CXR_KEYS_FILE": str(keys), "CXR_RECORD_URL": "sqlite://", "CXR_QUERY_SEQUENCES": mode}
         arm = start(ROOT, bundle, folder, "service", **settings)
         with arm.server:
-            service = Service(arm.port, keys)
+            service = AttackedService(arm.port, keys)
             try:
                 yield service
             finally:
@@ -118,7 +118,7 @@ def _hop_skip_jump(oracle: Oracle, task: Task, seed: int) -> None:
 
 
 def run(
-    name: str, attack: Attack, service: Service, chosen: list[Task], budget: int, callers: int = 1
+    name: str, attack: Attack, service: AttackedService, chosen: list[Task], budget: int, callers: int = 1
 ) -> dict[str, Any]:
     """One attack on each film, some films at once, as so many attackers would."""
     oracles = [service.oracle(task, budget, callers, stop_when_won=attack is not _hop_skip_jump) for task in chosen]
@@ -149,7 +149,7 @@ def run(
     }
 
 
-def attacks(test: Films, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
+def attacks(test: FilmSet, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
     """Against a service that refuses; the rows as they are done."""
     chosen = tasks(test, bundle, films)
     with serving(folder, "refuse") as service:
@@ -161,14 +161,14 @@ def attacks(test: Films, bundle: Bundle, folder: Path, *, films: int, budget: in
             yield run("Square .02", _square(0.02), service, hide, budget, callers)
 
 
-def undefended(test: Films, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
+def undefended(test: FilmSet, bundle: Bundle, folder: Path, *, films: int, budget: int) -> Iterator[dict[str, Any]]:
     """The same attackers before a service that does not look."""
     chosen = tasks(test, bundle, films)
     with serving(folder, "off") as service:
         yield from _squares(service, chosen, budget)
 
 
-def _squares(service: Service, chosen: dict[Goal, list[Task]], budget: int) -> Iterator[dict[str, Any]]:
+def _squares(service: AttackedService, chosen: dict[Goal, list[Task]], budget: int) -> Iterator[dict[str, Any]]:
     for name, epsilon in {".02": 0.02, ".05": 0.05, "2/255": 2 / 255}.items():
         for each in chosen.values():
             yield run(f"Square {name}", _square(epsilon), service, each, budget)

@@ -19,7 +19,7 @@ from app.pipeline import Bundle, Screener, Verdict
 from app.pipeline.backends.torch_cpu import TorchCpu
 
 from . import films as make
-from .films import Change, Films, Image
+from .films import Change, FilmSet, Image
 
 Rows = NDArray[np.floating]  # (N, D)
 Describe = Callable[[NDArray[np.float32]], Rows]
@@ -64,7 +64,7 @@ def distances(rows: Rows) -> NDArray[np.floating]:
     return np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0))
 
 
-def choice(known: Films, bundle: Bundle) -> Iterator[dict[str, Any]]:
+def choice(known: FilmSet, bundle: Bundle) -> Iterator[dict[str, Any]]:
     """The descriptors' distances of two queries and of two films."""
     draw = np.random.default_rng(SEED)
     sample = known.images[draw.choice(len(known.images), PAIRS, replace=False)]
@@ -73,7 +73,7 @@ def choice(known: Films, bundle: Bundle) -> Iterator[dict[str, Any]]:
         for epsilon in (2 / 255, 0.02, 0.05)
     }
     val = known.of("val")
-    tried: dict[str, tuple[Describe, Films]] = {
+    tried: dict[str, tuple[Describe, FilmSet]] = {
         "block means of 16 pixels": (blocks(16, normed=False), known),
         "block means of 8 pixels, normed": (blocks(8, normed=True), known),
         "block means of 16 pixels, normed": (blocks(16, normed=True), known),
@@ -100,7 +100,7 @@ def choice(known: Films, bundle: Bundle) -> Iterator[dict[str, Any]]:
         }
 
 
-def radius(known: Films) -> Iterator[dict[str, Any]]:
+def radius(known: FilmSet) -> Iterator[dict[str, Any]]:
     """The most near-duplicates that any film has by radius, and the largest radius (of steps of .05) at which that is 1."""
     between = distances(np.stack([descriptor(image) for image in known.images]).astype(np.float64))
     between[between < 1e-3] = np.inf  # itself, and the two files of one film
@@ -113,7 +113,7 @@ def radius(known: Films) -> Iterator[dict[str, Any]]:
     }
 
 
-def alarms(every: Films) -> Iterator[dict[str, Any]]:
+def alarms(every: FilmSet) -> Iterator[dict[str, Any]]:
     """What one caller who sends films of nobody's attack raises."""
     test = every.of("test")
     jpeg: list[Change] = [(lambda image, _, quality=quality: _jpeg(image, quality)) for quality in (95, 85, 75)]
@@ -167,7 +167,7 @@ DODGES: Final[dict[str, Change]] = {
 }
 
 
-def dodges(test: Films, bundle: Bundle) -> Iterator[dict[str, Any]]:
+def dodges(test: FilmSet, bundle: Bundle) -> Iterator[dict[str, Any]]:
     """Square's queries (epsilon .02), each also changed: when noticed, and what the gate says of the change by itself."""
     draw = np.random.default_rng(SEED)
     chosen = test.images[np.linspace(0, len(test.images) - 1, DODGED).astype(int)]
@@ -195,7 +195,7 @@ def _noticed(image: Image, change: Change, draw: np.random.Generator) -> int | N
     return None
 
 
-def cost(test: Films) -> Iterator[dict[str, Any]]:
+def cost(test: FilmSet) -> Iterator[dict[str, Any]]:
     """Milliseconds a film, with a full memory; medians."""
     draw = np.random.default_rng(SEED)
     sequences = Sequences(MEMORY, 86_400)

@@ -20,16 +20,16 @@ Change = Callable[[Image, np.random.Generator], Image]
 
 
 @dataclass(frozen=True)
-class Films:
+class FilmSet:
     """Films in the order of patients and follow-ups, shape (N, 224, 224)."""
 
     films: tuple[Film, ...]
     images: NDArray[np.float32]
 
-    def of(self, *splits: str) -> Films:
+    def of(self, *splits: str) -> FilmSet:
         """Those of some splits."""
         kept = [number for number, film in enumerate(self.films) if film.split in splits]
-        return Films(tuple(self.films[number] for number in kept), self.images[kept])
+        return FilmSet(tuple(self.films[number] for number in kept), self.images[kept])
 
     @property
     def same_patient(self) -> NDArray[np.bool_]:
@@ -39,12 +39,12 @@ class Films:
         return same
 
 
-def load(data: Path, *splits: str) -> Films:
+def load(data: Path, *splits: str) -> FilmSet:
     """The shared films of some splits, rounded to the 8 bits of the PNG that would be posted."""
     known = [film for film in read_films(data) if film.split in splits]
     films = sorted(known, key=lambda film: (film.patient, film.path.name))
     images = [film_tensor(decode(film.path.read_bytes())).numpy()[0, 0] for film in films]
-    return Films(tuple(films), levels(np.stack(images)))
+    return FilmSet(tuple(films), levels(np.stack(images)))
 
 
 def levels(image: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ SMALL_SIDE = 224
 
 
 @dataclass(frozen=True)
-class Film:
+class RepeatedFilm:
     """What is posted, and the status of its first answer, which all others must have too."""
 
     body: bytes
@@ -47,7 +47,7 @@ class Film:
     statuses: list[int] = field(default_factory=list)
 
 
-def films_of(bundle: Path, small: bool) -> list[Film]:
+def films_of(bundle: Path, small: bool) -> list[RepeatedFilm]:
     """PNG, JPEG, uncompressed and JPEG 2000 DICOM, and of each one that is damaged.
 
     JPEG 2000 is decoded in processes of its own, which takes most of the time of small films: they have less of it.
@@ -58,9 +58,9 @@ def films_of(bundle: Path, small: bool) -> list[Film]:
         for mix in ("png", "jpeg", "dicom", "j2k") if number == 0 or not small else ("png", "jpeg", "dicom"):
             body = small_film(mix, pictures[number], number) if small else encode(mix, pictures[number], number)
             media_type = f"image/{mix}" if mix in ("png", "jpeg") else "application/dicom"
-            made.append(Film(body, media_type))
+            made.append(RepeatedFilm(body, media_type))
             if number == 0:
-                made.append(Film(undecodable(body, 0), media_type))
+                made.append(RepeatedFilm(undecodable(body, 0), media_type))
     return made
 
 
@@ -79,7 +79,7 @@ class Soak:
     """The load of one run, and what came of it."""
 
     port: int
-    films: list[Film]
+    films: list[RepeatedFilm]
     over: bool = False
     turn: int = 0
     answered: int = 0

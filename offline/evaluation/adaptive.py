@@ -39,8 +39,8 @@ from ..gate.features import weights_sha256
 from ..gate.fit import FitOptions
 from .observing import Images, evenly, load_images, to_images
 from .presets import AIM, WHITE_BOX_EPSILON, Aim, Preset
-from .store import Arrays, Outcome, Store
-from .subject import Subject
+from .store import Arrays, Outcome, Stages
+from .subject import LoadedBundle
 
 BATCH = 16
 #: One attacker who does not know the gate and one who does: what a model card says of a bundle.
@@ -72,7 +72,7 @@ def goals_on(victim: Victim, calls: Sequence[Wanted] = OPPOSITE) -> list[Wanted]
 def attacker_rows(
     victim: Victim,
     device: torch.device,
-    store: Store,
+    store: Stages,
     name: str,
     levels: Images | list[Images],
     patients: NDArray[np.generic],
@@ -167,13 +167,13 @@ def aimed_rows(
     ]
 
 
-def store_in(run: Path, kind: str, identity: dict[str, Any]) -> Store:
+def store_in(run: Path, kind: str, identity: dict[str, Any]) -> Stages:
     """Stages of one identity, kept in a run: a folder named after the kind and the identity's digest."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    return Store.open(run / f"{kind}-{digest}", identity)
+    return Stages.open(run / f"{kind}-{digest}", identity)
 
 
-def sanity_stage(subject: Subject, levels: Images, preset: Preset, seed: int) -> Outcome:
+def sanity_stage(subject: LoadedBundle, levels: Images, preset: Preset, seed: int) -> Outcome:
     """More steps, restarts and epsilon never lower success; unbounded epsilon reaches all; gradients flow."""
     images = to_images(levels, subject.device)
     options = SearchOptions.within(1 / 255, steps=preset.aware_steps // 2, seed=seed)
@@ -191,7 +191,7 @@ def sanity_stage(subject: Subject, levels: Images, preset: Preset, seed: int) ->
 
 
 def library_stage(
-    subject: Subject, levels: Images, patients: NDArray[np.generic], preset: Preset, seed: int
+    subject: LoadedBundle, levels: Images, patients: NDArray[np.generic], preset: Preset, seed: int
 ) -> Outcome:
     """APGD, Square and DeepFool of an independent library, on the same goals."""
     images = to_images(levels, subject.device)

@@ -23,7 +23,7 @@ from ..gate.orientation import counted, in_every_sense
 from ..metrics import auroc_of_each, bootstrap_interval, mean_auroc
 from .observing import BATCH, Images, batches
 from .store import Outcome
-from .subject import Subject
+from .subject import LoadedBundle
 
 Rejected = NDArray[np.bool_]
 
@@ -88,7 +88,7 @@ def harmless_stage(
     return rows, {}
 
 
-def orientation_stage(subject: Subject, levels: Images, clean: Observed, attacked: dict[str, Observed]) -> Outcome:
+def orientation_stage(subject: LoadedBundle, levels: Images, clean: Observed, attacked: dict[str, Observed]) -> Outcome:
     """What becomes of films turned and inverted, and whether the model of orientation speaks of attacked ones."""
     bundle = subject.bundle
     found: dict[str, NDArray[np.float32]] = {"clean": clean.features}

@@ -35,15 +35,15 @@ from .clean import accuracy, groups, harmless_stage, orientation_stage
 from .hidden import LAYERS, modes_of, observe_with_hidden
 from .observing import Images, evenly, load_images, observe
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON, Preset
-from .store import Arrays, Outcome, Store
-from .subject import Subject
+from .store import Arrays, Outcome, Stages
+from .subject import LoadedBundle
 from .uninformed import SUPERVISED_ON, attack_stage, example_stage, supervised_stage, transfer_stage
 
 CURVE_SIZES = (100, 200, 300, 500, 700, 954)
 
 
 def evaluate(
-    subject: Subject,
+    subject: LoadedBundle,
     films: list[Film],
     output: Path,
     preset: Preset,
@@ -79,7 +79,7 @@ def evaluate(
         "preset": asdict(preset),
         "seed": seed,
     }
-    store = Store.open(output / "work", identity)
+    store = Stages.open(output / "work", identity)
     run = _Run(subject, films, store, preset, seed)
     run.uninformed(substitutes)
     run.clean()
@@ -90,7 +90,7 @@ def evaluate(
 class _Run:
     """What the stages share: films as posted, what the network says of them, and the results so far."""
 
-    def __init__(self, subject: Subject, films: list[Film], store: Store, preset: Preset, seed: int) -> None:
+    def __init__(self, subject: LoadedBundle, films: list[Film], store: Stages, preset: Preset, seed: int) -> None:
         self.subject, self.store, self.preset, self.seed = subject, store, preset, seed
         self.train, self.val = of_split(films, "train"), of_split(films, "val")
         test = of_split(films, "test")

@@ -15,7 +15,7 @@ from ..detectors import Observed
 from ..detectors.mixture import fit_mixture
 from .observing import Images, observe
 from .store import Arrays
-from .subject import Subject
+from .subject import LoadedBundle
 
 #: The ends of the first three dense blocks; the fourth's is what the gate itself sees, under ``FINAL``.
 LAYERS: Final = ("features.denseblock1", "features.denseblock2", "features.denseblock3")
@@ -24,7 +24,7 @@ MODES: Final = 4
 RIDGE_SHARE: Final = 1e-2
 
 
-def observe_with_hidden(subject: Subject, levels: Images, title: str) -> tuple[Observed, Arrays]:
+def observe_with_hidden(subject: LoadedBundle, levels: Images, title: str) -> tuple[Observed, Arrays]:
     """What the network says of images, and, of the same pass, the spatial means of the hidden layers: (N, channels) each."""
     network: nn.Module = subject.victim.network
     seen: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
@@ -42,7 +42,7 @@ def observe_with_hidden(subject: Subject, levels: Images, title: str) -> tuple[O
     return observed, {layer: np.concatenate(values) for layer, values in seen.items()}
 
 
-def modes_of(subject: Subject, states: Arrays, seed: int) -> dict[str, LogMixture]:
+def modes_of(subject: LoadedBundle, states: Arrays, seed: int) -> dict[str, LogMixture]:
     """A mixture for each hidden layer (Yao et al. 2021), and the served Gaussian for the features that the gate sees."""
     mixtures = {layer: _mixture(states[layer].astype(np.float64), seed) for layer in LAYERS}
     return {**mixtures, FINAL: LogMixture([subject.bundle.gaussian])}

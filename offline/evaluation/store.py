@@ -21,13 +21,13 @@ IDENTITY = "identity.json"
 
 
 @dataclass(frozen=True)
-class Store:
+class Stages:
     """A folder of stages, all of one identity (bundle, films, preset, seed)."""
 
     folder: Path
 
     @staticmethod
-    def open(folder: Path, identity: dict[str, Any]) -> Store:
+    def open(folder: Path, identity: dict[str, Any]) -> Stages:
         """Open or make a store.
 
         Raises
@@ -41,7 +41,7 @@ class Store:
         if path.exists() and json.loads(path.read_text()) != content:
             raise FilmsError(f"{folder} holds stages of another bundle, films, preset or seed; name another --output")
         path.write_text(json.dumps(content, indent=2) + "\n")
-        return Store(folder)
+        return Stages(folder)
 
     def stage(self, name: str, compute: Callable[[], Outcome]) -> Outcome:
         """The outcome of a stage: from disk, or computed and written; the JSON last, so that a kill leaves no half."""

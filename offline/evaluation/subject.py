@@ -35,7 +35,7 @@ def victim_of_run(
 
 
 @dataclass(frozen=True)
-class Subject:
+class LoadedBundle:
     """A verified bundle, its network on `device`, and the same as attackers see it."""
 
     bundle: Bundle
@@ -43,7 +43,7 @@ class Subject:
     victim: Victim
 
     @staticmethod
-    def load(folder: Path, device: torch.device, trusted: TrustedKeys | None = None) -> Subject:
+    def load(folder: Path, device: torch.device, trusted: TrustedKeys | None = None) -> LoadedBundle:
         """Read, verify and prove a bundle, which must be signed by one of the trusted keys if there are any.
 
         Raises
@@ -58,4 +58,4 @@ class Subject:
         points = torch.tensor([finding.youden_logit for finding in manifest.findings], dtype=torch.float64).sigmoid()
         calls = CallPoints.of(manifest.findings)
         victim = Victim.of(bundle.network, bundle.gaussian, manifest.gate.threshold, points, device, calls)
-        return Subject(bundle, device, victim)
+        return LoadedBundle(bundle, device, victim)

@@ -17,7 +17,7 @@ from ..training.optimisation import autocast
 from .observing import Images, batches, observe, to_images, to_levels
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON
 from .store import Arrays, Outcome
-from .subject import Subject
+from .subject import LoadedBundle
 
 SUPERVISED_ON: Final = ("FGSM", "BIM")
 TRANSFER_BUDGETS: Final = (2 / 255, WHITE_BOX_EPSILON, BLACK_BOX_EPSILON)
@@ -53,7 +53,7 @@ def attack_stage(
     return flips, {"features": seen.features, "logits": seen.logits, "images": attacked}
 
 
-def transfer_stage(subject: Subject, gradients_of: nn.Module, levels: Images, title: str, steps: int) -> Outcome:
+def transfer_stage(subject: LoadedBundle, gradients_of: nn.Module, levels: Images, title: str, steps: int) -> Outcome:
     """MIM, which transfers best of the paper's four, made on an outsider's network at rising epsilon: a row for each.
 
     ``changed``: the victim's top finding is another. ``passed``: changed, and the gate accepts.
@@ -78,7 +78,7 @@ def transfer_stage(subject: Subject, gradients_of: nn.Module, levels: Images, ti
     return rows, {}
 
 
-def supervised_stage(subject: Subject, levels: Images, epsilon: float, steps: int) -> Outcome:
+def supervised_stage(subject: LoadedBundle, levels: Images, epsilon: float, steps: int) -> Outcome:
     """Attacked training films for the detector that is trained on one attack."""
     arrays: Arrays = {}
     logits = LogitsOnly(subject.bundle.network)
@@ -90,7 +90,7 @@ def supervised_stage(subject: Subject, levels: Images, epsilon: float, steps: in
     return {}, arrays
 
 
-def example_stage(subject: Subject, clean: Images, attacked: Images) -> Outcome:
+def example_stage(subject: LoadedBundle, clean: Images, attacked: Images) -> Outcome:
     """One film and its attack: feature maps and both answers (the paper's Figures 1 and 2a)."""
     pair = to_images(np.stack([clean, attacked]), subject.device)
     network = subject.bundle.network

@@ -25,12 +25,12 @@ from ..bundles.version import code_version
 from ..data.films import FilmsError
 from ..data.loading import in_order
 from ..evaluation.observing import BATCH, Images, evenly, to_images, to_levels
-from ..evaluation.subject import Subject
+from ..evaluation.subject import LoadedBundle
 from ..gate.moments import Moments
 from ..gate.orientation import LEAST_PERCENTILE, in_every_sense
 from ..gate.threshold import Threshold, held_out_threshold
 from .compare import Judged, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
-from .estimate import Estimate, estimate, prior_of
+from .estimate import SiteEstimate, estimate, prior_of
 from .plot import plot
 from .site import Site, least_films
 from .suspicion import Evidence, Looks, residual_energy, weigh
@@ -65,7 +65,7 @@ class RecalibrationOptions:
 
 
 def recalibrate(
-    subject: Subject, site: Site, base_folder: Path, output: Path, report: Path, options: RecalibrationOptions
+    subject: LoadedBundle, site: Site, base_folder: Path, output: Path, report: Path, options: RecalibrationOptions
 ) -> tuple[Manifest, dict[str, Any]]:
     """Fit the gate to a site, compare, and write a bundle; the network stays as it is.
 
@@ -158,7 +158,7 @@ def recalibrate(
 
 def fit_site(
     prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], target: float, seed: int
-) -> tuple[Estimate, Threshold, NDArray[np.float64]]:
+) -> tuple[SiteEstimate, Threshold, NDArray[np.float64]]:
     """Gaussian and threshold from all of a site's films, and their held-out log densities, in the films' order.
 
     Every film is held out once, from the Gaussian that judges it (cross-conformal, Vovk 2015; CV+, Barber et al. 2021).
@@ -171,7 +171,7 @@ def fit_site(
     return fitted, held_out_threshold(scores, target), scores
 
 
-def look(subject: Subject, site: Site, keep: NDArray[np.intp], workers: int) -> tuple[Looks, Images]:
+def look(subject: LoadedBundle, site: Site, keep: NDArray[np.intp], workers: int) -> tuple[Looks, Images]:
     """What the gate and the suspicion need of each film, and the pixels of those films whose places are in `keep`."""
     features, residuals, kept = [], [], []
     wanted, place = set(keep.tolist()), 0
@@ -185,7 +185,7 @@ def look(subject: Subject, site: Site, keep: NDArray[np.intp], workers: int) -> 
     return Looks(np.concatenate(features), np.concatenate(residuals), site.scanners), np.stack(kept)
 
 
-def moved_orientation(subject: Subject, fitted: Estimate, levels: Images) -> Orientation:
+def moved_orientation(subject: LoadedBundle, fitted: SiteEstimate, levels: Images) -> Orientation:
     """The base's model with its floor moved to where the site's own films, turned, lie under the new Gaussian.
 
     The weights are on features, which the Gaussian does not touch. The floor is in nats of log density, and another
@@ -217,10 +217,10 @@ def refusals(evidence: list[Evidence], detection: list[dict[str, Any]], most_los
 
 
 def _write(
-    subject: Subject,
+    subject: LoadedBundle,
     base_folder: Path,
     output: Path,
-    fitted: Estimate,
+    fitted: SiteEstimate,
     threshold: Threshold,
     calibration: NDArray[np.float64],
     orientation: Orientation,

@@ -16,7 +16,7 @@ from ..attacks import AttackOptions, paper_attacks
 from ..detectors.measures import bootstrap_weights, detection_auroc, share
 from ..evaluation.observing import Images, evenly, observe
 from ..evaluation.presets import WHITE_BOX_EPSILON
-from ..evaluation.subject import Subject
+from ..evaluation.subject import LoadedBundle
 from ..evaluation.uninformed import attack_all
 
 Array = NDArray[np.float64]
@@ -58,7 +58,7 @@ def attacked_places(name: str, films: int) -> NDArray[np.intp]:
     return np.arange(films) if on_all else evenly(films, MOST_FILMS)
 
 
-def attacked_features(subject: Subject, levels: Images) -> dict[str, NDArray[np.float32]]:
+def attacked_features(subject: LoadedBundle, levels: Images) -> dict[str, NDArray[np.float32]]:
     """Attack -> features of the films that it is made on, attacked: shape (M, d), in the order of ``attacked_places``.
 
     None of these attacks knows a gate, so they are the same for every gate on this network.

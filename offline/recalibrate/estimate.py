@@ -25,7 +25,7 @@ RIDGE_KEPT: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SiteEstimate:
     """The site's Gaussian, and how it came about.
 
     Attributes
@@ -111,7 +111,7 @@ def prior_of(base: Gaussian, shrinkage: str) -> Moments:
     return Moments(1, moments.mean, moments.scatter - (1 - RIDGE_KEPT) * ridge * np.eye(len(moments.mean)))
 
 
-def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> Estimate:
+def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> SiteEstimate:
     """The posterior with the k under which films left out of it are likeliest, in folds by patient.
 
     Parameters
@@ -146,4 +146,4 @@ def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[n
     }
     best = max(candidates, key=lambda k: candidates[k])
     folds = tuple(posterior(prior, rest, best) for rest in others)
-    return Estimate(posterior(prior, reduce(Moments.merge, parts), best), folds, fold_of, best, candidates)
+    return SiteEstimate(posterior(prior, reduce(Moments.merge, parts), best), folds, fold_of, best, candidates)

@@ -32,8 +32,8 @@ from ..attacks import SearchOptions, selective
 from ..data.films import Film, of_split, read_films
 from ..data.harmless import blur
 from ..evaluation.observing import Images, evenly, load_images, observe, to_images, to_levels
-from ..evaluation.store import Arrays, Outcome, Store
-from ..evaluation.subject import Subject
+from ..evaluation.store import Arrays, Outcome, Stages
+from ..evaluation.subject import LoadedBundle
 from ..evaluation.uninformed import attack_all
 from ..gate.features import write_json
 from ..gate.moments import Moments
@@ -80,7 +80,7 @@ SCANNERS: Final[dict[str, Callable[[NDArray[np.float32]], Images]]] = {
 
 
 @dataclass(frozen=True)
-class Material:
+class ScenarioMaterial:
     """What the stages give.
 
     Attributes
@@ -104,7 +104,7 @@ class Material:
     prior: Moments
 
 
-def gather(subject: Subject, films: list[Film], store: Store) -> Material:
+def gather(subject: LoadedBundle, films: list[Film], store: Stages) -> ScenarioMaterial:
     """Run every stage that is not done."""
     patients = np.array([film.patient for film in films])
     people = np.random.default_rng(SEED).permutation(np.unique(patients))
@@ -123,7 +123,7 @@ def gather(subject: Subject, films: list[Film], store: Store) -> Material:
     arrays = _selective(subject, store, "poison-selective", levels[poisoned])
     poison[KNOWING] = (_looks(store, f"poison-{KNOWING}", arrays), poisoned[arrays["index"]])
     attacks[KNOWING] = _selective(subject, store, "attacks-selective", levels[attacked[::4]])["features"]
-    return Material(
+    return ScenarioMaterial(
         films,
         at_site,
         {name: _looks(store, name, arrays) for name, arrays in seen.items()},
@@ -146,7 +146,7 @@ def write_site(folder: Path, films: list[Film], at_site: NDArray[np.bool_], leve
             table.writerow([film.path.name, film.patient, film.view, film.sex])
 
 
-def _looks(store: Store, name: str, arrays: Arrays) -> Looks:
+def _looks(store: Stages, name: str, arrays: Arrays) -> Looks:
     def compute() -> Outcome:
         return {}, {"residuals": residual_energy(torch.from_numpy(arrays["levels"]).float() / 255)}
 
@@ -154,18 +154,18 @@ def _looks(store: Store, name: str, arrays: Arrays) -> Looks:
     return Looks(arrays["features"], residuals, np.full(len(residuals), ""))
 
 
-def _films(subject: Subject, films: list[Film], scanner: str) -> Outcome:
+def _films(subject: LoadedBundle, films: list[Film], scanner: str) -> Outcome:
     levels = SCANNERS[scanner](load_images(films, "films").astype(np.float32) / np.float32(255))
     return {}, {"levels": levels, "features": observe(subject.victim.network, levels, subject.device, scanner).features}
 
 
-def _poison(subject: Subject, levels: Images, name: str) -> Outcome:
+def _poison(subject: LoadedBundle, levels: Images, name: str) -> Outcome:
     network = subject.victim.network
     poisoned = attack_all(LogitsOnly(network), levels, subject.device, f"poison, {name}", POISON_ATTACKS[name])
     return {}, {"levels": poisoned, "features": observe(network, poisoned, subject.device, name).features}
 
 
-def _selective(subject: Subject, store: Store, stem: str, levels: Images) -> Arrays:
+def _selective(subject: LoadedBundle, store: Stages, stem: str, levels: Images) -> Arrays:
     """Films attacked by somebody who knows the base's gate; those that pass it."""
 
     def compute(start: int) -> Outcome:
@@ -181,7 +181,7 @@ def _selective(subject: Subject, store: Store, stem: str, levels: Images) -> Arr
 
 
 @dataclass(frozen=True)
-class Gate:
+class ScenarioGate:
     """A Gaussian and its threshold (nats)."""
 
     gaussian: Gaussian
@@ -189,7 +189,7 @@ class Gate:
 
 
 def _judged(
-    material: Material, base: Gate, chosen: NDArray[np.intp], features: NDArray[np.float32], seed: int
+    material: ScenarioMaterial, base: ScenarioGate, chosen: NDArray[np.intp], features: NDArray[np.float32], seed: int
 ) -> dict[str, Any]:
     """What the gate that is fitted to the chosen films does to fresh ones, clean and attacked."""
     patients = np.array([material.films[index].patient for index in chosen])
@@ -198,11 +198,11 @@ def _judged(
         "films": len(chosen),
         "pseudo_films": fitted.pseudo_films,
         "bound": threshold.bound,
-        **_against_fresh(material, base, Gate(fitted.gaussian, threshold.value)),
+        **_against_fresh(material, base, ScenarioGate(fitted.gaussian, threshold.value)),
     }
 
 
-def _against_fresh(material: Material, base: Gate, gate: Gate) -> dict[str, Any]:
+def _against_fresh(material: ScenarioMaterial, base: ScenarioGate, gate: ScenarioGate) -> dict[str, Any]:
     fresh = material.scanners[SITE].features[~material.at_site]
     before, after = (
         Judged(
@@ -220,7 +220,7 @@ def _against_fresh(material: Material, base: Gate, gate: Gate) -> dict[str, Any]
     }
 
 
-def learning_curve(material: Material, base: Gate, store: Store) -> list[dict[str, Any]]:
+def learning_curve(material: ScenarioMaterial, base: ScenarioGate, store: Stages) -> list[dict[str, Any]]:
     """Site films by number, in draws of whole patients but for the last one's films."""
     rows: list[dict[str, Any]] = []
     site = np.flatnonzero(material.at_site)
@@ -237,13 +237,15 @@ def learning_curve(material: Material, base: Gate, store: Store) -> list[dict[st
     return rows
 
 
-def threshold_alone(material: Material, base: Gate) -> dict[str, Any]:
+def threshold_alone(material: ScenarioMaterial, base: ScenarioGate) -> dict[str, Any]:
     """The simplest remedy, for comparison: the base's Gaussian, its threshold from all of the site's films."""
     scores = base.gaussian.log_density(material.scanners[SITE].features[material.at_site])
-    return _against_fresh(material, base, Gate(base.gaussian, float(np.quantile(scores, TARGET))))
+    return _against_fresh(material, base, ScenarioGate(base.gaussian, float(np.quantile(scores, TARGET))))
 
 
-def poisonings(subject: Subject, material: Material, base: Gate, store: Store) -> list[dict[str, Any]]:
+def poisonings(
+    subject: LoadedBundle, material: ScenarioMaterial, base: ScenarioGate, store: Stages
+) -> list[dict[str, Any]]:
     """A share of the site's films replaced by their attacked selves: what the checks see, and what the gate becomes."""
     site = np.flatnonzero(material.at_site)
 
@@ -276,7 +278,7 @@ def _replaced(looks: Looks, places: NDArray[np.intp], others: Looks, chosen: NDA
     return Looks(features, residuals, looks.scanners)
 
 
-def harmless(subject: Subject, material: Material) -> list[dict[str, Any]]:
+def harmless(subject: LoadedBundle, material: ScenarioMaterial) -> list[dict[str, Any]]:
     """What the checks say of scanners that mean no harm, and of sites that have two of them."""
     sites = dict(material.scanners)
     fifth = np.arange(0, len(material.films), 5)
@@ -305,13 +307,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/recalibration"))
     parser.add_argument("--output", type=Path, default=Path("reports/recalibration"))
     parsed = parser.parse_args()
-    subject = Subject.load(parsed.bundle, torch.device("cpu"))
+    subject = LoadedBundle.load(parsed.bundle, torch.device("cpu"))
     every = read_films(parsed.data)
     films = of_split(every, "val") + of_split(every, "test")
     version = subject.bundle.manifest.model_version
-    store = Store.open(parsed.work, {"bundle": version, "films": len(films), "seed": SEED})
+    store = Stages.open(parsed.work, {"bundle": version, "films": len(films), "seed": SEED})
     material = gather(subject, films, store)
-    base = Gate(subject.bundle.gaussian, subject.bundle.manifest.gate.threshold)
+    base = ScenarioGate(subject.bundle.gaussian, subject.bundle.manifest.gate.threshold)
     parsed.output.mkdir(parents=True, exist_ok=True)
     write_json(
         parsed.output / "scenario.json",

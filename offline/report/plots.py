@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,27 +10,24 @@ from matplotlib.figure import Figure
 
 from ..attacks.goals import AT_POINT, EVERY_CALL
 from .plot_style import ATTACKER_HUES, MARKERS, Theme, as_percent, canvas, hue, label_ends
-from .reading import Tree, at, branch, goal_of, number, rate, rows, strength, text
+from .reading import AimedRow, CurveRow, Evaluation, RefusalRow, goal_in_words
+from .words import of, strength, text
 
-_ORDER = [goal_of(wanted._asdict()) for wanted in (*EVERY_CALL, *AT_POINT)]
+_ORDER = [goal_in_words(*wanted) for wanted in (*EVERY_CALL, *AT_POINT)]
 
 
-def attackers(evaluation: Tree, theme: Theme) -> Figure | None:
+def attackers(evaluation: Evaluation, theme: Theme) -> Figure | None:
     """Evasion against epsilon: a panel for each goal, finding and size posted, a line for each attacker."""
-    measured = [
-        row
-        for row in rows(evaluation, "aware")
-        if (number(row, "epsilon") or 0) > 0 and number(row, "evasion_rate", "value") is not None
-    ]
+    measured = [row for row in evaluation.aware if (row.epsilon or 0) > 0 and row.evasion_rate.value is not None]
     if not measured:
         return None
-    of_panel: dict[tuple[int, str], list[Tree]] = {}
+    of_panel: dict[tuple[int, str], list[AimedRow]] = {}
     for row in measured:
-        of_panel.setdefault((int(number(row, "size") or 0), goal_of(row)), []).append(row)
+        of_panel.setdefault((row.size or 0, row.wanted), []).append(row)
     lines = [found for size in sorted({size for size, _ in of_panel}) for found in _lines_of(of_panel, size)]
     figure = canvas(8.8, 0.5 + 3.3 * len(lines))
     panels = figure.subplots(len(lines), max(len(line) for line in lines), sharey=True, squeeze=False)
-    epsilons = sorted({number(row, "epsilon") or 0.0 for row in measured})
+    epsilons = sorted({row.epsilon or 0.0 for row in measured})
     for places, line in zip(panels, lines, strict=True):
         for axes in places[len(line) :]:
             axes.set_visible(False)
@@ -53,28 +50,21 @@ def _lines_of(panels: Iterable[tuple[int, str]], size: int) -> list[list[tuple[i
     return [found[start : start + 2] for start in range(0, len(found), 2)]
 
 
-def _attacker_panel(axes: Axes, chosen: list[Tree], epsilons: list[float], theme: Theme) -> None:
+def _attacker_panel(axes: Axes, chosen: list[AimedRow], epsilons: list[float], theme: Theme) -> None:
     axes.set_xscale("log")
     as_percent(axes)
-    lines = sorted({(text(at(row, "attacker")), at(row, "informed") is True) for row in chosen})
+    lines = sorted({(text(row.attacker), row.informed is True) for row in chosen})
     ends = []
     for index, (attacker, informed) in enumerate(lines):
-        points = sorted(
-            (
-                (number(row, "epsilon") or 0.0, *rate(row, "evasion_rate"))
-                for row in chosen
-                if text(at(row, "attacker")) == attacker and (at(row, "informed") is True) == informed
-            ),
-            key=lambda point: point[0],
-        )
+        of_line = [row for row in chosen if text(row.attacker) == attacker and (row.informed is True) == informed]
+        of_line.sort(key=lambda row: row.epsilon or 0.0)
         # Moved aside by some percent, so that intervals of lines at 100 % do not hide one another.
-        x = np.array([point[0] for point in points]) * 1.04 ** (index - (len(lines) - 1) / 2)
-        y = np.array([point[1] for point in points], dtype=np.float64)
+        x = np.array([row.epsilon for row in of_line], np.float64) * 1.04 ** (index - (len(lines) - 1) / 2)
+        measures = [(row.evasion_rate.value, row.evasion_rate.low, row.evasion_rate.high) for row in of_line]
+        y, low, high = np.array(measures, np.float64).T  # None is NaN, which is not drawn
         colour = hue(theme, attacker, ATTACKER_HUES)
         dashes = "-" if informed else "--"
         axes.plot(x, y, marker=MARKERS.get(attacker, "P"), ms=4.5, color=colour, lw=1.6, ls=dashes)
-        low = np.array([np.nan if point[2] is None else point[2] for point in points])
-        high = np.array([np.nan if point[3] is None else point[3] for point in points])
         axes.vlines(x, low, high, color=colour, lw=1.1, alpha=0.75)
         ends.append((float(x[-1]), float(y[-1]), attacker if informed else f"{attacker}\n(gate unknown)", colour))
     axes.set_xticks(epsilons, [strength(epsilon) for epsilon in epsilons], rotation=35 if len(epsilons) > 3 else 0)
@@ -83,18 +73,17 @@ def _attacker_panel(axes: Axes, chosen: list[Tree], epsilons: list[float], theme
     label_ends(axes, ends, gap=0.11)
 
 
-def refusals(evaluation: Tree, theme: Theme, part: str, name: str, *, ranked: bool) -> Figure | None:
+def refusals(rows: Sequence[RefusalRow], target: float | None, theme: Theme, *, ranked: bool) -> Figure | None:
     """Clean films refused, a bar for each change or group, with intervals and the line of the target."""
-    measured = [row for row in rows(evaluation, part) if number(row, "false_rejection_rate", "value") is not None]
+    measured = [row for row in rows if row.false_rejection_rate.value is not None]
     if not measured:
         return None
     if ranked:
-        measured.sort(key=lambda row: number(row, "false_rejection_rate", "value") or 0, reverse=True)
+        measured.sort(key=lambda row: row.false_rejection_rate.value or 0, reverse=True)
     figure = canvas(8.4, 0.9 + 0.29 * len(measured))
     axes = figure.subplots()
     y = np.arange(len(measured))[::-1]
-    values = [rate(row, "false_rejection_rate") for row in measured]
-    target = number(evaluation, "gate", "target")
+    values = [row.false_rejection_rate for row in measured]
     # Beyond chance: the whole interval lies over the target.
     over = [target is not None and value.low is not None and value.low > target for value in values]
     colours = [theme.hues["red"] if bad else theme.hues["blue"] for bad in over]
@@ -103,9 +92,9 @@ def refusals(evaluation: Tree, theme: Theme, part: str, name: str, *, ranked: bo
         high = (value.value or 0.0) if value.high is None else value.high
         if value.low is not None:
             axes.hlines(place, value.low, high, color=theme.text, lw=1.2)
-        label = f"{value.value or 0:.1%}  ({text(at(row, 'rejected'))} of {text(at(row, 'films'))})"
+        label = f"{value.value or 0:.1%}  ({of(row.rejected, row.films)})"
         axes.annotate(label, (high, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.5)
-    axes.set_yticks(y, [text(at(row, name)) for row in measured])
+    axes.set_yticks(y, [text(row.name) for row in measured])
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     top = max((value.high or value.value or 0.0) for value in values)
@@ -127,17 +116,17 @@ def refusals(evaluation: Tree, theme: Theme, part: str, name: str, *, ranked: bo
     return figure
 
 
-def learning_curve(evaluation: Tree, theme: Theme) -> Figure | None:
+def learning_curve(evaluation: Evaluation, theme: Theme) -> Figure | None:
     """False rejection and detection of the hardest attack against the number of fitting films."""
-    points = [point for point in rows(evaluation, "learning_curve") if number(point, "n") is not None]
+    points = [point for point in evaluation.learning_curve if point.n is not None]
     if not points:
         return None
-    names = list(dict.fromkeys(text(at(point, "detector")) for point in points))
+    names = list(dict.fromkeys(text(point.detector) for point in points))
     hardest = hardest_attack(points)
     figure = canvas(8.8, 3.4)
     left, right = figure.subplots(1, 2)
-    refused = _means(left, points, names, theme, ("false_rejection_rate",))
-    target = number(evaluation, "gate", "target")
+    refused = _means(left, points, names, theme, lambda point: point.false_rejection_rate)
+    target = evaluation.gate.target
     as_percent(left, high=max(0.1, 1.15 * refused))
     left.set_title("clean films refused")
     if target is not None:
@@ -152,13 +141,13 @@ def learning_curve(evaluation: Tree, theme: Theme) -> Figure | None:
     if hardest is None:
         right.set_visible(False)
     else:
-        _means(right, points, names, theme, ("detection_rate", hardest))
+        _means(right, points, names, theme, lambda point: point.detection_rate.get(hardest))
         as_percent(right)
         right.set_title(f"detected of {hardest}, the hardest")
     for axes in (left, right):
         axes.set_xlabel("clean films to fit on")
         axes.set_xscale("log")
-        sizes = sorted({int(number(point, "n") or 0) for point in points})
+        sizes = sorted({point.n or 0 for point in points})
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=35 if len(sizes) > 5 else 0)
         axes.minorticks_off()
     handles = [left.plot([], [], color=_detector_hue(theme, index), lw=1.8)[0] for index in range(len(names))]
@@ -166,26 +155,27 @@ def learning_curve(evaluation: Tree, theme: Theme) -> Figure | None:
     return figure
 
 
-def hardest_attack(points: list[Tree]) -> str | None:
+def hardest_attack(points: Sequence[CurveRow]) -> str | None:
     """The attack detected least over the whole learning curve."""
     rates: dict[str, list[float]] = {}
     for point in points:
-        for name in branch(point, "detection_rate"):
-            value = number(point, "detection_rate", name)
+        for name, value in point.detection_rate.items():
             if value is not None:
                 rates.setdefault(name, []).append(value)
     return min(rates, key=lambda name: sum(rates[name]) / len(rates[name]), default=None)
 
 
-def _means(axes: Axes, points: list[Tree], names: list[str], theme: Theme, keys: tuple[str, ...]) -> float:
+def _means(
+    axes: Axes, points: list[CurveRow], names: list[str], theme: Theme, measure: Callable[[CurveRow], float | None]
+) -> float:
     """A line through the means over seeds, and a dot for each seed; returns the highest value."""
     highest = 0.0
     for index, name in enumerate(names):
         values: dict[int, list[float]] = {}
         for point in points:
-            value = number(point, *keys)
-            if text(at(point, "detector")) == name and value is not None:
-                values.setdefault(int(number(point, "n") or 0), []).append(value)
+            value = measure(point)
+            if text(point.detector) == name and value is not None:
+                values.setdefault(point.n or 0, []).append(value)
         sizes = sorted(values)
         if not sizes:
             continue

@@ -1,135 +1,329 @@
-"""Reading an evaluation tolerantly: what was not measured is None here, and 'n/a' or a sentence in the report.
+"""An evaluation as values with types: what was not measured is None here, and 'n/a' or a sentence in the report.
 
-No other file of the report indexes the evaluation, so that a missing key cannot end in a traceback or, worse,
-in a number that nobody measured.
+The file was written by ``cxr-offline evaluate``, perhaps by an older one. So every field may be absent, fields that the report
+does not show are passed over, and no missing key can end in a traceback or, worse, in a number that nobody measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final
 
-from ..attacks.goals import AT_POINT
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..attacks.goals import AT_POINT, Goal
 from ..detectors import SERVED
 
-Tree = Mapping[str, Any]
-
-NOT_AVAILABLE: Final = "n/a"
 #: The bundle's own gate, where it has no row ``SERVED``.
 PAPER_GATE: Final = "mgm-lambda"
 ATTACKS: Final = ("FGSM", "BIM", "PGD", "MIM")
 SETTINGS: Final = ("white-box", "black-box")
-_AT_POINT: Final = tuple(wanted.goal for wanted in AT_POINT)  # each has a finding of its own
 PAPER_ATTACKS: Final = tuple(f"{setting} {attack}" for setting in SETTINGS for attack in ATTACKS)
+_AT_POINT: Final = tuple(wanted.goal for wanted in AT_POINT)  # each has a finding of its own
 
 
-class Rate(NamedTuple):
-    """A measure and its 95 % interval; any of them None where it was not measured."""
+class _Part(BaseModel):
+    """A part of an evaluation: a null is as good as absent."""
 
-    value: float | None
-    low: float | None
-    high: float | None
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
-
-def at(tree: Any, *keys: str) -> Any:
-    """What lies under the keys; None where it is missing, or NaN."""
-    for key in keys:
-        if not isinstance(tree, Mapping):
-            return None
-        tree = tree.get(key)
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: Any) -> Any:
+        return {k: v for k, v in fields.items() if v is not None} if isinstance(fields, Mapping) else fields
 
 
-def number(tree: Any, *keys: str) -> float | None:
-    """A finite number, or None."""
-    value = at(tree, *keys)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+class Interval(_Part):
+    """A measure and its 95 % interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
-def rows(tree: Any, *keys: str) -> list[Tree]:
-    """A list of mappings; empty where it is missing."""
-    found = at(tree, *keys)
-    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, Sequence) else []
+class MeanAuroc(Interval):
+    """The mean AUROC over findings, its interval, and its standard deviation over findings."""
+
+    value: float | None = Field(default=None, validation_alias="mean")
+    deviation: float | None = None
+    findings: int | None = None
 
 
-def branch(tree: Any, *keys: str) -> Tree:
-    """A mapping; empty where it is missing."""
-    found = at(tree, *keys)
-    return found if isinstance(found, Mapping) else {}
+class DetectionLevel(_Part):
+    """What is caught where this share of clean films is refused: by a threshold of held-out films, and in hindsight."""
+
+    false_rejection_rate: float | None = None
+    held_out: Interval = Interval()
+    held_out_false_rejection_rate: Interval = Interval()
+    on_roc: float | None = None
 
 
-def rate(tree: Any, *keys: str) -> Rate:
-    """An Estimate as written by ``asdict``."""
-    return Rate(number(tree, *keys, "value"), number(tree, *keys, "low"), number(tree, *keys, "high"))
+class AttackRow(_Part):
+    """One detector on one attack."""
+
+    n: int | None = None
+    detected: int | None = None
+    seen: bool | None = None
+    detection_rate: Interval = Interval()
+    accuracy: Interval = Interval()
+    f1: Interval = Interval()
+    detection_auroc: Interval = Interval()
+    detection_at: list[DetectionLevel] = []
+    passed_auroc: MeanAuroc = MeanAuroc()
+    passed: int | None = None
+    coverage: Interval = Interval()
+
+    def at_level(self, false_rejection_rate: float | None) -> DetectionLevel:
+        """What is caught at this rate; empty where that was not measured."""
+        return next(
+            (level for level in self.detection_at if level.false_rejection_rate == false_rejection_rate),
+            DetectionLevel(),
+        )
 
 
-def mean_of(tree: Any, *keys: str) -> Rate:
-    """A FindingAuroc as written by ``asdict``: its mean, and the interval of that."""
-    return Rate(number(tree, *keys, "mean"), number(tree, *keys, "low"), number(tree, *keys, "high"))
+class DetectorThreshold(_Part):
+    """A threshold in the detector's own unit, and the bound on its false-rejection rate."""
+
+    value: float | None = None
+    bound: float | None = None
 
 
-def detector(evaluation: Tree, name: str) -> Tree:
-    """The first row of a detector; empty where it was not measured."""
-    return next((row for row in rows(evaluation, "detectors") if at(row, "detector") == name), {})
+class DetectorRow(_Part):
+    """One detector on all attacks."""
+
+    detector: str | None = None
+    supervised: bool | None = None
+    trained_on: str | None = None
+    target: float | None = None
+    threshold: DetectorThreshold = DetectorThreshold()
+    fitting_films: int | None = None
+    calibration_films: int | None = None
+    test_films: int | None = None
+    test_patients: int | None = None
+    false_rejections: int | None = None
+    false_rejection_rate: Interval = Interval()
+    clean_passed_auroc: MeanAuroc = MeanAuroc()
+    clean_coverage: Interval = Interval()
+    attacks: dict[str, AttackRow] = {}
+
+    def on(self, attack: str) -> AttackRow:
+        """The row of an attack; empty where it was not measured."""
+        return self.attacks.get(attack, AttackRow())
 
 
-def gate_of(evaluation: Tree) -> Tree:
-    """The row of the gate that the bundle serves; empty where it was not measured."""
-    return detector(evaluation, SERVED) or detector(evaluation, PAPER_GATE)
+class AimedRow(_Part):
+    """An attacker with a goal, at one epsilon."""
+
+    attacker: str | None = None
+    informed: bool | None = None  # of the gate
+    goal: Goal | None = None
+    finding_choice: str | None = None
+    epsilon: float | None = None
+    size: int | None = None
+    films: int | None = None
+    eligible: int | None = None
+    goal_reached: int | None = None
+    evaded: int | None = None
+    evasion_rate: Interval = Interval()
+    clean_accepted: int | None = None
+    probability_change: float | None = None
+    grey_change: float | None = None
+    steps_mean: float | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The goal in words."""
+        return goal_in_words(self.goal, self.finding_choice)
 
 
-def attack_names(evaluation: Tree) -> list[str]:
-    """Every attack that any detector was measured on: the paper's in its order, then the others as they come."""
-    seen = dict.fromkeys(name for row in rows(evaluation, "detectors") for name in branch(row, "attacks"))
-    return [name for name in PAPER_ATTACKS if name in seen] + [name for name in seen if name not in PAPER_ATTACKS]
+class LibraryRow(AimedRow):
+    """An attack that others wrote."""
+
+    attack: str | None = None
+    library: str | None = None
 
 
-def text(value: Any) -> str:
-    """A word or a count for a table: None and NaN are n/a."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return NOT_AVAILABLE
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return str(value)
+class TransferRow(_Part):
+    """Attacks made on a substitute, at one epsilon."""
+
+    epsilon: float | None = None
+    films: int | None = None
+    changed: int | None = None
+    accepted: int | None = None
+    passed: int | None = None
 
 
-def percent(value: float | None) -> str:
-    """0.977 -> 97.7%."""
-    return NOT_AVAILABLE if value is None else f"{value:.1%}"
+class SubstituteRow(_Part):
+    """A black-box attacker's network."""
+
+    name: str | None = None
+    arch: str | None = None
+    learned_from: str | None = None
+    initial_weights: str | None = None
+    films: int | None = None
+    epochs: int | None = None
+    val_mean_absolute_difference: float | None = None
+    constant_mean_absolute_difference: float | None = None
+    val_correlation: float | None = None
+    val_auroc: float | None = None
+    transfer: list[TransferRow] = []
+
+    def at_epsilon(self, epsilon: float | None) -> TransferRow:
+        """Attacks at this epsilon; empty where that was not measured."""
+        return next((row for row in self.transfer if row.epsilon == epsilon), TransferRow())
 
 
-def decimal(value: float | None, digits: int = 3) -> str:
-    """0.9769 -> 0.977."""
-    return NOT_AVAILABLE if value is None else f"{value:.{digits}f}"
+class SanityRow(_Part):
+    """A check that an attack works at all."""
+
+    attacker: str | None = None
+    check: str | None = None
+    passed: bool | None = None
+    detail: str | None = None
 
 
-def spread(measure: Rate) -> str:
-    """The interval alone: 95.1% to 99.2%."""
-    return NOT_AVAILABLE if measure.low is None else f"{percent(measure.low)} to {percent(measure.high)}"
+class RefusalRow(_Part):
+    """Clean films refused: after a harmless change, or of a group."""
+
+    name: str | None = None
+    films: int | None = None
+    rejected: int | None = None
+    false_rejection_rate: Interval = Interval()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, fields: Any) -> Any:
+        return {"name": fields.get("change", fields.get("group")), **fields} if isinstance(fields, Mapping) else fields
 
 
-def with_interval(measure: Rate) -> str:
-    """97.7% (95.1% to 99.2%)."""
-    return percent(measure.value) if measure.low is None else f"{percent(measure.value)} ({spread(measure)})"
+class OrientationRow(_Part):
+    """Films of one sense, and what became of them."""
+
+    film: str | None = None
+    films: int | None = None
+    unsuitable: int | None = None
+    rejected: int | None = None
+    passed: int | None = None
 
 
-def of(part: Any, whole: Any) -> str:
-    """12 of 260; n/a where either is missing."""
-    return NOT_AVAILABLE if part is None or whole is None else f"{text(part)} of {text(whole)}"
+class CurveRow(_Part):
+    """A detector fitted on n films."""
+
+    detector: str | None = None
+    n: int | None = None
+    seed: int | None = None
+    false_rejection_rate: float | None = None
+    detection_rate: dict[str, float | None] = {}
 
 
-def goal_of(row: Tree) -> str:
+class CleanFilms(_Part):
+    """The network and the gate on clean test films."""
+
+    mean_auroc: Interval = Interval()
+    weighted_auroc: MeanAuroc = MeanAuroc()
+    auroc: dict[str, float | None] = {}
+    false_rejections: int | None = None
+    false_rejection_rate: Interval = Interval()
+
+
+class GateOfBundle(_Part):
+    """The gate that the bundle serves."""
+
+    threshold: float | None = None
+    shrinkage: str | None = None
+    target: float | None = None
+    bound: float | None = None
+
+
+class ExtractionSpeed(_Part):
+    """How fast features were extracted."""
+
+    images_per_second: float | None = None
+    chest_xray14_images: int | None = None
+    chest_xray14_hours: float | None = None
+
+
+class FlipRow(_Part):
+    """How often an attack changed the top finding."""
+
+    flip_rate: float | None = None
+
+
+class ExperimentOptions(_Part):
+    """What the preset said."""
+
+    square_queries: int | None = None
+
+
+class Evaluation(_Part):
+    """All of ``evaluation.json`` that the report shows."""
+
+    preset: str | None = None
+    options: ExperimentOptions = ExperimentOptions()
+    model_version: str | None = None
+    run: str | None = None
+    seed: int | None = None
+    created: str | None = None
+    machine: str | None = None
+    versions: dict[str, str | None] = {}
+    seconds: dict[str, float | None] = {}
+    extraction: ExtractionSpeed | None = None
+    films: dict[str, int | None] = {}
+    gate: GateOfBundle = GateOfBundle()
+    clean: CleanFilms = CleanFilms()
+    paper_attacks: dict[str, FlipRow] = {}
+    no_defence: dict[str, MeanAuroc] = {}
+    detectors: list[DetectorRow] = []
+    learning_curve: list[CurveRow] = []
+    substitutes: list[SubstituteRow] = []
+    aware: list[AimedRow] = []
+    sanity: list[SanityRow] = []
+    libraries: list[LibraryRow] = []
+    harmless: list[RefusalRow] = []
+    orientation: list[OrientationRow] = []
+    groups: list[RefusalRow] = []
+
+    def detector(self, name: str) -> DetectorRow | None:
+        """The first row of a detector; None where it was not measured."""
+        return next((row for row in self.detectors if row.detector == name), None)
+
+    @property
+    def gate_row(self) -> DetectorRow:
+        """The row of the gate that the bundle serves; empty where it was not measured."""
+        return self.detector(SERVED) or self.detector(PAPER_GATE) or DetectorRow()
+
+    @property
+    def attack_names(self) -> list[str]:
+        """Every attack that any detector was measured on: the paper's in its order, then the others as they come."""
+        seen = dict.fromkeys(name for row in self.detectors for name in row.attacks)
+        return [name for name in PAPER_ATTACKS if name in seen] + [name for name in seen if name not in PAPER_ATTACKS]
+
+
+def read(evaluation: Mapping[str, Any]) -> Evaluation:
+    """The evaluation with types.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A field has another type than ``cxr-offline evaluate`` gives it; the message names the field.
+    """
+    return Evaluation.model_validate(plain(evaluation))
+
+
+def plain(value: Any) -> Any:
+    """The evaluation as JSON has it: NaN and infinities are None, and numpy's numbers Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def goal_in_words(goal: str | None, finding_choice: str | None) -> str:
     """What was wanted; of a goal on calls, also on which finding."""
-    goal, choice = text(at(row, "goal")), at(row, "finding_choice")
-    return goal if choice is None or goal in _AT_POINT else f"{goal}, {choice} finding"
-
-
-def strength(epsilon: float | None) -> str:
-    """Epsilon as people say it: in 8-bit grey levels where it is a whole number of them, 2/255, and .02 as 0.02."""
-    if epsilon is None:
-        return NOT_AVAILABLE
-    levels = epsilon * 255
-    return f"{round(levels)}/255" if levels >= 0.5 and abs(levels - round(levels)) < 1e-3 else f"{epsilon:g}"
+    name = goal or "n/a"
+    return name if finding_choice is None or name in _AT_POINT else f"{name}, {finding_choice} finding"

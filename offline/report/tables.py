@@ -3,165 +3,111 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from .reading import Rate, Tree, at, branch, mean_of, number, rate, rows
+from .reading import (
+    AimedRow,
+    AttackRow,
+    CurveRow,
+    DetectorRow,
+    DetectorThreshold,
+    Evaluation,
+    Interval,
+    OrientationRow,
+    RefusalRow,
+    SubstituteRow,
+    TransferRow,
+)
 from .table1 import cells
 
-Row = Sequence[Any]
-ESTIMATE = ("value", "low", "high")
+Record = dict[str, object]
 
 
-def write_tables(evaluation: Tree, folder: Path) -> None:
+def write_tables(evaluation: Evaluation, folder: Path) -> None:
     """detectors, substitutes, aware, harmless, orientation, groups, learning_curve and table1, each .csv with a heading."""
-    _write(folder / "table1.csv", *_table1(evaluation))
-    _write(folder / "detectors.csv", *_detectors(evaluation))
-    _write(folder / "substitutes.csv", *_substitutes(evaluation))
-    _write(folder / "aware.csv", *_aware(evaluation))
-    _write(folder / "harmless.csv", *_refusals(evaluation, "harmless", "change"))
-    _write(folder / "orientation.csv", *_orientation(evaluation))
-    _write(folder / "groups.csv", *_refusals(evaluation, "groups", "group"))
-    _write(folder / "learning_curve.csv", *_learning_curve(evaluation))
-
-
-def _write(path: Path, heading: Row, body: Sequence[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(heading)
-        writer.writerows(body)  # None is written as an empty field
-
-
-def _estimate_names(name: str) -> list[str]:
-    return [name, f"{name}_low", f"{name}_high"]
-
-
-def _table1(evaluation: Tree) -> tuple[Row, list[Row]]:
-    heading = [
-        *("defence", "attack", "paper_accuracy", "paper_auroc"),
-        *_estimate_names("accuracy"),
-        *_estimate_names("f1"),
-        *_estimate_names("auroc"),
-        "auroc_deviation",
-        *_estimate_names("coverage"),
-        "films",
-    ]
-    flat: list[Row] = []
-    for cell in cells(evaluation):
-        body = [list(part) if isinstance(part, Rate) else [part] for part in cell]
-        flat.append([field for part in body for field in part])
-    return heading, flat
-
-
-def _detectors(evaluation: Tree) -> tuple[Row, list[Row]]:
-    estimates = ("detection_rate", "accuracy", "f1", "detection_auroc")
     levels = sorted(
         {
-            level
-            for row in rows(evaluation, "detectors")
-            for attack in branch(row, "attacks").values()
-            for found in rows(attack, "detection_at")
-            if (level := number(found, "false_rejection_rate")) is not None
+            level.false_rejection_rate
+            for row in evaluation.detectors
+            for attack in row.attacks.values()
+            for level in attack.detection_at
+            if level.false_rejection_rate is not None
         }
     )
-    heading = [
-        *("detector", "supervised", "trained_on", "target", "threshold", "bound", "fitting_films"),
-        *("calibration_films", "test_films", "test_patients", "false_rejections"),
-        *_estimate_names("false_rejection_rate"),
-        *_estimate_names("clean_passed_auroc"),
-        *_estimate_names("clean_coverage"),
-        *("attack", "films", "detected", "seen"),
-        *(name for measure in estimates for name in _estimate_names(measure)),
-        *_estimate_names("passed_auroc"),
-        *("passed_auroc_deviation", "passed_findings", "passed"),
-        *_estimate_names("coverage"),
-        *(
-            name
-            for level in levels
-            for kind in ("held_out", "held_out_refused")
-            for name in _estimate_names(f"{kind}_at_{level:g}")
-        ),
-        *(f"on_roc_at_{level:g}" for level in levels),
-    ]
-    body: list[Row] = []
-    for row in rows(evaluation, "detectors"):
-        left = [
-            *(at(row, key) for key in ("detector", "supervised", "trained_on", "target")),
-            number(row, "threshold", "value"),
-            number(row, "threshold", "bound"),
-            *(at(row, key) for key in ("fitting_films", "calibration_films", "test_films", "test_patients")),
-            at(row, "false_rejections"),
-            *rate(row, "false_rejection_rate"),
-            *mean_of(row, "clean_passed_auroc"),
-            *rate(row, "clean_coverage"),
-        ]
-        for name, attack in branch(row, "attacks").items():
-            found = {number(one, "false_rejection_rate"): one for one in rows(attack, "detection_at")}
-            kinds = ("held_out", "held_out_false_rejection_rate")
-            body.append(
-                [
-                    *left,
-                    name,
-                    *(at(attack, key) for key in ("n", "detected", "seen")),
-                    *(part for measure in estimates for part in rate(attack, measure)),
-                    *mean_of(attack, "passed_auroc"),
-                    *(at(attack, "passed_auroc", key) for key in ("deviation", "findings")),
-                    at(attack, "passed"),
-                    *rate(attack, "coverage"),
-                    *(part for level in levels for kind in kinds for part in rate(found.get(level), kind)),
-                    *(number(found.get(level), "on_roc") for level in levels),
-                ]
+    curve = evaluation.learning_curve
+    attacks = list(dict.fromkeys(name for point in curve for name in point.detection_rate))
+    tables: dict[str, list[Record]] = {
+        "table1": [_flat(cell._asdict().items()) for cell in cells(evaluation)],
+        "detectors": [
+            _detector(row, name, attack, levels) for row in evaluation.detectors for name, attack in row.attacks.items()
+        ],
+        "substitutes": [_substitute(row, found) for row in evaluation.substitutes for found in row.transfer],
+        "aware": [_flat(row) for row in evaluation.aware],
+        "harmless": [_refusals(row, "change") for row in evaluation.harmless],
+        "orientation": [_flat(row) for row in evaluation.orientation],
+        "groups": [_refusals(row, "group") for row in evaluation.groups],
+        "learning_curve": [_point(row, attacks) for row in curve],
+    }
+    #: Of a table without rows, which has its heading all the same.
+    empty = {
+        "detectors": _detector(DetectorRow(), "", AttackRow(), levels),
+        "substitutes": _substitute(SubstituteRow(), TransferRow()),
+        "aware": _flat(AimedRow()),
+        "harmless": _refusals(RefusalRow(), "change"),
+        "orientation": _flat(OrientationRow()),
+        "groups": _refusals(RefusalRow(), "group"),
+        "learning_curve": _point(CurveRow(), attacks),
+    }
+    for name, rows in tables.items():
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0] if rows else empty[name]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)  # None is written as an empty field
+
+
+def _flat(fields: Iterable[tuple[str, object]]) -> Record:
+    """The fields of a row by column: a measure has three, x, x_low and x_high; what has rows of its own is left out."""
+    made: Record = {}
+    for name, value in fields:
+        if isinstance(value, Interval):
+            made |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        elif isinstance(value, DetectorThreshold):
+            made |= {name: value.value, "bound": value.bound}
+        elif not isinstance(value, list | dict):
+            made[name] = value
+    return made
+
+
+def _detector(row: DetectorRow, name: str, attack: AttackRow, levels: Sequence[float]) -> Record:
+    found = [(level, attack.at_level(level)) for level in levels]
+    auroc = attack.passed_auroc
+    return {
+        **_flat(row),
+        **{"attack": name, "films": attack.n, "detected": attack.detected, "seen": attack.seen},
+        **_flat((key, getattr(attack, key)) for key in ("detection_rate", "accuracy", "f1", "detection_auroc")),
+        **_flat([("passed_auroc", auroc)]),
+        **{"passed_auroc_deviation": auroc.deviation, "passed_findings": auroc.findings, "passed": attack.passed},
+        **_flat([("coverage", attack.coverage)]),
+        **_flat(
+            pair
+            for level, its in found
+            for pair in (
+                (f"held_out_at_{level:g}", its.held_out),
+                (f"held_out_refused_at_{level:g}", its.held_out_false_rejection_rate),
             )
-    return heading, body
+        ),
+        **{f"on_roc_at_{level:g}": its.on_roc for level, its in found},
+    }
 
 
-def _substitutes(evaluation: Tree) -> tuple[Row, list[Row]]:
-    about = ("name", "arch", "learned_from", "initial_weights", "films", "epochs")
-    learned = ("val_mean_absolute_difference", "constant_mean_absolute_difference", "val_correlation", "val_auroc")
-    counts = ("epsilon", "films", "changed", "accepted", "passed")
-    heading = [*about, *learned, *(f"transfer_{name}" for name in counts)]
-    return heading, [
-        [*(at(row, key) for key in (*about, *learned)), *(at(transfer, key) for key in counts)]
-        for row in rows(evaluation, "substitutes")
-        for transfer in rows(row, "transfer")
-    ]
+def _substitute(row: SubstituteRow, transfer: TransferRow) -> Record:
+    return {**_flat(row), **{f"transfer_{name}": value for name, value in transfer}}
 
 
-def _aware(evaluation: Tree) -> tuple[Row, list[Row]]:
-    before = (
-        *("attacker", "informed", "goal", "finding_choice", "epsilon", "size"),
-        *("films", "eligible", "goal_reached", "evaded"),
-    )
-    after = ("clean_accepted", "probability_change", "grey_change", "steps_mean")
-    heading = [*before, *_estimate_names("evasion_rate"), *after]
-    return heading, [
-        [*(at(row, key) for key in before), *rate(row, "evasion_rate"), *(at(row, key) for key in after)]
-        for row in rows(evaluation, "aware")
-    ]
+def _refusals(row: RefusalRow, name: str) -> Record:
+    return {name if key == "name" else key: value for key, value in _flat(row).items()}
 
 
-def _refusals(evaluation: Tree, part: str, name: str) -> tuple[Row, list[Row]]:
-    heading = [name, "films", "rejected", *_estimate_names("false_rejection_rate")]
-    return heading, [
-        [at(row, name), at(row, "films"), at(row, "rejected"), *rate(row, "false_rejection_rate")]
-        for row in rows(evaluation, part)
-    ]
-
-
-def _orientation(evaluation: Tree) -> tuple[Row, list[Row]]:
-    heading = ("film", "films", "unsuitable", "rejected", "passed")
-    return heading, [[at(row, key) for key in heading] for row in rows(evaluation, "orientation")]
-
-
-def _learning_curve(evaluation: Tree) -> tuple[Row, list[Row]]:
-    points = rows(evaluation, "learning_curve")
-    attacks = list(dict.fromkeys(name for point in points for name in branch(point, "detection_rate")))
-    heading = ["detector", "n", "seed", "false_rejection_rate", *(f"detection_rate {name}" for name in attacks)]
-    return heading, [
-        [
-            *(at(point, key) for key in ("detector", "n", "seed", "false_rejection_rate")),
-            *(number(point, "detection_rate", name) for name in attacks),
-        ]
-        for point in points
-    ]
+def _point(row: CurveRow, attacks: Sequence[str]) -> Record:
+    return {**_flat(row), **{f"detection_rate {name}": row.detection_rate.get(name) for name in attacks}}

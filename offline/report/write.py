@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from . import about_attackers, about_films, about_gate, distributions, pictures, plots
-from .page import page
+from . import distributions, pictures, plots
+from .page import Plot, page
 from .plot_style import render
-from .reading import number
+from .reading import Evaluation, plain, read
 from .tables import write_tables
 
 
 def write_report(
-    evaluation: dict[str, Any], arrays: Mapping[str, NDArray[Any]], folder: Path, *, show_films: bool = False
+    evaluation: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], folder: Path, *, show_films: bool = False
 ) -> None:
     """Write report.html, evaluation.json, CSV files, and plots/ with the plots as PNG.
 
     Parameters
     ----------
-    evaluation : dict
+    evaluation : mapping
         The numbers. What is missing is said to be unmeasured. JSON knows no NaN: it is written as null.
     arrays : mapping of name to ndarray
         ``scores/val``, ``scores/test`` and ``scores/<attack>``, shape (N,), log densities in nats;
@@ -42,10 +40,12 @@ def write_report(
     ------
     OSError
         The folder cannot be written.
+    pydantic.ValidationError
+        The evaluation has a field of another type than ``cxr-offline evaluate`` gives it.
     """
-    evaluation = _plain(evaluation)
+    measured = read(evaluation)
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = _draw(evaluation, arrays, show_films)
+    drawn = _draw(measured, arrays, show_films)
     pictures_folder = folder / "plots"
     pictures_folder.mkdir(exist_ok=True)
     for name, images in drawn.items():
@@ -54,40 +54,20 @@ def write_report(
         path.unlink(missing_ok=True)
         if images is not None:
             path.write_bytes(images[0])
-    text = json.dumps(evaluation, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
-    write_tables(evaluation, folder)
-    sections = [
-        about_gate.table1(evaluation),
-        about_attackers.outsiders(evaluation),
-        about_attackers.aware(evaluation, drawn["attackers"]),
-        about_gate.detectors(evaluation),
-        about_attackers.sanity(evaluation),
-        about_attackers.libraries(evaluation),
-        about_films.harmless(evaluation, drawn["harmless"]),
-        about_films.orientation(evaluation),
-        about_films.groups(evaluation, drawn["groups"]),
-        about_films.learning_curve(evaluation, drawn["learning_curve"]),
-        about_films.figure_1(drawn["figure_1"], show_films=show_films),
-        about_films.figure_2a(drawn["figure_2a"]),
-        about_films.figure_2b(drawn["figure_2b"]),
-        about_films.roc(drawn["roc"]),
-        about_films.histograms(drawn["scores"]),
-        about_films.provenance(evaluation),
-    ]
-    (folder / "report.html").write_text(page(evaluation, sections), encoding="utf-8")
+    write_tables(measured, folder)
+    (folder / "report.html").write_text(page(measured, drawn, show_films=show_films), encoding="utf-8")
 
 
-def _draw(
-    evaluation: dict[str, Any], arrays: Mapping[str, NDArray[Any]], show_films: bool
-) -> dict[str, tuple[bytes, bytes] | None]:
+def _draw(evaluation: Evaluation, arrays: Mapping[str, NDArray[Any]], show_films: bool) -> dict[str, Plot]:
     """Every plot by name, in both themes; None where there is nothing to draw."""
-    threshold, target = number(evaluation, "gate", "threshold"), number(evaluation, "gate", "target")
-    places = distributions.embed(arrays, int(number(evaluation, "seed") or 0))
+    threshold, target = evaluation.gate.threshold, evaluation.gate.target
+    places = distributions.embed(arrays, evaluation.seed or 0)
     return {
         "attackers": render(lambda theme: plots.attackers(evaluation, theme)),
-        "harmless": render(lambda theme: plots.refusals(evaluation, theme, "harmless", "change", ranked=True)),
-        "groups": render(lambda theme: plots.refusals(evaluation, theme, "groups", "group", ranked=False)),
+        "harmless": render(lambda theme: plots.refusals(evaluation.harmless, target, theme, ranked=True)),
+        "groups": render(lambda theme: plots.refusals(evaluation.groups, target, theme, ranked=False)),
         "learning_curve": render(lambda theme: plots.learning_curve(evaluation, theme)),
         "figure_1": render(lambda theme: pictures.example(arrays, threshold, theme, show_films=show_films)),
         "figure_2a": render(lambda theme: pictures.feature_maps(arrays, theme)),
@@ -95,14 +75,3 @@ def _draw(
         "roc": render(lambda theme: distributions.roc(arrays, target, theme)),
         "scores": render(lambda theme: distributions.histograms(arrays, threshold, theme)),
     }
-
-
-def _plain(value: Any) -> Any:
-    """The evaluation with NaN and infinities as None, and numpy's numbers as Python's."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from .substitute import Trainable
 
 
-class Rates(Protocol):
+class LearningRates(Protocol):
     """What the options of a run say of it."""
 
     @property
@@ -33,7 +33,7 @@ class Optimisation:
     averaged: AveragedModel
 
     @staticmethod
-    def of(network: Trainable, rates: Rates, steps: int) -> Optimisation:
+    def of(network: Trainable, rates: LearningRates, steps: int) -> Optimisation:
         """Over so many steps; the head has a rate of its own."""
         optimizer = torch.optim.AdamW(
             [

@@ -35,12 +35,12 @@ from offline.data.loading import as_written, in_order
 from offline.evaluation.circumstances import circumstances
 from offline.evaluation.observing import BATCH, Images, batches, evenly, load_images, observe, to_levels
 from offline.evaluation.presets import AIM, Aim
-from offline.evaluation.subject import Subject
+from offline.evaluation.subject import LoadedBundle
 from offline.evaluation.uninformed import attack_all
 from offline.gate.features import UNCHANGED, Variant, harmless_variant, write_json
 from offline.gate.fit import fit_gaussian
 from offline.metrics import auroc, mean_auroc
-from offline.report.reading import strength
+from offline.report.words import strength
 from offline.training.memory import keep_freed_memory
 
 from .recipes import THROUGH_WATCH
@@ -200,7 +200,7 @@ def seen_by_gate(eyes: nn.Module, train: list[Film], device: torch.device, worke
     return look
 
 
-def looks_of(subject: Subject, clean: Images, train: list[Film], keys: int, workers: int) -> dict[str, Look]:
+def looks_of(subject: LoadedBundle, clean: Images, train: list[Film], keys: int, workers: int) -> dict[str, Look]:
     """Every look by name: the gate that is served, views, and gates with keys."""
     network, device, gaussian = subject.bundle.network, subject.device, subject.bundle.gaussian
     logits = Logits(network, device)
@@ -332,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     keep_freed_memory()
     device, films = choose_device("auto"), read_films(given.data)
-    subject = Subject.load(given.bundle, device)
+    subject = LoadedBundle.load(given.bundle, device)
     if subject.bundle.network.watch is None:
         parser.error(f"{given.bundle} has no watch for a secret crop to look through: give a bundle that has one")
     val = of_split(films, "val")

@@ -23,7 +23,7 @@ from offline.evaluation.adaptive import aimed_rows
 from offline.evaluation.clean import harmless_stage, rate
 from offline.evaluation.observing import Images, batches, evenly, load_images, observe, to_levels
 from offline.evaluation.presets import AIM, Aim
-from offline.evaluation.store import Outcome, Store
+from offline.evaluation.store import Outcome, Stages
 from offline.evaluation.subject import victim_of_run
 from offline.evaluation.uninformed import attack_all
 from offline.gate.features import saved, weights_sha256
@@ -113,7 +113,7 @@ def measure_point(
         "data": fingerprint(films),
         "measuring": measuring.record(),
     }
-    store = Store.open(run / name, identity)
+    store = Stages.open(run / name, identity)
     test = of_split(films, "test")
     patients = np.array([film.patient for film in test])
     changes = {change: CHANGES[change] for change in HARMLESS}
@@ -146,7 +146,7 @@ def _clean(gate: FittedGate, run: Path, patients: np.ndarray[Any, Any]) -> dict[
 
 
 def _blind(
-    victim: Victim, device: torch.device, store: Store, test: list[Film], measuring: Measuring
+    victim: Victim, device: torch.device, store: Stages, test: list[Film], measuring: Measuring
 ) -> list[dict[str, Any]]:
     """Attackers without a goal who do not know the gate: ``stopped`` are rejected, or have the top finding that they had."""
     chosen = [test[index] for index in evenly(len(test), measuring.attacked_films)]

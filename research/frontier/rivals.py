@@ -33,10 +33,10 @@ from offline.data.films import Film, of_split, read_films, targets_of
 from offline.data.loading import in_order
 from offline.evaluation.circumstances import circumstances
 from offline.evaluation.observing import BATCH, Images, batches, evenly, load_images
-from offline.evaluation.subject import Subject
+from offline.evaluation.subject import LoadedBundle
 from offline.gate.features import write_json
 from offline.metrics import mean_auroc
-from offline.report.reading import strength
+from offline.report.words import strength
 from offline.training.memory import keep_freed_memory
 from offline.training.refit_head import RIDGE, ridge_layer
 
@@ -147,7 +147,7 @@ def described(
 
 
 def rivals_of(
-    subject: Subject, train: list[Film], val: list[Film], attacked: Images, steps: int, workers: int
+    subject: LoadedBundle, train: list[Film], val: list[Film], attacked: Images, steps: int, workers: int
 ) -> list[dict[str, Any]]:
     """A row for each last stage of one network: mean AUROC on val films, and how often an attacker hides and invents."""
     network, device = subject.bundle.network, subject.device
@@ -186,7 +186,7 @@ def _layer(features: NDArray[np.float32], logits: NDArray[np.float32], device: t
 
 
 def _row(
-    subject: Subject,
+    subject: LoadedBundle,
     name: str,
     network: nn.Module,
     logits: NDArray[np.float32],
@@ -255,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
     attacked = load_images([val[index] for index in evenly(len(val), given.films)], "reading")
     networks = []
     for folder in given.bundle or (Path("artifacts/paper"), Path("artifacts/default")):
-        subject = Subject.load(folder, device)
+        subject = LoadedBundle.load(folder, device)
         print(f"== {folder}: {subject.bundle.manifest.model_version}", flush=True)
         rows = rivals_of(subject, train, val, attacked, given.steps, given.workers)
         networks.append({"bundle": folder.name, "model_version": subject.bundle.manifest.model_version, "rivals": rows})

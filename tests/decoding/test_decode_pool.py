@@ -22,7 +22,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from app.decoding.decode_pool import DecodePool, DecodingUnavailable, Failure
 from app.decoding.exchange import NoAnswer, exchange
-from app.decoding.fork_server import Options
+from app.decoding.fork_server import DecodeOptions
 from app.decoding.machine import Machine
 from app.pipeline import decode
 from app.pipeline.dicom.rules import DEFAULT_RULES, HeaderRules
@@ -79,7 +79,7 @@ class Watched(DecodePool):
     ) -> None:
         self.failures: list[Failure] = []
         self.program = program
-        options = Options(max_pixels, rules, memory_mb * 2**20, cpu_seconds, sandbox)
+        options = DecodeOptions(max_pixels, rules, memory_mb * 2**20, cpu_seconds, sandbox)
         super().__init__(options, self.failures.append, machine or Told(True))
 
     def decode(self, data: bytes, until: float | None = None) -> DecodedImage:

@@ -23,7 +23,7 @@ import numpy as np
 
 from app.decoding import fork_server, sandbox
 from app.decoding.decode_pool import DecodePool
-from app.decoding.fork_server import Options
+from app.decoding.fork_server import DecodeOptions
 from app.pipeline.dicom.rules import DEFAULT_RULES
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage
@@ -193,7 +193,7 @@ def become(user: int) -> None:
 def rob(walls: str, user: int, folder: Path) -> None:
     """Be the service, and print {way: [whether it led to the secret, why not]}."""
     secret = ctypes.create_string_buffer(SECRET)
-    pool = DecodePool(Options(10**6, DEFAULT_RULES, _MEMORY, 10, f"{walls} {user}"), print)
+    pool = DecodePool(DecodeOptions(10**6, DEFAULT_RULES, _MEMORY, 10, f"{walls} {user}"), print)
     pool.program = "tests.decoding.thief"
     pool.start()
     become(user)

@@ -10,11 +10,11 @@ from contextlib import ExitStack
 import pytest
 
 from app.engine import Overloaded, Place
+from app.engine import pace as paces
 from app.engine import place as places
-from app.engine import rate as rates
 from app.engine.admission import Admission
+from app.engine.pace import Pace
 from app.engine.place import LEAST_BYTES_A_SECOND, PAUSE_SECONDS
-from app.engine.rate import Rate
 from app.metrics import Metrics
 from app.settings import Settings
 from tests.engine.told import ToldScreener, outcomes, running
@@ -277,25 +277,25 @@ def test_bodies_that_do_not_come_are_no_work(clock: Clock) -> None:
     asyncio.run(scenario())
 
 
-def test_a_rate_is_the_mean_at_first_and_then_follows() -> None:
-    rate = Rate(most_seconds=10)
-    assert rate.seconds == 0
+def test_a_pace_is_the_mean_at_first_and_then_follows() -> None:
+    pace = Pace(most_seconds=10)
+    assert pace.seconds == 0
     for seconds in (1000.0, 0.0, 0.0, 0.0):
-        rate.add(seconds)
-    assert rate.seconds == pytest.approx(10 / 4)
+        pace.add(seconds)
+    assert pace.seconds == pytest.approx(10 / 4)
     for _ in range(60):
-        rate.add(2.0)
-    assert rate.seconds == pytest.approx(2.0, rel=0.01)
+        pace.add(2.0)
+    assert pace.seconds == pytest.approx(2.0, rel=0.01)
 
 
-def test_a_rate_is_forgotten_after_an_idle_spell(monkeypatch: pytest.MonkeyPatch) -> None:
-    rate = Rate(most_seconds=10)
-    rate.add(5.0)
-    later = time.monotonic() + rates.FORGOTTEN_SECONDS + 1
-    monkeypatch.setattr(rates.time, "monotonic", lambda: later)
-    assert rate.seconds == 0
-    rate.add(1.0)
-    assert rate.seconds == 1.0
+def test_a_pace_is_forgotten_after_an_idle_spell(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = Pace(most_seconds=10)
+    pace.add(5.0)
+    later = time.monotonic() + paces.FORGOTTEN_SECONDS + 1
+    monkeypatch.setattr(paces.time, "monotonic", lambda: later)
+    assert pace.seconds == 0
+    pace.add(1.0)
+    assert pace.seconds == 1.0
 
 
 def test_a_device_that_was_slow_once_is_tried_again() -> None:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from app.engine import InferenceFailed, NotReady, Screened
+from app.engine import InferenceFailed, Judged, NotReady
 from app.engine import device as devices
 from app.pipeline.errors import BundleError
 from tests.engine.told import SECONDS, Bench, ToldScreener, outcomes, running
@@ -113,7 +113,7 @@ def test_a_device_that_fails_again_and_again_leaves_its_films_to_another() -> No
         bad, good = ToldScreener(rule, device="cuda:0"), ToldScreener(device="cuda:1")
         async with running(bad, good, device_retry_seconds=SECONDS) as bench:
             good.gate.clear()
-            tasks: list[asyncio.Task[Screened]] = []
+            tasks: list[asyncio.Task[Judged]] = []
             while bench.metric("cxr_devices_in_service") == 2:
                 tasks.append(bench.submit(20))
                 await asyncio.sleep(0.01)
@@ -134,7 +134,7 @@ def test_a_thread_that_dies_takes_no_film_with_it() -> None:
         dying, other = ToldScreener(die, device="cuda:0"), ToldScreener(device="cuda:1")
         async with running(dying, other) as bench:
             other.gate.clear()
-            tasks: list[asyncio.Task[Screened]] = []
+            tasks: list[asyncio.Task[Judged]] = []
             while bench.metric("cxr_devices_in_service") == 2:
                 tasks.append(bench.submit(20))
                 await asyncio.sleep(0.01)

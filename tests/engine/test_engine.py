@@ -8,7 +8,7 @@ import pytest
 
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded, Place
 from app.pipeline.errors import BundleError, MalformedImage, NumericalError
-from tests.engine.told import Bench, ToldScreener, film, given, outcomes, running
+from tests.engine.told import Bench, ToldScreener, film, given, judged, outcomes, running
 
 
 def test_films_that_wait_form_one_batch() -> None:
@@ -129,7 +129,7 @@ def test_a_film_that_cannot_be_decoded_never_reaches_the_device() -> None:
     async def scenario() -> None:
         async with running(ToldScreener()) as bench:
             with pytest.raises(MalformedImage):
-                await bench.engine.screen("one", given(film(20)[:200]))
+                await judged(bench.engine, "one", given(film(20)[:200]))
             assert bench.screener.batches == []
             assert bench.waiting == 0
 
@@ -184,13 +184,13 @@ def test_nothing_is_accepted_before_the_start_or_after_a_failed_one() -> None:
 
 def test_a_slow_sender_gives_up_its_place_at_the_deadline() -> None:
     async def scenario() -> None:
-        async def never(place: Place) -> tuple[bytes, None]:
+        async def never(place: Place) -> bytes:
             await asyncio.sleep(60)
-            return b"", None
+            return b""
 
         async with running(ToldScreener(), max_waiting=1, deadline_seconds=0.2) as bench:
             with pytest.raises(DeadlinePassed):
-                await bench.engine.screen("one", never)
+                await judged(bench.engine, "one", never)
             assert bench.waiting == 0
 
     asyncio.run(scenario())

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from app.engine import Engine, Place, Screened, Version
+from app.engine import Engine, Judged, Place, Version
 from app.metrics import Metrics
 from app.pipeline import Screener, Verdict
 from app.pipeline.errors import BundleError, NumericalError
@@ -70,14 +70,27 @@ class ToldScreener:
         ]
 
 
-def given(data: bytes) -> Callable[[Place], Awaitable[tuple[bytes, None]]]:
+Read = Callable[[Place], Awaitable[bytes]]
+
+
+def given(data: bytes) -> Read:
     """A body that is there already."""
 
-    async def read(place: Place) -> tuple[bytes, None]:
+    async def read(place: Place) -> bytes:
         place.reserve(len(data))
-        return data, None
+        return data
 
     return read
+
+
+async def judged(engine: Engine, sharer: str, read: Read) -> Judged:
+    """What a request comes to that posts one film."""
+    with engine.place(sharer) as place:
+        async with engine.deadline() as deadline:
+            async with place.arriving():
+                data = await read(place)
+            _, tensor = await engine.decode(sharer, data, deadline.expires)
+            return await engine.judge(engine.active, tensor, deadline.expires)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +119,11 @@ class Bench:
         self.engine = Engine(version("told", *screeners), chosen, self.metrics)
         self.submitted = 0
 
-    def submit(self, mark: int) -> asyncio.Task[Screened]:
+    def submit(self, mark: int) -> asyncio.Task[Judged]:
         self.submitted += 1
-        return asyncio.create_task(self.engine.screen(f"sender {self.submitted}", given(film(mark))))
+        return asyncio.create_task(judged(self.engine, f"sender {self.submitted}", given(film(mark))))
 
-    async def hold(self) -> asyncio.Task[Screened]:
+    async def hold(self) -> asyncio.Task[Judged]:
         self.screener.gate.clear()
         self.screener.entered.clear()
         task = self.submit(10)
@@ -151,7 +164,7 @@ async def running(*screeners: ToldScreener, **settings: Any) -> AsyncIterator[Be
         await asyncio.to_thread(bench.engine.stop)
 
 
-async def outcomes(*tasks: asyncio.Task[Screened]) -> list[float | type[BaseException]]:
+async def outcomes(*tasks: asyncio.Task[Judged]) -> list[float | type[BaseException]]:
     """Each film's log density (its mark), or the type of its error."""
     results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), SECONDS)
     return [type(result) if isinstance(result, BaseException) else result.verdict.log_density for result in results]

@@ -17,7 +17,7 @@ from app.forward import forwarder as forwarder_module
 from app.forward import retry as retry_module
 from app.forward.aside import Film, path_beside
 from app.forward.errors import Fault, Misconfigured, Passing
-from app.forward.forwarder import MOST_POSTPONED_SECONDS, POSTPONED_SECONDS, Options, postponed_seconds
+from app.forward.forwarder import MOST_POSTPONED_SECONDS, POSTPONED_SECONDS, ForwardOptions, postponed_seconds
 from app.forward.metrics import ForwardMetrics
 from app.forward.orthanc import NEW_INSTANCE, Change, Page, Stored
 from app.forward.service import Refusal, Report
@@ -90,7 +90,7 @@ class Bench:
     ) -> None:
         self.state = folder / "forward.json"
         self.pacs = pacs
-        self.options = Options(frozenset({"DX"}), "beginning", in_flight, 0.01, give_up_seconds, keep_given_up)
+        self.options = ForwardOptions(frozenset({"DX"}), "beginning", in_flight, 0.01, give_up_seconds, keep_given_up)
         self.metrics = ForwardMetrics()
 
     def run(self, until: Callable[[Aside], bool], meanwhile: Callable[[Aside], None] = lambda _: None) -> None:

@@ -167,8 +167,8 @@ def test_a_backend_that_is_not_there_is_no_reason_to_take_another(
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("CXR_MAX_BODYBYTES", "5", "unknown setting"),
-        ("CXR_MAX_WAITING", "many", "is not a int"),
+        ("CXR_MAX_BODYBYTES", "5", "did you mean CXR_MAX_BODY_BYTES?"),
+        ("CXR_MAX_WAITING", "many", "is not a whole number"),
         ("CXR_MAX_WAITING", "0", "over 0"),
         ("CXR_DEADLINE_SECONDS", "nan", "over 0"),
         ("CXR_BATCH_WAIT_MS", "inf", "finite"),

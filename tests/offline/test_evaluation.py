@@ -20,8 +20,8 @@ from offline.data.harmless import CHANGES, drawn
 from offline.data.loading import load_film
 from offline.evaluation import PRESETS, evaluate
 from offline.evaluation.observing import evenly
-from offline.evaluation.store import Store
-from offline.evaluation.subject import Subject
+from offline.evaluation.store import Stages
+from offline.evaluation.subject import LoadedBundle
 from tests.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
 
 COUNTS = {"train": 48, "val": 19, "test": 4}
@@ -71,9 +71,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
 
 
 @pytest.fixture(scope="module")
-def subject(films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def subject(films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> LoadedBundle:
     folder = write_random_bundle(tmp_path_factory.mktemp("bundle") / "bundle", ACCEPT_EVERYTHING, watched=True)
-    subject = Subject.load(folder, torch.device("cpu"))
+    subject = LoadedBundle.load(folder, torch.device("cpu"))
     images = torch.stack([load_film(film.path) for film in films if film.split == "test"])
     with torch.no_grad():
         logits = subject.victim.network(images)[1].double()
@@ -85,7 +85,7 @@ def subject(films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Subj
 
 @pytest.fixture(scope="module")
 def outcome(
-    films: list[Film], subject: Subject, tmp_path_factory: pytest.TempPathFactory
+    films: list[Film], subject: LoadedBundle, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     output = tmp_path_factory.mktemp("output")
     evaluation, arrays = evaluate(subject, films, output, TINY, substitutes=SUBSTITUTES)
@@ -136,7 +136,7 @@ def test_counts_add_up(outcome: tuple[Path, dict[str, Any], dict[str, Any]]) -> 
 def test_a_finished_run_is_not_computed_again(
     outcome: tuple[Path, dict[str, Any], dict[str, Any]],
     films: list[Film],
-    subject: Subject,
+    subject: LoadedBundle,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output, first, _ = outcome
@@ -150,7 +150,7 @@ def test_a_finished_run_is_not_computed_again(
 
 
 def test_a_stopped_run_gives_what_a_whole_one_does(
-    outcome: tuple[Path, dict[str, Any], dict[str, Any]], films: list[Film], subject: Subject
+    outcome: tuple[Path, dict[str, Any], dict[str, Any]], films: list[Film], subject: LoadedBundle
 ) -> None:
     """And so the same seed gives the same: what draws at random is among what is done again."""
     output, first, arrays = outcome
@@ -171,14 +171,14 @@ def test_a_stopped_run_gives_what_a_whole_one_does(
 
 
 def test_another_seed_is_refused(
-    outcome: tuple[Path, dict[str, Any], dict[str, Any]], films: list[Film], subject: Subject
+    outcome: tuple[Path, dict[str, Any], dict[str, Any]], films: list[Film], subject: LoadedBundle
 ) -> None:
     with pytest.raises(FilmsError, match="another bundle, films, preset or seed"):
         evaluate(subject, films, outcome[0], TINY, seed=1)
 
 
 def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    store = Store.open(tmp_path, {"seed": 0})
+    store = Stages.open(tmp_path, {"seed": 0})
 
     def broken() -> Any:
         raise RuntimeError

@@ -1,5 +1,6 @@
 """Goals on calls, from a run's record to the tables: measured where there are points, and shown where they were measured."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,9 @@ from offline.evaluation.presets import PRESETS, Aim
 from offline.gate.fit import FitOptions
 from offline.report import plots, sentences
 from offline.report.plot_style import LIGHT
-from offline.report.reading import goal_of
+from offline.report.reading import AimedRow, goal_in_words, read
 from offline.report.summary import headlines, verdict
-from offline.report.tables import _aware
+from offline.report.tables import write_tables
 from research import readme, threat_model
 from research.frontier import table as frontier
 from tests.bundles import manifest_fields
@@ -146,15 +147,15 @@ def test_the_readmes_table_has_columns_for_what_was_measured(tmp_path: Path) -> 
 
 def test_the_threat_models_tables_take_a_paper_without_calls() -> None:
     assert "| selective, 224 pixels | yes | 2/255 | present-to-absent, nearest finding | 10.0% (2 of 20) | 0.27 |" in (
-        threat_model.aimed({"aimed": called_rows(0.1)})
+        threat_model.aimed(read({"aware": called_rows(0.1)}).aware)
     )
     lines = threat_model.insiders(
-        {"aware": [*at_point_rows(), *called_rows(0.1)]}, {"aware": at_point_rows()}
+        read({"aware": [*at_point_rows(), *called_rows(0.1)]}), read({"aware": at_point_rows()})
     ).splitlines()
     assert {line.count("|") for line in lines} == {9}
     assert sum("not measured" in line for line in lines) == len(called_rows(0.1))
     nobody = {**called_rows(0.1)[0], "eligible": 0, "evaded": 0, "grey_change": None}
-    assert "| n/a |" in threat_model.aimed({"aimed": [nobody]})
+    assert "| n/a |" in threat_model.aimed([AimedRow.model_validate(nobody)])
 
 
 def test_the_frontiers_table_of_one_point_leaves_calls_out() -> None:
@@ -167,25 +168,25 @@ def test_the_frontiers_table_of_one_point_leaves_calls_out() -> None:
 
 def test_a_report_concludes_from_calls_turned() -> None:
     made = evaluation()
-    assert verdict(made).endswith("No, if the attacker knows the gate.")
+    assert verdict(read(made)).endswith("No, if the attacker knows the gate.")
     turned = called_rows(0.0, OPPOSITE)
     made["aware"] = [*made["aware"], *called_rows(1.0, EVERY_CALL[-2:]), *turned]  # any change of a call is easy
-    assert verdict(made).endswith("Mostly yes, if the attacker knows the gate.")
+    assert verdict(read(made)).endswith("Mostly yes, if the attacker knows the gate.")
     said = " ".join(sentences(made))
     assert "turns a call from absent to present in 0.0%" in said
     assert "changes a call at all in 100.0%" in said
     assert "invents a finding that is not there in" in said
-    (card,) = (card for card in headlines(made) if card.title.startswith("Attackers who know"))
+    (card,) = (card for card in headlines(read(made)) if card.title.startswith("Attackers who know"))
     assert (card.value, card.bad) == ("0.0%", False)
     assert "absent-to-present, nearest finding" in card.note
 
 
-def test_a_row_of_calls_is_not_mixed_with_another() -> None:
-    heading, body = _aware({"aware": [*evaluation()["aware"][:1], *called_rows(0.1)]})
-    column = heading.index("finding_choice")
-    assert {row[column] for row in body} == {None, "nearest", "random"}
-    assert goal_of({"goal": "hide", "finding_choice": "furthest"}) == goal_of({"goal": "hide"}) == "hide"
-    figure = plots.attackers({"aware": [*called_rows(0.1), *at_point_rows()]}, LIGHT)
+def test_a_row_of_calls_is_not_mixed_with_another(tmp_path: Path) -> None:
+    write_tables(read({"aware": [*evaluation()["aware"][:1], *called_rows(0.1)]}), tmp_path)
+    with (tmp_path / "aware.csv").open(newline="") as file:
+        assert {row["finding_choice"] for row in csv.DictReader(file)} == {"", "nearest", "random"}
+    assert goal_in_words("hide", "furthest") == AimedRow(goal="hide").wanted == "hide"
+    figure = plots.attackers(read({"aware": [*called_rows(0.1), *at_point_rows()]}), LIGHT)
     assert figure is not None
     titles = [axes.get_title().removesuffix(", posted at 224 pixels") for axes in figure.axes if axes.get_visible()]
     assert titles == [

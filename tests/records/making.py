@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from app.pipeline import DecodedImage, Verdict
-from app.records import Decision, Recalled, Record, RecordKey, Subject
+from app.records import Decision, DecisionSubject, Recalled, Record, RecordKey
 
 UID = "1.2.826.0.1.3680043.8.498.1"
 
@@ -33,11 +33,11 @@ def image(seed: int = 0) -> DecodedImage:
     return DecodedImage.of(np.random.default_rng(seed).random((8, 6), dtype=np.float32), "dicom")
 
 
-def subject(key: RecordKey, seed: int = 0) -> Subject:
-    return Subject(key.of_uid(UID), key.of_pixels(image(seed).pixels), "model")
+def subject(key: RecordKey, seed: int = 0) -> DecisionSubject:
+    return DecisionSubject(key.of_uid(UID), key.of_pixels(image(seed).pixels), "model")
 
 
-def decision(about: Subject, given: Verdict, **fields: Any) -> Decision:
+def decision(about: DecisionSubject, given: Verdict, **fields: Any) -> Decision:
     usual = {
         "percentile": 37.5,
         "request_id": "request",
@@ -49,7 +49,7 @@ def decision(about: Subject, given: Verdict, **fields: Any) -> Decision:
     return Decision(about, given, **(usual | fields))
 
 
-def keep(record: Record, about: Subject, given: Verdict, **fields: Any) -> Recalled:
+def keep(record: Record, about: DecisionSubject, given: Verdict, **fields: Any) -> Recalled:
     (answer,), _ = record.write([decision(about, given, **fields)])
     return answer
 

@@ -17,7 +17,7 @@ import pytest
 
 from app.metrics import Metrics
 from app.pipeline import Verdict
-from app.records import Subject, Writer, open_record
+from app.records import DecisionSubject, Writer, open_record
 from tests.records.making import decision, execute
 
 #: Its processes are forked from one that has imported torch and does nothing else, which spares each some seconds.
@@ -25,8 +25,8 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])
 
 
-def subject(name: str, number: int) -> Subject:
-    return Subject(f"{name}-{number}", "0" * 64, "model")
+def subject(name: str, number: int) -> DecisionSubject:
+    return DecisionSubject(f"{name}-{number}", "0" * 64, "model")
 
 
 def write(url: str, key: Path, name: str, count: int, said: Connection) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.pipeline import Verdict
-from app.records import Recalled, Record, RecordKey, RecordUnavailable, Repeats, Subject, open_record
+from app.records import DecisionSubject, Recalled, Record, RecordKey, RecordUnavailable, Repeats, open_record
 from app.records.key import KeyFileError
 from app.settings import SettingsError
 from tests.records.making import UID, decision, execute, image, keep, same, subject, verdict
@@ -53,7 +53,7 @@ def test_the_earliest_decision_holds(record: Record) -> None:
 
 
 def test_where_repeats_are_not_asked_for_each_is_its_own_decision(record: Record) -> None:
-    about = Subject(None, record.key.of_pixels(image().pixels), "model")
+    about = DecisionSubject(None, record.key.of_pixels(image().pixels), "model")
     for seed in (1, 2):
         answer = keep(record, about, verdict(seed), source_kind="png")
         assert same(answer.verdict, verdict(seed))
@@ -90,7 +90,7 @@ def test_an_explanation_is_no_decision_to_answer_from(record: Record) -> None:
 
 def test_many_threads_lose_nothing_and_fork_no_chain(record: Record) -> None:
     def write(seed: int) -> bool:
-        mine = Subject(record.key.of_uid(f"1.{seed}"), "0" * 64, "model")
+        mine = DecisionSubject(record.key.of_uid(f"1.{seed}"), "0" * 64, "model")
         keep(record, mine, verdict(seed))
         return same(record.find(mine), verdict(seed))
 
@@ -221,12 +221,17 @@ def kept_in(record: Record, seed: int = 0):
     return keep_it
 
 
+async def answered(repeats: Repeats, about: DecisionSubject, judge, keep_it) -> Recalled:
+    async with repeats.turn(about) as known:
+        return await keep_it(await judge() if known is None else known)
+
+
 def test_twins_at_the_same_moment_are_judged_once(record: Record) -> None:
     async def run() -> None:
         repeats, calls = Repeats(record), list[int]()
         judge = judging([verdict(1), verdict(2)], calls)
         answers = await asyncio.gather(
-            *(repeats.verdict(subject(record.key), judge, kept_in(record)) for _ in range(20))
+            *(answered(repeats, subject(record.key), judge, kept_in(record)) for _ in range(20))
         )
         assert len(calls) == 1
         assert sorted(answer.from_record for answer in answers) == [False] + [True] * 19
@@ -240,7 +245,7 @@ def test_when_the_first_fails_or_leaves_the_next_takes_its_turn(record: Record) 
     async def run() -> None:
         repeats, calls = Repeats(record), list[int]()
         judge = judging([ValueError("device"), verdict(2)], calls)
-        tasks = [asyncio.create_task(repeats.verdict(subject(record.key), judge, kept_in(record))) for _ in range(4)]
+        tasks = [asyncio.create_task(answered(repeats, subject(record.key), judge, kept_in(record))) for _ in range(4)]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result).__name__ for result in results].count("ValueError") == 1
         assert len(calls) == 2
@@ -249,7 +254,7 @@ def test_when_the_first_fails_or_leaves_the_next_takes_its_turn(record: Record) 
         judge = judging([verdict(3)], calls)
         about = subject(record.key, 3)
         held = kept_in(record, 3)
-        tasks = [asyncio.create_task(repeats.verdict(about, judge, held)) for _ in range(3)]
+        tasks = [asyncio.create_task(answered(repeats, about, judge, held)) for _ in range(3)]
         while not calls:
             await asyncio.sleep(0.001)
         tasks[0].cancel()
@@ -271,6 +276,6 @@ def test_different_films_do_not_wait_for_each_other(record: Record) -> None:
 
         about = [subject(record.key, seed) for seed in range(10)]
         held = [kept_in(record, seed) for seed in range(10)]
-        await asyncio.gather(*(repeats.verdict(*each) for each in zip(about, [judge] * 10, held, strict=True)))
+        await asyncio.gather(*(answered(repeats, *each) for each in zip(about, [judge] * 10, held, strict=True)))
 
     asyncio.run(run())

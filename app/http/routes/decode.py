@@ -79,10 +79,10 @@ def add_decode_route(application: FastAPI, access: Access, engine: Engine, setti
         if not accepts(",".join(request.headers.getlist("accept")), "image/png"):
             raise HttpError("not-acceptable", "the film is image/png; name it in Accept, or leave Accept out")
         with engine.place(sharer(request)) as place:
-            async with engine.deadline() as expires:
+            async with engine.deadline() as deadline:
                 async with place.arriving():
                     film, kind = await read_film(request, settings.max_body_bytes, place)
-                image, _ = await engine.decode(sharer(request), film, expires, kind)
+                image, _ = await engine.decode(sharer(request), film, deadline.expires, kind)
                 picture = await run_in_threadpool(film_png_16, image.pixels)
                 sides: Sides = "unknown"  # of PNG and JPEG, which have no header that says it
                 if image.source_kind == "dicom":

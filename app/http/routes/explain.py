@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -11,23 +10,18 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from app.engine import Engine, Place, Screened
-from app.metrics import Metrics
 from app.pipeline import LABELS
-from app.pipeline.image import SourceKind
 from app.results import overlay_png
+from app.screening import Screened, Screening
 from app.settings import Settings
 
-from ..decisions import Decisions
 from ..openapi import BINARY, film_problems
 from ..problems import REJECTED_DETAIL, HttpError, problem_response
-from ..query_guard import Watch
-from ..reports import Reports
 from ..schemas import Accepted
-from ..security import KEY, Access, sharer
+from ..security import KEY, Access
 from ..wire.accept import DICOM, accepts, wants_dicom
-from ..wire.body import read_film
 from ..wire.media import FILM_BODY
+from .posting import screen_posted
 
 #: Of an answer that is a picture: ``true`` or ``false``.
 LOCALISED: Final = "X-Heatmap-Localised"
@@ -40,6 +34,10 @@ HEATMAP_PARAMETER: Final[dict[str, Any]] = {
     "schema": _FINDINGS,
     "description": "a finding: the answer then has its heatmap too, as `heatmap`",
 }
+_NEEDS_DICOM: Final = (
+    "Accept asks for application/dicom, and a Secondary Capture can be made of a DICOM film only; send the film as DICOM, or "
+    "accept image/png"
+)
 _FINDING_PARAMETER: Final[dict[str, Any]] = {"name": "finding", "in": "query", "required": True, "schema": _FINDINGS}
 
 
@@ -90,16 +88,7 @@ async def given_heatmap(screened: Screened, finding: str) -> GivenHeatmap:
     return GivenHeatmap(finding=finding, localised=localised, text=text, png=base64.b64encode(picture).decode())
 
 
-def add_explain_route(
-    application: FastAPI,
-    access: Access,
-    engine: Engine,
-    decisions: Decisions,
-    reports: Reports,
-    watch: Watch,
-    metrics: Metrics,
-    settings: Settings,
-) -> None:
+def add_explain_route(application: FastAPI, access: Access, screening: Screening, settings: Settings) -> None:
     """Add ``POST /v1/explain``."""
 
     @application.post(
@@ -117,40 +106,25 @@ def add_explain_route(
         X-Heatmap-Localised is false and the picture is clear. A film that was accepted before is not judged for the record
         and the metrics again; `POST /v1/score?heatmap=` gives score and heatmap in one answer.
         """
-        caller = access.require(request, "score")
+        access.require(request, "score")
         row = named_finding(request, "finding")
         accept = ",".join(request.headers.getlist("accept"))
         as_dicom = wants_dicom(accept)
         if not as_dicom and not accepts(accept, "image/png"):
             raise HttpError("not-acceptable", "the heatmap is image/png or application/dicom; name one in Accept")
-        film = b""
-
-        async def read(place: Place) -> tuple[bytes, SourceKind]:
-            nonlocal film
-            film, kind = await read_film(request, settings.max_body_bytes, place)
-            request.state.source_kind = kind
-            if as_dicom and kind != "dicom":
-                raise HttpError(
-                    "not-acceptable",
-                    "Accept asks for application/dicom, and a Secondary Capture can be made of a DICOM film only; send the "
-                    "film as DICOM, or accept image/png",
-                )
-            return film, kind
-
-        look = partial(watch.see, caller, request.state.request_id)
-        screened = await engine.screen(sharer(request), read, row, look, compared=False)
-        bundle, kind = screened.version.bundle, screened.image.source_kind
+        screened = await screen_posted(
+            request,
+            screening,
+            settings.max_body_bytes,
+            unless_dicom=_NEEDS_DICOM if as_dicom else None,
+            heatmap=row,
+            explains=True,
+        )
         if screened.heatmap is None:
-            metrics.count_judged(screened.verdict, bundle, kind)
-            await decisions.keep(request, film, screened)
             return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
-        kept = await decisions.keep(request, film, screened, explains=True)
-        if not kept.from_record:
-            metrics.count_judged(screened.verdict, bundle, kind)
-        metrics.count_heatmap(screened.heatmap.localised, screened.version.name)
         headers = {LOCALISED: "true" if screened.heatmap.localised else "false"}
         if as_dicom:
-            capture = await run_in_threadpool(reports.heatmap_of, film, screened, LABELS[row])
+            capture = await run_in_threadpool(screening.reports.heatmap_of, screened, LABELS[row])
             return Response(capture, media_type=DICOM, headers=headers)
         picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
         return Response(picture, media_type="image/png", headers=headers)

@@ -15,26 +15,25 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from fastapi import FastAPI
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.engine import DeadlinePassed, Engine, Place, Screened
-from app.metrics import UNKNOWN_KIND, Metrics
-from app.pipeline import Verdict
+from app.engine import DeadlinePassed, Place
+from app.metrics import UNKNOWN_KIND
 from app.pipeline.errors import UnsuitableImage
-from app.pipeline.identity import Identity, is_uid, read_identity
+from app.pipeline.identity import Identity, is_uid
+from app.screening import Origin, PostedFilm, Screening
 from app.settings import Settings
 from app.tracing import span
 
-from ..decisions import Asked, Decisions
+from ..openapi import ACCESS_PROBLEMS, BINARY, PROBLEM
 from ..problems import SLUG_OF, HttpError
-from ..query_guard import Watch
-from ..reports import Reports
-from ..security import Access, sharer
+from ..security import KEY, Access, sharer
 from ..store_response import (
     CANNOT_UNDERSTAND,
     CLASS_NOT_SUPPORTED,
@@ -44,8 +43,8 @@ from ..store_response import (
     REASON_OF,
     SCORED_CLASSES,
     TOO_LARGE,
-    Failure,
-    Outcome,
+    InstanceFailure,
+    InstanceOutcome,
     response_body,
     status_of,
 )
@@ -54,6 +53,7 @@ from ..wire.body import limited, require_declared_length, require_identity_encod
 from ..wire.media import UNDECLARED, declared_kind, essence
 from ..wire.multipart_related import MalformedMultipart, Part, RelatedParser, TooManyParts
 from ..wire.native_xml import native_xml
+from .posting import origin_of
 
 log = logging.getLogger("cxr_gate")
 
@@ -63,17 +63,58 @@ DICOM = "application/dicom"
 PART_SHARE: Final = 0.25
 _REMEDY = 'send multipart/related; type="application/dicom"; boundary=..., each part one DICOM file'
 
+_STORED: Final = {
+    "content": {name: {"schema": {"type": "object"}} if name.endswith("json") else {} for name in STORE_TYPES}
+}
+_RELATED: Final = {"requestBody": {"required": True, "content": {"multipart/related": BINARY}}}
+_DESCRIBED: Final[dict[str, Any]] = {
+    "response_class": Response,
+    "responses": {
+        200: {**_STORED, "description": "every instance was scored"},
+        202: {**_STORED, "description": "some instances were scored, others failed"},
+        409: {**_STORED, "description": "no instance was scored"},
+        400: {**PROBLEM, "description": "malformed request"},
+        406: {**PROBLEM, "description": "not acceptable"},
+        413: {**PROBLEM, "description": "too many instances or bytes"},
+        415: {**PROBLEM, "description": "not multipart/related of application/dicom"},
+        **ACCESS_PROBLEMS,
+        503: {
+            **PROBLEM,
+            "description": "overloaded; not ready (or, as DICOM JSON, every instance met a passing fault)",
+        },
+        504: {**PROBLEM, "description": "an instance did not arrive within the deadline"},
+    },
+    "openapi_extra": _RELATED,
+    "dependencies": [KEY],
+}
+_STUDY: Final = {"name": "study", "in": "path", "required": True, "schema": {"type": "string"}}
+_OF_STUDY: Final = {**_DESCRIBED, "openapi_extra": {**_RELATED, "parameters": [_STUDY]}}
+
+
+def add_store_routes(application: FastAPI, access: Access, screening: Screening, settings: Settings) -> None:
+    """Add ``POST /dicomweb/studies`` and the same for one study."""
+    store = StoreTransaction(screening, settings, access)
+
+    @application.post("/dicomweb/studies", **_DESCRIBED)
+    async def store_instances(request: Request) -> Response:
+        """STOW-RS: judge each instance; the answer has one item an instance."""
+        access.require(request, "score")
+        return await store(request)
+
+    # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
+    @application.post("/dicomweb/studies/{study}", **_OF_STUDY)
+    async def store_instances_of_study(request: Request) -> Response:
+        """STOW-RS for one study: instances of another fail."""
+        access.require(request, "score")
+        return await store(request, request.path_params["study"])
+
 
 @dataclass(frozen=True)
-class Store:
+class StoreTransaction:
     """The store transaction of one application."""
 
-    engine: Engine
-    decisions: Decisions
-    metrics: Metrics
+    screening: Screening
     settings: Settings
-    reports: Reports
-    watch: Watch
     access: Access
 
     async def __call__(self, request: Request, study: str | None = None) -> Response:
@@ -108,7 +149,7 @@ class Store:
         for outcome in outcomes:
             self._count(outcome)
         status = status_of(outcomes)
-        headers = {"Retry-After": str(self.engine.retry_after)} if status == 503 else None
+        headers = {"Retry-After": str(self.screening.engine.retry_after)} if status == 503 else None
         body = response_body(outcomes, request.state.request_id)
         if media_type == DICOM_XML:
             return Response(native_xml(body), status, headers, media_type)
@@ -134,28 +175,27 @@ class Store:
         except MalformedMultipart as error:
             raise HttpError("malformed-request", f"Content-Type: {error}; {_REMEDY}") from error
 
-    async def _outcomes(self, request: Request, parser: RelatedParser, study: str | None) -> list[Outcome]:
-        tasks: list[asyncio.Task[Outcome]] = []
-        running: set[asyncio.Task[Outcome]] = set()
+    async def _outcomes(self, request: Request, parser: RelatedParser, study: str | None) -> list[InstanceOutcome]:
+        tasks: list[asyncio.Task[InstanceOutcome]] = []
+        running: set[asyncio.Task[InstanceOutcome]] = set()
         sharing = sharer(request)
         try:
-            with self.engine.place(sharing) as place:
+            with self.screening.engine.place(sharing) as place:
                 async with aclosing(self._parts(request, parser, place)) as parts:
                     async for part in parts:
                         while len(running) >= self.settings.store_parallel or (
-                            running and not self.engine.room_for(sharing, len(part.body))
+                            running and not self.screening.engine.room_for(sharing, len(part.body))
                         ):
                             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                         # The request's own place serves one instance; each further one takes its own.
                         further = ExitStack()
                         if running:
-                            further.enter_context(self.engine.place(sharing)).reserve(len(part.body))
+                            further.enter_context(self.screening.engine.place(sharing)).reserve(len(part.body))
                         number = len(tasks) + 1
                         if number > 1:
                             self.access.owe(request)
-                        task = asyncio.create_task(
-                            self._outcome(number, part, study, Asked.by(request, time.perf_counter()), sharing)
-                        )
+                        origin = origin_of(request, time.perf_counter(), f"{request.state.request_id}-{number}")
+                        task = asyncio.create_task(self._outcome(number, part, study, origin))
                         task.add_done_callback(lambda _, place=further: place.close())  # type: ignore[misc]
                         tasks.append(task)
                         running.add(task)
@@ -196,51 +236,33 @@ class Store:
         except MalformedMultipart as error:
             raise HttpError("malformed-request", f"the multipart body is malformed: {error}") from error
 
-    async def _outcome(self, number: int, part: Part, study: str | None, asked: Asked, sharing: str) -> Outcome:
+    async def _outcome(self, number: int, part: Part, study: str | None, origin: Origin) -> InstanceOutcome:
         """Judge one part; whatever is wrong with it becomes its failure alone."""
+        film = PostedFilm(part.body, "dicom")
         identity: Identity | None = None
         try:
-            identity = await run_in_threadpool(read_identity, part.body)
+            identity = await run_in_threadpool(lambda: film.identity)
             if failure := _refusal(part, identity, study, self.settings.max_body_bytes):
-                return Outcome(number, identity, failure)
-            assert identity is not None
-            return await self._judged(number, part, identity, asked, sharing)
+                return InstanceOutcome(number, identity, failure)
+            async with self.screening.engine.deadline() as deadline:
+                screened = await self.screening.screen(film, origin, deadline, recalls=True)
+            return InstanceOutcome(number, identity, screened)
         except Exception as error:
-            return Outcome(number, identity, self._failure(error, identity, asked.request_id))
+            return InstanceOutcome(number, identity, self._failure(error, identity, origin.request_id))
 
-    async def _judged(self, number: int, part: Part, identity: Identity, asked: Asked, sharing: str) -> Outcome:
-        async with self.engine.deadline() as expires:
-            image, tensor = await self.engine.decode(sharing, part.body, expires, "dicom")
-            self.watch.see(asked.caller, asked.request_id, tensor)
-            version = self.engine.active  # each instance by the version that is active at its turn
-
-            async def judge() -> Verdict:
-                verdict = await self.engine.judge(version, tensor, expires)
-                self.metrics.count_judged(verdict, version.bundle, image.source_kind)
-                return verdict
-
-            recalled = await self.decisions.recall(
-                version, identity.sop_instance_uid, part.body, number, image, asked, judge
-            )
-            # A repeat too: if its report was delivered before, the server has it.
-            await self.reports.of(part.body, Screened(version, image, recalled.verdict), wanted=False)
-            probabilities = recalled.verdict.probabilities
-            calls = () if probabilities is None else version.bundle.calls.words(probabilities)
-            return Outcome(number, identity, recalled, image.notes, version.name, calls)
-
-    def _count(self, outcome: Outcome) -> None:
-        self.metrics.stored_instances.labels(outcome.answer).inc()
-        if isinstance(outcome.result, Failure):
+    def _count(self, outcome: InstanceOutcome) -> None:
+        self.screening.metrics.stored_instances.labels(outcome.answer).inc()
+        if isinstance(outcome.result, InstanceFailure):
             kind = "dicom" if outcome.identity else UNKNOWN_KIND
-            self.metrics.count_not_judged(outcome.result.slug, self.engine.active.name, kind)
+            self.screening.metrics.count_not_judged(outcome.result.slug, self.screening.engine.active.name, kind)
 
-    def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> Failure:
+    def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> InstanceFailure:
         if isinstance(error, UnsuitableImage) and identity and identity.sop_class_uid not in SCORED_CLASSES:
-            return Failure(CLASS_NOT_SUPPORTED, SLUG_OF[type(error)], str(error))
+            return InstanceFailure(CLASS_NOT_SUPPORTED, SLUG_OF[type(error)], str(error))
         if type(error) in REASON_OF:
-            return Failure(REASON_OF[type(error)], SLUG_OF[type(error)], str(error))
+            return InstanceFailure(REASON_OF[type(error)], SLUG_OF[type(error)], str(error))
         log.error("unexpected error", exc_info=error, extra={"request_id": request_id})
-        return Failure(PROCESSING_FAILURE, "internal-error", "a fault of the service; report the request_id")
+        return InstanceFailure(PROCESSING_FAILURE, "internal-error", "a fault of the service; report the request_id")
 
 
 async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -> list[Part]:
@@ -251,30 +273,32 @@ async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -
     return []
 
 
-def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> Failure | None:
+def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> InstanceFailure | None:
     """What can be told before a part is decoded."""
     media_type = essence(part.headers.get("content-type"))
     if media_type not in UNDECLARED and declared_kind(media_type) != "dicom":
-        return Failure(NOT_DICOM, "unsupported-media-type", f"the part's Content-Type is not {DICOM}; send it as that")
+        return InstanceFailure(
+            NOT_DICOM, "unsupported-media-type", f"the part's Content-Type is not {DICOM}; send it as that"
+        )
     if part.headers.get("content-transfer-encoding", "binary").lower() not in {"binary", "8bit", "7bit"}:
-        return Failure(
+        return InstanceFailure(
             NOT_DICOM,
             "unsupported-media-type",
             "the part's Content-Transfer-Encoding is not supported; send it as binary",
         )
     if part.too_large:
-        return Failure(
+        return InstanceFailure(
             TOO_LARGE, "body-too-large", f"the instance is over the limit of {max_bytes:,} bytes; send a smaller file"
         )
     if identity is None:
-        return Failure(
+        return InstanceFailure(
             CANNOT_UNDERSTAND,
             "malformed-image",
             "the part is no DICOM file with a readable SOPClassUID (0008,0016) and SOPInstanceUID (0008,0018); "
             "send whole Part 10 files",
         )
     if study is not None and identity.study_instance_uid != study:
-        return Failure(
+        return InstanceFailure(
             OTHER_STUDY,
             "malformed-request",
             "StudyInstanceUID (0020,000D) is not the study of the path; post it to its own study, or to /dicomweb/studies",

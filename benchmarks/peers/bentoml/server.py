@@ -1,6 +1,6 @@
 """BentoML: a service that reads and decodes, and one whose batches are adaptive.
 
-bentoml serve server:Films
+bentoml serve server:BentoFilms
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def body(request: Request) -> bytes:
 
 
 @bentoml.service(workers=int(os.environ["BENCH_WORKERS"]), traffic={"timeout": 60})
-class Network:
+class BentoNetwork:
     """Forward passes, in batches that BentoML forms."""
 
     def __init__(self) -> None:
@@ -41,10 +41,10 @@ class Network:
 
 @bentoml.service(traffic={"timeout": 60})
 @bentoml.asgi_app(application)
-class Films:
+class BentoFilms:
     """The surface; films are decoded in threads."""
 
-    network = bentoml.depends(Network)
+    network = bentoml.depends(BentoNetwork)
 
     @application.post("/score")
     async def score(self, film: Annotated[bytes, Depends(body)]) -> dict[str, object]:

@@ -19,7 +19,7 @@ async def body(request: Request) -> bytes:
     return await request.body()
 
 
-class Films(litserve.LitAPI):
+class LitServeFilms(litserve.LitAPI):
     """decode_request -> batch -> predict -> unbatch."""
 
     def setup(self, device: str) -> None:
@@ -50,7 +50,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     port = parser.parse_args().port
-    api = Films(max_batch_size=MAX_BATCH, batch_timeout=float(os.environ["BENCH_WAIT_MS"]) / 1000, api_path="/score")
+    api = LitServeFilms(
+        max_batch_size=MAX_BATCH, batch_timeout=float(os.environ["BENCH_WAIT_MS"]) / 1000, api_path="/score"
+    )
     server = litserve.LitServer(
         api, accelerator="cpu", devices=1, workers_per_device=int(os.environ["BENCH_WORKERS"]), timeout=60
     )

@@ -32,7 +32,7 @@ class Decode(Worker):
             raise ValidationError(str(error)) from error
 
 
-class Network(Worker):
+class MosecNetwork(Worker):
     """One forward pass a batch."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ if __name__ == "__main__":  # --port, --address, --timeout and --max-request-siz
     server = Server()
     server.append_worker(Decode, num=2, route="/score", timeout=60)
     server.append_worker(
-        Network,
+        MosecNetwork,
         num=int(os.environ["BENCH_WORKERS"]),
         max_batch_size=MAX_BATCH,
         max_wait_time=int(os.environ["BENCH_WAIT_MS"]),

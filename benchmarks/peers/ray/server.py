@@ -21,7 +21,7 @@ REPLICAS = int(os.environ["BENCH_WORKERS"])
 
 
 @serve.deployment(num_replicas=REPLICAS, max_ongoing_requests=64, ray_actor_options={"num_cpus": 2 / REPLICAS})
-class Films:
+class RayFilms:
     """One replica."""
 
     def __init__(self) -> None:
@@ -53,6 +53,6 @@ if __name__ == "__main__":
         logging_level=30,
     )
     serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 60})
-    serve.run(Films.bind(), route_prefix="/score")
+    serve.run(RayFilms.bind(), route_prefix="/score")
     while True:
         time.sleep(3600)

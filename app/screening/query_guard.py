@@ -15,7 +15,7 @@ log = logging.getLogger("cxr_gate")
 
 
 @dataclass(frozen=True)
-class Watch:
+class QueryGuard:
     """Looks at what each caller sends.
 
     Attributes
@@ -34,7 +34,7 @@ class Watch:
     metrics: Metrics
 
     @classmethod
-    def of(cls, settings: Settings, metrics: Metrics) -> Watch:
+    def of(cls, settings: Settings, metrics: Metrics) -> QueryGuard:
         """As the settings say."""
         mode = settings.query_sequences
         sequences = None if mode == "off" else Sequences(settings.query_films, settings.query_hours * 3600)

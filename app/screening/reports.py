@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from starlette.concurrency import run_in_threadpool
 
-from app.engine import NotReady, Screened
+from app.engine import NotReady
 from app.metrics import Metrics
 from app.results import (
     Delivery,
@@ -21,6 +22,8 @@ from app.results import (
 )
 from app.settings import Settings, SettingsError
 from app.tracing import span
+
+from .film import Screened
 
 
 class Reports:
@@ -52,22 +55,22 @@ class Reports:
         if self._delivery:
             self._delivery.stop()
 
-    async def of(self, film: bytes, screened: Screened, *, wanted: bool) -> bytes | None:
-        """The report as a DICOM file if the caller wants it and the film is DICOM. It is in the outbox by then.
+    async def with_report(self, screened: Screened, *, wanted: bool) -> Screened:
+        """The same with the report, if the sender wants it and the film is DICOM. It is in the outbox by then.
 
         Raises
         ------
         UnreportableSource
-            The caller wants a report, and the film's header cannot carry one.
+            The sender wants a report, and the film's header cannot carry one.
         NotReady
             The report could not be put into the outbox, so the answer would promise what is not kept.
         """
-        if screened.image.source_kind != "dicom" or not (wanted or self._delivery):
-            return None
+        if screened.film.kind != "dicom" or not (wanted or self._delivery):
+            return screened
         with span("report"):
-            return await run_in_threadpool(self._make, film, screened, wanted)
+            return replace(screened, report=await run_in_threadpool(self._make, screened, wanted))
 
-    def heatmap_of(self, film: bytes, screened: Screened, finding: str) -> bytes:
+    def heatmap_of(self, screened: Screened, finding: str) -> bytes:
         """The heatmap of a DICOM film as a DICOM file.
 
         Raises
@@ -76,7 +79,7 @@ class Reports:
         """
         assert screened.heatmap is not None
         capture = make_secondary_capture(
-            read_source(film),
+            read_source(screened.film.data),
             screened.image,
             screened.heatmap,
             finding,
@@ -87,9 +90,9 @@ class Reports:
         )
         return to_part10(capture)
 
-    def _make(self, film: bytes, screened: Screened, wanted: bool) -> bytes | None:
+    def _make(self, screened: Screened, wanted: bool) -> bytes | None:
         try:
-            source = read_source(film)
+            source = read_source(screened.film.data)
         except UnreportableSource:
             if wanted:
                 raise

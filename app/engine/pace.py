@@ -14,7 +14,7 @@ NEWEST: Final = 0.1
 FORGOTTEN_SECONDS: Final = 60.0
 
 
-class Rate:
+class Pace:
     """Smoothed seconds a film; for several threads.
 
     A mean, not a median: of many quick films and a few slow ones, the slow ones make the queue. The first measurements
