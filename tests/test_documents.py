@@ -95,6 +95,19 @@ def test_every_page_that_the_code_names_exists() -> None:
     assert sorted(name for name in named if not (ROOT / name).is_file()) == []
 
 
+def test_every_file_that_a_page_names_exists() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    pages = [ROOT / name for name in listed.split() if name != "CHANGELOG.md" and (ROOT / name).is_file()]
+    folders = "app|offline|research|benchmarks|scripts|deploy|docs|web|tests"
+    named = {
+        (page.relative_to(ROOT).as_posix(), path)
+        for page in pages
+        for path in re.findall(rf"`((?:{folders})/[\w./-]*[\w/])`", page.read_text())
+    }
+    assert len(named) > 100
+    assert sorted((page, path) for page, path in named if not (ROOT / path).exists()) == []
+
+
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One thing\n[a](page.md#one-thing) [b](#other) [c](gone.md) [d](https://example.org)\n")
