@@ -42,7 +42,7 @@ class _Help(argparse.Action):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cxr-gate",
-        description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
+        description="Findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
         add_help=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -25,41 +25,19 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of one setting.
-
-    Attributes
-    ----------
-    group : Group
-    help : str
-        What it does, and the unit where it has one.
-    parse : callable
-        From the text to the value. It raises ``ValueError`` with what the value must be, or ``SettingsError`` with a sentence
-        that names the part which is wrong.
-    allowed : str
-        The values that it takes, for people; empty where the help says it.
-    secret : bool
-        It is never shown, and is no option of a command line.
-    address : bool
-        It may hold a password, so messages do not repeat it.
-    required : bool
-        It has no default.
-    """
+    """What is known of one setting."""
 
     group: Group
-    help: str
+    help: str  # what it does, and the unit where it has one
+    #: From the text to the value. Raises ``ValueError`` with what the value must be, or ``SettingsError`` with a whole sentence.
     parse: Callable[[str], object]
-    allowed: str = ""
-    secret: bool = False
-    address: bool = False
-    required: bool = False
+    allowed: str = ""  # the values that it takes, for people; empty where the help says it
+    secret: bool = False  # never shown, and no option of a command line
+    address: bool = False  # may hold a password, so messages do not repeat it
+    required: bool = False  # has no default
 
     def value(self, name: str, text: str) -> object:
-        """The value of a text; `name` is how the person who set it calls it.
-
-        Raises
-        ------
-        SettingsError
-        """
+        """The value of a text, or ``SettingsError``; `name` is how the person who set it calls it."""
         try:
             return self.parse(text)
         except SettingsError as error:
@@ -71,17 +49,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Group:
-    """Settings that are looked up together.
-
-    Attributes
-    ----------
-    title : str
-    page : str
-        The page under docs/ that explains them.
-    """
+    """Settings that are looked up together."""
 
     title: str
-    page: str
+    page: str  # under docs/, which explains them
 
     def setting(
         self,

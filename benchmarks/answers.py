@@ -24,7 +24,7 @@ class ExpectedAnswer:
 
 
 @dataclass(frozen=True)
-class PostedFilm:
+class BenchFilm:
     """One body and its golden answer; none for what is no film."""
 
     body: bytes
@@ -32,7 +32,7 @@ class PostedFilm:
     golden: ExpectedAnswer | None
 
 
-def request(protocol: Protocol, path: str, film: PostedFilm) -> tuple[bytes, bytes]:
+def request(protocol: Protocol, path: str, film: BenchFilm) -> tuple[bytes, bytes]:
     """Head and body."""
     body, extra, media_type = film.body, "", film.media_type
     if protocol == "triton":
@@ -54,7 +54,7 @@ def request(protocol: Protocol, path: str, film: PostedFilm) -> tuple[bytes, byt
     return head.encode(), body
 
 
-def outcome(protocol: Protocol, film: PostedFilm, status: int, body: bytes) -> str:
+def outcome(protocol: Protocol, film: BenchFilm, status: int, body: bytes) -> str:
     """``correct``, ``refused`` (503, or 429 of a full queue), ``wrong``, or ``error STATUS``."""
     if status in (429, 503):
         return "refused"

@@ -26,11 +26,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from app.pipeline import Bundle, choose_backends, decode, film_tensor, read_bundle
 from app.pipeline.folded import FoldedNetwork
+from app.pipeline.gaussian import Gaussian
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
+from app.pipeline.outputs import Outputs
 
-Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
-Run = Callable[[Tensor], Outputs]
+Run = Callable[[Tensor], Outputs[NDArray[np.float32]]]
 UNFOLDED = "torch, unfolded"
 GEMM_SIDE = 2048
 PARTS = ("speed", "gaussian", "gate", "agreement")
@@ -40,10 +41,9 @@ def runs(bundle: Bundle, threads: int, max_batch: int) -> dict[str, Run]:
     """What is compared, by name; the first is what the bundle was fitted with."""
     network = bundle.network
 
-    def unfolded(images: Tensor) -> Outputs:
+    def unfolded(images: Tensor) -> Outputs[NDArray[np.float32]]:
         with torch.inference_mode():
-            features, logits = network(images)
-        return features.numpy(), logits.numpy()
+            return Outputs(*(output.numpy() for output in network(images)))
 
     found: dict[str, Run] = {UNFOLDED: unfolded}
     names = [("torch", "cpu")] + ([("torch", "cuda:0")] if torch.cuda.is_available() else [])
@@ -71,9 +71,9 @@ def openvino_batches(network: torch.nn.Module, threads: int, precision: str) -> 
     compiled = openvino.Core().compile_model(openvino_model(FoldedNetwork(network)), "CPU", options)
     request = compiled.create_infer_request()
 
-    def run(images: Tensor) -> Outputs:
+    def run(images: Tensor) -> Outputs[NDArray[np.float32]]:
         given = request.infer([images.numpy()])
-        return given[0], given[1]
+        return Outputs(given[0], given[1], given[2])
 
     return run
 
@@ -92,7 +92,7 @@ def onnx_runtime(network: torch.nn.Module, threads: int) -> Run:
         example, axes = (torch.zeros(2, 1, 224, 224),), {"images": {0: "n"}}
         torch.onnx.export(network, example, str(path), input_names=["images"], dynamic_axes=axes, dynamo=False)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda images: tuple(session.run(None, {"images": images.numpy()}))
+    return lambda images: Outputs(*session.run(None, {"images": images.numpy()}))
 
 
 def gemm() -> float:
@@ -145,10 +145,12 @@ def speed(bundle: Bundle, found: dict[str, Run], batches: list[int], rounds: int
 
 def gaussian(bundle: Bundle, run: Run, name: str, rounds: int) -> None:
     """The cost of the score, right after a forward pass, as it is in service."""
-    model = bundle.gaussian
+    model = bundle.gate.density
+    if not isinstance(model, Gaussian):
+        raise SystemExit("the bundle's gate is no Gaussian; leave gaussian out of --parts")
 
     def solved(features: NDArray[np.float32]) -> None:
-        centred = features[:, -len(model.mean) :].astype(np.float64) - model.mean
+        centred = features.astype(np.float64) - model.mean
         whitened = solve_triangular(model.cholesky_factor, centred.T, lower=True, check_finite=False)
         np.einsum("ij,ij->j", whitened, whitened)
 
@@ -157,7 +159,7 @@ def gaussian(bundle: Bundle, run: Run, name: str, rounds: int) -> None:
     )
     for batch in (1, 8):
         images = torch.rand(batch, 1, 224, 224, generator=torch.Generator().manual_seed(0))
-        features, _ = run(images)
+        features = run(images).gate_features
         seconds: dict[str, list[float]] = {"forward": [], "solve": [], "product": []}
         steps = {"forward": lambda: run(images), "solve": lambda: solved(features)}  # noqa: B023  # called at once
         for _ in range(rounds):
@@ -174,12 +176,12 @@ def gaussian(bundle: Bundle, run: Run, name: str, rounds: int) -> None:
 
 def agreement(bundle: Bundle, found: dict[str, Run], films: Tensor) -> None:
     """How far each is from the bundle's golden outputs, from the network unfolded on films, and from itself alone."""
-    threshold = bundle.manifest.gate.threshold
+    threshold = bundle.gate.threshold
 
     def scored(run: Run, images: Tensor, batch: int = 8) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         parts = [run(part.contiguous()) for part in images.split(batch)]
-        features, logits = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return bundle.gaussian.log_density(features), expit(logits.astype(np.float64))
+        _, gate_features, logits = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return bundle.gate.log_density(gate_features), expit(logits.astype(np.float64))
 
     golden = torch.from_numpy(bundle.golden.images).float() / 255
     wanted = scored(found[UNFOLDED], films) if len(films) else None
@@ -231,7 +233,7 @@ def gate(bundle: Bundle, threads: int, batches: list[int], rounds: int) -> None:
             images = torch.rand(batch, 1, 224, 224)
             steps: list[Callable[[], object]] = [
                 lambda: alone.outputs(images),  # noqa: B023  # called at once
-                lambda: bundle.gaussian.log_density(with_gate.outputs(images)[0]),  # noqa: B023
+                lambda: bundle.gate.log_density(with_gate.outputs(images).gate_features),  # noqa: B023
             ]
             ratios = []
             for turn in range(2 * rounds + 2):

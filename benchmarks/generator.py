@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answers import ExpectedAnswer, PostedFilm, outcome, request
+from benchmarks.answers import BenchFilm, ExpectedAnswer, outcome, request
 from benchmarks.client import Connection, Lost
 
 MAX_CONNECTIONS = 256
@@ -109,9 +109,9 @@ class Load:
         await (self.open() if self.spec["rate"] else self.closed())
 
 
-def _film(entry: dict[str, Any]) -> PostedFilm:
+def _film(entry: dict[str, Any]) -> BenchFilm:
     golden = ExpectedAnswer(**entry["golden"]) if entry["golden"] else None
-    return PostedFilm(Path(entry["file"]).read_bytes(), entry["media_type"], golden)
+    return BenchFilm(Path(entry["file"]).read_bytes(), entry["media_type"], golden)
 
 
 def main() -> int:

@@ -49,8 +49,8 @@ def write_films(bundle: Bundle, folder: Path, count: int) -> dict[str, Any]:
             body = films.encode(mix, source.pictures[seed % len(source.pictures)], seed)
             image = film_tensor(decode(body))
             with torch.inference_mode():
-                features, logits = bundle.network(image)
-            density = bundle.gaussian.log_density(features.numpy())
+                features, gate_features, logits = bundle.network(image)
+            density = bundle.gate.log_density(gate_features.numpy())
             turned = bundle.orientation.faults(features.numpy(), density)
             if turned[0] or bundle.content.faults(image.numpy(), turned)[0]:
                 continue  # the service says so instead of judging; peers know nothing of it
@@ -94,8 +94,8 @@ def floors(bundle: Bundle, mixes: dict[str, Any]) -> dict[str, Any]:
             stacked = torch.rand(batch, 1, INPUT_SIDE, INPUT_SIDE)
             taken = seconds(lambda stacked=stacked: network(stacked), 9)
             found[f"forward_seconds_batch_{batch}"] = taken
-            features = network(stacked)[0].numpy()
-            found[f"gate_seconds_batch_{batch}"] = seconds(lambda f=features: bundle.gaussian.log_density(f), 9)
+            features = network(stacked).gate_features.numpy()
+            found[f"gate_seconds_batch_{batch}"] = seconds(lambda f=features: bundle.gate.log_density(f), 9)
         torch.set_num_threads(1)
         stacked = torch.rand(8, 1, INPUT_SIDE, INPUT_SIDE)
         found["forward_seconds_batch_8_one_thread"] = seconds(lambda: network(stacked), 5)

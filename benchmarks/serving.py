@@ -24,7 +24,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import environments, plan, report
-from benchmarks.answers import ExpectedAnswer, PostedFilm, outcome, request
+from benchmarks.answers import BenchFilm, ExpectedAnswer, outcome, request
 from benchmarks.plan import PlannedLoad
 from benchmarks.processes import Server
 from benchmarks.summary import summary
@@ -90,7 +90,7 @@ class Bench:
 
     def _await_ready(self, system: System, server: Server, port: int, log: Path) -> None:
         entry = self.prepared["mixes"]["png"][0]
-        film = PostedFilm(Path(entry["file"]).read_bytes(), entry["media_type"], ExpectedAnswer(**entry["golden"]))
+        film = BenchFilm(Path(entry["file"]).read_bytes(), entry["media_type"], ExpectedAnswer(**entry["golden"]))
         head, body = request(system.protocol, system.path, film)
         headers = dict(line.split(": ", 1) for line in head.decode().strip().split("\r\n")[1:])
         deadline = time.monotonic() + START_LIMIT_SECONDS

@@ -38,7 +38,7 @@ def twin(bundle: Path, folder: Path) -> str:
     content: dict[str, Any] = read.manifest.content()
     del content["files"], content["model_version"]
     content["provenance"]["seed"] += 1
-    parts = (read.network, read.gaussian, read.orientation, read.content, read.golden, read.typical_maps)
+    parts = (read.network, read.density, read.orientation, read.content, read.golden, read.typical_maps)
     return write_bundle(folder, content, *parts, {"MODEL_CARD.md": b"# A twin\n"}).model_version
 
 

@@ -10,30 +10,32 @@ import math
 import re
 import textwrap
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from pydicom.data import get_testdata_file
 
-from app.pipeline import Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
+from app.pipeline import LABELS, Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
+from app.pipeline.bundle import REPORT
 from app.pipeline.image import INPUT_SIDE
 from offline.bundles.model_card import aimed_table
 from offline.generated_tables import filled
 from offline.report.reading import AimedRow, Evaluation
 from offline.report.words import share_of, strength, text
+from offline.run import Run
 
 
 def figures(bundle: Path) -> str:
     """Markdown of the table, from ``report/report.json`` and ``report/calls-report.json`` of the bundle."""
-    report: dict[str, Any] = json.loads((bundle / "report" / "report.json").read_text())
-    calls: dict[str, Any] = json.loads((bundle / "report" / "calls-report.json").read_text())
+    records = _records(bundle)
+    report, calls = records.report.read(), records.calls_report.read()
     target = json.loads((bundle / "manifest.json").read_text())["gate"]["target_false_rejection_rate"]
     low, high = report["mean_auroc_interval"]
     reject_low, reject_high = report["false_rejection_rate_interval"]
     lines = [
         f"| on {report['test_n']} test films of {report['test_patients']} patients | | 95 % interval |",
         "|---|---|---|",
-        f"| mean AUROC over 14 findings | {report['mean_auroc']:.3f} | {low:.3f} to {high:.3f} |",
+        f"| mean AUROC over {len(LABELS)} findings | {report['mean_auroc']:.3f} | {low:.3f} to {high:.3f} |",
         f"| clean films rejected (asked: {100 * target:g} %) | {report['false_rejection_rate']:.1%} | "
         f"{reject_low:.1%} to {reject_high:.1%} |",
         f"| findings called present on a film without findings, mean | {calls['false_calls_on_a_film_without_findings']:.2f} | |",
@@ -47,8 +49,12 @@ def figures(bundle: Path) -> str:
 
 def aimed(bundle: Path) -> str:
     """Markdown of attackers with a goal against the served bundle, from its own report: the model card's table."""
-    report: dict[str, Any] = json.loads((bundle / "report" / "report.json").read_text())
-    return "\n".join(aimed_table(report["aimed"]))
+    return "\n".join(aimed_table(_records(bundle).report.read()["aimed"]))
+
+
+def _records(bundle: Path) -> Run:
+    """A bundle's report holds the records of its run, under their names."""
+    return Run(bundle / REPORT)
 
 
 COLUMNS: Final = {

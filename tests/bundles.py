@@ -35,15 +35,16 @@ def golden_images() -> np.ndarray:
     return np.random.default_rng(7).integers(0, 256, (2, 1, INPUT_SIDE, INPUT_SIDE), dtype=np.uint8)
 
 
-def features_and_logits(network: ChestNetwork) -> tuple[np.ndarray, np.ndarray]:
+def seen_and_said(network: ChestNetwork) -> tuple[np.ndarray, np.ndarray]:
+    """Gate features and logits of the golden images, float64."""
     with torch.inference_mode():
-        features, logits = network(torch.from_numpy(golden_images()).float() / 255)
-    return features.numpy().astype(np.float64), logits.numpy().astype(np.float64)
+        outputs = network(torch.from_numpy(golden_images()).float() / 255)
+    return outputs.gate_features.numpy().astype(np.float64), outputs.logits.numpy().astype(np.float64)
 
 
 def simple_gaussian(network: ChestNetwork) -> Gaussian:
     """Mean of the golden images' features, and one standard deviation for all."""
-    features = features_and_logits(network)[0][:, -network.gate_feature_count :]
+    features = seen_and_said(network)[0]
     spread = float(features.std()) or 1.0
     return Gaussian(features.mean(axis=0), np.eye(network.gate_feature_count) * spread)
 
@@ -135,7 +136,7 @@ def write_random_bundle(
     """
     network = random_network(seed, watched)
     own = simple_gaussian(network)
-    features, logits = features_and_logits(network)
+    features, logits = seen_and_said(network)
     golden = Golden(golden_images(), own.log_density(features), expit(logits), np.array([-2.0, -1.0]))
     texts = {"MODEL_CARD.md": b"# A random network\n"}
     fields = manifest_fields(threshold)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -65,13 +64,13 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
     new.add_argument(
         "--scope", required=True, action="append", choices=SCOPES, help="what the key is good for; may be repeated"
     )
-    new.add_argument("--days", type=_days, help="so many days the key is good (default: until it is revoked)")
+    new.add_argument("--days", type=_DAYS, help="so many days the key is good (default: until it is revoked)")
     new.add_argument(
         "--per-minute",
-        type=_per_minute,
+        type=_PER_MINUTE,
         help="requests a minute that the caller may make (default: as CXR_QUOTA_PER_MINUTE says)",
     )
-    new.add_argument("--burst", type=_burst, help="and at once, after a pause (needs --per-minute; default: 10)")
+    new.add_argument("--burst", type=_BURST, help="and at once, after a pause (needs --per-minute; default: 10)")
     revoke = commands.add_parser("revoke-key", parents=[keys], help="take a caller's keys back", description=_REVOKE)
     revoke.add_argument("--name", required=True, help="whose keys")
     revoke.add_argument("--keep-newest", action="store_true", help="all but the one that was made last")
@@ -98,23 +97,19 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _days(text: str) -> int:
-    if not (text.isdigit() and 0 < int(text) <= 36_500):
-        raise argparse.ArgumentTypeError("days are a whole number from 1 to 36500")
-    return int(text)
+def _number(kind: type[int] | type[float], most: float, must: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(0)
+        if not 0 < value <= most:
+            raise argparse.ArgumentTypeError(must)
+        return value
+
+    return read
 
 
-def _per_minute(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < math.inf:
-        raise argparse.ArgumentTypeError("requests a minute are a number over 0")
-    return rate
-
-
-def _burst(text: str) -> int:
-    if not (text.isdigit() and 0 < int(text) <= 10**6):
-        raise argparse.ArgumentTypeError("a burst is a whole number from 1 to 1000000")
-    return int(text)
+_DAYS: Final = _number(int, 36_500, "days are a whole number from 1 to 36500")
+_PER_MINUTE: Final = _number(float, sys.float_info.max, "requests a minute are a number over 0")
+_BURST: Final = _number(int, 10**6, "a burst is a whole number from 1 to 1000000")

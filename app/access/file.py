@@ -10,20 +10,20 @@ keys of one caller, of which the older is revoked once the newer is in use.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
-import tempfile
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from app import durable
 
 from .quota import Quota
 
@@ -37,7 +37,6 @@ KEY_BYTES: Final = 32
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 #: The record's name for callers without a key.
 RESERVED_NAMES: Final = frozenset({"anonymous"})
-_FIELDS: Final = {"name", "scopes", "key_sha256"}
 
 
 class KeysFileError(Exception):
@@ -101,18 +100,14 @@ def read_callers(path: Path) -> tuple[Caller, ...]:
     """
     try:
         is_open = path.stat().st_mode & 0o022
-        content = json.loads(path.read_text("utf-8"))
+        content = _File.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise KeysFileError(f"{path} is not there; make it and a first key with cxr-gate new-key") from error
     except OSError as error:
         raise KeysFileError(f"{path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise KeysFileError(f"{path} is not JSON") from error
-    if not isinstance(content, dict) or content.keys() != {"callers"} or not isinstance(content["callers"], list):
-        raise KeysFileError(f'{path} is not of the form {{"callers": [...]}}')
-    callers = tuple(
-        _caller(entry, f"{path}: caller {number}") for number, entry in enumerate(content["callers"], start=1)
-    )
+    except ValidationError as error:
+        raise KeysFileError(f"{path}{_file_fault(error)}") from None
+    callers = tuple(entry.caller() for entry in content.callers)
     if is_open:
         raise KeysFileOpen(f"{path} can be written to by others; run chmod 600 on it", callers)
     return callers
@@ -137,8 +132,11 @@ def add_key(
     KeysFileError
     """
     key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
-    # Read back as an entry of the file would be: what is written can be read.
-    made = _caller(_entry(Caller(name, frozenset(scopes), hash_of(key), expires, quota)), "--name or --scope")
+    entry = _entry(Caller(name, frozenset(scopes), hash_of(key), expires, quota))
+    try:  # read back as an entry of the file would be: what is written can be read
+        made = _Entry.model_validate(entry).caller()
+    except ValidationError as error:
+        raise KeysFileError(f"--name or --scope{_entry_fault(error.errors()[0]['loc'], '')}") from None
     _change(path, lambda callers: (*callers, made), make=True)
     return key
 
@@ -166,45 +164,76 @@ def revoke_keys(path: Path, name: str, *, keep_newest: bool = False) -> int:
     return revoked
 
 
-def _caller(entry: Any, where: str) -> Caller:
-    if not isinstance(entry, dict) or not entry.keys() >= _FIELDS or entry.keys() - _FIELDS - {"expires", "quota"}:
-        raise KeysFileError(
-            f"{where} must have name, scopes and key_sha256, may have expires and quota, and nothing else"
-        )
-    name, scopes, digest, expires = (entry.get(field) for field in ("name", "scopes", "key_sha256", "expires"))
-    if not isinstance(name, str) or not NAME.fullmatch(name) or name.lower() in RESERVED_NAMES:
-        raise KeysFileError(
-            f"{where}: a name is 1 to 64 letters, digits and . _ @ -, begins with a letter or digit, and is not anonymous"
-        )
-    if not isinstance(scopes, list) or not scopes or not all(scope in SCOPES for scope in scopes):
-        raise KeysFileError(f"{where}: scopes is a list of {', '.join(SCOPES)}, at least one")
-    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise KeysFileError(f"{where}: key_sha256 is 64 hexadecimal digits in lower case, as new-key writes them")
-    moment = None if expires is None else _moment(expires, where)
-    return Caller(name, frozenset(scopes), digest, moment, _quota(entry["quota"], where) if "quota" in entry else None)
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text) or text.lower() in RESERVED_NAMES:
+        raise ValueError
+    return text
 
 
-def _quota(content: Any, where: str) -> Quota:
-    of_form = isinstance(content, dict) and content.keys() == {"per_minute", "burst"}
-    rate: Any = content["per_minute"] if of_form else None
-    burst: Any = content["burst"] if of_form else None
-    # By their types: true is an int in Python, and JSON has Infinity here.
-    if type(rate) not in {int, float} or type(burst) is not int or not (0 < rate < math.inf and 1 <= burst <= 10**6):
-        raise KeysFileError(
-            f'{where}: quota is of the form {{"per_minute": 600, "burst": 50}}: a number over 0, and a whole one from 1 to '
-            "1000000"
-        )
-    return Quota(float(rate), burst)
-
-
-def _moment(text: Any, where: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise KeysFileError(f"{where}: expires is a moment with its zone, such as 2027-01-31T00:00:00Z")
+def _moment(text: object) -> datetime | None:
+    moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    if text is not None and (moment is None or moment.tzinfo is None):
+        raise ValueError
     return moment
+
+
+class _StrictModel(BaseModel):
+    """Takes these fields and JSON's own types alone: true is no number, and a misspelt field is not passed over."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Quota(_StrictModel):
+    per_minute: float = Field(gt=0, allow_inf_nan=False)
+    burst: int = Field(ge=1, le=10**6)
+
+
+class _Entry(_StrictModel):
+    """What a field must be stands in its description, which is the message where it is something else."""
+
+    name: Annotated[str, AfterValidator(_name)] = Field(
+        description="a name is 1 to 64 letters, digits and . _ @ -, begins with a letter or digit, and is not anonymous"
+    )
+    scopes: list[Scope] = Field(min_length=1, description=f"scopes is a list of {', '.join(SCOPES)}, at least one")
+    key_sha256: str = Field(
+        pattern="^[0-9a-f]{64}$",
+        description="key_sha256 is 64 hexadecimal digits in lower case, as new-key writes them",
+    )
+    expires: Annotated[datetime | None, BeforeValidator(_moment)] = Field(
+        default=None, description="expires is a moment with its zone, such as 2027-01-31T00:00:00Z"
+    )
+    quota: _Quota = Field(
+        default=None,  # type: ignore[assignment]  # and null is refused: it may be meant as no limit, or as the service's
+        description='quota is of the form {"per_minute": 600, "burst": 50}: a number over 0, and a whole one from 1 to 1000000',
+    )
+
+    def caller(self) -> Caller:
+        """Whom it lets in."""
+        quota = Quota(self.quota.per_minute, self.quota.burst) if "quota" in self.model_fields_set else None
+        return Caller(self.name, frozenset(self.scopes), self.key_sha256, self.expires, quota)
+
+
+class _File(_StrictModel):
+    callers: list[_Entry]
+
+
+def _file_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return f" is not JSON: {first['ctx']['error']}"
+    if first["loc"][:1] != ("callers",) or len(first["loc"]) == 1:
+        return ' is not of the form {"callers": [...]}'
+    _, index, *place = first["loc"]
+    return f": caller {int(index) + 1}{_entry_fault(place, first['type'])}"
+
+
+def _entry_fault(place: Sequence[int | str], kind: str) -> str:
+    """What is wrong with an entry: which field, and what it must be. What it is instead is not told."""
+    name = str(place[0]) if place else ""
+    if name in _Entry.model_fields and not (kind == "missing" and len(place) == 1):
+        return f": {_Entry.model_fields[name].description}"
+    which = f"; it lacks {name}" if kind == "missing" else f"; {name!r} is unknown" if name else ""
+    return f" must have name, scopes and key_sha256, may have expires and quota, and nothing else{which}"
 
 
 def _entry(caller: Caller) -> dict[str, Any]:
@@ -225,34 +254,13 @@ def _change(path: Path, change: Callable[[tuple[Caller, ...]], tuple[Caller, ...
     try:
         if make:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(path.parent):
+        held = durable.lock(path.parent, wait=True)  # the folder itself, so that no file is left behind
+        try:
             callers = change(() if make and not path.exists() else read_callers(path))
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")  # mkstemp's mode is 0600
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(json.dumps({"callers": [_entry(caller) for caller in callers]}, indent=2) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                if path.exists():  # the service may read it as another user than the one who makes keys
-                    owner = path.stat()
-                    os.chmod(name, owner.st_mode & 0o777)
-                    if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-                        os.chown(name, owner.st_uid, owner.st_gid)
-                os.replace(name, path)
-            except BaseException:
-                os.unlink(name)
-                raise
+            content = json.dumps({"callers": [_entry(caller) for caller in callers]}, indent=2) + "\n"
+            # The service may read it as another user than the one who makes keys.
+            durable.replace(path, content.encode(), mode=durable.PRIVATE, keep_owner=True)
+        finally:
+            os.close(held)
     except OSError as error:
         raise KeysFileError(f"{path} cannot be written ({error.strerror})") from error
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder itself, so that no file is left behind; and make what was renamed in it durable."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-        os.fsync(held)
-    finally:
-        os.close(held)

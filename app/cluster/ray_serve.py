@@ -57,7 +57,7 @@ class Replica:
         return generate_latest(self._own.state.metrics.registry).decode()
 
 
-class Gate:
+class RayDeployment:
     """What Ray calls in a replica beside its application, whose lifespan Ray runs."""
 
     app: Replica
@@ -101,7 +101,7 @@ def build(arguments: dict[str, str]) -> serve.Application:
             "Run cxr-gate serve (docs/quarantine.md)"
         )
     deployment = serve.deployment(
-        serve.ingress(_application)(Gate),
+        serve.ingress(_application)(RayDeployment),
         name="gate",
         ray_actor_options={"num_cpus": 1, "num_gpus": 1 if _on_gpu(settings.device) else 0},
         # Ray sends a replica no more than it admits; as many again may wait in each proxy, and more are told 503.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.metrics import Metrics
 from app.settings import Settings
 
@@ -80,8 +83,8 @@ class Batcher:
         """As measured, of all devices together; 0 if nothing is known."""
         return self._seconds.seconds / max(1, self.in_service)
 
-    async def judge(self, item: Item) -> Judged:
-        """Judge a film in the next batch; whoever is cancelled here takes the film out of the queue.
+    async def result(self, item: Item) -> Judged | NDArray[np.float64]:
+        """Run a film in the next batch; whoever is cancelled here takes the film out of the queue.
 
         Raises
         ------

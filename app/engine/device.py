@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from app import tracing
 from app.metrics import Metrics
 from app.pipeline import Verdict
+from app.pipeline.errors import NumericalError, UnsuitableImage
 from app.settings import Settings
 
 from .errors import InferenceFailed, NotReady
@@ -145,10 +148,9 @@ class Device:
                 return
 
     def _answered(self, batch: list[Item]) -> bool:
-        """Run the films, all of one version; whether that worked."""
+        """Run the films of a batch; whether that worked."""
         try:
-            results = batch[0].version.screeners[self._number].screen(torch.cat([item.tensor for item in batch]))
-            judged = list(zip(batch, results, strict=True))
+            judged = list(zip(batch, self._results(batch), strict=True))
         except Exception as error:  # a device may fail in any way; its thread must live on
             log.error("inference failed", extra=self._failure(error, batch))
             return False
@@ -156,29 +158,39 @@ class Device:
         for item, result in judged:
             if isinstance(result, Verdict):
                 self._answer(item, result)
-            else:
+            elif isinstance(result, Exception):
                 item.result.set_exception(result)
+            else:
+                item.result.set_result(result)
         return True
+
+    def _results(self, batch: list[Item]) -> Sequence[Verdict | NDArray[np.float64] | NumericalError | UnsuitableImage]:
+        """Verdicts, or the probabilities of the one film that was released."""
+        screener = batch[0].version.screeners[self._number]
+        if not batch[0].released:
+            return screener.screen(torch.cat([item.tensor for item in batch]))
+        (film,) = batch
+        try:
+            return [screener.set_gate_aside(film.tensor)]
+        except (NumericalError, UnsuitableImage) as error:
+            return [error]
 
     def _failure(self, error: Exception, batch: list[Item]) -> dict[str, object]:
         requests = [item.trace.request_id for item in batch if item.trace]
         return {"error": type(error).__name__, "device": self._name, "request_ids": requests}
 
     def _answer(self, item: Item, verdict: Verdict) -> None:
-        """Give a verdict, with the heatmap that was asked for; behind the gate there is none, and of a released film more."""
-        screener = item.version.screeners[self._number]
+        """Give a verdict, with the heatmap that was asked for; behind the gate there is none."""
         heatmap = None
         try:
             if item.explain is not None and verdict.accepted:
-                heatmap = screener.explain(item.tensor, item.explain)
-            if item.released and not verdict.accepted:
-                item.probabilities = screener.set_gate_aside(item.tensor)
+                heatmap = item.version.screeners[self._number].explain(item.tensor, item.explain)
         except Exception as error:
             log.error("what was asked for beside the verdict failed", extra=self._failure(error, [item]))
             item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
             return
         item.result.set_result(Judged(item.version, verdict, heatmap))
-        if item.compared and not item.released:  # which was judged before
+        if item.compared:
             self._ready.offer(item, verdict)
 
     def _may_stay(self, item: Item) -> bool:

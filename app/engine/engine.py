@@ -216,12 +216,14 @@ class Engine:
         """
         item = self._item(version, tensor, expires)
         item.explain, item.compared = explain, compared
-        return await self._batcher.judge(item)
+        judged = await self._batcher.result(item)
+        assert isinstance(judged, Judged)
+        return judged
 
     async def screen_released(
         self, sharer: str, film: bytes, kind: SourceKind
     ) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
-        """Probabilities (14,) of a film that an authorised person released, whatever the gate says of it; and who gave them.
+        """Probabilities (L,) of a film that an authorised person released, whatever the gate says of it; and who gave them.
 
         Not for what a sender posts: only for a film that was kept, and whose release is in the record.
 
@@ -235,9 +237,8 @@ class Engine:
                 image, tensor = await self.decode(sharer, film, deadline.expires, kind)
                 item = self._item(self.active, tensor, deadline.expires)
                 item.released = True
-                verdict = (await self._batcher.judge(item)).verdict
-        probabilities = verdict.probabilities if verdict.accepted else item.probabilities
-        assert probabilities is not None
+                probabilities = await self._batcher.result(item)
+        assert isinstance(probabilities, np.ndarray)
         return item.version, image, probabilities
 
     async def look_at(self, sharer: str, film: bytes, kind: SourceKind) -> DecodedImage:

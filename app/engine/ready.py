@@ -42,12 +42,15 @@ class Item:
     admitted: float
     expires: float
     explain: int | None = None  # a finding, by its row
-    result: Future[Judged] = field(default_factory=Future)
+    result: Future[Judged | NDArray[np.float64]] = field(default_factory=Future)  # of a released film its probabilities
     compared: bool = True  # with what the version in shadow says
-    released: bool = False  # by an authorised person: it has probabilities whatever the verdict
-    probabilities: NDArray[np.float64] | None = None  # of a released film that is rejected; there before the result is
+    released: bool = False  # by an authorised person: it has probabilities whatever the gate says
     queued: float = field(default_factory=time.monotonic)
     trace: Trace | None = field(default_factory=here)
+
+    def goes_with(self, other: Item) -> bool:
+        """Whether both may be in one batch."""
+        return self.version is other.version and not (self.released or other.released)
 
 
 class ReadyQueue:
@@ -126,6 +129,8 @@ class ReadyQueue:
     def take(self, limit: int) -> list[Item] | ShadowFilm:
         """All that waits for one version, up to `limit`, as soon as there is any; empty once closed and empty.
 
+        A released film is a batch by itself.
+
         While nothing waits, a film for the shadow. What was cancelled or came too late is dropped.
 
         With ``CXR_BATCH_WAIT_MS`` a batch that is not full waits for more until its first film has waited so long, unless
@@ -142,7 +147,7 @@ class ReadyQueue:
                 self._wait_for_more(limit)
                 batch: list[Item] = []
                 while self._items and len(batch) < limit:
-                    if batch and self._items[0].version is not batch[0].version:
+                    if batch and not batch[0].goes_with(self._items[0]):
                         break
                     item = self._items.popleft()
                     if self._begin(item) and not self._expired(item):

@@ -28,7 +28,7 @@ LONGEST_WAIT_SECONDS: Final = MOST_RETRY_AFTER_SECONDS
 
 
 @dataclass(frozen=True)
-class Film:
+class FilmSetAside:
     """A film that is set aside. Times are Unix times, in seconds.
 
     Attributes
@@ -64,7 +64,7 @@ class Film:
 
 #: Films that the service refuses for good; Orthanc's own faults have its statuses.
 _REFUSED: Final = f"(status IN ({', '.join(map(str, sorted(REFUSALS | {403})))}) AND reason != '{ORTHANC}')"
-_NAMES: Final = ", ".join(field.name for field in fields(Film))
+_NAMES: Final = ", ".join(field.name for field in fields(FilmSetAside))
 
 
 def path_beside(state: Path) -> Path:
@@ -96,21 +96,21 @@ class Aside(SqliteFile):
         absent = None if make else "no forwarder has run with this --state, so it has given up on no film"
         super().__init__(path, lock_seconds=LOCK_SECONDS, absent=absent)
 
-    def put(self, film: Film) -> None:
+    def put(self, film: FilmSetAside) -> None:
         """Add a film, or replace what is known of it."""
-        marks = ", ".join("?" * len(fields(Film)))
+        marks = ", ".join("?" * len(fields(FilmSetAside)))
         self._run(f"INSERT OR REPLACE INTO films ({_NAMES}) VALUES ({marks})", astuple(film))
 
     def remove(self, instance: str) -> None:
         """It is done with; nothing happens if it is not here."""
         self._run("DELETE FROM films WHERE instance = ?", (instance,))
 
-    def find(self, instance: str) -> Film | None:
+    def find(self, instance: str) -> FilmSetAside | None:
         """What is known of a film, if it is here."""
         found = self._films("WHERE instance = ?", (instance,))
         return found[0] if found else None
 
-    def due(self, now: float) -> list[Film]:
+    def due(self, now: float) -> list[FilmSetAside]:
         """Those to be tried again, the one that has waited longest first.
 
         Of one whose turn lies further ahead than any wait the clock was set back since, and it is due too.
@@ -122,7 +122,7 @@ class Aside(SqliteFile):
         ((waiting, all_of_them),) = self._run("SELECT count(next_try), count(*) FROM films", ())
         return waiting, all_of_them - waiting
 
-    def listed(self, instances: Sequence[str] = (), reason: str | None = None) -> list[Film]:
+    def listed(self, instances: Sequence[str] = (), reason: str | None = None) -> list[FilmSetAside]:
         """All films, or these alone; the one that was tried last comes last."""
         return [
             film
@@ -130,19 +130,19 @@ class Aside(SqliteFile):
             if (not instances or film.instance in instances) and reason in {None, film.reason}
         ]
 
-    def try_again(self, films: Iterable[Film], now: float) -> None:
+    def try_again(self, films: Iterable[FilmSetAside], now: float) -> None:
         """Have films tried at once, as if for the first time. One that was done with meanwhile stays so."""
         for film in films:
             self._run(
                 "UPDATE films SET next_try = ?, first = ?, tries = 0 WHERE instance = ?", (now, now, film.instance)
             )
 
-    def forget(self, films: Iterable[Film]) -> None:
+    def forget(self, films: Iterable[FilmSetAside]) -> None:
         """Remove films that are given up on, and no others."""
         for film in films:
             self._run("DELETE FROM films WHERE instance = ? AND next_try IS NULL", (film.instance,))
 
-    def trim(self, most: int) -> list[Film]:
+    def trim(self, most: int) -> list[FilmSetAside]:
         """Drop films given up on beyond `most`, and count them for good; returns those that were dropped.
 
         Refused films go first, the oldest before the others: they will never have a report. Then films that failed go, the oldest
@@ -184,5 +184,5 @@ class Aside(SqliteFile):
         # Earlier versions had none, and do not mind it.
         self._connection.execute("CREATE TABLE IF NOT EXISTS dropped (films INTEGER NOT NULL)")
 
-    def _films(self, where: str, values: tuple[object, ...]) -> list[Film]:
-        return [Film(*row) for row in self._run(f"SELECT {_NAMES} FROM films {where}", values)]
+    def _films(self, where: str, values: tuple[object, ...]) -> list[FilmSetAside]:
+        return [FilmSetAside(*row) for row in self._run(f"SELECT {_NAMES} FROM films {where}", values)]

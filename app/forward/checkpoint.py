@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+
+from app import durable
 
 from .errors import Misconfigured
 from .history import Anchor, thinned
@@ -21,7 +22,7 @@ class Checkpoint:
     Parameters
     ----------
     path : Path
-        The state file; beside it lie ``.lock`` and, while it is written, ``.new``.
+        The state file; beside it lie ``.lock`` and, while it is written, one that ends in ``.part``.
 
     Raises
     ------
@@ -31,15 +32,15 @@ class Checkpoint:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        held = path.with_name(path.name + ".lock")
         try:
-            self._lock = path.with_name(path.name + ".lock").open("w")
+            held.touch()
+            self._lock = durable.lock(held)
+            durable.remove_unfinished(path.parent, path.name + ".*")
+        except BlockingIOError:
+            raise Misconfigured("another forwarder uses this --state; each Orthanc needs one forwarder") from None
         except OSError as error:
             raise Misconfigured(f"--state cannot be written ({error.strerror}); its folder must exist") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it, however the process ends
-        except OSError:
-            self._lock.close()
-            raise Misconfigured("another forwarder uses this --state; each Orthanc needs one forwarder") from None
         try:
             self.last, self.anchors = self._read()
         except Misconfigured:
@@ -48,23 +49,14 @@ class Checkpoint:
 
     def close(self) -> None:
         """Let another forwarder have it."""
-        self._lock.close()
+        os.close(self._lock)
 
     def save(self, last: int, anchors: Sequence[Anchor] = ()) -> None:
         """Move to `last`, and return when it is on the disk. `anchors` are changes up to it, in order."""
-        beside = self._path.with_name(self._path.name + ".new")
+        known = [[anchor.sequence, anchor.digest] for anchor in anchors]
+        content = {"format_version": FORMAT_VERSION, "last_change": last, "anchors": known}
         try:
-            with beside.open("w") as file:
-                known = [[anchor.sequence, anchor.digest] for anchor in anchors]
-                json.dump({"format_version": FORMAT_VERSION, "last_change": last, "anchors": known}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the new name too
-            finally:
-                os.close(folder)
+            durable.replace(self._path, json.dumps(content).encode())
         except OSError as error:
             raise Misconfigured(f"--state cannot be written ({error.strerror})") from None
         self.last, self.anchors = last, tuple(anchors)

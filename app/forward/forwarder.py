@@ -13,7 +13,7 @@ from typing import Final
 
 from app.tracing import Tracing
 
-from .aside import Aside, Film
+from .aside import Aside, FilmSetAside
 from .books import Books
 from .checkpoint import Checkpoint, Progress
 from .errors import Fault, Misconfigured, Passing, Stopping, TooLarge
@@ -258,7 +258,7 @@ class Forwarder:
         progress.finish(change.sequence)  # of the log that it was read from
         self._save()
 
-    async def _handle_again(self, film: Film, once: Retry, slots: asyncio.Semaphore) -> None:
+    async def _handle_again(self, film: FilmSetAside, once: Retry, slots: asyncio.Semaphore) -> None:
         try:
             await self._attend(film.change, film.instance, once)
         except Stopping:
@@ -331,7 +331,7 @@ class Forwarder:
             extra={"change": change, "error": str(fault), "in_seconds": round(delay, 1)},
         )
         self._aside.put(
-            Film(
+            FilmSetAside(
                 *(instance, change, first, now, tries + 1),
                 *(fault.status, fault.reason, fault.request_id, now + delay),
             )
@@ -343,7 +343,7 @@ class Forwarder:
         known = self._aside.find(instance)
         first, tries = (known.first, known.tries) if known else (now, 0)
         self._aside.put(
-            Film(instance, change, first, now, tries + 1, why.status, why.reason, why.request_id, next_try=None)
+            FilmSetAside(instance, change, first, now, tries + 1, why.status, why.reason, why.request_id, next_try=None)
         )
         self._metrics.given_up.labels(why.reason).inc()
         self._trim()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from .aside import Aside, Film, path_beside
+from .aside import Aside, FilmSetAside, path_beside
 from .errors import Misconfigured
 from .settings import PREFIX
 
@@ -84,7 +84,7 @@ def run(parsed: argparse.Namespace) -> int:
     return int(unknown > 0)
 
 
-def _row(film: Film) -> tuple[str, ...]:
+def _row(film: FilmSetAside) -> tuple[str, ...]:
     next_try = "given up" if film.next_try is None else _time(film.next_try)
     answer = (str(film.tries), str(film.status) if film.status else "none", film.reason)
     return (_time(film.last), next_try, *answer, film.instance, str(film.change), film.request_id)

@@ -164,7 +164,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
         redirect_slashes=False,  # Starlette's 307 would send films to whatever host the request names
         telemetry=NO_TELEMETRY,
         dependencies=[KNOWN_QUERY],
-        description="14 findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
+        description=f"{len(LABELS)} findings of a chest X-ray, behind a gate against tampered images. Not a medical device.",
     )
     application.state.access = access
     application.state.metrics = metrics  # for replicas of a cluster, which ask each other

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 
 from app.pipeline.calls import Call, Called
 from app.pipeline.exposed_field import ExposedField
-from app.pipeline.manifest import Finding, Gate, Rates
+from app.pipeline.labels import LABELS
+from app.pipeline.manifest import Finding, GateModel, Rates
 
 
 class JudgedField(BaseModel):
@@ -65,7 +66,7 @@ class Accepted(BaseModel):
     model_version: str
     verdict: Literal["accepted"] = "accepted"
     probabilities: dict[str, float] = Field(
-        description="14 findings, each in [0, 1]; they are not exclusive, and hold for the prevalences of /v1/model"
+        description=f"{len(LABELS)} findings, each in [0, 1]; they are not exclusive, and hold for the prevalences of /v1/model"
     )
     calls: dict[str, CalledFinding] = Field(description="present, indeterminate or absent, for each finding")
     source_kind: Literal["png", "jpeg", "dicom"]
@@ -190,7 +191,7 @@ class PublicGate(BaseModel):
     calibration_bound: float
 
     @classmethod
-    def of(cls, gate: Gate) -> PublicGate:
+    def of(cls, gate: GateModel) -> PublicGate:
         """Leave out what is not for callers."""
         return cls(**{name: getattr(gate, name) for name in cls.model_fields})
 

@@ -9,17 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.access.sequences import QuerySequence
-from app.decoding.decode_pool import DecodingUnavailable
-from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline import LABELS
-from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
+from app.pipeline.errors import MalformedImage, NumericalError, UnsupportedMedia
 from app.pipeline.identity import Identity
-from app.quarantine import QuarantineUnavailable
-from app.records import RecordUnavailable
 from app.screening import Screened
 
-from .problems import REJECTED_DETAIL
+from .problems import PROBLEMS, REJECTED_DETAIL, SLUG_OF
 
 PRIVATE_CREATOR: Final = "CXR-GATE"
 
@@ -30,29 +25,17 @@ Json = dict[str, Any]
 OUT_OF_RESOURCES: Final = 0xA700
 OTHER_STUDY: Final = 0xA901
 CANNOT_UNDERSTAND: Final = 0xC000
-UNSUITABLE: Final = 0xC400
 TOO_LARGE: Final = 0xC413
 NOT_DICOM: Final = 0xC415
-REFUSED_SEQUENCE: Final = 0xC403
 REJECTED: Final = 0xC422
 SYNTAX_NOT_SUPPORTED: Final = 0xC122
 PROCESSING_FAILURE: Final = 0x0110
 CLASS_NOT_SUPPORTED: Final = 0x0122
 
-REASON_OF: Final[dict[type[Exception], int]] = {
+_REASON_OF: Final[dict[type[Exception], int]] = {
     MalformedImage: CANNOT_UNDERSTAND,
-    UnsuitableImage: UNSUITABLE,
     UnsupportedMedia: SYNTAX_NOT_SUPPORTED,
-    ImageTooLarge: TOO_LARGE,
     NumericalError: PROCESSING_FAILURE,
-    QuerySequence: REFUSED_SEQUENCE,
-    Overloaded: OUT_OF_RESOURCES,
-    NotReady: OUT_OF_RESOURCES,
-    DecodingUnavailable: OUT_OF_RESOURCES,
-    InferenceFailed: OUT_OF_RESOURCES,
-    DeadlinePassed: OUT_OF_RESOURCES,
-    RecordUnavailable: OUT_OF_RESOURCES,
-    QuarantineUnavailable: OUT_OF_RESOURCES,
 }
 
 #: Classes whose instances are scored; of others a refusal says "Referenced SOP Class not supported".
@@ -99,6 +82,12 @@ class InstanceOutcome:
         if isinstance(self.result, InstanceFailure):
             return "refused"
         return "from_record" if self.result.recalled.from_record else "scored"
+
+
+def reason_of(kind: type[Exception]) -> int:
+    """The Failure Reason of an error that ``SLUG_OF`` knows: a fault of the service passes, and a fault of the film does not."""
+    status = PROBLEMS[SLUG_OF[kind]].status
+    return _REASON_OF.get(kind, OUT_OF_RESOURCES if status >= 500 else CANNOT_UNDERSTAND + int(str(status), 16))
 
 
 def status_of(outcomes: Sequence[InstanceOutcome]) -> int:

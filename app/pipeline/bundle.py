@@ -27,7 +27,7 @@ from safetensors.torch import save as dump_tensors
 from .calls import Calls
 from .content import KINDS, Content
 from .errors import BundleError
-from .gaussian import Gaussian
+from .gate import DENSITIES, Density, Gate, kind_of
 from .heatmap import MAP_SHAPE
 from .labels import LABELS
 from .manifest import Manifest
@@ -38,14 +38,14 @@ from .signature import SIGNATURE, TrustedKeys, read_signature
 
 MANIFEST: Final = "manifest.json"
 NETWORK: Final = "network.safetensors"
-GAUSSIAN: Final = "gaussian.safetensors"
 ORIENTATION: Final = "orientation.safetensors"
 CONTENT: Final = "content.safetensors"
 HEATMAP: Final = "heatmap.safetensors"
 GOLDEN: Final = "golden.safetensors"
 MODEL_CARD: Final = "MODEL_CARD.md"
 REPORT: Final = "report"
-REQUIRED: Final = (NETWORK, GAUSSIAN, ORIENTATION, CONTENT, HEATMAP, GOLDEN, MODEL_CARD)
+#: Beside the arrays of the gate's density.
+REQUIRED: Final = (NETWORK, ORIENTATION, CONTENT, HEATMAP, GOLDEN, MODEL_CARD)
 FORMAT_VERSION: Final = 3
 #: Key in the headers of what was fitted on features, naming the network that gave them.
 PAIRED_NETWORK: Final = "network_sha256"
@@ -60,7 +60,7 @@ class Golden:
     images : ndarray, shape (K, 1, 224, 224), uint8
         No patient's film: means of many films, and patterns. Divided by 255 they are the input.
     log_densities : ndarray, shape (K,), float64
-    sigmoids : ndarray, shape (K, 14), float64
+    sigmoids : ndarray, shape (K, L), float64
         Of the logits, before they are calibrated.
     calibration_scores : ndarray, shape (M,), float64
         Log densities of the held-out clean films, ascending.
@@ -85,25 +85,29 @@ class Bundle:
 
     Attributes
     ----------
-    typical_maps : ndarray, shape (14, 7, 7), float32
+    typical_maps : ndarray, shape (L, 7, 7), float32
         Of each finding, the mean class activation map of clean films without findings; see ``heatmap``.
     signed_by : str or None
         Identifier of the trusted key that signed it; None where none was asked for.
+    gate : Gate
+        The density with the manifest's threshold.
     calls : Calls
         Of the manifest's findings.
     """
 
     manifest: Manifest
     network: ChestNetwork
-    gaussian: Gaussian
+    density: Density
     orientation: Orientation
     content: Content
     golden: Golden
     typical_maps: NDArray[np.float32]
     signed_by: str | None = None
+    gate: Gate = field(init=False, repr=False, compare=False)
     calls: Calls = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "gate", Gate(self.density, self.manifest.gate.threshold))
         object.__setattr__(self, "calls", Calls(self.manifest.findings))
 
 
@@ -125,25 +129,25 @@ def read_bundle(folder: Path, trusted: TrustedKeys | None = None) -> Bundle:
     manifest, signed_by = read_signed_manifest(folder, trusted)
     contents = check_files(folder, manifest)
     if tuple(finding.name for finding in manifest.findings) != LABELS:
-        raise BundleError(f"{MANIFEST}: findings are not the 14 labels in the order that this code serves")
+        raise BundleError(f"{MANIFEST}: findings are not the {len(LABELS)} labels in the order that this code serves")
     if manifest.preprocessing != PREPROCESSING:
         raise BundleError(
             f"{MANIFEST}: preprocessing differs from this code's, so the gate would see other features; fit the gate anew with "
             "cxr-offline fit, or serve a bundle that was fitted with this version"
         )
     network = _network(contents[NETWORK], manifest.gate.watch is not None)
-    gaussian = _gaussian(contents[GAUSSIAN], manifest.files[NETWORK], network.gate_feature_count)
+    density = _density(contents[DENSITIES[manifest.gate.kind].file], manifest, network.gate_feature_count)
     orientation = _orientation(contents[ORIENTATION], manifest)
     content = _content(contents[CONTENT], manifest)
     golden, typical_maps = _golden(contents[GOLDEN]), _typical_maps(contents[HEATMAP], manifest.files[NETWORK])
-    return Bundle(manifest, network, gaussian, orientation, content, golden, typical_maps, signed_by)
+    return Bundle(manifest, network, density, orientation, content, golden, typical_maps, signed_by)
 
 
 def write_bundle(
     folder: Path,
     manifest: dict[str, Any],
     network: ChestNetwork,
-    gaussian: Gaussian,
+    density: Density,
     orientation: Orientation,
     shown: Content,
     golden: Golden,
@@ -156,7 +160,7 @@ def write_bundle(
     Parameters
     ----------
     manifest : dict
-        Fields of ``Manifest`` but ``files`` and ``model_version``, which are computed here.
+        Fields of ``Manifest`` but ``files``, ``model_version`` and the gate's ``kind``, which are found here.
     shown : Content
         Pairs with no network: it sees pixels alone.
     texts : dict
@@ -169,6 +173,7 @@ def write_bundle(
     BundleError
         The manifest's fields are not valid.
     """
+    kind = kind_of(density)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     beside.chmod(0o755)
@@ -178,11 +183,7 @@ def write_bundle(
         )
         (beside / NETWORK).write_bytes(network_bytes)
         paired = {PAIRED_NETWORK: hashlib.sha256(network_bytes).hexdigest()}
-        save_arrays(
-            {"mean": gaussian.mean, "cholesky_factor": np.ascontiguousarray(gaussian.cholesky_factor)},
-            beside / GAUSSIAN,
-            metadata=paired,
-        )
+        save_arrays(dict(density.arrays), beside / DENSITIES[kind].file, metadata=paired)
         save_arrays(
             {"weights": np.ascontiguousarray(orientation.weights), "bias": orientation.bias},
             beside / ORIENTATION,
@@ -199,7 +200,7 @@ def write_bundle(
             for path in sorted(beside.rglob("*"))
             if path.is_file()
         }
-        written = _versioned({**manifest, "files": files})
+        written = _versioned({**manifest, "gate": {**manifest["gate"], "kind": kind}, "files": files})
         content = (json.dumps(written.content(), indent=2) + "\n").encode()
         (beside / MANIFEST).write_bytes(content)
         if sign:
@@ -223,7 +224,10 @@ def _versioned(fields: dict[str, Any]) -> Manifest:
 
 def _version_of(manifest: Manifest) -> str:
     content = manifest.model_copy(update={"model_version": ""}).content()
-    return "densenet121-mgm-" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return (
+        f"densenet121-{manifest.gate.kind}-"
+        + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    )
 
 
 def read_manifest(folder: Path, trusted: TrustedKeys | None = None) -> Manifest:
@@ -289,7 +293,7 @@ def check_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     ------
     BundleError
     """
-    for name in REQUIRED:
+    for name in (*REQUIRED, DENSITIES[manifest.gate.kind].file):
         if name not in manifest.files:
             raise BundleError(f"{MANIFEST} does not list {name}; export the bundle again")
     return {name: read_verified(folder, name, digest) for name, digest in manifest.files.items()}
@@ -322,17 +326,18 @@ def _network(content: bytes, watched: bool) -> ChestNetwork:
     return network.eval().requires_grad_(False)
 
 
-def _gaussian(content: bytes, network_sha256: str, feature_count: int) -> Gaussian:
-    arrays = _of_network(GAUSSIAN, content, network_sha256)
+def _density(content: bytes, manifest: Manifest, feature_count: int) -> Density:
+    kind = DENSITIES[manifest.gate.kind]
+    arrays = _of_network(kind.file, content, manifest.files[NETWORK])
     try:
-        gaussian = Gaussian(arrays["mean"], arrays["cholesky_factor"])
-    except (KeyError, ValueError) as error:
-        raise BundleError(f"{GAUSSIAN} cannot be used: {error}") from error
-    if gaussian.mean.shape != (feature_count,):
+        density = kind.of(**arrays)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{kind.file} cannot be used: {error}") from error
+    if density.feature_count != feature_count:
         raise BundleError(
-            f"{GAUSSIAN}: mean has shape {gaussian.mean.shape}, the gate is given {feature_count} features"
+            f"{kind.file}: fitted on {density.feature_count} features, the gate is given {feature_count} features"
         )
-    return gaussian
+    return density
 
 
 def _orientation(content: bytes, manifest: Manifest) -> Orientation:

@@ -86,11 +86,11 @@ class Calls:
         ]
 
     def log_odds(self, logits: ArrayLike) -> Array:
-        """Calibrated, natural logarithm; shape (..., 14) -> (..., 14), float64."""
+        """Calibrated, natural logarithm; shape (..., L) -> (..., L), float64."""
         return np.asarray(self._slopes * np.asarray(logits, dtype=np.float64) + self._intercepts)
 
     def of(self, probabilities: ArrayLike) -> tuple[Called, ...]:
-        """Call each finding by its calibrated probability, shape (14,)."""
+        """Call each finding by its calibrated probability, shape (L,)."""
         given = np.asarray(probabilities, dtype=np.float64)
         return tuple(
             Called(
@@ -105,7 +105,7 @@ class Calls:
         )
 
     def words(self, probabilities: ArrayLike) -> tuple[Call, ...]:
-        """The calls alone, shape (14,) -> 14 words."""
+        """The calls alone, shape (L,) -> L words."""
         given = np.asarray(probabilities, dtype=np.float64)
         return tuple(call_of(finding, float(each)) for finding, each in zip(self._findings, given, strict=True))
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .network import FEATURE_COUNT, ChestNetwork, Watch, pooled
+from .network import FEATURE_COUNT, ChestNetwork, GateNetwork, pooled
+from .outputs import Outputs
 
 
 class FoldedNetwork(nn.Module):
@@ -38,7 +39,7 @@ class FoldedNetwork(nn.Module):
         super().__init__()
         parts: dict[str, Any] = dict(network.features.named_children())
         self.stem = _stem(network, parts["conv0"], parts["norm0"])
-        self.watch = FoldedWatch(network, network.watch) if network.watch is not None else None
+        self.watch = FoldedGateNetwork(network, network.watch) if network.watch is not None else None
         self.blocks = nn.ModuleList(DenseBlock(parts[f"denseblock{number}"]) for number in (1, 2, 3, 4))
         self.transitions = nn.ModuleList(
             ClampedConvolution(parts[f"transition{number}"].norm, parts[f"transition{number}"].conv)
@@ -52,21 +53,21 @@ class FoldedNetwork(nn.Module):
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape (N, 1, 224, 224), float32, in [0, 1] -> features (N, feature_count) and logits (N, label_count)."""
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
+        """Shape (N, 1, 224, 224), float32, in [0, 1] -> outputs, as of the network."""
         inputs = torch.cat([images, torch.ones_like(images)], 1).contiguous(memory_format=torch.channels_last)
         maps = self.blocks[0](F.max_pool2d(F.relu_(self.stem(inputs)), 3, stride=2, padding=1))
         for transition, block in zip(self.transitions, self.blocks[1:], strict=True):
             maps = block(transition.convolution(F.avg_pool2d(transition.clamped(maps), 2)))
         features = F.relu_(torch.addcmul(self.shift, maps, self.scale)).mean((2, 3))
         logits = self.classifier(features)
-        return (features if self.watch is None else torch.cat([features, self.watch(inputs)], 1)), logits
+        return Outputs(features, features if self.watch is None else self.watch(inputs), logits)
 
 
-class FoldedWatch(nn.Module):
-    """A ``Watch`` folded likewise."""
+class FoldedGateNetwork(nn.Module):
+    """A ``GateNetwork`` folded likewise."""
 
-    def __init__(self, network: ChestNetwork, watch: Watch) -> None:
+    def __init__(self, network: ChestNetwork, watch: GateNetwork) -> None:
         super().__init__()
         parts: dict[str, Any] = dict(watch.features.named_children())
         self.stem = _stem(network, parts["conv0"], parts["norm0"])

@@ -1,22 +1,21 @@
-"""Features -> log density: the multivariate Gaussian model of Li & Zhu (ISBI 2020), scored in float64."""
+"""Gate features -> log density: the multivariate Gaussian model of Li & Zhu (ISBI 2020), scored in float64."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from .network import FEATURE_COUNT
-
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A fitted multivariate Gaussian of d features: all that it is given, or, of a network with a watch, the watch's.
+    """A fitted multivariate Gaussian of d features.
 
     Attributes
     ----------
@@ -49,18 +48,27 @@ class Gaussian:
             raise ValueError("cholesky_factor is singular to float64: its inverse is not finite")
         object.__setattr__(self, "whitening", np.ascontiguousarray(whitening))
 
+    @property
+    def feature_count(self) -> int:
+        """The d above."""
+        return len(self.mean)
+
+    @property
+    def arrays(self) -> Mapping[str, Array]:
+        """What it is made of, as files hold it."""
+        return {"mean": self.mean, "cholesky_factor": np.ascontiguousarray(self.cholesky_factor)}
+
     def mahalanobis_squared(self, features: NDArray[np.floating]) -> Array:
-        """Squared Mahalanobis distance ||R^-1 (y - mu)||^2, shape (N, d) or (N, 1024 + d) -> (N,), float64.
+        """Squared Mahalanobis distance ||R^-1 (y - mu)||^2, shape (N, d) -> (N,), float64.
 
         Raises
         ------
         ValueError
             Another number of features.
         """
-        d = len(self.mean)
-        if features.shape[1] not in (d, FEATURE_COUNT + d):
-            raise ValueError(f"{features.shape[1]} features; the Gaussian is of {d}, alone or after the last layer's")
-        centred = np.asarray(features[:, -d:], dtype=np.float64) - self.mean
+        if features.shape[1] != self.feature_count:
+            raise ValueError(f"{features.shape[1]} features; the Gaussian is of {self.feature_count}")
+        centred = np.asarray(features, dtype=np.float64) - self.mean
         whitened = centred @ self.whitening.T
         squared: Array = np.einsum("ij,ij->i", whitened, whitened)
         return squared
@@ -73,7 +81,7 @@ class Gaussian:
 
         Parameters
         ----------
-        features : ndarray, shape (N, d) or (N, 1024 + d), float32 or float64
+        features : ndarray, shape (N, d), float32 or float64
 
         Returns
         -------

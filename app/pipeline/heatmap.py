@@ -86,7 +86,7 @@ def class_activation_maps(network: ChestNetwork, image: Tensor) -> NDArray[np.fl
 
     Returns
     -------
-    ndarray, shape (14, 7, 7), float32
+    ndarray, shape (L, 7, 7), float32
         Logits; positive where the film speaks for the finding, negative where it speaks against it.
     """
     with torch.inference_mode():

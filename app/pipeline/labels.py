@@ -1,4 +1,8 @@
-"""The 14 findings of ChestX-ray14, in the order of the network's outputs."""
+"""The findings of ChestX-ray14, in the order of the network's outputs. Their number is the L in the shapes of docstrings.
+
+A new one also needs its code (``app/results/codes.py``) and its frequency (``offline/calls/chest_xray14.csv``), and a network
+that was trained on it.
+"""
 
 from __future__ import annotations
 

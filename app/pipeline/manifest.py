@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from scipy.special import betaincinv
+
+from .gate import DEFAULT_KIND, DENSITIES
 
 Rate = float
 
@@ -71,10 +73,10 @@ class Finding(_Strict):
         return (math.log(probability / (1 - probability)) - self.intercept) / self.slope
 
 
-class Gate(_Strict):
-    """The Gaussian, its threshold, and how both came about."""
+class GateModel(_Strict):
+    """The gate's density, its threshold, and how both came about."""
 
-    kind: Literal["mgm"] = "mgm"
+    kind: str = DEFAULT_KIND
     watch: Literal["denseblock1"] | None = Field(
         None,
         description="it sees mean and deviation of each channel after this block of a network beside the one that answers, "
@@ -96,6 +98,13 @@ class Gate(_Strict):
     calibration_bound: Rate = Field(
         description="with 95 % confidence the false-rejection rate on films like the calibration films is below this"
     )
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in DENSITIES:
+            raise ValueError(f"a gate of kind '{kind}' is not one of {', '.join(DENSITIES)}")
+        return kind
 
     @property
     def calibration_lower_bound(self) -> Rate:
@@ -205,7 +214,7 @@ class Manifest(_Strict):
     files: dict[str, str] = Field(description="path in the bundle -> SHA-256")
     findings: tuple[Finding, ...]
     preprocessing: dict[str, object]
-    gate: Gate
+    gate: GateModel
     orientation: OrientationModel
     content_check: ContentModel
     fitted_with: FittedWith

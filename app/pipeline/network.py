@@ -1,4 +1,4 @@
-"""Tensor -> (features, logits): torchvision's DenseNet-121 with its last pooling layer exposed, and a watch beside it."""
+"""Tensor -> ``Outputs``: torchvision's DenseNet-121 with its last pooling layer exposed, and the gate's own network beside it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import densenet121
 
+from .outputs import Outputs
+
 FEATURE_COUNT: Final = 1024
-#: What a watch gives: mean and deviation of each of the first dense block's 256 channels.
-WATCH_COUNT: Final = 512
-WATCH_LAYERS: Final = ("conv0", "norm0", "relu0", "pool0", "denseblock1")
+#: What a ``GateNetwork`` gives: mean and deviation of each of the first dense block's 256 channels.
+GATE_NETWORK_FEATURE_COUNT: Final = 512
+GATE_NETWORK_LAYERS: Final = ("conv0", "norm0", "relu0", "pool0", "denseblock1")
 #: Added to variances before the root, whose slope is infinite at 0.
 TINY: Final = 1e-12
 #: Mean and deviation of the ImageNet images that the initial weights were trained on, RGB in [0,1].
@@ -31,7 +33,7 @@ class ChestNetwork(nn.Module):
     label_count : int
         Number of logits.
     watched : bool
-        With a ``Watch`` beside it, for the gate.
+        With a ``GateNetwork`` beside it. A bundle's files and manifest call that one ``watch``.
     """
 
     image_mean: Tensor
@@ -44,40 +46,26 @@ class ChestNetwork(nn.Module):
         self.classifier = nn.Linear(FEATURE_COUNT, label_count)
         self.register_buffer("image_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("image_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
-        self.watch = Watch() if watched else None
+        self.watch = GateNetwork() if watched else None
         # Convolutions on the CPU are about twice as fast when channels are innermost.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     @property
-    def feature_count(self) -> int:
-        """Length of the features."""
-        return FEATURE_COUNT + (WATCH_COUNT if self.watch is not None else 0)
-
-    @property
     def gate_feature_count(self) -> int:
-        """How many of the features, the last ones, the gate sees: the watch's if there is one."""
-        return FEATURE_COUNT if self.watch is None else WATCH_COUNT
+        """How many features the gate sees."""
+        return FEATURE_COUNT if self.watch is None else GATE_NETWORK_FEATURE_COUNT
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute features and logits.
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
+        """Shape (N, 1, 224, 224), float, in [0, 1] -> outputs.
 
-        Parameters
-        ----------
-        images : Tensor, shape (N, 1, 224, 224), float, in [0, 1]
-
-        Returns
-        -------
-        features : Tensor, shape (N, feature_count)
-            Global average of the last feature map after ReLU, (N, 1024): y = H(x) of Li & Zhu 2020; then, where there is
-            a watch, what it gives, (N, 512).
-        logits : Tensor, shape (N, label_count)
+        The features are the global average of the last feature map after ReLU, (N, 1024).
         """
         normalised = self._normalised(images)
         features, logits = self._answered(normalised)
-        return (features if self.watch is None else torch.cat([features, self.watch(normalised)], 1)), logits
+        return Outputs(features, features if self.watch is None else self.watch(normalised), logits)
 
     def logits(self, images: Tensor) -> Tensor:
-        """As of ``forward``, for who does not look at the features: a watch is not run."""
+        """As of ``forward``, for who does not look at the features: the gate's network is not run."""
         return self._answered(self._normalised(images))[1]
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -89,8 +77,8 @@ class ChestNetwork(nn.Module):
         return features, self.classifier(features)
 
 
-class Watch(nn.Module):
-    """The eyes of a gate: stem and first dense block of a DenseNet-121 that was not hardened.
+class GateNetwork(nn.Module):
+    """What a gate sees with: stem and first dense block of a DenseNet-121 that was not hardened.
 
     A network that was hardened against small changes has learned not to see them, in any layer. One that was not sees
     them in its first block, long before they reach an answer.
@@ -99,7 +87,7 @@ class Watch(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         features = densenet121(weights=None).features
-        self.features = nn.Sequential(OrderedDict((name, getattr(features, name)) for name in WATCH_LAYERS))
+        self.features = nn.Sequential(OrderedDict((name, getattr(features, name)) for name in GATE_NETWORK_LAYERS))
 
     def forward(self, normalised: Tensor) -> Tensor:
         """Shape (N, 3, 224, 224), as the network's own first layer takes them -> (N, 512), see ``pooled``."""
@@ -117,7 +105,7 @@ def pooled(maps: Tensor) -> Tensor:
 
 
 class LogitsOnly(nn.Module):
-    """A network of (features, logits) as attack libraries expect one: [0,1] pixels in, logits out."""
+    """A network of ``Outputs`` as attack libraries expect one: [0,1] pixels in, logits out."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -126,6 +114,6 @@ class LogitsOnly(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Shape (N, 1, 224, 224) in [0,1] -> logits, shape (N, label_count)."""
         logits: Tensor = (
-            self.network.logits(images) if isinstance(self.network, ChestNetwork) else self.network(images)[1]
+            self.network.logits(images) if isinstance(self.network, ChestNetwork) else self.network(images).logits
         )
         return logits

@@ -1,4 +1,4 @@
-"""Is the film the right way up, and not inverted? A linear model on the features that the gate sees."""
+"""Is the film the right way up, and not inverted? A linear model on the features that the findings are read from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Orientation:
     Attributes
     ----------
     weights : ndarray, shape (len(SENSES), d), float64
-        Of the first d features, the last layer's, of as many as the gate sees.
+        Of ``Outputs.features``.
     bias : ndarray, shape (len(SENSES),), float64
     least_log_density : float
         Nats.
@@ -50,13 +50,12 @@ class Orientation:
             raise ValueError("weights and bias must be finite")
 
     def probabilities(self, features: NDArray[np.floating]) -> Array:
-        """Features, shape (N, d or more) -> probability of each sense, shape (N, len(SENSES))."""
-        read = np.asarray(features[:, : self.weights.shape[1]], dtype=np.float64)
-        logits = read @ self.weights.T + self.bias
+        """Features, shape (N, d) -> probability of each sense, shape (N, len(SENSES))."""
+        logits = np.asarray(features, dtype=np.float64) @ self.weights.T + self.bias
         return np.asarray(softmax(logits, axis=1))
 
     def faults(self, features: NDArray[np.floating], log_densities: Array) -> list[str | None]:
-        """The sense of each film that is likelier wrong than right, or None; shapes (N, d or more) and (N,)."""
+        """The sense of each film that is likelier wrong than right, or None; shapes (N, d) and (N,)."""
         probabilities = self.probabilities(features)
         spoken = (probabilities[:, 0] < 0.5) & (log_densities >= self.least_log_density)
         likeliest = 1 + probabilities[:, 1:].argmax(axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ from .bundle import Bundle
 from .errors import BundleError, NumericalError, UnsuitableImage
 from .heatmap import Heatmap, class_activation_maps
 from .image import INPUT_SIDE
+from .outputs import Outputs
 from .verdict import Verdict, judge, set_gate_aside
 
 #: The golden check's tolerance. Backends of float32 lie far within it, and lower precisions without: docs/engine.md.
@@ -32,7 +34,7 @@ class GoldenDifference:
     ----------
     log_densities : ndarray, shape (K,), float64
         Nats.
-    sigmoids : ndarray, shape (K, 14), float64
+    sigmoids : ndarray, shape (K, L), float64
         Of the logits, before they are calibrated: a finding that is rare has small probabilities, which would hide a difference.
     """
 
@@ -56,8 +58,8 @@ class Screener:
         self.device = backend.device
         self.most_at_once = backend.most_at_once
 
-    def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Shape (N, 1, 224, 224), float32 in [0,1] -> features (N, d) and logits (N, 14), float32."""
+    def outputs(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
+        """Shape (N, 1, 224, 224), float32 in [0,1] -> what the network says."""
         return self.backend.outputs(images)
 
     def screen(self, images: Tensor) -> list[Verdict | NumericalError | UnsuitableImage]:
@@ -67,23 +69,25 @@ class Screener:
         ----------
         images : Tensor, shape (N, 1, 224, 224), float32, in [0, 1]
         """
-        features, logits = self.outputs(images)
-        with np.errstate(invalid="ignore"):  # numbers that are not finite are for ``judge`` to tell
-            densities = self.bundle.gaussian.log_density(features)
-            # Not every backend hands a NaN on: a maximum may drop it.
-            densities[~torch.isfinite(images).flatten(1).all(1).numpy()] = np.nan
-            faults = self.bundle.orientation.faults(features, densities)
-            contents = self.bundle.content.faults(images.numpy(), faults)
-        threshold = self.bundle.manifest.gate.threshold
+        threshold = self.bundle.gate.threshold
         results: list[Verdict | NumericalError | UnsuitableImage] = []
-        for density, row, fault, shown in zip(
-            densities, self.bundle.calls.log_odds(logits), faults, contents, strict=True
-        ):
+        for density, log_odds, fault, shown in self._measured(images):
             try:
-                results.append(judge(float(density), row, threshold, fault, shown))
+                results.append(judge(density, log_odds, threshold, fault, shown))
             except (NumericalError, UnsuitableImage) as error:
                 results.append(error)
         return results
+
+    def _measured(self, images: Tensor) -> Iterator[tuple[float, NDArray[np.float64], str | None, str | None]]:
+        """What is judged of each image: log density, calibrated log odds (L,), faults of orientation and of content."""
+        outputs = self.outputs(images)
+        with np.errstate(invalid="ignore"):  # numbers that are not finite are for ``judge`` to tell
+            densities = self.bundle.gate.log_density(outputs.gate_features)
+            # Not every backend hands a NaN on: a maximum may drop it.
+            densities[~torch.isfinite(images).flatten(1).all(1).numpy()] = np.nan
+            faults = self.bundle.orientation.faults(outputs.features, densities)
+            contents = self.bundle.content.faults(images.numpy(), faults)
+        return zip(map(float, densities), self.bundle.calls.log_odds(outputs.logits), faults, contents, strict=True)
 
     def explain(self, image: Tensor, finding: int) -> Heatmap:
         """Where one image speaks for one finding, more than typical films do; by torch on any backend."""
@@ -96,16 +100,18 @@ class Screener:
         )
 
     def set_gate_aside(self, image: Tensor) -> NDArray[np.float64]:
-        """Probabilities (14,) of one image that the gate rejects and an authorised person released.
+        """Probabilities (L,) of one image that an authorised person released, whatever the gate says of it.
 
         See ``verdict.set_gate_aside``.
 
         Raises
         ------
-        NumericalError
+        NumericalError, UnsuitableImage
+            The image cannot be judged, which is not for the gate to say.
         """
-        _, logits = self.outputs(image)
-        return set_gate_aside(self.bundle.calls.log_odds(logits[0]))
+        ((density, log_odds, fault, shown),) = self._measured(image)
+        judge(density, log_odds, self.bundle.gate.threshold, fault, shown)
+        return set_gate_aside(log_odds)
 
     def warm_up(self, max_batch: int) -> None:
         """Run every batch size once: each allocates buffers of its own, which would else grow memory under load."""
@@ -115,10 +121,10 @@ class Screener:
     def golden_difference(self) -> GoldenDifference:
         """Compute the bundle's golden images anew, and compare."""
         golden = self.bundle.golden
-        features, logits = self.outputs(torch.from_numpy(golden.images).float() / 255)
+        outputs = self.outputs(torch.from_numpy(golden.images).float() / 255)
         return GoldenDifference(
-            np.abs(self.bundle.gaussian.log_density(features) - golden.log_densities),
-            np.abs(expit(logits.astype(np.float64)) - golden.sigmoids),
+            np.abs(self.bundle.gate.log_density(outputs.gate_features) - golden.log_densities),
+            np.abs(expit(outputs.logits.astype(np.float64)) - golden.sigmoids),
         )
 
     def require_golden(self) -> None:

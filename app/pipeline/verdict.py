@@ -23,7 +23,7 @@ class Verdict:
     accepted : bool
     log_density : float
         Nats. Never shown to a caller: an exact score is an oracle for an attacker.
-    probabilities : ndarray, shape (14,), float64, in [0, 1], or None
+    probabilities : ndarray, shape (L,), float64, in [0, 1], or None
         Calibrated. None where the image was rejected, so that nobody can read one by mistake.
     """
 
@@ -40,12 +40,12 @@ def set_gate_aside(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    log_odds : ndarray, shape (14,), float64
+    log_odds : ndarray, shape (L,), float64
         Calibrated.
 
     Returns
     -------
-    ndarray, shape (14,), float64, in [0, 1]
+    ndarray, shape (L,), float64, in [0, 1]
 
     Raises
     ------
@@ -68,7 +68,7 @@ def judge(
 
     Parameters
     ----------
-    log_odds : ndarray, shape (14,), float64
+    log_odds : ndarray, shape (L,), float64
         Calibrated.
     fault : str or None
         What is wrong with the film's orientation, as of ``Orientation.faults``.

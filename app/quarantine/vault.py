@@ -8,7 +8,6 @@ a file that is changed, cut, or put in another's place is found.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -20,6 +19,8 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from app import durable
+
 from .keys import ID_BYTES, QuarantineKeys
 
 MAGIC: Final = b"CXRQ1"
@@ -27,7 +28,6 @@ NONCE_BYTES: Final = 12  # 96 random bits: with one key some 2^32 films are safe
 TAG_BYTES: Final = 16
 _HEAD_BYTES: Final = len(MAGIC) + ID_BYTES + NONCE_BYTES
 _SUFFIX: Final = ".film"
-_UNFINISHED: Final = ".part"
 #: Films that the record does not know.
 ORPHANS: Final = "orphans"
 #: Holds the id of the key of the record that the films are of.
@@ -76,18 +76,14 @@ class Vault:
         ------
         FolderInUse
         """
-        held = os.open(self._folder, os.O_RDONLY)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held = durable.lock(self._folder)
         except BlockingIOError as error:
-            os.close(held)
             raise FolderInUse(
                 f"another service keeps its films in {self._folder}; give each a folder of its own"
             ) from error
-        self._held = held
         self._folder.chmod(0o700)
-        for unfinished in self._folder.glob("*" + _UNFINISHED):
-            unfinished.unlink()
+        durable.remove_unfinished(self._folder)
 
     def let_go(self) -> None:
         """Leave the folder to others."""
@@ -110,10 +106,7 @@ class Vault:
 
     def note_record_key_id(self, key_id: str) -> None:
         """Note whose films these are."""
-        unfinished = self._folder / (MARK + _UNFINISHED)
-        unfinished.write_text(key_id + "\n", "ascii")
-        unfinished.replace(self._folder / MARK)
-        self._sync()
+        durable.replace(self._folder / MARK, key_id.encode("ascii") + b"\n")
 
     def without_key(self, film_ids: Collection[str]) -> int:
         """How many of these films were encrypted with a key that is not among the keys."""
@@ -168,17 +161,9 @@ class Vault:
         head = MAGIC + key.id + secrets.token_bytes(NONCE_BYTES)
         plain = b"".join((len(written).to_bytes(4, "big"), written, film))
         sealed = AESGCM(key.secret).encrypt(head[-NONCE_BYTES:], plain, _associated(head, film_id, model_version))
-        unfinished = self._folder / (film_id + _UNFINISHED)
         try:
-            with open(unfinished, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-                file.write(head)
-                file.write(sealed)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self._path(film_id))
-            self._sync()
+            durable.replace(self._path(film_id), head, sealed, mode=durable.PRIVATE)
         except OSError:
-            unfinished.unlink(missing_ok=True)
             self._path(film_id).unlink(missing_ok=True)
             raise
         return len(head) + len(sealed)
@@ -225,12 +210,9 @@ class Vault:
 
     def _sync(self, *, orphans: bool = False) -> None:
         """Make the entries of the folder durable too, and of that of orphans."""
-        for path in (self._folder, self._folder / ORPHANS)[: 2 if orphans else 1]:
-            folder = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        durable.sync_folder(self._folder)
+        if orphans:
+            durable.sync_folder(self._folder / ORPHANS)
 
 
 def _films_in(folder: Path) -> dict[str, os.stat_result]:

@@ -8,10 +8,11 @@ is changed, removed or put in is found by ``cxr-gate verify-record`` (docs/recor
 
 from .chain import EMPTY, Head, Verification
 from .decided import FILTERS, Decided
+from .entries import Decision, DecisionSubject, Entry, FilmEvent, Recalled, VersionEvent
 from .films import FilmState, KeptFilm, UnsealedEntry
 from .key import RecordKey
 from .open import is_in_memory, open_for_reading, open_record
-from .record import Decision, DecisionSubject, Entry, FilmEvent, Recalled, Record, RecordUnavailable, VersionEvent
+from .record import Record, RecordUnavailable
 from .repeats import Repeats
 from .writer import Writer
 

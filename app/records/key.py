@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app import durable
 
 KEY_BYTES: Final = 32
 
@@ -52,7 +53,9 @@ class RecordKey:
         """
         try:
             if make and not path.exists():
-                _make(path)
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with suppress(FileExistsError):  # of several makers one wins, and all read the same
+                    durable.create(path, secrets.token_hex(KEY_BYTES).encode() + b"\n", mode=durable.PRIVATE)
             if path.stat().st_mode & 0o077:
                 raise KeyFileError(f"the key file {path} can be read by others; run chmod 600 on it")
             return cls(bytes.fromhex(path.read_text("ascii").strip()))
@@ -94,19 +97,3 @@ class RecordKey:
         made = hmac.new(self._secret, kind + b"\0", hashlib.sha256)
         made.update(content)
         return made.hexdigest()
-
-
-def _make(path: Path) -> None:
-    """Write a new key beside its place and link it there, so that of several makers one wins and all read the same."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")  # mkstemp's mode is 0600
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(KEY_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(name, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(name)

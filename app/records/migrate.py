@@ -31,9 +31,10 @@ from sqlalchemy import (
 )
 
 from .chain import EMPTY, linked
+from .entries import written
 from .key import RecordKey
 from .proof import prove
-from .record import transaction, written
+from .record import transaction
 from .tables import ADDED, ENTRIES, ENTRIES_OF_A_FILM, JUDGED, METADATA, SCHEMA, SCHEMA_VERSION
 
 _AT_ONCE = 1_000

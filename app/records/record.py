@@ -7,24 +7,21 @@ import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.pipeline import Verdict
-from app.pipeline.calls import Call
-from app.pipeline.image import SourceKind
 
 from .chain import EMPTY, Head, Verification, linked, seal_of
 from .decided import Decided, decided
+from .entries import Decision, DecisionSubject, Entry, Recalled, written
 from .films import KeptFilm, kept_films
 from .key import RecordKey
-from .tables import CHECKPOINT, ENTRIES, EXPLAINED, JUDGED, REPEATED
+from .tables import CHECKPOINT, ENTRIES, JUDGED
 
 log = logging.getLogger("cxr_gate")
 
@@ -35,136 +32,6 @@ _READ_AT_ONCE: Final = 1_000
 
 class RecordUnavailable(Exception):
     """The database did not answer; what was wrong is logged by its operator's means, never shown."""
-
-
-class DecisionSubject(NamedTuple):
-    """What a decision is about: by keyed hashes, and by the model that decided."""
-
-    instance_hash: str | None  # None where the film names no SOPInstanceUID
-    pixels_hash: str
-    model_version: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What is to be written.
-
-    Attributes
-    ----------
-    subject : DecisionSubject
-    verdict : Verdict
-    percentile : float
-        Of the log density among the bundle's calibration scores, 0 to 100.
-    request_id, caller, route : str
-        `route` is the path's template.
-    source_kind : {"png", "jpeg", "dicom"}
-    seconds : float
-        From the film's arrival.
-    earliest_holds : bool
-        If the subject was decided before, that decision is the answer, and this entry a repeat of it.
-    film : str or None
-        The film's id in quarantine, where it is kept there.
-    calls : tuple of str, or None
-        As its 14 probabilities were called, where it was accepted.
-    presentation : str or None
-        How a DICOM film was shown to be judged; see ``DecodedImage``.
-    explains : bool
-        A heatmap was asked for. If the subject was accepted before and is now, that is no decision, and this entry says that
-        it was explained.
-    """
-
-    subject: DecisionSubject
-    verdict: Verdict
-    percentile: float
-    request_id: str
-    caller: str
-    route: str
-    source_kind: SourceKind
-    seconds: float
-    earliest_holds: bool = False
-    film: str | None = None
-    calls: tuple[Call, ...] | None = None
-    presentation: str | None = None
-    explains: bool = False
-
-
-@dataclass(frozen=True)
-class FilmEvent:
-    """What became of a film in quarantine, to be written.
-
-    Attributes
-    ----------
-    kind : {"viewed", "released", "confirmed", "answered", "exported", "removed"}
-    film : str
-        Its id.
-    caller : str
-        Who did it.
-    request_id, route : str or None
-        Of the request that asked for it, if one did.
-    reason : str or None
-    model_version : str or None
-        Of what was answered.
-    probabilities : ndarray, shape (14,), float64, in [0, 1], or None
-        What was answered.
-    calls : tuple of str, or None
-        As it was called.
-    """
-
-    kind: Literal["viewed", "released", "confirmed", "answered", "exported", "removed"]
-    film: str
-    caller: str
-    request_id: str | None = None
-    route: str | None = None
-    reason: str | None = None
-    model_version: str | None = None
-    probabilities: NDArray[np.float64] | None = None
-    calls: tuple[Call, ...] | None = None
-
-
-@dataclass(frozen=True)
-class VersionEvent:
-    """What an operator does with a version, to be written before it is done.
-
-    Attributes
-    ----------
-    kind : {"shadowed", "promoted", "rolledback", "withdrawn"}
-    model_version : str
-        The version that comes: into shadow, or into service; of "withdrawn", the shadow that goes.
-    active : str
-        The version that is active until then.
-    caller, request_id, route : str
-        Who asked for it, and by which request.
-    """
-
-    kind: Literal["shadowed", "promoted", "rolledback", "withdrawn"]
-    model_version: str
-    active: str
-    caller: str
-    request_id: str
-    route: str
-
-
-@dataclass(frozen=True)
-class Recalled:
-    """A verdict, and whether it was in the record already.
-
-    Attributes
-    ----------
-    verdict : Verdict
-    from_record : bool
-    entry : int or None
-        Number of the entry that was written; None where the record is optional and failed.
-    film : str or None
-        The film's id in quarantine.
-    """
-
-    verdict: Verdict
-    from_record: bool
-    entry: int | None = None
-    film: str | None = None
-
-
-Entry = Decision | FilmEvent | VersionEvent
 
 
 class Record:
@@ -248,8 +115,7 @@ class Record:
             answers: list[Recalled | None] = []
             for item in items:
                 if not isinstance(item, Decision):
-                    values = _values_of_film(item) if isinstance(item, FilmEvent) else _values_of_version(item)
-                    head = _append(connection, head, self.key, values)
+                    head = _append(connection, head, self.key, item.row())
                     answers.append(None)
                     continue
                 known = None
@@ -259,7 +125,7 @@ class Record:
                     known = None
                 verdict = item.verdict if known is None else known[1]
                 film = None if verdict.accepted else item.film
-                head = _append(connection, head, self.key, {**_values(item, known), "film": film})
+                head = _append(connection, head, self.key, {**item.row(known), "film": film})
                 answers.append(Recalled(verdict, known is not None, head.id, film))
             return answers, head
 
@@ -390,62 +256,6 @@ def _append(connection: Connection, head: Head, key: RecordKey, values: dict[str
     return Head(entry["id"], entry["seal"])
 
 
-def _values(decision: Decision, known: tuple[int, Verdict] | None) -> dict[str, Any]:
-    verdict = decision.verdict if known is None else known[1]
-    repeated = known is not None
-    again = EXPLAINED if decision.explains else REPEATED
-    probabilities = None if repeated or verdict.probabilities is None else json.dumps(verdict.probabilities.tolist())
-    return {
-        **decision.subject._asdict(),
-        "kind": again if repeated else JUDGED,
-        "time": written(),
-        "request_id": decision.request_id,
-        "verdict": "accepted" if verdict.accepted else "rejected",
-        "log_density": verdict.log_density + 0.0,  # SQLite gives -0.0 back as 0.0, which is written otherwise
-        "percentile": decision.percentile,
-        "probabilities": probabilities,
-        "calls": None if probabilities is None else _json(decision.calls),
-        "presentation": decision.presentation,
-        "caller": decision.caller,
-        "source_kind": decision.source_kind,
-        "route": decision.route,
-        "seconds": decision.seconds,
-        "repeat_of": None if known is None else known[0],
-    }
-
-
-def _json(calls: tuple[Call, ...] | None) -> str | None:
-    return None if calls is None else json.dumps(calls)
-
-
-def _values_of_film(event: FilmEvent) -> dict[str, Any]:
-    given = event.probabilities
-    return {
-        "kind": event.kind,
-        "time": written(),
-        "request_id": event.request_id,
-        "model_version": event.model_version,
-        "probabilities": None if given is None else json.dumps(given.tolist()),
-        "calls": _json(event.calls),
-        "caller": event.caller,
-        "route": event.route,
-        "film": event.film,
-        "reason": event.reason,
-    }
-
-
-def _values_of_version(event: VersionEvent) -> dict[str, Any]:
-    return {
-        "kind": event.kind,
-        "time": written(),
-        "request_id": event.request_id,
-        "model_version": event.model_version,
-        "caller": event.caller,
-        "route": event.route,
-        "reason": f"active until then: {event.active}",
-    }
-
-
 def _of_subject(query: Select[Any], subject: DecisionSubject) -> Select[Any]:
     return query.where(*(ENTRIES.c[name] == value for name, value in subject._asdict().items()))
 
@@ -473,8 +283,3 @@ def _earliest(
             extra={"entry": row["id"], **named},
         )
     return None
-
-
-def written(time: datetime | None = None) -> str:
-    """UTC, of one length, so that text sorts as time does."""
-    return (time or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

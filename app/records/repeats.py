@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from app.pipeline import Verdict
 
-from .record import DecisionSubject, Record, RecordUnavailable
+from .entries import DecisionSubject
+from .record import Record, RecordUnavailable
 
 log = logging.getLogger("cxr_gate")
 

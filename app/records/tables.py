@@ -53,7 +53,7 @@ ENTRIES = Table(
     Column("verdict", String(8)),  # accepted, rejected
     Column("log_density", Double),  # nats
     Column("percentile", Double),  # * of it among the bundle's calibration scores, 0 to 100
-    Column("probabilities", Text),  # JSON, 14 numbers; NULL where rejected, and in repeats
+    Column("probabilities", Text),  # JSON, a number each finding; NULL where rejected, and in repeats
     Column("pixels_hash", String(64)),
     Column("instance_hash", String(64)),  # NULL where the film named no SOPInstanceUID
     Column("caller", Text),  # *
@@ -61,7 +61,7 @@ ENTRIES = Table(
     Column("route", Text),  # * template of the path
     Column("seconds", Double),  # * from the film's arrival to the entry
     Column("repeat_of", BigInteger),  # id of the entry that a repeat was answered from
-    Column("calls", Text),  # JSON, 14 words, as the probabilities were called
+    Column("calls", Text),  # JSON, a word each finding, as the probabilities were called
     Column(
         "presentation", Text
     ),  # of a DICOM film: the window's numbers or the LUT's digest, and whether it is inverted

@@ -15,7 +15,8 @@ from app.metrics import Metrics
 from app.supervised import SupervisedThread
 from app.tracing import span
 
-from .record import REMOVED_AT_ONCE, Decision, Entry, FilmEvent, Recalled, Record, RecordUnavailable, VersionEvent
+from .entries import Decision, Entry, FilmEvent, Recalled, VersionEvent
+from .record import REMOVED_AT_ONCE, Record, RecordUnavailable
 
 log = logging.getLogger("cxr_gate")
 

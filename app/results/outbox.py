@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from app import durable
+
 _SUFFIX: Final = ".dcm"
 _MOST_OTHERS: Final = 1_000
 
@@ -37,8 +39,7 @@ class Outbox:
         self._refused.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._others.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
-        for unfinished in folder.glob("*.part"):
-            unfinished.unlink()
+        durable.remove_unfinished(folder)
 
     def put(self, uid: str, report: bytes) -> None:
         """Keep a report; when this returns it survives a crash of the machine.
@@ -47,13 +48,7 @@ class Outbox:
         ------
         OSError
         """
-        unfinished = self._folder / f"{uid}.part"
-        with open(unfinished, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.write(report)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._folder / (uid + _SUFFIX))
-        self._sync()
+        durable.replace(self._folder / (uid + _SUFFIX), report, mode=durable.PRIVATE)
 
     def waiting(self) -> list[tuple[str, float]]:
         """UIDs of the reports that wait, oldest first, and for how many seconds each has; by a clock that may have been set."""
@@ -74,12 +69,12 @@ class Outbox:
     def done(self, uid: str) -> None:
         """The server has it."""
         (self._folder / (uid + _SUFFIX)).unlink(missing_ok=True)
-        self._sync()
+        durable.sync_folder(self._folder)
 
     def refuse(self, uid: str) -> None:
         """The server will never take it; kept for a person to look at."""
         (self._folder / (uid + _SUFFIX)).replace(self._refused / (uid + _SUFFIX))
-        self._sync()
+        durable.sync_folder(self._folder)
 
     def keep_other(self, uid: str, number: int, other: bytes) -> None:
         """What the server has in the place of a report of ours; kept for a person to look at, a thousand at most."""
@@ -87,11 +82,3 @@ class Outbox:
             path = self._others / f"{uid}.{number}{_SUFFIX}"
             with open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 file.write(other)
-
-    def _sync(self) -> None:
-        """Make the folder's entries durable too."""
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -83,6 +83,6 @@ class Screened:
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """Of the 14 findings; empty where the film was rejected."""
+        """Of each finding; empty where the film was rejected."""
         probabilities = self.verdict.probabilities
         return () if probabilities is None else self.version.bundle.calls.words(probabilities)

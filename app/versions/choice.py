@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from app import durable
 from app.settings import SettingsError
 
 FORMAT_VERSION: Final = 1
@@ -59,14 +59,4 @@ class ChoiceFile:
         """
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = {"format_version": FORMAT_VERSION, "active": choice.active, "previous": choice.previous}
-        beside = self.path.with_name(self.path.name + ".part")
-        with open(beside, "w") as file:
-            file.write(json.dumps(content) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name too
-        finally:
-            os.close(folder)
+        durable.replace(self.path, json.dumps(content).encode() + b"\n")

@@ -13,7 +13,8 @@ from typing import Any, Final
 import torch
 
 from app.pipeline import Bundle, Screener, read_bundle, torch_backend
-from app.pipeline.bundle import CONTENT, GAUSSIAN, NETWORK, ORIENTATION
+from app.pipeline.bundle import CONTENT, NETWORK, ORIENTATION
+from app.pipeline.gate import GAUSSIAN
 from offline.generated_tables import filled
 
 from . import __doc__ as described

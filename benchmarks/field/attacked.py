@@ -61,7 +61,7 @@ def aimed_rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator
     for bundle, screener in screeners.items():
         manifest = screener.bundle.manifest
         points = torch.tensor([finding.youden_logit for finding in manifest.findings], dtype=torch.float64).sigmoid()
-        victim = Victim.of(screener.bundle.network, screener.bundle.gaussian, manifest.gate.threshold, points)
+        victim = Victim.of(screener.bundle.network, screener.bundle.gate, points)
         for attacker, (attacking, informed) in attackers.items():
             for goal in goals:
                 target = victim.choose(goal, clean)

@@ -32,7 +32,7 @@ class JudgedPost:
     ----------
     outcome : Outcome
         ``unsuitable`` is 400 unsuitable-image.
-    probabilities : ndarray, shape (14,), float64, or None
+    probabilities : ndarray, shape (L,), float64, or None
     message : str
         Of an error.
     """

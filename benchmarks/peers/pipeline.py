@@ -43,16 +43,16 @@ class Model:
         torch.set_num_threads(threads)
         bundle = read_bundle(BUNDLE)
         self._network = bundle.network
-        self._gaussian = bundle.gaussian
+        self._gate = bundle.gate
         self._calls = bundle.calls
         for size in range(1, MAX_BATCH + 1):
             self.arrays(torch.zeros(size, 1, INPUT_SIDE, INPUT_SIDE))
 
     def arrays(self, images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Shape (N, 1, 224, 224) -> probabilities, shape (N, 14), and log densities, shape (N,)."""
+        """Shape (N, 1, 224, 224) -> probabilities, shape (N, L), and log densities, shape (N,)."""
         with torch.inference_mode():
-            features, logits = self._network(images)
-        return expit(self._calls.log_odds(logits)), self._gaussian.log_density(features.numpy())
+            outputs = self._network(images)
+        return expit(self._calls.log_odds(outputs.logits)), self._gate.log_density(outputs.gate_features.numpy())
 
     def predict(self, images: Tensor) -> list[dict[str, object]]:
         """Shape (N, 1, 224, 224) -> one answer an image."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from app.pipeline import LABELS
+from offline.attacks.libraries import numpy_seed
 
 from . import films as make
 from .films import Image
@@ -129,7 +129,7 @@ def art_square(oracle: Oracle, image: Image, epsilon: float, seed: int) -> None:
     from art.attacks.evasion import SquareAttack
 
     attack = SquareAttack(_black_box(oracle), eps=epsilon, max_iter=oracle.budget, batch_size=1, verbose=False)
-    with _numpy_seed(seed):
+    with numpy_seed(seed):
         attack.generate(image[None, None], y=np.array([0]))
 
 
@@ -138,7 +138,7 @@ def hop_skip_jump(oracle: Oracle, image: Image, other: Image, seed: int) -> None
     from art.attacks.evasion import HopSkipJump
 
     attack = HopSkipJump(_black_box(oracle), norm=np.inf, max_iter=50, max_eval=1000, init_eval=20, verbose=False)
-    with _numpy_seed(seed):
+    with numpy_seed(seed):
         attack.generate(image[None, None], y=np.array([[1, 0]]), x_adv_init=other[None, None])
 
 
@@ -151,13 +151,3 @@ def _black_box(oracle: Oracle) -> Any:
     return BlackBoxClassifierNeuralNetwork(
         predict, (1, make.SIDE, make.SIDE), 2, channels_first=True, clip_values=(0.0, 1.0)
     )
-
-
-@contextlib.contextmanager
-def _numpy_seed(seed: int) -> Iterator[None]:
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)

@@ -46,8 +46,10 @@ def tasks(test: FilmSet, bundle: Bundle, count: int) -> dict[Goal, list[Task]]:
     images = test.images[::4]
     screener = Screener(bundle, TorchCpu(bundle.network))
     tensor = torch.from_numpy(images)[:, None]
-    features, logits = (np.concatenate(each) for each in zip(*map(screener.outputs, tensor.split(8)), strict=True))
-    accepted = bundle.gaussian.log_density(features) >= bundle.manifest.gate.threshold
+    _, gate_features, logits = (
+        np.concatenate(each) for each in zip(*map(screener.outputs, tensor.split(8)), strict=True)
+    )
+    accepted = bundle.gate.accepts(gate_features)
     log_odds = torch.from_numpy(bundle.calls.log_odds(logits))
     points = torch.tensor([expit(finding.youden_log_odds) for finding in bundle.manifest.findings], dtype=torch.float64)
     probabilities = torch.sigmoid(log_odds).numpy()

@@ -52,7 +52,7 @@ def features(bundle: Bundle) -> Describe:
 
     def describe(images: NDArray[np.float32]) -> Rows:
         batches = torch.from_numpy(images)[:, None].split(8)
-        rows = np.concatenate([backend.outputs(batch)[0] for batch in batches])
+        rows = np.concatenate([backend.outputs(batch).features for batch in batches])
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     return describe

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import nn
 
 from ..data.films import FilmsError
-from ..training.distil import DISTILLATION_RECORD
+from ..run import PLAIN, Run
 from ..training.substitute import build
-from ..training.train import RECORD, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -23,7 +19,7 @@ class Substitute:
     Attributes
     ----------
     network : Module
-        Images -> (features, logits), frozen.
+        Images -> ``Outputs``, frozen.
     about : dict
         For the report: name, arch, learned_from ("answers" of the service, or "labels"), initial_weights, epochs,
         films, and what its last epoch measured on the val films.
@@ -33,30 +29,30 @@ class Substitute:
     about: dict[str, Any]
 
 
-def load_substitute(folder: Path) -> Substitute:
-    """What ``distil`` or ``train`` wrote into `folder`, of whichever architecture.
+def load_substitute(run: Run) -> Substitute:
+    """What ``distil`` or ``train`` wrote into `run`, of whichever architecture.
 
     Raises
     ------
     FilmsError
         There is none.
     """
-    records = [folder / name for name in (DISTILLATION_RECORD, RECORD) if (folder / name).is_file()]
-    if not records or not (folder / WEIGHTS).is_file():
+    distilled = run.distillation.exists
+    kept = run.distillation if distilled else run.training
+    if not (kept.exists and run.weights.is_file()):
         raise FilmsError(
-            f"{folder} holds no substitute; run 'cxr-offline distil --run RUN --output {folder}' "
-            f"or 'cxr-offline train --arch resnet50 --output {folder}' first"
+            f"{run} holds no substitute; run 'cxr-offline distil --run RUN --output {run}' "
+            f"or 'cxr-offline train --arch resnet50 --output {run}' first"
         )
-    record = json.loads(records[0].read_text())
-    arch = record["options"].get("arch", "densenet121")
+    record = kept.read()
+    arch = record["options"].get("arch", PLAIN)
     network = build(arch)
     try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        network.load_state_dict(run.tensors())
     except RuntimeError as error:
-        raise FilmsError(f"{folder / WEIGHTS} does not fit {records[0].name}: {str(error)[:300]}") from error
-    distilled = records[0].name == DISTILLATION_RECORD
+        raise FilmsError(f"{run.weights} does not fit {kept.path.name}: {str(error)[:300]}") from error
     about = {
-        "name": folder.name,
+        "name": run.folder.name,
         "arch": arch,
         "learned_from": "answers" if distilled else "labels",
         "initial_weights": record.get("initial_weights"),

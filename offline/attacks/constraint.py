@@ -78,9 +78,9 @@ def feature_constraint(
     images : Tensor, shape (N, 1, H, W), on the 8-bit grid of [0, 1]
     modes : Mapping or None
         Layer (see ``pooled_states``), or ``FINAL`` for the final features, -> mixture fitted on clean images.
-        None: the served Gaussian, as the one mode of the final features.
+        None: the gate's density, as the one mode of the final features.
     """
-    served = {FINAL: LogMixture([victim.gaussian])}
+    served = {FINAL: LogMixture([victim.gate.density])}
     mixtures = {
         layer: mixture.to(victim.operating_points.device)
         for layer, mixture in (served if modes is None else modes).items()
@@ -92,7 +92,7 @@ def feature_constraint(
             def rule(probe: Probe) -> Tensor:
                 pull = torch.zeros_like(probe.excess)
                 for layer, mixture in mixtures.items():
-                    features = probe.features if layer == FINAL else states[layer]
+                    features = probe.gate_features if layer == FINAL else states[layer]
                     pull = pull + mixture.nearest_mode(features) / features.shape[1]
                 return probe.gradient(probe.margin.double() + weights[probe.index] * pull)
 

@@ -1,4 +1,4 @@
-"""The gate's log density as torch sees it: gradients flow from it to the image."""
+"""A gate's density as torch sees it: gradients flow from it to the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from app.pipeline.gate import Density
 from app.pipeline.gaussian import Gaussian
+
+
+def differentiable(density: Density) -> nn.Module:
+    """A density for torch: gate features, shape (N, g) -> log densities, shape (N,), float64.
+
+    Raises
+    ------
+    ValueError
+        Of a kind that has none: nobody who knows such a gate can be tried against it.
+    """
+    if isinstance(density, Gaussian):
+        return LogDensity(density)
+    raise ValueError(f"a {type(density).__name__} has no gradients here; add them to offline/attacks/density.py")
 
 
 class LogDensity(nn.Module):
@@ -34,8 +48,8 @@ class LogDensity(nn.Module):
         self.constant = float(2 * factor.diagonal().log().sum()) + len(gaussian.mean) * math.log(2 * math.pi)
 
     def mahalanobis_squared(self, features: Tensor) -> Tensor:
-        """||R^-1 (y - mu)||^2, shape (N, d or more) -> (N,); see ``Gaussian``."""
-        centred = features[:, -len(self.mean) :].to(self.mean) - self.mean
+        """||R^-1 (y - mu)||^2, shape (N, d) -> (N,); see ``Gaussian``."""
+        centred = features.to(self.mean) - self.mean
         whitened = torch.linalg.solve_triangular(self.cholesky_factor, centred.T, upper=False)
         squared: Tensor = whitened.square().sum(0)
         return squared
@@ -46,23 +60,23 @@ class LogDensity(nn.Module):
 
 
 class LogMixture(nn.Module):
-    """Several Gaussians, for features with several modes.
+    """Several densities, for features with several modes.
 
     Parameters
     ----------
-    gaussians : Sequence[Gaussian]
+    densities : Sequence[Density]
     weights : Sequence[float] or None
         Summing to 1; None: equal.
     """
 
     log_weights: Tensor
 
-    def __init__(self, gaussians: Sequence[Gaussian], weights: Sequence[float] | None = None) -> None:
+    def __init__(self, densities: Sequence[Density], weights: Sequence[float] | None = None) -> None:
         super().__init__()
-        shares = [1 / len(gaussians)] * len(gaussians) if weights is None else list(weights)
-        if len(shares) != len(gaussians) or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
-            raise ValueError("a mixture needs one positive weight for each Gaussian, summing to 1")
-        self.modes = nn.ModuleList(LogDensity(gaussian) for gaussian in gaussians)
+        shares = [1 / len(densities)] * len(densities) if weights is None else list(weights)
+        if len(shares) != len(densities) or min(shares) <= 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6):
+            raise ValueError("a mixture needs one positive weight for each density, summing to 1")
+        self.modes = nn.ModuleList(differentiable(density) for density in densities)
         self.register_buffer("log_weights", torch.tensor(shares, dtype=torch.float64).log())
 
     def each(self, features: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from app.pipeline.gaussian import Gaussian
+from app.pipeline.gate import Gate
 
 from .call_goals import CallPoints, choose_call
-from .density import LogDensity
+from .density import differentiable
 from .goals import Choice, Goal, Target, choose_target
 from .posting import grey_change, require_posted
 
@@ -25,13 +25,11 @@ class Victim:
     Attributes
     ----------
     network : Module
-        Images of shape (N, 1, H, W) in [0, 1] -> (features (N, d), logits (N, L)), float32, in eval mode.
-    gaussian : Gaussian
+        Images of shape (N, 1, H, W) in [0, 1] -> ``Outputs``, float32, in eval mode.
+    gate : Gate
         As served: it gives the last word.
-    density : LogDensity
-        The same for torch, on the device of the network.
-    threshold : float
-        Nats; a log density under it is rejected.
+    density : Module
+        The gate's for torch, on the device of the network.
     operating_points : Tensor, shape (L,), in (0, 1)
         Of hide and invent: probabilities before calibration.
     calls : CallPoints or None
@@ -39,17 +37,15 @@ class Victim:
     """
 
     network: nn.Module
-    gaussian: Gaussian
-    density: LogDensity
-    threshold: float
+    gate: Gate
+    density: nn.Module
     operating_points: Tensor
     calls: CallPoints | None = None
 
     @staticmethod
     def of(
         network: nn.Module,
-        gaussian: Gaussian,
-        threshold: float,
+        gate: Gate,
         operating_points: Tensor,
         device: torch.device | None = None,
         calls: CallPoints | None = None,
@@ -58,9 +54,8 @@ class Victim:
         place = device or torch.device("cpu")
         return Victim(
             network.to(place).eval(),
-            gaussian,
-            LogDensity(gaussian).to(place),
-            threshold,
+            gate,
+            differentiable(gate.density).to(place),
             operating_points.to(place),
             None if calls is None else calls.to(place),
         )
@@ -76,17 +71,16 @@ class Victim:
             A goal on calls, of a victim without points for them.
         """
         with torch.no_grad():
-            logits = self.network(images)[1]
+            logits = self.network(images).logits
         if goal == "hide" or goal == "invent":
             return choose_target(goal, logits, self.operating_points)
         if self.calls is None:
             raise ValueError(f"{goal} needs the points at which findings are called")
         return choose_call(goal, logits, self.calls, finding_choice, seed)
 
-    def accepts(self, features: Tensor) -> Tensor:
-        """The gate's word as served, on features of shape (N, d) -> (N,), bool."""
-        densities = torch.from_numpy(self.gaussian.log_density(features.cpu().numpy()))
-        return (densities >= self.threshold).to(features.device)
+    def accepts(self, gate_features: Tensor) -> Tensor:
+        """The gate's word as served, shape (N, g) -> (N,), bool."""
+        return torch.from_numpy(self.gate.accepts(gate_features.cpu().numpy())).to(gate_features.device)
 
 
 @dataclass(frozen=True)
@@ -159,18 +153,17 @@ def judged(
     if not furthest <= epsilon + _BUDGET_TOLERANCE:
         raise AssertionError(f"an attacked image is {furthest:.6g} from the clean one, over epsilon {epsilon:.6g}")
     with torch.no_grad():
-        clean_features, clean_logits = victim.network(clean)
-        features, logits = victim.network(attacked)
+        before, after = victim.network(clean), victim.network(attacked)
     spent = steps if isinstance(steps, Tensor) else torch.full((len(clean),), steps, device=clean.device)
     return AttackResult(
         goal=target.goal,
         epsilon=epsilon,
         images=attacked,
         eligible=target.eligible,
-        goal_reached=target.reached(logits) & target.eligible,
-        accepted=victim.accepts(features),
-        clean_accepted=victim.accepts(clean_features),
+        goal_reached=target.reached(after.logits) & target.eligible,
+        accepted=victim.accepts(after.gate_features),
+        clean_accepted=victim.accepts(before.gate_features),
         steps=spent,
-        probability_change=target.probability(logits) - target.probability(clean_logits),
+        probability_change=target.probability(after.logits) - target.probability(before.logits),
         grey_change=grey_change(attacked, clean),
     )

@@ -291,7 +291,7 @@ def _attacked(
     """Attack each group of images through its own two classes, since a library's model knows one question only."""
     require_posted(images)
     attacked = images.clone()
-    with _numpy_seed(seed):
+    with numpy_seed(seed):
         for model, index in groups:
             found = make(classifier_of(model, images)).generate(
                 images[index].cpu().numpy(), y=np.zeros(len(index), dtype=np.int64)
@@ -311,7 +311,7 @@ def _evasion() -> Any:
 
 
 @contextmanager
-def _numpy_seed(seed: int) -> Iterator[None]:
+def numpy_seed(seed: int) -> Iterator[None]:
     """ART draws from numpy's global generator, which is left as it was found."""
     state = np.random.get_state()
     np.random.seed(seed)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from app.pipeline.image import INPUT_SIDE
+from app.pipeline.outputs import Outputs
 
 from .judging import Victim
 
@@ -31,15 +32,15 @@ def resized(images: Tensor) -> Tensor:
 
 
 class NativeNetwork(nn.Module):
-    """A network that takes films at any size, as the service does: (N, 1, rows, columns) -> (features, logits)."""
+    """A network that takes films at any size, as the service does: (N, 1, rows, columns) -> ``Outputs``."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape (N, 1, rows, columns) in [0, 1] -> features (N, d), logits (N, L)."""
-        outputs: tuple[Tensor, Tensor] = self.network(resized(images))
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
+        """Shape (N, 1, rows, columns) in [0, 1] -> outputs."""
+        outputs: Outputs[Tensor] = self.network(resized(images))
         return outputs
 
 

@@ -85,7 +85,7 @@ class Probe:
     excess : Tensor, shape (M,), float64
         Log density over the threshold, nats; negative where the gate rejects.
     reached : Tensor, shape (M,), bool
-    features : Tensor, shape (M, d)
+    gate_features : Tensor, shape (M, g)
     """
 
     images: Tensor
@@ -93,7 +93,7 @@ class Probe:
     margin: Tensor
     excess: Tensor
     reached: Tensor
-    features: Tensor
+    gate_features: Tensor
 
     def gradient(self, of: Tensor, *, keep: bool = False) -> Tensor:
         """Of each image's own number in `of`, shape (M,) -> (M, 1, H, W); `keep` the graph for another."""
@@ -152,9 +152,10 @@ class Best:
 
 def look(victim: Victim, images: Tensor, index: Tensor, target: Target) -> Probe:
     """Run images through network and gate; `images` is a leaf, and `target` theirs."""
-    features, logits = victim.network(images)
-    excess = victim.density(features) - victim.threshold
-    return Probe(images, index, target.margin(logits), excess, target.reached(logits), features)
+    outputs = victim.network(images)
+    excess = victim.density(outputs.gate_features) - victim.gate.threshold
+    margin, reached = target.margin(outputs.logits), target.reached(outputs.logits)
+    return Probe(images, index, margin, excess, reached, outputs.gate_features)
 
 
 def climb(

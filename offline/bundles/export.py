@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,26 +21,21 @@ from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, write_b
 from app.pipeline.content import KINDS
 from app.pipeline.errors import BundleError
 from app.pipeline.manifest import Manifest
-from app.pipeline.network import WATCH_LAYERS
+from app.pipeline.network import GATE_NETWORK_LAYERS, ChestNetwork
 from app.pipeline.orientation import SENSES
 from app.pipeline.preprocess import PREPROCESSING
 from app.pipeline.screener import Screener
 
 from ..attacks.goals import AT_POINT
-from ..calls import RECORD as CALLS_RECORD
-from ..calls import load_calls, measure_calls_of
-from ..calls.measuring import MEASURED as CALLS_MEASURED
+from ..calls import load_calls
 from ..calls.plot import plots
 from ..data.films import Film, of_split
 from ..data.loading import load_film
-from ..gate.content import RECORD as CONTENT_RECORD
 from ..gate.content import load_content
 from ..gate.features import saved
-from ..gate.fit import load_gate, load_network
-from ..gate.orientation import RECORD as ORIENTATION_RECORD
+from ..gate.fit import FitOptions, FittedGate, load_gate
 from ..gate.orientation import load_orientation
-from ..training.train import RECORD
-from .measure import REPORT_RECORD
+from ..run import Run
 from .model_card import model_card
 from .signing import SigningKey
 from .typical import load_typical_maps
@@ -51,7 +45,7 @@ GOLDEN_FILMS = 64  # films averaged into one golden image, so that it shows none
 
 
 def export(
-    run: Path,
+    run: Run,
     films: list[Film],
     folder: Path,
     device: torch.device,
@@ -72,38 +66,26 @@ def export(
     BundleError
         What was read back does not give the run's log densities.
     FilmsError
-        The run was not trained or fitted.
+        The run was not trained, fitted or calibrated.
     """
     gate, fit_options = load_gate(run)
-    network = load_network(run).to(device)
+    network = run.network().to(device)
     orientation, turned = load_orientation(run)
     content, shown = load_content(run)
-    training = json.loads((run / RECORD).read_text())
-    report, calls = _report(run), measure_calls_of(run, films)
+    training, report, calls = run.training.read(), run.report.read_if_there(), run.calls_report.read()
     images = golden_images(films)
     with torch.inference_mode():
-        features, logits = network((torch.from_numpy(images).float() / 255).to(device))
+        outputs = network((torch.from_numpy(images).float() / 255).to(device))
     golden = Golden(
         images,
-        gate.gaussian.log_density(features.cpu().numpy()),
-        np.asarray(expit(logits.cpu().numpy().astype(np.float64))),
+        gate.density.log_density(outputs.gate_features.cpu().numpy()),
+        np.asarray(expit(outputs.logits.cpu().numpy().astype(np.float64))),
         gate.calibration_scores,
     )
     fields: dict[str, Any] = {
         "findings": _findings(run, report),
         "preprocessing": PREPROCESSING,
-        "gate": {
-            "n": gate.n,
-            "shrinkage": gate.shrinkage,
-            "watch": WATCH_LAYERS[-1] if network.watch is not None else None,
-            "variants": fit_options.variants or None,
-            "variant_weight": fit_options.variant_weight if fit_options.variants else None,
-            "threshold": gate.threshold.value,
-            "threshold_rule": fit_options.rule,
-            "target_false_rejection_rate": fit_options.target,
-            "calibration_n": len(gate.calibration_scores),
-            "calibration_bound": gate.threshold.bound,
-        },
+        "gate": _gate(gate, fit_options, network),
         "orientation": {"senses": SENSES, "least_log_density": orientation.least_log_density, "n": turned["n"]},
         "content_check": {
             "kinds": KINDS,
@@ -112,33 +94,19 @@ def export(
             "n": shown["n"],
         },
         "fitted_with": {"backend": f"torch-{device.type}", "precision": "float32", "versions": _versions()},
-        "provenance": {
-            "data_sha256": training["data"],
-            "initial_weights": training["initial_weights"],
-            "seed": training["options"]["seed"],
-            "epochs": training["options"]["epochs"],
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "code": code_version(),
-            "command": command,
-        },
+        "provenance": _provenance(training, command),
         "measured": _measured(report),
     }
     texts = {
         MODEL_CARD: model_card(fields, report, turned, shown, calls).encode(),
-        f"{REPORT}/training.json": (run / RECORD).read_bytes(),
-        f"{REPORT}/orientation.json": (run / ORIENTATION_RECORD).read_bytes(),
-        f"{REPORT}/content.json": (run / CONTENT_RECORD).read_bytes(),
-        f"{REPORT}/{CALLS_RECORD}": (run / CALLS_RECORD).read_bytes(),
-        f"{REPORT}/{CALLS_MEASURED}": (run / CALLS_MEASURED).read_bytes(),
+        **{f"{REPORT}/{record.path.name}": record.path.read_bytes() for record in run.records if record.exists},
         **{f"{REPORT}/{name}": picture for name, picture in plots(calls).items()},
     }
-    if report is not None:
-        texts[f"{REPORT}/report.json"] = (json.dumps(report, indent=2) + "\n").encode()
     manifest = write_bundle(
         folder,
         fields,
         network,
-        gate.gaussian,
+        gate.density,
         orientation,
         content,
         golden,
@@ -169,22 +137,22 @@ def golden_images(films: list[Film]) -> NDArray[np.uint8]:
     return np.asarray((stacked * 255).round().to(torch.uint8).numpy())
 
 
-def _require_same(folder: Path, films: list[Film], run: Path, device: torch.device) -> None:
+def _require_same(folder: Path, films: list[Film], run: Run, device: torch.device) -> None:
     bundle = read_bundle(folder)
     screener = Screener(bundle, torch_backend(bundle.network, device))
     screener.require_golden()
     val = of_split(films, "val")[:8]
-    features, _ = screener.outputs(torch.stack([load_film(film.path) for film in val]))
-    again = screener.bundle.gaussian.log_density(features)
+    outputs = screener.outputs(torch.stack([load_film(film.path) for film in val]))
+    again = bundle.gate.log_density(outputs.gate_features)
     gate, _ = load_gate(run)
-    before = gate.gaussian.log_density(saved(run, "val").features[: len(val)])
+    before = gate.density.log_density(saved(run, "val").gate_features[: len(val)])
     if not np.allclose(again, before, rtol=1e-3, atol=0.5):
         raise BundleError(
             f"the reloaded bundle differs from the run by up to {np.abs(again - before).max():.3g} nats on held-out films"
         )
 
 
-def _findings(run: Path, report: dict[str, Any] | None) -> list[dict[str, Any]]:
+def _findings(run: Run, report: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The manifest's, with the AUROC of the test films where it was measured."""
     findings, _ = load_calls(run)
     areas = report["auroc"] if report else {}
@@ -197,12 +165,31 @@ def _findings(run: Path, report: dict[str, Any] | None) -> list[dict[str, Any]]:
     return found
 
 
-def _report(run: Path) -> dict[str, Any] | None:
-    path = run / REPORT_RECORD
-    if not path.is_file():
-        return None
-    report: dict[str, Any] = json.loads(path.read_text())
-    return report
+def _gate(gate: FittedGate, options: FitOptions, network: ChestNetwork) -> dict[str, Any]:
+    return {
+        "n": gate.n,
+        "shrinkage": gate.shrinkage,
+        "watch": GATE_NETWORK_LAYERS[-1] if network.watch is not None else None,
+        "variants": options.variants or None,
+        "variant_weight": options.variant_weight if options.variants else None,
+        "threshold": gate.threshold.value,
+        "threshold_rule": options.rule,
+        "target_false_rejection_rate": options.target,
+        "calibration_n": len(gate.calibration_scores),
+        "calibration_bound": gate.threshold.bound,
+    }
+
+
+def _provenance(training: dict[str, Any], command: str | None) -> dict[str, Any]:
+    return {
+        "data_sha256": training["data"],
+        "initial_weights": training["initial_weights"],
+        "seed": training["options"]["seed"],
+        "epochs": training["options"]["epochs"],
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": code_version(),
+        "command": command,
+    }
 
 
 def _measured(report: dict[str, Any] | None) -> dict[str, Any] | None:

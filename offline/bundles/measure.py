@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from app.pipeline.gaussian import Gaussian
+from app.pipeline.gate import Gate
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork, LogitsOnly
 
@@ -24,35 +24,37 @@ from ..evaluation.observing import evenly
 from ..evaluation.presets import AIM
 from ..evaluation.store import Outcome
 from ..evaluation.subject import victim_of_run
-from ..gate.features import saved, weights_sha256, write_json
-from ..gate.fit import load_gate, load_network
+from ..gate.features import saved
+from ..gate.fit import FitOptions, FittedGate, load_gate
 from ..metrics import auroc_of_each, bootstrap_interval, mean_auroc
+from ..options import option
+from ..run import Run, weights_sha256
 from ..training.optimisation import autocast
 
-REPORT_RECORD = "report.json"
-#: On which attackers with a goal are tried: each costs a hundred passes and more.
-AIMED_FILMS = 32
-#: On which the steepest attacker tries to turn calls; he costs some fifty passes.
-CALLED_FILMS = 64
 BATCH = 10
 
 
-def measure(
-    run: Path,
-    films: list[Film],
-    device: torch.device,
-    *,
-    epsilon: float = 0.02,
-    steps: int = 10,
-    attacked_films: int = 0,
-    aimed_films: int = AIMED_FILMS,
-    called_films: int = CALLED_FILMS,
-    aimed_steps: int = AIM.steps,
-    workers: int = 2,
-) -> dict[str, Any]:
-    """Measure a fitted run on its test films and write ``report.json`` into `run`.
+@dataclass(frozen=True)
+class MeasureOptions:
+    """How hard a run is attacked.
 
-    The paper's attacks are tried on `attacked_films` of them, evenly spread (0: on all).
+    An attacker with a goal costs a hundred passes a film and more, the steepest some fifty.
+    """
+
+    epsilon: float = option(0.02, "L-infinity budget of the paper's attacks, pixels in [0,1]")
+    steps: int = option(10, "of BIM, PGD and MIM")
+    attacked_films: int = option(
+        0, "test films on which the paper's attacks are tried, evenly spread (default: 0, all of them)"
+    )
+    aimed_films: int = option(32, "test films on which attackers with a goal are tried; 0 for none")
+    called_films: int = option(
+        64, "on how many test films an attacker who wants nothing else tries to turn calls; 0 for none"
+    )
+    aimed_steps: int = option(AIM.steps, "of those attackers")
+
+
+def measure(run: Run, films: list[Film], device: torch.device, options: MeasureOptions, workers: int) -> dict[str, Any]:
+    """Measure a fitted run on its test films and write ``report.json`` into `run`.
 
     Clean and attacked images alike are rounded to 8 bits at 224x224 before they are judged, as if posted.
     The threshold is the run's own: nothing is chosen on the test films.
@@ -62,18 +64,17 @@ def measure(
     dict
         AUROC of each finding and their mean, false-rejection rate overall and by group, and for each
         attack detection_rate, evasion_rate and flip_rate, with counts and 95 % bootstrap intervals over patients; and
-        ``aimed``: what attackers with a goal come to on `aimed_films` of the films (0: none) in `aimed_steps` steps, see
-        ``evaluation.informed``. Goals on calls are among theirs where the run's findings are called, and then the steepest
-        attacker tries to turn calls on `called_films` (0: none).
+        ``aimed``: what attackers with a goal come to (``evaluation.adaptive``). Goals on calls are among theirs where the
+        run's findings are called, and then the steepest attacker tries to turn calls too.
     """
     test = of_split(films, "test")
     gate, fit_options = load_gate(run)
-    network = load_network(run).to(device)
+    network = run.network().to(device)
     outputs = saved(run, "test")
     targets = targets_of(test)
     patients = np.array([film.patient for film in test])
     # AUROC and false rejection are those of the films as they are sent by a hospital, at full size.
-    rejected = gate.gaussian.log_density(outputs.features) < gate.threshold.value
+    rejected = ~gate.gate.accepts(outputs.gate_features)
     each = auroc_of_each(targets, outputs.logits)
     report: dict[str, Any] = {
         "test_n": len(test),
@@ -88,42 +89,56 @@ def measure(
         "false_rejection_rate_by_group": _by_group(test, rejected),
         "attacks": {},
     }
-    attacked = [test[index] for index in evenly(len(test), attacked_films or len(test))]
+    for name, row in _paper_attacks(run, gate, fit_options, films, device, options, workers):
+        report["attacks"][name] = row
+        run.report.write(report)  # a long run cut short keeps what it has
+    if options.aimed_films:
+        victim = victim_of_run(run, network, gate, films, device)
+        aim = replace(AIM, steps=options.aimed_steps)
+        report["aimed"] = aimed_rows(run, victim, fit_options, films, device, options.aimed_films, aim)
+        if options.called_films and victim.calls is not None:
+            report["aimed"] += aimed_rows(
+                run, victim, fit_options, films, device, options.called_films, names=(STEEPEST,), goals=OPPOSITE
+            )
+        report["aimed_steps"] = options.aimed_steps
+        run.report.write(report)
+    return report
+
+
+def _paper_attacks(
+    run: Run,
+    gate: FittedGate,
+    fit_options: FitOptions,
+    films: list[Film],
+    device: torch.device,
+    measuring: MeasureOptions,
+    workers: int,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each attack's name, and what came of it; kept in the run as stages."""
+    network, test = run.network().to(device), of_split(films, "test")
+    attacked = [test[index] for index in evenly(len(test), measuring.attacked_films or len(test))]
     # Of the same network, gate and films they are not made again: calls may have been calibrated anew since.
     identity = {
         "network": weights_sha256(network),
-        "gate": asdict(fit_options),
+        "gate": fit_options.record(),
         "threshold": gate.threshold.value,
         "data": fingerprint(films),
         "films": len(attacked),
-        "epsilon": epsilon,
-        "steps": steps,
+        "epsilon": measuring.epsilon,
+        "steps": measuring.steps,
     }
     store = store_in(run, "attacked", identity)
-    for name, options in paper_attacks(epsilon, steps).items():
+    for name, options in paper_attacks(measuring.epsilon, measuring.steps).items():
 
         def compute(name: str = name, options: AttackOptions = options) -> Outcome:
-            return _attacked(network, gate.gaussian, gate.threshold.value, attacked, name, options, device, workers), {}
+            return _attacked(network, gate.gate, attacked, name, options, device, workers), {}
 
-        report["attacks"][f"{name} epsilon={epsilon:g}"] = store.stage(name, compute)[0]
-        write_json(run / REPORT_RECORD, report)  # a long run cut short keeps what it has
-    if aimed_films:
-        victim = victim_of_run(run, network, gate, films, device)
-        aim = replace(AIM, steps=aimed_steps)
-        report["aimed"] = aimed_rows(run, victim, fit_options, films, device, aimed_films, aim)
-        if called_films and victim.calls is not None:
-            report["aimed"] += aimed_rows(
-                run, victim, fit_options, films, device, called_films, names=(STEEPEST,), goals=OPPOSITE
-            )
-        report["aimed_steps"] = aimed_steps
-        write_json(run / REPORT_RECORD, report)
-    return report
+        yield f"{name} epsilon={measuring.epsilon:g}", store.stage(name, compute)[0]
 
 
 def _attacked(
     network: ChestNetwork,
-    gaussian: Gaussian,
-    threshold: float,
+    gate: Gate,
     films: list[Film],
     name: str,
     options: AttackOptions,
@@ -141,10 +156,10 @@ def _attacked(
                 attacked = attack(logits_of, clean, options, seed=batch)
             posted = as_posted(attacked)
             with torch.inference_mode():
-                before = network(clean)[1].argmax(1)
-                features, logits = network(posted)
-            rejected.append(gaussian.log_density(features.cpu().numpy()) < threshold)
-            flipped.append((logits.argmax(1) != before).cpu().numpy())
+                before = network(clean).logits.argmax(1)
+                outputs = network(posted)
+            rejected.append(~gate.accepts(outputs.gate_features.cpu().numpy()))
+            flipped.append((outputs.logits.argmax(1) != before).cpu().numpy())
             progress.update(len(images))
             progress.set_postfix(detected=f"{np.concatenate(rejected).mean():.1%}")
     caught, changed = np.concatenate(rejected), np.concatenate(flipped)
@@ -161,16 +176,7 @@ def _attacked(
 def _by_group(films: list[Film], rejected: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
     groups: dict[str, list[bool]] = {}
     for film, one in zip(films, rejected, strict=True):
-        age = (
-            "unknown"
-            if film.age < 0
-            else "under 40"
-            if film.age < 40
-            else "40 to 59"
-            if film.age < 60
-            else "60 and over"
-        )
-        for group in (f"view {film.view}", f"sex {film.sex}", f"age {age}"):
+        for group in film.groups:
             groups.setdefault(group, []).append(bool(one))
     return {
         group: {"n": len(ones), "false_rejection_rate": float(np.mean(ones))} for group, ones in sorted(groups.items())

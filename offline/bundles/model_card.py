@@ -26,7 +26,8 @@ def model_card(
         "# Model card: DenseNet-121 with a Gaussian gate\n",
         "**Not a medical device.** Made for research and engineering. No diagnosis, triage or treatment may rest on it.\n",
         "## What it is\n",
-        "DenseNet-121 (float32, grey 224x224, pixels in [0,1]) giving 14 ChestX-ray14 findings, and a multivariate Gaussian "
+        f"DenseNet-121 (float32, grey 224x224, pixels in [0,1]) giving {len(fields['findings'])} ChestX-ray14 findings, "
+        "and a multivariate Gaussian "
         f"on {_seen(gate)} (Li & Zhu, ISBI 2020) that rejects an image whose log density is under a "
         "threshold. Both are given the exposed field of a film: borders, bars, collimation and shutters are left out.\n",
         "## What it was made from\n",

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from app.pipeline.heatmap import MAP_SHAPE, class_activation_maps
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
-from ..data.films import Film, FilmsError, of_split
+from ..data.films import Film, of_split
 from ..data.loading import load_film
+from ..run import Run
 
-FITTED: Final = "heatmap.safetensors"
 #: More change the mean by less than what one film adds.
 FILMS: Final = 128
 
 
-def fit_typical_maps(run: Path, network: ChestNetwork, films: list[Film], device: torch.device) -> NDArray[np.float32]:
+def fit_typical_maps(run: Run, network: ChestNetwork, films: list[Film], device: torch.device) -> NDArray[np.float32]:
     """Mean maps of up to ``FILMS`` training films without findings (of any, where there is none), written into the run.
 
     Returns
     -------
-    ndarray, shape (14, 7, 7), float32
+    ndarray, shape (L, 7, 7), float32
         Logits.
     """
     train = of_split(films, "train")
@@ -40,11 +38,11 @@ def fit_typical_maps(run: Path, network: ChestNetwork, films: list[Film], device
         image = load_film(film.path)[None].to(device)
         total += class_activation_maps(network, image)
     maps = (total / len(chosen)).astype(np.float32)
-    save_file({"typical_maps": maps}, run / FITTED)
+    run.typical_maps.write({"typical_maps": maps})
     return maps
 
 
-def load_typical_maps(run: Path) -> NDArray[np.float32]:
+def load_typical_maps(run: Run) -> NDArray[np.float32]:
     """What ``fit_typical_maps`` wrote.
 
     Raises
@@ -52,6 +50,4 @@ def load_typical_maps(run: Path) -> NDArray[np.float32]:
     FilmsError
         It was not run.
     """
-    if not (run / FITTED).is_file():
-        raise FilmsError(f"{run / FITTED} is not there; run 'cxr-offline calibrate --run {run}' first")
-    return load_file(run / FITTED)["typical_maps"]
+    return run.typical_maps.read()["typical_maps"]

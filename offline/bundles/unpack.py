@@ -13,23 +13,18 @@ from app.pipeline.bundle import MANIFEST, NETWORK, REPORT, read_verified
 from app.pipeline.errors import BundleError
 
 from ..data.films import FilmsError
-from ..training.train import RECORD, WEIGHTS
+from ..run import Run
 
 
-def unpack(bundle: Path, output: Path) -> Path:
-    """Write the network of a bundle, of this format or an earlier one, as a run like one of ``train``.
+def unpack(bundle: Path, output: Run) -> Path:
+    """Write the network of a bundle, of this format or an earlier one, as a run like one of ``train``; returns the weights file.
 
     Parameters
     ----------
     bundle : Path
         Folder of the bundle. Its files must have the SHA-256 that its manifest gives; nothing else of it is checked.
-    output : Path
-        The new run's folder; it must hold no other network.
-
-    Returns
-    -------
-    Path
-        The weights file.
+    output : Run
+        The new one; it must hold no other network.
 
     Raises
     ------
@@ -40,16 +35,17 @@ def unpack(bundle: Path, output: Path) -> Path:
     """
     try:
         files = dict(json.loads((bundle / MANIFEST).read_text())["files"])
-        weights, record = (read_verified(bundle, name, files[name]) for name in (NETWORK, f"{REPORT}/{RECORD}"))
+        weights, record = (
+            read_verified(bundle, name, files[name]) for name in (NETWORK, f"{REPORT}/{output.training.path.name}")
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"{bundle} holds no bundle with a network and the record of its training ({type(error).__name__}: {error}); "
             "name a folder written by 'cxr-offline export'"
         ) from error
-    path = output / WEIGHTS
-    if path.is_file() and path.read_bytes() != weights:
-        raise FilmsError(f"{path} is another network; name a new folder")
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(weights)
-    (output / RECORD).write_bytes(record)
-    return path
+    if output.weights.is_file() and output.weights.read_bytes() != weights:
+        raise FilmsError(f"{output.weights} is another network; name a new folder")
+    output.folder.mkdir(parents=True, exist_ok=True)
+    output.weights.write_bytes(weights)
+    output.training.path.write_bytes(record)
+    return output.weights

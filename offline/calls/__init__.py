@@ -7,7 +7,7 @@
 ``measuring``   what the calls come to on the test films; ``plot`` draws it
 """
 
-from .fitting import RECORD, CallOptions, fit_calls, load_calls
+from .fitting import CallOptions, fit_calls, load_calls
 from .measuring import measure_calls, measure_calls_of
 
-__all__ = ["RECORD", "CallOptions", "fit_calls", "load_calls", "measure_calls", "measure_calls_of"]
+__all__ = ["CallOptions", "fit_calls", "load_calls", "measure_calls", "measure_calls_of"]

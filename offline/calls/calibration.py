@@ -1,4 +1,4 @@
-"""Platt's calibration of 14 logits at once: few held-out films, so the findings share a slope as far as that holds."""
+"""Platt's calibration of all logits at once: few held-out films, so the findings share a slope as far as that holds."""
 
 from __future__ import annotations
 

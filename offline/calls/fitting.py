@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,13 +17,13 @@ from app.pipeline.manifest import Finding
 
 from ..data.films import Film, FilmsError, fingerprint, of_split, targets_of
 from ..data.loading import load_film
-from ..gate.features import saved, weights_sha256, write_json
-from ..gate.fit import load_network
+from ..gate.features import saved
+from ..options import option, share
+from ..run import Run, weights_sha256
 from .calibration import Array, Calibration, calibrate
 from .movement import Movement, measure_movement
 from .prevalence import CHEST_XRAY14, read_prevalence
 
-RECORD: Final = "calls.json"
 #: With fewer films, even all of them over the median of the others would be no evidence: that comes by chance in one of 8.
 MIN_POSITIVES: Final = 4
 CONFIDENCE: Final = 0.95
@@ -47,14 +46,16 @@ class CallOptions:
         Width of the band in deviations of the logit. None: as wide as the attacker's movement.
     """
 
-    specificity: float = 0.95
-    least_bound: float = 0.92
-    movement_films: int = 80
-    band: float | None = None
+    specificity: float = option(0.95, "of 'present'", kind=share)
+    least_bound: float = option(0.92, "its lower bound of 95 %% confidence is at least this", kind=share)
+    movement_films: int = option(80, "val films on which an attacker moves each logit; 0: not measured")
+    band: float | None = option(
+        None, "width of the band in deviations of the logit (default: as wide as what the attacker moves)", kind=float
+    )
 
 
 def fit_calls(
-    run: Path, films: list[Film], device: torch.device, options: CallOptions, prevalence: Path = CHEST_XRAY14
+    run: Run, films: list[Film], device: torch.device, options: CallOptions, prevalence: Path = CHEST_XRAY14
 ) -> list[Finding]:
     """Fit on the val films, whose features ``fit`` left in the run; write the record, and give the manifest's findings.
 
@@ -72,10 +73,10 @@ def fit_calls(
     calibration = fitted.at(np.array([wanted[name] for name in LABELS]))
     movement = _movement(run, films, val, device, options.movement_films)
     findings = findings_of(logits, targets, calibration, options, movement)
-    write_json(
-        run / RECORD,
+    run.calls_report.path.unlink(missing_ok=True)  # a kill from here on leaves no report of other calls
+    run.calls.write(
         {
-            "network_sha256": weights_sha256(load_network(run)),
+            "network_sha256": weights_sha256(run.network()),
             "data": fingerprint(films),
             "options": asdict(options),
             "held_out_films": len(val),
@@ -83,12 +84,12 @@ def fit_calls(
             "pull_of_the_common_slope": fitted.pull,
             "movement_films": 0 if movement is None else len(movement.films),
             "findings": [finding.model_dump(mode="json") for finding in findings],
-        },
+        }
     )
     return findings
 
 
-def load_calls(run: Path) -> tuple[list[Finding], dict[str, Any]]:
+def load_calls(run: Run) -> tuple[list[Finding], dict[str, Any]]:
     """What ``fit_calls`` wrote: findings, and the whole record.
 
     Raises
@@ -96,12 +97,9 @@ def load_calls(run: Path) -> tuple[list[Finding], dict[str, Any]]:
     FilmsError
         It was not run on this run's network.
     """
-    path = run / RECORD
-    if not path.is_file():
-        raise FilmsError(f"{path} is not there; run 'cxr-offline calibrate --run {run}' first")
-    record: dict[str, Any] = json.loads(path.read_text())
-    if record["network_sha256"] != weights_sha256(load_network(run)):
-        raise FilmsError(f"{path} is of another network; run 'cxr-offline calibrate --run {run}' again")
+    record = run.calls.read()
+    if record["network_sha256"] != weights_sha256(run.network()):
+        raise FilmsError(f"{run.calls.path} is of another network; run 'cxr-offline calibrate --run {run}' again")
     return [Finding.model_validate(finding) for finding in record["findings"]], record
 
 
@@ -205,11 +203,11 @@ def youden_logit(logits: Array, with_it: NDArray[np.bool_]) -> float:
     return float(candidates[int(np.argmax(hit + quiet))])
 
 
-def _movement(run: Path, films: list[Film], val: list[Film], device: torch.device, count: int) -> Movement | None:
+def _movement(run: Run, films: list[Film], val: list[Film], device: torch.device, count: int) -> Movement | None:
     if not count:
         return None
     places = np.linspace(0, len(val) - 1, min(count, len(val))).round().astype(int)
-    network = load_network(run).to(device).eval()
+    network = run.network().to(device)
     images = torch.stack([load_film(val[place].path) for place in places])
-    kept = run / f"movement-{weights_sha256(network)[:12]}-{fingerprint(films)[:8]}-{len(places)}"
+    kept = run.movement(weights_sha256(network), fingerprint(films), len(places))
     return measure_movement(network, images, device, kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,11 +11,11 @@ from scipy.special import expit, logit
 from app.pipeline.manifest import Finding
 
 from ..data.films import Film, of_split, targets_of
-from ..gate.features import saved, write_json
+from ..gate.features import saved
+from ..run import Run
 from .calibration import Array
 from .fitting import load_calls, lower_bound
 
-MEASURED: Final = "calls-report.json"
 BINS: Final = 15
 _POINTS: Final = ("present_from", "absent_below")
 #: Draws of labels from the probabilities themselves: the error that a perfect calibration would show on so few films.
@@ -26,7 +25,7 @@ OTHER_ODDS: Final = (0.25, 0.5, 2.0, 4.0)
 
 
 def measure_calls(findings: list[Finding], logits: Array, targets: NDArray[np.floating]) -> dict[str, Any]:
-    """Calls and calibration on films, shape (N, 14) twice; JSON.
+    """Calls and calibration on films, shape (N, L) twice; JSON.
 
     Every film weighs in for each finding so that the finding is as frequent as its ``prevalence`` says, where calibration is
     measured; calls are counted as the films are.
@@ -54,7 +53,7 @@ def measure_calls(findings: list[Finding], logits: Array, targets: NDArray[np.fl
     }
 
 
-def measure_calls_of(run: Path, films: list[Film]) -> dict[str, Any]:
+def measure_calls_of(run: Run, films: list[Film]) -> dict[str, Any]:
     """``measure_calls`` of a run on its test films, written beside the record.
 
     Raises
@@ -65,7 +64,7 @@ def measure_calls_of(run: Path, films: list[Film]) -> dict[str, Any]:
     findings, _ = load_calls(run)
     logits = saved(run, "test").logits.astype(np.float64)
     found = measure_calls(findings, logits, targets_of(of_split(films, "test")))
-    write_json(run / MEASURED, found)
+    run.calls_report.write(found)
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -134,5 +134,5 @@ def _furthest(
 
 
 def _logits(network: nn.Module, images: Tensor) -> Tensor:
-    logits: Any = network(images)[1]
-    return torch.as_tensor(logits)
+    logits: Tensor = network(images).logits
+    return logits

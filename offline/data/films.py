@@ -42,6 +42,13 @@ class Film:
     sex: str
     age: int
 
+    @property
+    def groups(self) -> tuple[str, str, str]:
+        """View, sex and age band, which rates are told by."""
+        bands = ((0, "unknown"), (40, "under 40"), (60, "40 to 59"))
+        age = next((words for below, words in bands if self.age < below), "60 and over")
+        return f"view {self.view or 'unknown'}", f"sex {self.sex or 'unknown'}", f"age {age}"
+
 
 def read_films(
     folder: Path,
@@ -106,7 +113,7 @@ def of_split(films: list[Film], split: Split) -> list[Film]:
 
 
 def targets_of(films: list[Film]) -> NDArray[np.float32]:
-    """Targets, shape (N, 14), float32, 0 or 1."""
+    """Targets, shape (N, L), float32, 0 or 1."""
     return np.array([film.targets for film in films], dtype=np.float32)
 
 

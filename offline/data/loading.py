@@ -66,7 +66,7 @@ def as_written(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
-    """(image (1, 224, 224) in [0,1], targets (14,)); read when asked for, so memory does not grow with the folder.
+    """(image (1, 224, 224) in [0,1], targets (L,)); read when asked for, so memory does not grow with the folder.
 
     Parameters
     ----------

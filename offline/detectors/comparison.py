@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,17 +78,6 @@ class Material:
         for name, films in self.attacked.items():
             if films.features.shape != self.test.features.shape or films.logits.shape != self.test.logits.shape:
                 raise ValueError(f"attack {name} has {len(films)} films; it must have each of the {n} test films")
-
-    def last_layer(self) -> Material:
-        """The same films as a gate on the last layer alone sees them."""
-        return replace(
-            self,
-            train=self.train.last_layer(),
-            val=self.val.last_layer(),
-            test=self.test.last_layer(),
-            attacked={attack: films.last_layer() for attack, films in self.attacked.items()},
-            attacked_train={attack: films.last_layer() for attack, films in self.attacked_train.items()},
-        )
 
 
 @dataclass(frozen=True)

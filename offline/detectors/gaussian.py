@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pipeline.gate import Gate
 from app.pipeline.gaussian import Gaussian
 
 from ..data.films import FilmsError
@@ -33,12 +34,12 @@ class MultivariateGaussian(Unsupervised):
 
 @dataclass(frozen=True)
 class Given(Unsupervised):
-    """A Gaussian that was fitted before, as a bundle's: it is taken as it is."""
+    """A gate that was fitted before, as a bundle's: it is taken as it is."""
 
-    gaussian: Gaussian
+    gate: Gate
 
     def fit(self, clean: Observed, attacked: Observed | None = None) -> Fitted:
-        return fitted(clean, lambda films: self.gaussian.log_density(films.features))
+        return fitted(clean, lambda films: self.gate.log_density(films.gate_features))
 
 
 @dataclass(frozen=True)

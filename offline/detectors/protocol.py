@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pipeline.network import FEATURE_COUNT
-
 from ..data.films import FilmsError
+from ..gate.features import parted
 
 Array = NDArray[np.float64]
 BLOCK = 1024  # films scored at once, so that memory does not grow with their number
@@ -21,16 +20,14 @@ BLOCK = 1024  # films scored at once, so that memory does not grow with their nu
 class Observed:
     """What the network said of N films: all that a detector may look at.
 
-    Features and logits travel together because some detectors condition on the predicted finding. Were
+    They travel together because some detectors condition on the predicted finding. Were
     the logits a second, optional argument, each caller would have to know which detectors want them, and
     could pass rows of other films.
 
     Attributes
     ----------
-    features : ndarray, shape (N, d), float32
-        d = 1024 for the last layer alone, which comes first; may be memory-mapped.
-    logits : ndarray, shape (N, L), float32
-        L = 14, in the order of ``LABELS``.
+    features, gate_features, logits
+        As of ``Outputs``; may be memory-mapped. The logits in the order of ``LABELS``.
 
     Raises
     ------
@@ -39,10 +36,11 @@ class Observed:
     """
 
     features: NDArray[np.float32]
+    gate_features: NDArray[np.float32]
     logits: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        for name, values in (("features", self.features), ("logits", self.logits)):
+        for name, values in vars(self).items():
             if values.ndim != 2 or values.dtype != np.float32:
                 raise ValueError(
                     f"{name} must be float32 of two dimensions, not {values.dtype} of shape {values.shape}"
@@ -51,10 +49,10 @@ class Observed:
             with np.errstate(invalid="ignore"):
                 if not np.isfinite(values.sum(dtype=np.float64)):
                     raise ValueError(f"{name} must be finite")
-        if len(self.features) != len(self.logits):
-            raise ValueError(
-                f"features of {len(self.features)} films and logits of {len(self.logits)}; must be of the same"
-            )
+            if len(values) != len(self.features):
+                raise ValueError(
+                    f"features of {len(self.features)} films and {name} of {len(values)}; must be of the same"
+                )
 
     def __len__(self) -> int:
         return len(self.features)
@@ -65,13 +63,21 @@ class Observed:
         top: NDArray[np.intp] = self.logits.argmax(axis=1)
         return top
 
-    def last_layer(self) -> Observed:
-        """What the paper's gate sees of it."""
-        return Observed(self.features[:, :FEATURE_COUNT], self.logits)
+    @staticmethod
+    def stored(arrays: Mapping[str, NDArray[np.float32]], prefix: str = "") -> Observed:
+        """Of a stage's arrays, as ``arrays`` gave them. Those of before held both features in one."""
+        features, logits = arrays[f"{prefix}features"], arrays[f"{prefix}logits"]
+        if f"{prefix}gate_features" in arrays:
+            return Observed(features, arrays[f"{prefix}gate_features"], logits)
+        return Observed(*parted(features), logits)
+
+    def arrays(self, prefix: str = "") -> dict[str, NDArray[np.float32]]:
+        """For a stage on disk."""
+        return {f"{prefix}{name}": values for name, values in vars(self).items()}
 
     def take(self, index: NDArray[np.intp] | slice) -> Observed:
         """The films at these rows."""
-        return Observed(self.features[index], self.logits[index])
+        return Observed(self.features[index], self.gate_features[index], self.logits[index])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,8 +34,8 @@ from ..attacks.libraries import apgd, deepfool, square
 from ..attacks.sanity import sanity_checks
 from ..data.films import Film, fingerprint, of_split
 from ..detectors.measures import bootstrap_weights, estimate
-from ..gate.features import weights_sha256
 from ..gate.fit import FitOptions
+from ..run import Run, weights_sha256
 from .observing import Images, evenly, load_images, to_images
 from .presets import AIM, WHITE_BOX_EPSILON, Aim, Preset
 from .store import Arrays, Outcome, Stages
@@ -126,7 +125,7 @@ def _options(name: str, informed: bool, epsilon: float, aim: Aim, seed: int) -> 
 
 
 def aimed_rows(
-    run: Path,
+    run: Run,
     victim: Victim,
     gate: FitOptions,
     films: list[Film],
@@ -144,7 +143,7 @@ def aimed_rows(
     """
     identity = {
         "network": weights_sha256(victim.network),
-        "gate": asdict(gate),
+        "gate": gate.record(),
         "data": fingerprint(films),
         "films": count,
         "aim": asdict(aim),
@@ -167,10 +166,10 @@ def aimed_rows(
     ]
 
 
-def store_in(run: Path, kind: str, identity: dict[str, Any]) -> Stages:
+def store_in(run: Run, kind: str, identity: dict[str, Any]) -> Stages:
     """Stages of one identity, kept in a run: a folder named after the kind and the identity's digest."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    return Stages.open(run / f"{kind}-{digest}", identity)
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return Stages.open(run.stages(kind, digest), identity)
 
 
 def sanity_stage(subject: LoadedBundle, levels: Images, preset: Preset, seed: int) -> Outcome:

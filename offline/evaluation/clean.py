@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from app.pipeline.labels import LABELS
+from app.pipeline.outputs import Outputs
 from app.pipeline.preprocess import picture_tensor
 
 from ..attacks import Victim
@@ -47,17 +49,7 @@ def groups(films: list[Film], rejected: Rejected, patients: NDArray[Any]) -> lis
     """False rejection by view, sex, age band and finding."""
     members: dict[str, list[int]] = {}
     for index, film in enumerate(films):
-        band = (
-            "unknown"
-            if film.age < 0
-            else "under 40"
-            if film.age < 40
-            else "40 to 59"
-            if film.age < 60
-            else "60 and over"
-        )
-        names = [f"view {film.view or 'unknown'}", f"sex {film.sex or 'unknown'}", f"age {band}"]
-        for name in [*names, *(f"finding {finding}" for finding in film.findings)]:
+        for name in [*film.groups, *(f"finding {finding}" for finding in film.findings)]:
             members.setdefault(name, []).append(index)
     rows = []
     for name, indices in sorted(members.items()):
@@ -76,14 +68,13 @@ def harmless_stage(
     """Each change is made to the film at its own size, rounded to 8 bits, and judged as the service would."""
     rows = []
     for name, change in changes.items():
-        densities = []
+        accepted: list[NDArray[np.bool_]] = []
         for start in tqdm(range(0, len(films), BATCH), desc=f"harmless: {name}", unit="batch"):
             changed = [as_written(change(load_pixels(film.path))) for film in films[start : start + BATCH]]
             images = torch.cat([picture_tensor(film) for film in changed])
             with torch.inference_mode():
-                features, _ = victim.network(images.to(device))
-            densities.append(victim.gaussian.log_density(features.cpu().numpy()))
-        rejected = np.concatenate(densities) < victim.threshold
+                accepted.append(victim.accepts(victim.network(images.to(device)).gate_features).cpu().numpy())
+        rejected = ~np.concatenate(accepted)
         rows.append({"change": name, **_counted(rejected, patients)})
     return rows, {}
 
@@ -91,20 +82,23 @@ def harmless_stage(
 def orientation_stage(subject: LoadedBundle, levels: Images, clean: Observed, attacked: dict[str, Observed]) -> Outcome:
     """What becomes of films turned and inverted, and whether the model of orientation speaks of attacked ones."""
     bundle = subject.bundle
-    found: dict[str, NDArray[np.float32]] = {"clean": clean.features}
-    parts: dict[str, list[NDArray[np.float32]]] = {}
+    parts: dict[str, list[Outputs[Tensor]]] = {}
     with torch.inference_mode():
         for images in batches(levels, subject.device, "turned films"):
             for sense, turned in list(in_every_sense(images).items())[1:]:
-                parts.setdefault(sense, []).extend(
-                    subject.victim.network(one.contiguous())[0].cpu().numpy() for one in turned
-                )
-    found |= {sense: np.concatenate(features) for sense, features in parts.items()}
-    found |= {f"attacked, {name}": seen.features for name, seen in attacked.items()}
-    return [
-        {"film": name, **counted(bundle.orientation, bundle.gaussian, subject.victim.threshold, features)}
-        for name, features in found.items()
-    ], {}
+                parts.setdefault(sense, []).extend(subject.victim.network(one.contiguous()) for one in turned)
+    found = {
+        "clean": (clean.features, clean.gate_features),
+        **{sense: _stacked(seen) for sense, seen in parts.items()},
+        **{f"attacked, {name}": (seen.features, seen.gate_features) for name, seen in attacked.items()},
+    }
+    return [{"film": name, **counted(bundle.orientation, bundle.gate, *seen)} for name, seen in found.items()], {}
+
+
+def _stacked(outputs: list[Outputs[Tensor]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features and gate features of batches."""
+    features, gate_features, _ = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
+    return features, gate_features
 
 
 def _counted(rejected: Rejected, patients: NDArray[Any]) -> dict[str, Any]:

@@ -114,17 +114,17 @@ class _Run:
             title = f"features of {name}"
             if name == "train":  # the feature constraint's modes are fitted on hidden layers of the same pass
                 seen, hidden = observe_with_hidden(self.subject, levels, title)
-                return {}, {"features": seen.features, "logits": seen.logits, **hidden}
+                return {}, {**seen.arrays(), **hidden}
             seen = observe(self.subject.victim.network, levels, self.subject.device, title)
-            return {}, {"features": seen.features, "logits": seen.logits}
+            return {}, seen.arrays()
 
         _, arrays = self.store.stage(f"features-{name}", compute)
         if name == "train":
             self.hidden = {layer: arrays[layer] for layer in LAYERS}
-        return Observed(arrays["features"], arrays["logits"])
+        return Observed.stored(arrays)
 
     def _scores(self, seen: Observed) -> Any:
-        return self.subject.bundle.gaussian.log_density(seen.features)
+        return self.subject.bundle.gate.log_density(seen.gate_features)
 
     def uninformed(self, substitutes: Sequence[Substitute]) -> None:
         """The paper's table: white-box, black-box, every detector, and the learning curve."""
@@ -154,10 +154,7 @@ class _Run:
             patients=self.patients,
             targets=targets_of(self.test),
             attacked=self.attacked,
-            attacked_train={
-                f"white-box {name}": Observed(supervised[f"{name}|features"], supervised[f"{name}|logits"])
-                for name in SUPERVISED_ON
-            },
+            attacked_train={f"white-box {name}": Observed.stored(supervised, f"{name}|") for name in SUPERVISED_ON},
         )
         self.result["detectors"] = self.store.stage(
             f"detectors-{len(self.attacked)}-attacks", lambda: self._detectors(material)
@@ -167,7 +164,7 @@ class _Run:
         sizes = [size for size in CURVE_SIZES if size < len(self.train)] + [len(self.train)]
         self.result["learning_curve"] = self.store.stage(
             f"learning-curve-{len(self.attacked)}-attacks",
-            lambda: ([asdict(point) for point in learning_curve(material.last_layer(), sizes)], {}),
+            lambda: ([asdict(point) for point in learning_curve(material, sizes)], {}),
         )[0]
 
     def _paper(self, setting: str, stem: str, gradients_of: nn.Module, epsilon: float) -> Images:
@@ -189,7 +186,7 @@ class _Run:
 
             flips, arrays = self.store.stage(f"{stem}-{name}", compute)
             self.result["paper_attacks"][title] = flips
-            self.attacked[title] = Observed(arrays["features"], arrays["logits"])
+            self.attacked[title] = Observed.stored(arrays)
             if name == "BIM":
                 bim = arrays["images"]
         assert bim is not None
@@ -205,18 +202,18 @@ class _Run:
         self.result.setdefault("substitutes", []).append({**substitute.about, "transfer": found})
 
     def _detectors(self, material: Material) -> Outcome:
-        """Every detector on the last layer; and the bundle's own gate, where it looks at more."""
+        """Every detector on the features; and the bundle's own gate, where it looks at others."""
         bundle = self.subject.bundle
         target = bundle.manifest.gate.target_false_rejection_rate
-        rows = compare(material.last_layer(), target=target, seed=self.seed)
+        rows = compare(material, target=target, seed=self.seed)
         if bundle.network.watch is not None:
-            own = {SERVED: lambda seed: Given(bundle.gaussian)}
+            own = {SERVED: lambda seed: Given(bundle.gate)}
             rows = itertools.chain(compare(material, own, target=target, seed=self.seed), rows)
         return [asdict(row) for row in tqdm(rows, desc="detectors", total=len(DETECTORS) + 1, unit="detector")], {}
 
     def clean(self) -> None:
         """Accuracy, false rejection, groups and harmless changes, by the served gate."""
-        rejected = self._scores(self.seen["test"]) < self.subject.victim.threshold
+        rejected = self._scores(self.seen["test"]) < self.subject.bundle.gate.threshold
         self.result["clean"] = accuracy(targets_of(self.test), self.seen["test"], rejected, self.patients)
         self.result["groups"] = groups(self.test, rejected, self.patients)
         self.result["orientation"] = self.store.stage(

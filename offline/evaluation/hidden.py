@@ -17,7 +17,7 @@ from .observing import Images, observe
 from .store import Arrays
 from .subject import LoadedBundle
 
-#: The ends of the first three dense blocks; the fourth's is what the gate itself sees, under ``FINAL``.
+#: The ends of the first three dense blocks; what the gate itself sees goes under ``FINAL``.
 LAYERS: Final = ("features.denseblock1", "features.denseblock2", "features.denseblock3")
 MODES: Final = 4
 #: Added to the diagonal, as a share of a layer's mean variance: early layers vary a hundredfold less than late ones.
@@ -43,9 +43,9 @@ def observe_with_hidden(subject: LoadedBundle, levels: Images, title: str) -> tu
 
 
 def modes_of(subject: LoadedBundle, states: Arrays, seed: int) -> dict[str, LogMixture]:
-    """A mixture for each hidden layer (Yao et al. 2021), and the served Gaussian for the features that the gate sees."""
+    """A mixture for each hidden layer (Yao et al. 2021), and the gate's density for the features that the gate sees."""
     mixtures = {layer: _mixture(states[layer].astype(np.float64), seed) for layer in LAYERS}
-    return {**mixtures, FINAL: LogMixture([subject.bundle.gaussian])}
+    return {**mixtures, FINAL: LogMixture([subject.bundle.gate.density])}
 
 
 def _mixture(values: np.ndarray, seed: int) -> LogMixture:

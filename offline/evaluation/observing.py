@@ -44,14 +44,10 @@ def batches(levels: Images, device: torch.device, title: str, size: int = BATCH)
 
 
 def observe(network: nn.Module, levels: Images, device: torch.device, title: str) -> Observed:
-    """Features and logits of images, in float32 as served."""
-    features, logits = [], []
+    """What the network says of images, in float32 as served."""
     with torch.inference_mode():
-        for images in batches(levels, device, title):
-            one, other = network(images)
-            features.append(one.cpu().numpy())
-            logits.append(other.cpu().numpy())
-    return Observed(np.concatenate(features), np.concatenate(logits))
+        found = [[part.cpu().numpy() for part in network(images)] for images in batches(levels, device, title)]
+    return Observed(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def evenly(count: int, wanted: int) -> NDArray[np.intp]:

@@ -14,24 +14,23 @@ from app.pipeline.screener import Screener
 from app.pipeline.signature import TrustedKeys
 
 from ..attacks import CallPoints, Victim
-from ..calls import RECORD, load_calls
+from ..calls import load_calls
 from ..calls.fitting import youden_logits
 from ..data.films import Film, of_split, targets_of
 from ..gate.features import saved
 from ..gate.fit import FittedGate
+from ..run import Run
 
 
-def victim_of_run(
-    run: Path, network: ChestNetwork, gate: FittedGate, films: list[Film], device: torch.device
-) -> Victim:
+def victim_of_run(run: Run, network: ChestNetwork, gate: FittedGate, films: list[Film], device: torch.device) -> Victim:
     """A fitted run as attackers see it, with the points that an export would give it.
 
     Youden's come from val films, those of calls from the run's record, where it has one.
     """
     logits = youden_logits(saved(run, "val").logits, targets_of(of_split(films, "val")))
     points = torch.tensor(logits, dtype=torch.float64).sigmoid()
-    calls = CallPoints.of(load_calls(run)[0]) if (run / RECORD).is_file() else None
-    return Victim.of(network, gate.gaussian, gate.threshold.value, points, device, calls)
+    calls = CallPoints.of(load_calls(run)[0]) if run.calls.exists else None
+    return Victim.of(network, gate.gate, points, device, calls)
 
 
 @dataclass(frozen=True)
@@ -57,5 +56,5 @@ class LoadedBundle:
         manifest = bundle.manifest
         points = torch.tensor([finding.youden_logit for finding in manifest.findings], dtype=torch.float64).sigmoid()
         calls = CallPoints.of(manifest.findings)
-        victim = Victim.of(bundle.network, bundle.gaussian, manifest.gate.threshold, points, device, calls)
+        victim = Victim.of(bundle.network, bundle.gate, points, device, calls)
         return LoadedBundle(bundle, device, victim)

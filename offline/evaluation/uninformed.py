@@ -50,7 +50,7 @@ def attack_stage(
     seen = observe(network, attacked, device, f"features of {title}")
     change = np.abs(attacked.astype(np.int16) - levels).mean()
     flips = {"flip_rate": float((seen.top_finding != clean.top_finding).mean()), "grey_change": float(change)}
-    return flips, {"features": seen.features, "logits": seen.logits, "images": attacked}
+    return flips, {**seen.arrays(), "images": attacked}
 
 
 def transfer_stage(subject: LoadedBundle, gradients_of: nn.Module, levels: Images, title: str, steps: int) -> Outcome:
@@ -65,7 +65,7 @@ def transfer_stage(subject: LoadedBundle, gradients_of: nn.Module, levels: Image
         attacked = attack_all(gradients_of, levels, subject.device, f"{title}, epsilon {epsilon:.4f}", options)
         seen = observe(subject.victim.network, attacked, subject.device, "features")
         changed = seen.top_finding != clean.top_finding
-        accepted = subject.bundle.gaussian.log_density(seen.features) >= subject.victim.threshold
+        accepted = subject.bundle.gate.accepts(seen.gate_features)
         rows.append(
             {
                 "epsilon": epsilon,
@@ -86,7 +86,7 @@ def supervised_stage(subject: LoadedBundle, levels: Images, epsilon: float, step
         options = paper_attacks(epsilon, steps)[name]
         attacked = attack_all(logits, levels, subject.device, f"{name} on training films", options)
         seen = observe(subject.victim.network, attacked, subject.device, "features")
-        arrays[f"{name}|features"], arrays[f"{name}|logits"] = seen.features, seen.logits
+        arrays |= seen.arrays(f"{name}|")
     return {}, arrays
 
 
@@ -96,10 +96,10 @@ def example_stage(subject: LoadedBundle, clean: Images, attacked: Images) -> Out
     network = subject.bundle.network
     with torch.inference_mode():
         maps = torch.relu(network.features((pair - network.image_mean) / network.image_std)).cpu().numpy()
-        features, logits = network(pair)
+        outputs = network(pair)
     most = np.argsort(-np.abs(maps[1] - maps[0]).mean((1, 2)))[:8]
-    probabilities = torch.sigmoid(logits.double()).cpu().numpy()
-    scores = subject.bundle.gaussian.log_density(features.cpu().numpy())
+    probabilities = torch.sigmoid(outputs.logits.double()).cpu().numpy()
+    scores = subject.bundle.gate.log_density(outputs.gate_features.cpu().numpy())
     images = pair[:, 0].cpu().numpy()
     named = {
         "clean": images[0],

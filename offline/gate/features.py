@@ -15,15 +15,17 @@ import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
-from torch import nn
+from torch import Tensor
 from tqdm import tqdm
 
 from app.pipeline.labels import LABELS
-from app.pipeline.network import ChestNetwork
+from app.pipeline.network import FEATURE_COUNT, ChestNetwork
+from app.pipeline.outputs import Outputs
 
 from ..data.films import Film, FilmsError
 from ..data.harmless import drawn
 from ..data.loading import Change, in_order
+from ..run import FeatureFiles, Run, weights_sha256, write_json
 from .moments import Moments
 
 BATCH = 16
@@ -32,14 +34,6 @@ BLOCK = 1024  # rows of features in memory at once
 _RECORD_VERSION = 3
 #: Raised when ``harmless.drawn`` draws other changes.
 _DRAWN_VERSION = 2
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Memory-mapped, in the order of the films: features (N, d) and logits (N, 14), float32."""
-
-    features: NDArray[np.float32]
-    logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -73,9 +67,9 @@ class Shard:
         """Start and stop of this shard among `n` films."""
         return (self.index - 1) * n // self.count, self.index * n // self.count
 
-    def file_name(self, name: str) -> str:
-        """Stem of this shard's files; the whole has no number in it."""
-        return name if self.count == 1 else f"{name}-{self.index}of{self.count}"
+    def files(self, whole: FeatureFiles) -> FeatureFiles:
+        """This shard's, of an extraction."""
+        return whole.shard(self.index, self.count)
 
 
 WHOLE = Shard()
@@ -115,17 +109,16 @@ class _Identity:
 def extract(
     network: ChestNetwork,
     films: list[Film],
-    folder: Path,
+    run: Run,
     name: str,
     device: torch.device,
     workers: int,
     shard: Shard = WHOLE,
     variant: Variant = UNCHANGED,
-) -> Outputs:
+) -> Outputs[NDArray[np.float32]]:
     """Run the network, in float32 as it serves, over films; resident memory does not grow with their number.
 
-    Writes ``NAME-features.npy``, ``NAME-logits.npy``, ``NAME-moments.safetensors`` and, last, the record
-    ``NAME-extracted.json``, where NAME is `name`, or ``name-3of7`` for a shard. Shards may run at the same
+    Writes the ``FeatureFiles`` of `name`, of ``joined`` rows, or of a shard of it, the record last. Shards may run at the same
     time in processes of their own, and ``merge_shards`` joins them. One that is there already is not run again.
 
     Parameters
@@ -137,23 +130,24 @@ def extract(
     """
     identity = _identity(network, films, variant)
     start, stop = shard.of(len(films))
-    stem = folder / shard.file_name(name)
-    if _record(stem) == asdict(identity):
-        return saved(folder, stem.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    _path(stem, "extracted.json").unlink(missing_ok=True)  # a kill from here on leaves no record, so nothing is trusted
-    features = open_memmap(_path(stem, "features.npy"), "w+", np.float32, (stop - start, network.feature_count))
-    logits = open_memmap(_path(stem, "logits.npy"), "w+", np.float32, (stop - start, len(LABELS)))
+    files = shard.files(run.features(name))
+    if _record(files) == asdict(identity):
+        return saved(run, files.name)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    files.record.unlink(missing_ok=True)  # a kill from here on leaves no record, so nothing is trusted
+    width = FEATURE_COUNT + (network.gate_feature_count if network.watch is not None else 0)
+    features = open_memmap(files.features, "w+", np.float32, (stop - start, width))
+    logits = open_memmap(files.logits, "w+", np.float32, (stop - start, len(LABELS)))
     network.eval().to(device)
     done = counted = 0
-    moments = _no_moments(network.feature_count)
+    moments = _no_moments(width)
     began = time.monotonic()
     batches = in_order(films[start:stop], batch_size=BATCH, workers=workers, change=variant.change)
-    with torch.inference_mode(), tqdm(total=stop - start, desc=f"features of {stem.name}", unit="film") as progress:
+    with torch.inference_mode(), tqdm(total=stop - start, desc=f"features of {files.name}", unit="film") as progress:
         for images, _ in batches:
-            batch_features, batch_logits = network(images.to(device))
-            features[done : done + len(images)] = batch_features.cpu().numpy()
-            logits[done : done + len(images)] = batch_logits.cpu().numpy()
+            outputs = network(images.to(device))
+            features[done : done + len(images)] = joined(outputs).cpu().numpy()
+            logits[done : done + len(images)] = outputs.logits.cpu().numpy()
             done += len(images)
             if done - counted >= BLOCK or done == stop - start:
                 moments, counted = moments.merge(Moments.of(features[counted:done])), done
@@ -161,12 +155,12 @@ def extract(
     features.flush()
     logits.flush()
     seconds = time.monotonic() - began
-    _save_moments(stem, moments)
-    write_json(_path(stem, "extracted.json"), {**asdict(identity), "measured": {"films": done, "seconds": seconds}})
-    return Outputs(features, logits)
+    _save_moments(files, moments)
+    write_json(files.record, {**asdict(identity), "measured": {"films": done, "seconds": seconds}})
+    return saved(run, files.name)
 
 
-def merge_shards(folder: Path, name: str) -> Outputs:
+def merge_shards(run: Run, name: str) -> Outputs[NDArray[np.float32]]:
     """Join the shards of `name` in order, block by block, and merge their moments; the shards are then removed.
 
     Raises
@@ -174,47 +168,43 @@ def merge_shards(folder: Path, name: str) -> Outputs:
     FilmsError
         No shards, shards of two counts, a shard missing, or shards of different networks or films.
     """
-    found = sorted(folder.glob(f"{name}-*of*-extracted.json"))
-    counts = {int(path.name.removesuffix("-extracted.json").rsplit("of", 1)[1]) for path in found}
+    whole = run.features(name)
+    counts = set(whole.shards().values())
     if len(counts) != 1:
         raise FilmsError(
-            f"{folder} has shards of {name} out of {' and out of '.join(map(str, sorted(counts)))}; remove one set"
+            f"{run} has shards of {name} out of {' and out of '.join(map(str, sorted(counts)))}; remove one set"
             if counts
-            else f"{folder} has no shards of {name}; run 'cxr-offline features --shard 1/N' and so on first"
+            else f"{run} has no shards of {name}; run 'cxr-offline features --shard 1/N' and so on first"
         )
     (count,) = counts
-    stems = [folder / Shard(index, count).file_name(name) for index in range(1, count + 1)]
-    records = [_record(stem) for stem in stems]
+    shards = [whole.shard(index, count) for index in range(1, count + 1)]
+    records = [_record(shard) for shard in shards]
     missing = [f"{index}/{count}" for index, record in enumerate(records, start=1) if record is None]
     if missing:
-        raise FilmsError(f"of {name}, shard(s) {', '.join(missing)} are missing under {folder}; run them, then again")
+        raise FilmsError(f"of {name}, shard(s) {', '.join(missing)} are missing under {run}; run them, then again")
     if any(record != records[0] for record in records):
-        raise FilmsError(f"the shards of {name} under {folder} are not of one network and one list of films")
+        raise FilmsError(f"the shards of {name} under {run} are not of one network and one list of films")
     identity = _Identity(**records[0])  # type: ignore[arg-type]  # none is missing here
-    whole = folder / name
-    _path(whole, "extracted.json").unlink(missing_ok=True)
-    for kind in ("features", "logits"):
-        _join([_path(stem, f"{kind}.npy") for stem in stems], _path(whole, f"{kind}.npy"), identity.n)
-    _save_moments(whole, reduce(Moments.merge, map(_load_moments, stems)))
-    films, seconds = (sum(measured(folder, stem.name)[i] for stem in stems) for i in (0, 1))
-    write_json(
-        _path(whole, "extracted.json"), {**asdict(identity), "measured": {"films": int(films), "seconds": seconds}}
-    )
-    for stem in stems:  # the record first: what has none is not trusted
-        for kind in ("extracted.json", "features.npy", "logits.npy", "moments.safetensors"):
-            _path(stem, kind).unlink()
-    return saved(folder, name)
+    whole.record.unlink(missing_ok=True)
+    _join([shard.features for shard in shards], whole.features, identity.n)
+    _join([shard.logits for shard in shards], whole.logits, identity.n)
+    _save_moments(whole, reduce(Moments.merge, map(_load_moments, shards)))
+    films, seconds = (sum(measured(shard)[i] for shard in shards) for i in (0, 1))
+    write_json(whole.record, {**asdict(identity), "measured": {"films": int(films), "seconds": seconds}})
+    for shard in shards:
+        shard.remove()
+    return saved(run, name)
 
 
 def reuse_or_extract(
     network: ChestNetwork,
     films: list[Film],
-    folder: Path,
+    run: Run,
     name: str,
     device: torch.device,
     workers: int,
     variant: Variant = UNCHANGED,
-) -> Outputs:
+) -> Outputs[NDArray[np.float32]]:
     """What is there already of this network and these films, whole or as shards; else extracted now.
 
     Raises
@@ -223,44 +213,39 @@ def reuse_or_extract(
         Shards of this network and these films, of which some are missing.
     """
     identity = asdict(_identity(network, films, variant))
-    shards = folder.glob(f"{name}-*of*-extracted.json")
-    if _record(folder / name) != identity and any(
-        _record(path.with_name(path.name.removesuffix("-extracted.json"))) == identity for path in shards
-    ):
-        return merge_shards(folder, name)
-    return extract(network, films, folder, name, device, workers, variant=variant)
+    whole = run.features(name)
+    if _record(whole) != identity and any(_record(shard) == identity for shard in whole.shards()):
+        return merge_shards(run, name)
+    return extract(network, films, run, name, device, workers, variant=variant)
 
 
-def saved(folder: Path, name: str) -> Outputs:
-    """Open what ``extract`` or ``merge_shards`` wrote."""
-    return Outputs(
-        np.load(folder / f"{name}-features.npy", mmap_mode="r"), np.load(folder / f"{name}-logits.npy", mmap_mode="r")
-    )
+def joined(outputs: Outputs[Tensor]) -> Tensor:
+    """Features as files hold them, in one row: those of the gate's network, where there is one, after the others."""
+    if outputs.gate_features is outputs.features:
+        return outputs.features
+    return torch.cat([outputs.features, outputs.gate_features], 1)
 
 
-def saved_moments(folder: Path, name: str) -> Moments:
-    """Moments of the features that ``saved`` opens, accumulated as they were extracted."""
-    return _load_moments(folder / name)
+def parted(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rows of ``joined`` -> features and gate features, as views."""
+    return rows[:, :FEATURE_COUNT], rows[:, FEATURE_COUNT:] if rows.shape[1] > FEATURE_COUNT else rows
 
 
-def measured(folder: Path, name: str) -> tuple[int, float]:
+def saved(run: Run, name: str) -> Outputs[NDArray[np.float32]]:
+    """Open what ``extract`` or ``merge_shards`` wrote; memory-mapped, in the order of the films."""
+    files = run.features(name)
+    return Outputs(*parted(np.load(files.features, mmap_mode="r")), np.load(files.logits, mmap_mode="r"))
+
+
+def saved_moments(run: Run, name: str) -> Moments:
+    """Moments of the gate features that ``saved`` opens, accumulated as they were extracted."""
+    return _load_moments(run.features(name)).last(saved(run, name).gate_features.shape[1])
+
+
+def measured(files: FeatureFiles) -> tuple[int, float]:
     """Films of an extraction, and the seconds that it took (of merged shards: their sum)."""
-    record = json.loads(_path(folder / name, "extracted.json").read_text())["measured"]
+    record = json.loads(files.record.read_text())["measured"]
     return record["films"], record["seconds"]
-
-
-def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 over names and values of a network's tensors: says which network features are of."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def write_json(path: Path, content: dict[str, object]) -> None:
-    """Write a small record, readable by people."""
-    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _identity(network: ChestNetwork, films: list[Film], variant: Variant) -> _Identity:
@@ -269,16 +254,11 @@ def _identity(network: ChestNetwork, films: list[Film], variant: Variant) -> _Id
     return _Identity(weights_sha256(network), hashlib.sha256(lines.encode()).hexdigest(), len(films), variant.name)
 
 
-def _path(stem: Path, kind: str) -> Path:
-    return stem.with_name(f"{stem.name}-{kind}")
-
-
-def _record(stem: Path) -> dict[str, Any] | None:
+def _record(files: FeatureFiles) -> dict[str, Any] | None:
     """Identity of a finished extraction; None where there is none."""
-    path = _path(stem, "extracted.json")
-    if not path.is_file():
+    if not files.record.is_file():
         return None
-    record: dict[str, Any] = json.loads(path.read_text())
+    record: dict[str, Any] = json.loads(files.record.read_text())
     del record["measured"]
     return record
 
@@ -303,12 +283,12 @@ def _no_moments(d: int) -> Moments:
     return Moments(0, np.zeros(d), np.zeros((d, d)))
 
 
-def _save_moments(stem: Path, moments: Moments) -> None:
+def _save_moments(files: FeatureFiles, moments: Moments) -> None:
     """Count, mean (d,) and scatter (d, d), float64."""
     arrays = {"n": np.array([moments.n], np.int64), "mean": moments.mean, "scatter": moments.scatter}
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, _path(stem, "moments.safetensors"))
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, files.moments)
 
 
-def _load_moments(stem: Path) -> Moments:
-    arrays = load_file(_path(stem, "moments.safetensors"))
+def _load_moments(files: FeatureFiles) -> Moments:
+    arrays = load_file(files.moments)
     return Moments(int(arrays["n"][0]), arrays["mean"], arrays["scatter"])

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
-from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
-from safetensors.torch import load_file as load_weights
 
+from app.pipeline.gate import DEFAULT_KIND, DENSITIES, Density, Gate, kind_of
 from app.pipeline.gaussian import Gaussian
-from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
 from ..data.films import SPLITS, Film, FilmsError, of_split
-from ..training.train import RECORD, WEIGHTS
+from ..options import option
+from ..run import Run
 from .content import ContentOptions, fit_content
 from .features import (
     UNCHANGED,
@@ -31,7 +28,6 @@ from .features import (
     measured,
     reuse_or_extract,
     saved_moments,
-    write_json,
 )
 from .moments import Moments, ledoit_wolf_shrinkage, oas_shrinkage, shrink_by_lambda, shrink_towards_identity
 from .orientation import fit_orientation
@@ -43,9 +39,6 @@ BLOCK = 1024  # rows of features held in memory at once
 
 #: Of the root-mean-square deviation, that counts as the unit of a feature that never varies.
 LEAST_SHARE = 0.1
-
-FITTED = "gaussian.safetensors"
-FIT_RECORD = "fit.json"
 
 
 @dataclass(frozen=True)
@@ -62,27 +55,56 @@ class FitOptions:
         what looks like them.
     scaled : bool
         Put features into units of their deviations (``scales``) before the covariance is shrunk; the paper does not, and a
-        watch, whose channels differ a hundredfold, needs it.
+        gate's network, whose channels differ a hundredfold, needs it.
+    kind : str
+        Of the density, of ``FITS``.
     """
 
-    covariance: Covariance = "lambda"
-    ridge: float = 1e-2
-    rule: Rule = "held-out"
-    target: float = 0.05
-    variants: int = 0
-    variant_weight: float = 1.0
-    scaled: bool = False
+    covariance: Covariance = option(
+        "lambda", "how the covariance is conditioned", choices=("lambda", "ledoit-wolf", "oas")
+    )
+    ridge: float = option(1e-2, "of S + lambda I", flag="--lambda")
+    rule: Rule = option(
+        "held-out",
+        "held-out: conformal quantile of val films. training: the paper's rule, far too strict when n is near 1024",
+        flag="--threshold-rule",
+        choices=("held-out", "training"),
+    )
+    target: float = option(0.05, "false-rejection rate")
+    variants: int = option(
+        0,
+        "fit on so many copies of each training film too, under harmless changes (noise, gamma, JPEG, small turns), so "
+        "that these are not refused; 0 is the paper's gate",
+    )
+    variant_weight: float = option(
+        1.0,
+        "what each of these copies counts as, beside its film's 1: with more, attacks that look like noise pass",
+    )
+    scaled: bool = option(
+        False,
+        "put features into units of their deviations before --lambda is added, as those of a gate's network need",
+    )
+    kind: str = DEFAULT_KIND
+
+    def record(self) -> dict[str, Any]:
+        """As in the records of runs, whose identities these are; the usual kind goes without saying, as in runs of before."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("kind", DEFAULT_KIND)}
 
 
 @dataclass(frozen=True)
 class FittedGate:
-    """A Gaussian, its threshold, and a word on its shrinkage."""
+    """A density, its threshold, and a word on its shrinkage."""
 
-    gaussian: Gaussian
+    density: Density
     threshold: Threshold
     n: int
     shrinkage: str
     calibration_scores: NDArray[np.float64]
+
+    @property
+    def gate(self) -> Gate:
+        """As it is served."""
+        return Gate(self.density, self.threshold.value)
 
 
 def fit_gaussian(
@@ -139,6 +161,10 @@ def scales(moments: Moments) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(variances + LEAST_SHARE**2 * variances.mean()))
 
 
+#: How each kind is fitted: arguments and returns as of ``fit_gaussian``.
+FITS: Final[dict[str, Callable[..., tuple[Density, str]]]] = {"mgm": fit_gaussian}
+
+
 def fit_gate(
     train_features: NDArray[np.float32],
     val_features: NDArray[np.float32],
@@ -153,26 +179,26 @@ def fit_gate(
     FilmsError
         Too few held-out films for the target.
     """
-    gaussian, shrinkage = fit_gaussian(train_features, options, moments, changed)
-    calibration = np.sort(gaussian.log_density(val_features))
+    density, word = FITS[options.kind](train_features, options, moments, changed)
+    calibration = np.sort(density.log_density(val_features))
     try:
         threshold = (
             held_out_threshold(calibration, options.target)
             if options.rule == "held-out"
-            else training_threshold(gaussian.log_density(train_features), options.target)
+            else training_threshold(density.log_density(train_features), options.target)
         )
     except ValueError as error:
         raise FilmsError(str(error)) from error
-    return FittedGate(gaussian, threshold, len(train_features), shrinkage, calibration)
+    return FittedGate(density, threshold, len(train_features), word, calibration)
 
 
 def training_rule_warning(gate: FittedGate) -> str:
     """What the paper's rule does to the held-out films, in words."""
     rejected = float((gate.calibration_scores < gate.threshold.value).mean())
-    d = len(gate.gaussian.mean)
+    d = gate.density.feature_count
     return (
         f"WARNING: with the threshold from the {gate.n} training images (d = {d}) the gate rejects {rejected:.0%} of the "
-        f"held-out clean films, since the Gaussian has seen the former. Use --threshold-rule held-out to serve."
+        f"held-out clean films, since the gate has seen the former. Use --threshold-rule held-out to serve."
     )
 
 
@@ -192,29 +218,8 @@ def blocks_of(features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [features[start : start + BLOCK] for start in range(0, len(features), BLOCK)]
 
 
-def load_network(run: Path) -> ChestNetwork:
-    """The network that ``train``, ``harden`` or ``watch`` wrote into `run`, with its watch if it has one.
-
-    Raises
-    ------
-    FilmsError
-        There is none.
-    """
-    path = run / WEIGHTS
-    if not path.is_file():
-        raise FilmsError(f"{path} is not there; run 'cxr-offline train --output {run}' first")
-    record = run / RECORD
-    arch = json.loads(record.read_text())["options"].get("arch", "densenet121") if record.is_file() else "densenet121"
-    if arch != "densenet121":
-        raise FilmsError(f"{run} holds a {arch}; only a densenet121 with nothing inside it is fitted and served")
-    weights = load_weights(path)
-    network = ChestNetwork(len(LABELS), watched=any(name.startswith("watch.") for name in weights))
-    network.load_state_dict(weights)
-    return network.eval().requires_grad_(False)
-
-
 def fit(
-    run: Path,
+    run: Run,
     films: list[Film],
     options: FitOptions,
     device: torch.device,
@@ -222,26 +227,25 @@ def fit(
     content: ContentOptions | None = None,
 ) -> FittedGate:
     """Fit the gate, the model of orientation and the check of content on films of every split; write all into `run`."""
-    network = load_network(run)
+    network = run.network()
     gate = gate_of(network, run, films, options, device, workers)
     save_gate(run, gate, options)
-    fit_orientation(run, network, gate.gaussian, gate.threshold.value, films, device, workers)
+    fit_orientation(run, network, gate.gate, films, device, workers)
     fit_content(run, films, workers, content)
     return gate
 
 
 def gate_of(
-    network: ChestNetwork, run: Path, films: list[Film], options: FitOptions, device: torch.device, workers: int
+    network: ChestNetwork, run: Run, films: list[Film], options: FitOptions, device: torch.device, workers: int
 ) -> FittedGate:
     """A network's gate, fitted on the features of every split, which are written into `run`.
 
     Features that are in `run` already, of this network and these films, are reused, and their shards merged.
     """
-    seen = network.gate_feature_count
 
     def extracted(name: str, of: list[Film], variant: Variant = UNCHANGED) -> tuple[NDArray[np.float32], Moments]:
         one = reuse_or_extract(network, of, run, name, device, workers, variant)
-        return one.features[:, -seen:], saved_moments(run, name).last(seen)
+        return one.gate_features, saved_moments(run, name)
 
     parts = {split: extracted(split, of_split(films, split)) for split in SPLITS}
     train, moments = parts["train"]
@@ -255,39 +259,33 @@ def gate_of(
     return fit_gate(train, parts["val"][0], options, moments, changed)
 
 
-def extract_shard(run: Path, films: list[Film], shard: Shard, device: torch.device, workers: int) -> tuple[int, float]:
+def extract_shard(run: Run, films: list[Film], shard: Shard, device: torch.device, workers: int) -> tuple[int, float]:
     """Extract one shard of every split into `run`; returns its number of films, and the seconds that they took."""
-    network = load_network(run)
+    network = run.network()
     parts = []
     for split in SPLITS:
         extract(network, of_split(films, split), run, split, device, workers, shard)
-        parts.append(measured(run, shard.file_name(split)))
+        parts.append(measured(shard.files(run.features(split))))
     return sum(count for count, _ in parts), sum(seconds for _, seconds in parts)
 
 
-def save_gate(run: Path, gate: FittedGate, options: FitOptions) -> None:
+def save_gate(run: Run, gate: FittedGate, options: FitOptions) -> None:
     """Write the fitted gate into a run's folder."""
-    save_file(
-        {
-            "mean": gate.gaussian.mean,
-            "cholesky_factor": np.ascontiguousarray(gate.gaussian.cholesky_factor),
-            "calibration_scores": gate.calibration_scores,
-        },
-        run / FITTED,
+    run.density(DENSITIES[kind_of(gate.density)].file).write(
+        {**gate.density.arrays, "calibration_scores": gate.calibration_scores}
     )
-    write_json(
-        run / FIT_RECORD,
+    run.fit.write(
         {
             "n": gate.n,
             "shrinkage": gate.shrinkage,
             "threshold": gate.threshold.value,
             "bound": gate.threshold.bound,
-            "options": asdict(options),
-        },
+            "options": options.record(),
+        }
     )
 
 
-def load_gate(run: Path) -> tuple[FittedGate, FitOptions]:
+def load_gate(run: Run) -> tuple[FittedGate, FitOptions]:
     """Read what ``save_gate`` wrote.
 
     Raises
@@ -295,15 +293,10 @@ def load_gate(run: Path) -> tuple[FittedGate, FitOptions]:
     FilmsError
         The run has not been fitted.
     """
-    if not (run / FIT_RECORD).is_file():
-        raise FilmsError(f"{run / FIT_RECORD} is not there; run 'cxr-offline fit --run {run}' first")
-    record = json.loads((run / FIT_RECORD).read_text())
-    arrays = load_file(run / FITTED)
-    gate = FittedGate(
-        Gaussian(arrays["mean"], arrays["cholesky_factor"]),
-        Threshold(record["threshold"], record["bound"]),
-        record["n"],
-        record["shrinkage"],
-        arrays["calibration_scores"],
-    )
-    return gate, FitOptions(**record["options"])
+    record = run.fit.read()
+    options = FitOptions(**record["options"])
+    kind = DENSITIES[options.kind]
+    arrays = run.density(kind.file).read()
+    scores = arrays.pop("calibration_scores")
+    threshold = Threshold(record["threshold"], record["bound"])
+    return FittedGate(kind.of(**arrays), threshold, record["n"], record["shrinkage"], scores), options

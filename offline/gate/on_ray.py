@@ -7,18 +7,18 @@ maps and merges (offline/gate/features.py), so plain tasks do.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import ray
 
 from app.pipeline import choose_device
 
 from ..data.films import Film, FilmsError
+from ..run import Run
 from .features import Shard
 from .fit import extract_shard
 
 
-def extract_on_ray(run: Path, films: list[Film], count: int, device: str, workers: int) -> list[tuple[int, float]]:
+def extract_on_ray(run: Run, films: list[Film], count: int, device: str, workers: int) -> list[tuple[int, float]]:
     """Extract every split into `run` as `count` shards; a shard whose machine died is run again on another.
 
     Parameters
@@ -50,10 +50,10 @@ def extract_on_ray(run: Path, films: list[Film], count: int, device: str, worker
     listed = ray.put([replace(film, path=film.path.resolve()) for film in films])
     shards = [Shard(index, count) for index in range(1, count + 1)]
     done: list[tuple[int, float]] = ray.get(
-        [task.remote(run.resolve(), listed, shard, device, workers) for shard in shards]
+        [task.remote(Run(run.folder.resolve()), listed, shard, device, workers) for shard in shards]
     )
     return done
 
 
-def _extract(run: Path, films: list[Film], shard: Shard, device: str, workers: int) -> tuple[int, float]:
+def _extract(run: Run, films: list[Film], shard: Shard, device: str, workers: int) -> tuple[int, float]:
     return extract_shard(run, films, shard, choose_device(device), workers)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from app.pipeline.gaussian import Gaussian
-from app.pipeline.network import FEATURE_COUNT, ChestNetwork
+from app.pipeline.gate import Gate
+from app.pipeline.network import ChestNetwork
 from app.pipeline.orientation import SENSES, Orientation
 
-from ..data.films import Film, FilmsError, of_split
+from ..data.films import Film, of_split
 from ..data.loading import in_order
-from .features import weights_sha256, write_json
+from ..run import Run, weights_sha256
+from .features import joined, parted
 
-FITTED: Final = "orientation.safetensors"
-RECORD: Final = "orientation.json"
 FILMS: Final = 400  # each in every sense; more change nothing that the held-out films show
 BATCH: Final = 16
 #: scikit-learn's inverse penalty, on standardised features.
@@ -51,19 +47,19 @@ def in_every_sense(images: Tensor) -> dict[str, list[Tensor]]:
 def features_in_every_sense(
     network: nn.Module, films: list[Film], device: torch.device, workers: int, title: str
 ) -> dict[str, NDArray[np.float32]]:
-    """Sense -> features, shape (N or 2 N, d)."""
+    """Sense -> rows of ``joined`` features, N or 2 N."""
     found: dict[str, list[NDArray[np.float32]]] = {sense: [] for sense in SENSES}
     with torch.inference_mode(), tqdm(total=len(films), desc=f"turning {title}", unit="film") as progress:
         for images, _ in in_order(films, batch_size=BATCH, workers=workers):
             for sense, turned in in_every_sense(images).items():
-                found[sense] += [network(one.contiguous().to(device))[0].cpu().numpy() for one in turned]
+                found[sense] += [joined(network(one.contiguous().to(device))).cpu().numpy() for one in turned]
             progress.update(len(images))
     return {sense: np.concatenate(parts) for sense, parts in found.items()}
 
 
 def fit_model(features: dict[str, NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights (senses, 1024) and bias (senses,) on the last layer's features as they come: the scaling is folded in."""
-    values = np.concatenate([features[sense][:, :FEATURE_COUNT] for sense in SENSES]).astype(np.float64)
+    """Weights (senses, 1024) and bias (senses,) on features as they come: the scaling is folded in."""
+    values = np.concatenate([features[sense] for sense in SENSES]).astype(np.float64)
     senses = np.repeat(np.arange(len(SENSES)), [len(features[sense]) for sense in SENSES])
     scaler = StandardScaler().fit(values)
     model = LogisticRegression(C=PENALTY, max_iter=5000, class_weight="balanced").fit(scaler.transform(values), senses)
@@ -71,11 +67,13 @@ def fit_model(features: dict[str, NDArray[np.float32]]) -> tuple[NDArray[np.floa
     return weights, model.intercept_ - weights @ scaler.mean_
 
 
-def counted(orientation: Orientation, gaussian: Gaussian, threshold: float, features: NDArray[Any]) -> dict[str, int]:
+def counted(
+    orientation: Orientation, gate: Gate, features: NDArray[np.float32], gate_features: NDArray[np.float32]
+) -> dict[str, int]:
     """What becomes of films: refused for their sense, else rejected by the gate, else passed."""
-    densities = gaussian.log_density(features)
+    densities = gate.log_density(gate_features)
     faulty = np.array([fault is not None for fault in orientation.faults(features, densities)])
-    rejected = densities < threshold
+    rejected = densities < gate.threshold
     return {
         "films": len(features),
         "unsuitable": int(faulty.sum()),
@@ -85,17 +83,16 @@ def counted(orientation: Orientation, gaussian: Gaussian, threshold: float, feat
 
 
 def fit_orientation(
-    run: Path,
+    run: Run,
     network: ChestNetwork,
-    gaussian: Gaussian,
-    threshold: float,
+    gate: Gate,
     films: list[Film],
     device: torch.device,
     workers: int,
 ) -> dict[str, Any]:
     """Fit on training films, put the floor by held-out ones, count on both and on test films; write all into `run`.
 
-    What is in `run` already of this network is reused: the Gaussian does not touch the model, but it does the floor.
+    What is in `run` already of this network is reused: the gate does not touch the model, but it does the floor.
 
     Returns
     -------
@@ -109,26 +106,31 @@ def fit_orientation(
         "val": of_split(films, "val"),
         "test": of_split(films, "test"),
     }
-    features = {split: _reused(run, split, part, network, sha256, device, workers) for split, part in chosen.items()}
-    weights, bias = fit_model(features["train"])
-    turned = np.concatenate([features["val"][sense] for sense in SENSES[1:]])
-    floor = float(np.percentile(gaussian.log_density(turned), LEAST_PERCENTILE))
+    seen = {
+        split: {sense: parted(rows) for sense, rows in turned.items()}
+        for split, turned in (
+            (split, _reused(run, split, part, network, sha256, device, workers)) for split, part in chosen.items()
+        )
+    }
+    weights, bias = fit_model({sense: features for sense, (features, _) in seen["train"].items()})
+    turned_gate_features = np.concatenate([seen["val"][sense][1] for sense in SENSES[1:]])
+    floor = float(np.percentile(gate.log_density(turned_gate_features), LEAST_PERCENTILE))
     orientation = Orientation(weights, bias, floor)
-    save_file({"weights": np.ascontiguousarray(weights), "bias": bias}, run / FITTED)
+    run.orientation.write({"weights": weights, "bias": bias})
     record: dict[str, Any] = {
         "n": len(chosen["train"]),
         "least_log_density": floor,
         "network_sha256": sha256,
         **{
-            split: {sense: counted(orientation, gaussian, threshold, features[split][sense]) for sense in SENSES}
+            split: {sense: counted(orientation, gate, *seen[split][sense]) for sense in SENSES}
             for split in ("val", "test")
         },
     }
-    write_json(run / RECORD, record)
+    run.orientation_record.write(record)
     return record
 
 
-def load_orientation(run: Path) -> tuple[Orientation, dict[str, Any]]:
+def load_orientation(run: Run) -> tuple[Orientation, dict[str, Any]]:
     """What ``fit_orientation`` wrote.
 
     Raises
@@ -136,17 +138,14 @@ def load_orientation(run: Path) -> tuple[Orientation, dict[str, Any]]:
     FilmsError
         The run has not been fitted.
     """
-    if not (run / RECORD).is_file():
-        raise FilmsError(f"{run / RECORD} is not there; run 'cxr-offline fit --run {run}' first")
-    record = json.loads((run / RECORD).read_text())
-    arrays = load_file(run / FITTED)
+    record, arrays = run.orientation_record.read(), run.orientation.read()
     return Orientation(arrays["weights"], arrays["bias"], record["least_log_density"]), record
 
 
 def _reused(
-    run: Path, split: str, films: list[Film], network: ChestNetwork, sha256: str, device: torch.device, workers: int
+    run: Run, split: str, films: list[Film], network: ChestNetwork, sha256: str, device: torch.device, workers: int
 ) -> dict[str, NDArray[np.float32]]:
-    path = run / f"{split}-turned.npz"
+    path = run.turned(split)
     names = np.array([film.path.name for film in films])
     if path.is_file():
         stored = dict(np.load(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +26,7 @@ from ..bundles.typical import load_typical_maps
 from ..calls import load_calls
 from ..data.films import Film
 from ..data.loading import load_decoded
-from ..gate.features import write_json
-from ..gate.fit import load_network
-from ..training.train import RECORD
+from ..run import Run, write_json
 from .boxes import ORIGINAL_SIDE, Box
 from .maps import SERVED, maps_of
 from .measures import (
@@ -70,7 +67,7 @@ class Explained:
     name : str
         For the report.
     network : ChestNetwork
-    typical_maps : ndarray, shape (14, 7, 7)
+    typical_maps : ndarray, shape (L, 7, 7)
     calls : Calls
     data : str
         Digest of the films that it was trained on (``films.fingerprint``).
@@ -83,7 +80,7 @@ class Explained:
     data: str
 
     @classmethod
-    def of_run(cls, run: Path) -> Explained:
+    def of_run(cls, run: Run) -> Explained:
         """A run after ``calibrate``.
 
         Raises
@@ -91,9 +88,8 @@ class Explained:
         FilmsError
             A step is missing.
         """
-        network = load_network(run)
-        data = json.loads((run / RECORD).read_text())["data"]
-        return cls(run.name, network, load_typical_maps(run), Calls(load_calls(run)[0]), data)
+        data = run.training.read()["data"]
+        return cls(run.folder.name, run.network(), load_typical_maps(run), Calls(load_calls(run)[0]), data)
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> Explained:

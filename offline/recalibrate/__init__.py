@@ -1,14 +1,15 @@
 """Recalibrate the gate for a site: the network stays, mean, covariance and threshold move. See docs/recalibration.md.
 
-``site``       the films: patients, groups, what is held out
-``suspicion``  do they look attacked?
-``estimate``   the Gaussian, shrunk toward the base's
-``compare``    before and after, on clean and attacked films
-``command``    the straight line through these to a new bundle, or a refusal
-``scenario``   the measurements of docs/recalibration.md
+``site``           the films: patients, groups, what is held out
+``suspicion``      do they look attacked?
+``estimate``       the Gaussian, shrunk toward the base's
+``compare``        before and after, on clean and attacked films
+``recalibration``  the straight line through these to a new bundle, or a refusal
+``command``        ``cxr-offline recalibrate``
+``scenario``       the measurements of docs/recalibration.md
 """
 
-from .command import RecalibrationOptions, RecalibrationRefused, recalibrate
+from .recalibration import RecalibrationOptions, RecalibrationRefused, recalibrate
 from .site import Site, read_site
 
 __all__ = ["RecalibrationOptions", "RecalibrationRefused", "Site", "read_site", "recalibrate"]

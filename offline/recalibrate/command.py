@@ -1,279 +1,74 @@
-"""The straight line: a site's films -> suspicion -> Gaussian -> threshold -> before and after -> a new bundle, or a refusal."""
+"""``cxr-offline recalibrate``."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import argparse
+import os
+import sys
 from pathlib import Path
-from typing import Any, Final
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from scipy.special import expit
-from tqdm import tqdm
+from app.pipeline import choose_device
+from app.pipeline.signature import TrustedKeys
 
-from app.pipeline.backends import torch_backend
-from app.pipeline.bundle import MODEL_CARD, REPORT, Golden, read_bundle, read_verified, write_bundle
-from app.pipeline.manifest import Manifest
-from app.pipeline.orientation import Orientation
-from app.pipeline.screener import Screener
-
-from ..bundles.signing import SigningKey
-from ..bundles.version import code_version
-from ..data.films import FilmsError
-from ..data.loading import in_order
-from ..evaluation.observing import BATCH, Images, evenly, to_images, to_levels
+from ..bundles.command import add_sign_with, signing_key
 from ..evaluation.subject import LoadedBundle
-from ..gate.moments import Moments
-from ..gate.orientation import LEAST_PERCENTILE, in_every_sense
-from ..gate.threshold import Threshold, held_out_threshold
-from .compare import Judged, attacked_features, attacked_places, detection_rows, false_rejection, group_rows
-from .estimate import SiteEstimate, estimate, prior_of
-from .plot import plot
-from .site import Site, least_films
-from .suspicion import Evidence, Looks, residual_energy, weigh
-from .words import model_card, sentences
-
-JSON_REPORT: Final = "recalibration.json"
-TEXT_REPORT: Final = "recalibration.txt"
-PLOT: Final = "recalibration.png"
-TURNED_FILMS: Final = 64
+from ..options import Commands, add_bundle, add_device, add_options, command_line, options_of, share
+from .recalibration import RecalibrationOptions, recalibrate
+from .site import read_site
+from .words import sentences
 
 
-class RecalibrationRefused(FilmsError):
-    """Nothing was written but the report: the new gate would catch less, or the films look attacked."""
-
-
-@dataclass(frozen=True)
-class RecalibrationOptions:
-    """What is asked of the new gate.
-
-    ``most_detection_loss`` is the share of stored attacks that it may miss and the base's gate did not;
-    ``attack_films`` is how many films are attacked at most: so many that a loss of two points is several films;
-    ``key`` signs the new bundle.
-    """
-
-    target: float
-    most_detection_loss: float = 0.02
-    attack_films: int = 256
-    seed: int = 0
-    workers: int = 2
-    command: str = ""
-    key: SigningKey | None = None
-
-
-def recalibrate(
-    subject: LoadedBundle, site: Site, base_folder: Path, output: Path, report: Path, options: RecalibrationOptions
-) -> tuple[Manifest, dict[str, Any]]:
-    """Fit the gate to a site, compare, and write a bundle; the network stays as it is.
-
-    Parameters
-    ----------
-    site : Site
-        Of ``read_site``.
-    output, report : Path
-        Folders of the new bundle, and of the report, which is written also where the bundle is refused.
-
-    Returns
-    -------
-    Manifest of the new bundle, and the content of the JSON report.
-
-    Raises
-    ------
-    RecalibrationRefused
-        Says why; there is no new bundle.
-    BundleError
-        What was written does not reproduce its golden outputs.
-    """
-    patients = np.array([film.patient for film in site.films])
-    base, base_threshold = subject.bundle.gaussian, subject.bundle.manifest.gate.threshold
-    chosen = evenly(len(site.films), options.attack_films)
-    looks, levels = look(subject, site, chosen, options.workers)
-    evidence = weigh(looks, [film.path.name for film in site.films], subject.bundle)
-    prior = prior_of(base, subject.bundle.manifest.gate.shrinkage)
-    fitted, threshold, scores = fit_site(prior, looks.features, patients, options.target, options.seed)
-    attacked = attacked_features(subject, levels)
-    before = Judged(
-        base_threshold,
-        base.log_density(looks.features),
-        {name: base.log_density(features) for name, features in attacked.items()},
+def add_recalibrate(commands: Commands) -> None:
+    command = commands.add_parser(
+        "recalibrate",
+        help="move a bundle's gate to a site's own clean films",
+        description="Fits mean, covariance and threshold to a site's clean films, shrunk toward the bundle's; the network "
+        "stays. Shows before and after on held-out films and their attacked copies, and refuses (exit code 3) when the "
+        "attacks would be caught less, or the films look attacked. See docs/recalibration.md.",
     )
-    after = Judged(
-        threshold.value,
-        scores,
-        {
-            name: fitted.held_out(features, chosen[attacked_places(name, len(chosen))])
-            for name, features in attacked.items()
-        },
+    add_bundle(command, "what is moved")
+    command.add_argument("--films", type=Path, required=True, help="folder of the site's PNG, JPEG and DICOM files")
+    command.add_argument(
+        "--output", type=Path, required=True, help="the new bundle's folder; replaced whole if it exists"
     )
-    detection = detection_rows(before, after)
-    content: dict[str, Any] = {
-        "base_version": subject.bundle.manifest.model_version,
-        "command": options.command,
-        "code": code_version(),
-        "seed": options.seed,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "site": {
-            "films": len(site.films),
-            "patients": site.patients if site.patients_known else None,
-            "repeats_left_out": site.repeats,
-            "sha256": site.sha256,
-        },
-        "estimator": {
-            "pseudo_films": fitted.pseudo_films,
-            "mean_log_density_left_out": {str(k): value for k, value in fitted.candidates.items()},
-        },
-        "threshold": {
-            "before": base_threshold,
-            "after": threshold.value,
-            "target": options.target,
-            "bound": threshold.bound,
-        },
-        "false_rejection": false_rejection(before, after, patients),
-        "groups": group_rows(before, after, patients, site.groups, least_films(options.target)),
-        "detection": detection,
-        "evidence": [vars(one) for one in evidence],
-        "refusals": refusals(evidence, detection, options.most_detection_loss),
-    }
-    texts = {
-        JSON_REPORT: (json.dumps(content, indent=2) + "\n").encode(),
-        TEXT_REPORT: ("\n".join(sentences(content)) + "\n").encode(),
-        PLOT: plot({"before": before, "after": after}),
-    }
-    report.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (report / name).write_bytes(text)
-    if content["refusals"]:
-        raise RecalibrationRefused("; ".join(content["refusals"]) + f". No bundle was written; see {report}")
-    orientation = moved_orientation(subject, fitted, levels[evenly(len(levels), TURNED_FILMS)])
-    manifest = _write(
-        subject, base_folder, output, fitted, threshold, np.sort(scores), orientation, content, texts, options.key
+    command.add_argument(
+        "--table",
+        type=Path,
+        help="CSV with the column file (path in the folder), optionally patient, and others as groups: scanner, view, sex",
     )
-    written = read_bundle(output)
-    Screener(written, torch_backend(written.network, subject.device)).require_golden()
-    return manifest, content
-
-
-def fit_site(
-    prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], target: float, seed: int
-) -> tuple[SiteEstimate, Threshold, NDArray[np.float64]]:
-    """Gaussian and threshold from all of a site's films, and their held-out log densities, in the films' order.
-
-    Every film is held out once, from the Gaussian that judges it (cross-conformal, Vovk 2015; CV+, Barber et al. 2021).
-    Half of the films for the Gaussian and half for the threshold would have the conformal bound without a remainder,
-    and a gate that differs much more from one split to the next. What is served is the Gaussian of all films, under
-    which new films are a little likelier than under a fold's, so that they are rejected a little less than asked.
-    """
-    fitted = estimate(prior, features, patients, seed)
-    scores = fitted.held_out(features, np.arange(len(features)))
-    return fitted, held_out_threshold(scores, target), scores
-
-
-def look(subject: LoadedBundle, site: Site, keep: NDArray[np.intp], workers: int) -> tuple[Looks, Images]:
-    """What the gate and the suspicion need of each film, and the pixels of those films whose places are in `keep`."""
-    features, residuals, kept = [], [], []
-    wanted, place = set(keep.tolist()), 0
-    with torch.inference_mode(), tqdm(total=len(site.films), desc="the site's films", unit="film") as progress:
-        for images, _ in in_order(site.films, batch_size=BATCH, workers=workers):
-            features.append(subject.victim.network(images.to(subject.device))[0].cpu().numpy())
-            residuals.append(residual_energy(images))
-            kept += [to_levels(image) for offset, image in enumerate(images) if place + offset in wanted]
-            place += len(images)
-            progress.update(len(images))
-    return Looks(np.concatenate(features), np.concatenate(residuals), site.scanners), np.stack(kept)
-
-
-def moved_orientation(subject: LoadedBundle, fitted: SiteEstimate, levels: Images) -> Orientation:
-    """The base's model with its floor moved to where the site's own films, turned, lie under the new Gaussian.
-
-    The weights are on features, which the Gaussian does not touch. The floor is in nats of log density, and another
-    Gaussian has another scale: left where it was, it would silence the model, or let it speak of attacked films.
-    """
-    turned = []
-    with torch.inference_mode():
-        for start in range(0, len(levels), BATCH):
-            senses = in_every_sense(to_images(levels[start : start + BATCH], subject.device))
-            turned += [
-                subject.victim.network(images.contiguous())[0].cpu().numpy()
-                for images in [one for images in list(senses.values())[1:] for one in images]
-            ]
-    floor = float(np.percentile(fitted.gaussian.log_density(np.concatenate(turned)), LEAST_PERCENTILE))
-    base = subject.bundle.orientation
-    return Orientation(base.weights, base.bias, floor)
-
-
-def refusals(evidence: list[Evidence], detection: list[dict[str, Any]], most_loss: float) -> list[str]:
-    """Why no bundle may be written, in words; empty where it may."""
-    reasons = [f"the films look attacked: {one.words}" for one in evidence if one.suspicious]
-    for row in detection:
-        was, now = row["before"]["detection_rate"], row["after"]["detection_rate"]
-        if row["stored"] and was - now > most_loss:
-            reasons.append(
-                f"detection of {row['attack']} would fall from {was:.1%} to {now:.1%}, by more than {most_loss:.1%}"
-            )
-    return reasons
-
-
-def _write(
-    subject: LoadedBundle,
-    base_folder: Path,
-    output: Path,
-    fitted: SiteEstimate,
-    threshold: Threshold,
-    calibration: NDArray[np.float64],
-    orientation: Orientation,
-    content: dict[str, Any],
-    texts: dict[str, bytes],
-    key: SigningKey | None,
-) -> Manifest:
-    base, golden = subject.bundle.manifest, subject.bundle.golden
-    with torch.inference_mode():
-        features, logits = subject.victim.network((torch.from_numpy(golden.images).float() / 255).to(subject.device))
-    fields = base.model_dump(mode="json", exclude={"files", "model_version"})
-    fields["measured"] = None  # it was of the base's gate
-    fields["orientation"]["least_log_density"] = orientation.least_log_density
-    fields["gate"] |= {
-        "n": base.gate.n + len(calibration),
-        "threshold": threshold.value,
-        "threshold_rule": "held-out",
-        "target_false_rejection_rate": content["threshold"]["target"],
-        "calibration_n": len(calibration),
-        "calibration_bound": threshold.bound,
-    }
-    fields["recalibration"] = {
-        "base_version": base.model_version,
-        "base_signed_by": subject.bundle.signed_by,
-        "site_sha256": content["site"]["sha256"],
-        "n": len(calibration),
-        "pseudo_films": fitted.pseudo_films,
-        "command": content["command"],
-        "code": content["code"],
-        "seed": content["seed"],
-        "created": content["created"],
-    }
-    # Read again, long after the base was verified, and what is carried gets this bundle's signature: verified again too.
-    carried = {
-        name: read_verified(base_folder, name, digest)
-        for name, digest in base.files.items()
-        if name.startswith(f"{REPORT}/") or name == MODEL_CARD
-    }
-    card = model_card(carried[MODEL_CARD].decode(), content)
-    return write_bundle(
-        output,
-        fields,
-        subject.bundle.network,
-        fitted.gaussian,
-        orientation,
-        subject.bundle.content,
-        Golden(
-            golden.images,
-            fitted.gaussian.log_density(features.cpu().numpy()),
-            np.asarray(expit(logits.cpu().numpy().astype(np.float64))),
-            calibration,
-        ),
-        subject.bundle.typical_maps,
-        {**carried, **{f"{REPORT}/{name}": text for name, text in texts.items()}, MODEL_CARD: card.encode()},
-        key.sign if key else None,
+    command.add_argument("--report", type=Path, help="folder of the report, also of a refusal (default: OUTPUT-report)")
+    command.add_argument("--target", type=share, help="false-rejection rate (default: the bundle's)")
+    add_options(command, RecalibrationOptions)
+    add_device(command)
+    add_sign_with(command)
+    command.add_argument(
+        "--trusted-keys",
+        type=Path,
+        default=os.environ.get("CXR_TRUSTED_KEYS") or None,
+        help="public keys, of which one must have signed the bundle that is moved: a PEM file, or a folder of *.pem "
+        "(default: CXR_TRUSTED_KEYS, else it need not be signed)",
     )
+    command.set_defaults(run_command=_recalibrate)
+
+
+def _recalibrate(parsed: argparse.Namespace) -> int:
+    key = signing_key(parsed)  # before the work, which takes minutes
+    trusted = TrustedKeys.read(parsed.trusted_keys) if parsed.trusted_keys else None
+    subject = LoadedBundle.load(parsed.bundle, choose_device(parsed.device), trusted)
+    target = parsed.target or subject.bundle.manifest.gate.target_false_rejection_rate
+    report = parsed.report or parsed.output.with_name(f"{parsed.output.name}-report")
+    options = options_of(
+        RecalibrationOptions,
+        parsed,
+        target=target,
+        workers=parsed.workers,
+        command=command_line(parsed),
+        key=key,
+    )
+    site = read_site(parsed.films, parsed.table, target)
+    if not site.patients_known:
+        print("note: no table says whose the films are; each counts as a patient of its own", file=sys.stderr)
+    manifest, content = recalibrate(subject, site, parsed.bundle, parsed.output, report, options)
+    print("\n".join(sentences(content)))
+    print(f"{parsed.output}: {manifest.model_version}; report in {report}")
+    return 0

@@ -35,7 +35,7 @@ MOST_FILMS: Final = 64
 
 
 @dataclass(frozen=True)
-class Judged:
+class GateJudgement:
     """What one gate says of the same films as another: its threshold (nats), and log densities.
 
     ``clean`` has shape (N,), and ``attacked`` (M,) for each attack.
@@ -71,12 +71,12 @@ def attacked_features(subject: LoadedBundle, levels: Images) -> dict[str, NDArra
     found = {}
     for name, options in {**STORED, **HARD}.items():
         attacked = attack_all(logits_of, levels[attacked_places(name, len(levels))], subject.device, name, options)
-        found[name] = observe(network, attacked, subject.device, f"features of {name}").features
+        found[name] = observe(network, attacked, subject.device, f"features of {name}").gate_features
     return found
 
 
 def false_rejection(
-    before: Judged, after: Judged, patients: NDArray[np.str_], chosen: NDArray[np.bool_] | None = None
+    before: GateJudgement, after: GateJudgement, patients: NDArray[np.str_], chosen: NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
     """Clean films rejected by both gates, with 95 % bootstrap intervals over patients.
 
@@ -96,7 +96,7 @@ def false_rejection(
 
 
 def group_rows(
-    before: Judged, after: Judged, patients: NDArray[np.str_], groups: list[tuple[str, ...]], least: int
+    before: GateJudgement, after: GateJudgement, patients: NDArray[np.str_], groups: list[tuple[str, ...]], least: int
 ) -> list[dict[str, Any]]:
     """``false_rejection`` of each group with at least `least` films."""
     rows = []
@@ -107,7 +107,7 @@ def group_rows(
     return rows
 
 
-def detection_rows(before: Judged, after: Judged) -> list[dict[str, Any]]:
+def detection_rows(before: GateJudgement, after: GateJudgement) -> list[dict[str, Any]]:
     """Attacked films rejected by both gates, and how well their scores part attacked from clean whatever the threshold.
 
     A gate that rejects most clean films detects anything, so that detection alone would say that recalibration harms;

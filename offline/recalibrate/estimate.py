@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from app.pipeline.gate import Density
 from app.pipeline.gaussian import Gaussian
 
 from ..data.films import FilmsError
@@ -92,7 +93,7 @@ def moments_of(gaussian: Gaussian) -> Moments:
     return Moments(1, gaussian.mean, gaussian.cholesky_factor @ gaussian.cholesky_factor.T)
 
 
-def prior_of(base: Gaussian, shrinkage: str) -> Moments:
+def prior_of(base: Density, shrinkage: str) -> Moments:
     """The base's moments with most of its ridge taken off again.
 
     The ridge served few films; the site's own films add to what is known of the directions in which films hardly vary, and
@@ -103,7 +104,14 @@ def prior_of(base: Gaussian, shrinkage: str) -> Moments:
     ----------
     shrinkage : str
         Of the base's manifest: ``lambda=0.01``. Another kind has no ridge, and stays as it is.
+
+    Raises
+    ------
+    FilmsError
+        The base's gate is of another kind.
     """
+    if not isinstance(base, Gaussian):
+        raise FilmsError("only a Gaussian gate (mgm) can be moved to a site; fit this one anew, on the site's films")
     moments = moments_of(base)
     if not shrinkage.startswith("lambda="):
         return moments
@@ -118,8 +126,8 @@ def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[n
     ----------
     prior : Moments
         Of ``prior_of``.
-    features : ndarray, shape (n, d or more)
-        Of which the gate sees the last d.
+    features : ndarray, shape (n, d)
+        Gate features.
     patients : ndarray, shape (n,)
     seed : int
         Of the folds.
@@ -129,7 +137,6 @@ def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[n
     FilmsError
         Fewer patients than folds.
     """
-    features = features[:, -len(prior.mean) :]
     people, person = np.unique(patients, return_inverse=True)
     if len(people) < FOLDS:
         raise FilmsError(f"the site's films are of {len(people)} patients; at least {FOLDS} are needed")

@@ -10,20 +10,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..report.plot_style import ATTACK_HUES, LIGHT, Theme, canvas, hue, png, settings
-from .compare import Judged
+from .compare import GateJudgement
 
 BINS: Final = 50
 #: Nats, at which the axis turns from linear to logarithmic: attacked films lie orders of magnitude below clean ones.
 LINEAR: Final = 100.0
 
 
-def plot(gates: Mapping[str, Judged]) -> bytes:
+def plot(gates: Mapping[str, GateJudgement]) -> bytes:
     """PNG with a column for each gate and a strip for each kind of film."""
     with mpl.rc_context(cast(Any, settings(LIGHT))):
         return png(_drawn(gates, LIGHT))
 
 
-def _drawn(gates: Mapping[str, Judged], theme: Theme) -> Figure:
+def _drawn(gates: Mapping[str, GateJudgement], theme: Theme) -> Figure:
     scores = {name: {"clean": gate.clean, **gate.attacked} for name, gate in gates.items()}
     kinds = list(next(iter(scores.values())))
     figure = canvas(8.8, 0.9 + 0.45 * len(kinds))

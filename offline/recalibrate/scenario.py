@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.pipeline.gaussian import Gaussian
+from app.pipeline.gate import Gate
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import SearchOptions, selective
@@ -35,11 +35,11 @@ from ..evaluation.observing import Images, evenly, load_images, observe, to_imag
 from ..evaluation.store import Arrays, Outcome, Stages
 from ..evaluation.subject import LoadedBundle
 from ..evaluation.uninformed import attack_all
-from ..gate.features import write_json
 from ..gate.moments import Moments
-from .command import fit_site, refusals
-from .compare import HARD, STORED, Judged, attacked_features, detection_rows
+from ..run import write_json
+from .compare import HARD, STORED, GateJudgement, attacked_features, detection_rows
 from .estimate import RIDGE_KEPT, prior_of
+from .recalibration import fit_site, refusals
 from .suspicion import Evidence, Looks, residual_energy, weigh
 
 SEED: Final = 1
@@ -130,7 +130,7 @@ def gather(subject: LoadedBundle, films: list[Film], store: Stages) -> ScenarioM
         attacks,
         poison,
         len(poisoned),
-        prior_of(subject.bundle.gaussian, subject.bundle.manifest.gate.shrinkage),
+        prior_of(subject.bundle.gate.density, subject.bundle.manifest.gate.shrinkage),
     )
 
 
@@ -156,13 +156,16 @@ def _looks(store: Stages, name: str, arrays: Arrays) -> Looks:
 
 def _films(subject: LoadedBundle, films: list[Film], scanner: str) -> Outcome:
     levels = SCANNERS[scanner](load_images(films, "films").astype(np.float32) / np.float32(255))
-    return {}, {"levels": levels, "features": observe(subject.victim.network, levels, subject.device, scanner).features}
+    return {}, {
+        "levels": levels,
+        "features": observe(subject.victim.network, levels, subject.device, scanner).gate_features,
+    }
 
 
 def _poison(subject: LoadedBundle, levels: Images, name: str) -> Outcome:
     network = subject.victim.network
     poisoned = attack_all(LogitsOnly(network), levels, subject.device, f"poison, {name}", POISON_ATTACKS[name])
-    return {}, {"levels": poisoned, "features": observe(network, poisoned, subject.device, name).features}
+    return {}, {"levels": poisoned, "features": observe(network, poisoned, subject.device, name).gate_features}
 
 
 def _selective(subject: LoadedBundle, store: Stages, stem: str, levels: Images) -> Arrays:
@@ -173,23 +176,15 @@ def _selective(subject: LoadedBundle, store: Stages, stem: str, levels: Images) 
         result = selective(subject.victim, images, subject.victim.choose("invent", images), SELECTIVE)
         passed = np.flatnonzero(result.success.cpu().numpy())
         attacked = to_levels(result.images)[passed]
-        features = observe(subject.victim.network, attacked, subject.device, f"{stem} {start}").features
+        features = observe(subject.victim.network, attacked, subject.device, f"{stem} {start}").gate_features
         return {}, {"levels": attacked, "features": features, "index": start + passed}
 
     parts = [store.stage(f"{stem}-{start:03d}", partial(compute, start))[1] for start in range(0, len(levels), BATCH)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-@dataclass(frozen=True)
-class ScenarioGate:
-    """A Gaussian and its threshold (nats)."""
-
-    gaussian: Gaussian
-    threshold: float
-
-
 def _judged(
-    material: ScenarioMaterial, base: ScenarioGate, chosen: NDArray[np.intp], features: NDArray[np.float32], seed: int
+    material: ScenarioMaterial, base: Gate, chosen: NDArray[np.intp], features: NDArray[np.float32], seed: int
 ) -> dict[str, Any]:
     """What the gate that is fitted to the chosen films does to fresh ones, clean and attacked."""
     patients = np.array([material.films[index].patient for index in chosen])
@@ -198,17 +193,17 @@ def _judged(
         "films": len(chosen),
         "pseudo_films": fitted.pseudo_films,
         "bound": threshold.bound,
-        **_against_fresh(material, base, ScenarioGate(fitted.gaussian, threshold.value)),
+        **_against_fresh(material, base, Gate(fitted.gaussian, threshold.value)),
     }
 
 
-def _against_fresh(material: ScenarioMaterial, base: ScenarioGate, gate: ScenarioGate) -> dict[str, Any]:
+def _against_fresh(material: ScenarioMaterial, base: Gate, gate: Gate) -> dict[str, Any]:
     fresh = material.scanners[SITE].features[~material.at_site]
     before, after = (
-        Judged(
+        GateJudgement(
             one.threshold,
-            one.gaussian.log_density(fresh),
-            {name: one.gaussian.log_density(features) for name, features in material.attacks.items()},
+            one.log_density(fresh),
+            {name: one.log_density(features) for name, features in material.attacks.items()},
         )
         for one in (base, gate)
     )
@@ -220,7 +215,7 @@ def _against_fresh(material: ScenarioMaterial, base: ScenarioGate, gate: Scenari
     }
 
 
-def learning_curve(material: ScenarioMaterial, base: ScenarioGate, store: Stages) -> list[dict[str, Any]]:
+def learning_curve(material: ScenarioMaterial, base: Gate, store: Stages) -> list[dict[str, Any]]:
     """Site films by number, in draws of whole patients but for the last one's films."""
     rows: list[dict[str, Any]] = []
     site = np.flatnonzero(material.at_site)
@@ -237,15 +232,13 @@ def learning_curve(material: ScenarioMaterial, base: ScenarioGate, store: Stages
     return rows
 
 
-def threshold_alone(material: ScenarioMaterial, base: ScenarioGate) -> dict[str, Any]:
+def threshold_alone(material: ScenarioMaterial, base: Gate) -> dict[str, Any]:
     """The simplest remedy, for comparison: the base's Gaussian, its threshold from all of the site's films."""
-    scores = base.gaussian.log_density(material.scanners[SITE].features[material.at_site])
-    return _against_fresh(material, base, ScenarioGate(base.gaussian, float(np.quantile(scores, TARGET))))
+    scores = base.log_density(material.scanners[SITE].features[material.at_site])
+    return _against_fresh(material, base, Gate(base.density, float(np.quantile(scores, TARGET))))
 
 
-def poisonings(
-    subject: LoadedBundle, material: ScenarioMaterial, base: ScenarioGate, store: Stages
-) -> list[dict[str, Any]]:
+def poisonings(subject: LoadedBundle, material: ScenarioMaterial, base: Gate, store: Stages) -> list[dict[str, Any]]:
     """A share of the site's films replaced by their attacked selves: what the checks see, and what the gate becomes."""
     site = np.flatnonzero(material.at_site)
 
@@ -311,9 +304,9 @@ def main() -> None:
     every = read_films(parsed.data)
     films = of_split(every, "val") + of_split(every, "test")
     version = subject.bundle.manifest.model_version
-    store = Stages.open(parsed.work, {"bundle": version, "films": len(films), "seed": SEED})
+    store = Stages.open(parsed.work, {"bundle": version, "films": len(films), "seed": SEED, "features": "the gate's"})
     material = gather(subject, films, store)
-    base = ScenarioGate(subject.bundle.gaussian, subject.bundle.manifest.gate.threshold)
+    base = subject.bundle.gate
     parsed.output.mkdir(parents=True, exist_ok=True)
     write_json(
         parsed.output / "scenario.json",

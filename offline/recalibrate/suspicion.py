@@ -132,7 +132,7 @@ def weigh(looks: Looks, names: list[str], bundle: Bundle) -> list[Evidence]:
     names : list of str
         Of the films, to name those that stand apart: somebody must look at them.
     """
-    densities = bundle.gaussian.log_density(looks.features)
+    densities = bundle.gate.log_density(looks.features)
     floor = bundle.orientation.least_log_density
     apart = apart_density(bundle.golden.calibration_scores)
     return [

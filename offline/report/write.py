@@ -29,7 +29,7 @@ def write_report(
         ``scores/val``, ``scores/test`` and ``scores/<attack>``, shape (N,), log densities in nats;
         ``features/test`` and ``features/<attack>``, shape (N, 1024); and one film as ``example/clean`` and
         ``example/attacked``, shape (224, 224) in [0, 1], ``example/maps_clean`` and ``example/maps_attacked``,
-        shape (K, 7, 7), ``example/probabilities_clean`` and ``example/probabilities_attacked``, shape (14,),
+        shape (K, 7, 7), ``example/probabilities_clean`` and ``example/probabilities_attacked``, shape (L,),
         and ``example/scores``, shape (2,), clean then attacked. Each may be missing.
     folder : Path
         Made where it is not there; files of an earlier report are overwritten.

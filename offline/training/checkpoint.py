@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from ..data.films import FilmsError
-
-CHECKPOINT = "checkpoint.pt"
+from ..run import PLAIN
 
 
 def resume(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> tuple[int, list[dict[str, float]]]:
@@ -24,7 +23,7 @@ def resume(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> tuple
     if not path.is_file():
         return 0, []
     saved = torch.load(path, map_location="cpu", weights_only=True)
-    saved["identity"]["options"].setdefault("arch", "densenet121")  # runs from before there was a choice
+    saved["identity"]["options"].setdefault("arch", PLAIN)  # runs from before there was a choice
     if saved["identity"] != identity:
         raise FilmsError(
             f"{path} is of a run with other options or data; give the same ones to resume it, or another --output"

@@ -9,12 +9,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from app.pipeline.gaussian import Gaussian
+from app.pipeline.gate import Gate
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
@@ -23,14 +22,14 @@ from ..attacks.posting import LEVELS
 from ..data.augmentation import augmentation
 from ..data.films import Film, FilmsError, fingerprint, of_split
 from ..data.loading import Augment, in_order, load_film
-from ..gate.features import weights_sha256, write_json
-from ..gate.fit import load_gate, load_network
-from .checkpoint import CHECKPOINT, resume, save_checkpoint
-from .optimisation import autocast
-from .substitute import Arch, initial_network
-from .train import FROM_NOTHING_RATE, WEIGHTS, seed_all
+from ..gate.fit import load_gate
+from ..options import option
+from ..run import Run, weights_sha256
+from .checkpoint import resume, save_checkpoint
+from .optimisation import PRECISIONS, autocast
+from .substitute import ARCHS, Arch, initial_network
+from .train import FROM_NOTHING_RATE, seed_all
 
-DISTILLATION_RECORD = "distillation.json"
 #: Films whose 224x224 bytes are kept in memory (50 kB each, so 250 MB); more are read again in each epoch.
 KEPT_FILMS: Final = 5_000
 _QUERY_BATCH: Final = 16
@@ -40,13 +39,13 @@ _QUERY_BATCH: Final = 16
 class DistilOptions:
     """Options of a distillation."""
 
-    arch: Arch = "resnet50"
-    epochs: int = 10
-    batch_size: int = 32
+    arch: Arch = option("resnet50", "of the substitute", choices=ARCHS)
+    epochs: int = option(10, "passes over the answered films")
+    batch_size: int = option(32, "films in a step")
     rate: float = FROM_NOTHING_RATE
     weight_decay: float = 1e-2
-    seed: int = 0
-    precision: str = "bf16"
+    seed: int = option(0, "of the order of films and of all that is drawn")
+    precision: str = option("bf16", "of the forward pass", choices=PRECISIONS)
     workers: int = 1
 
 
@@ -58,17 +57,15 @@ class Served:
     ----------
     network : ChestNetwork
         On the device.
-    gaussian : Gaussian
-    threshold : float
-        Nats; what has a lower log density is answered with 422.
+    gate : Gate
+        What it does not accept is answered with 422.
     """
 
     network: ChestNetwork
-    gaussian: Gaussian
-    threshold: float
+    gate: Gate
 
     @staticmethod
-    def of_run(run: Path, device: torch.device) -> Served:
+    def of_run(run: Run, device: torch.device) -> Served:
         """What an export of a fitted run would serve.
 
         Raises
@@ -76,8 +73,8 @@ class Served:
         FilmsError
             The run has no network, or was not fitted.
         """
-        gate, _ = load_gate(run)
-        return Served(load_network(run).to(device), gate.gaussian, gate.threshold.value)
+        fitted, _ = load_gate(run)
+        return Served(run.network().to(device), fitted.gate)
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class Answers:
     ----------
     films : list of Film
         Those that got an answer, A of them.
-    probabilities : ndarray, shape (A, 14), float32, in [0, 1]
+    probabilities : ndarray, shape (A, L), float32, in [0, 1]
     images : Tensor or None, shape (A, 1, 224, 224), uint8
         What was posted; None where the films are too many to keep.
     rejected : int
@@ -122,10 +119,10 @@ def ask(
     with torch.inference_mode(), tqdm(total=len(films), desc=f"asking about {title}", unit="film") as progress:
         for batch, _ in in_order(films, batch_size=_QUERY_BATCH, workers=workers):
             posted = as_posted(batch)
-            features, logits = served.network(posted.to(device))
-            passed = served.gaussian.log_density(features.cpu().numpy()) >= served.threshold
+            outputs = served.network(posted.to(device))
+            passed = served.gate.accepts(outputs.gate_features.cpu().numpy())
             accepted.append(passed)
-            probabilities.append(logits.float().sigmoid().cpu()[torch.from_numpy(passed)])
+            probabilities.append(outputs.logits.float().sigmoid().cpu()[torch.from_numpy(passed)])
             if keep:
                 images.append((posted * LEVELS).round().to(torch.uint8)[torch.from_numpy(passed)])
             progress.update(len(batch))
@@ -141,7 +138,7 @@ def ask(
 
 
 class AnsweredFilms(Dataset[tuple[Tensor, Tensor]]):
-    """(posted image (1, 224, 224) in [0,1], the service's probabilities (14,))."""
+    """(posted image (1, 224, 224) in [0,1], the service's probabilities (L,))."""
 
     def __init__(self, answers: Answers, augment: Augment | None = None) -> None:
         self.answers = answers
@@ -159,14 +156,14 @@ class AnsweredFilms(Dataset[tuple[Tensor, Tensor]]):
 
 
 def distil(
-    served: Served, films: list[Film], output: Path, options: DistilOptions, device: torch.device, weights: str = "none"
+    served: Served, films: list[Film], output: Run, options: DistilOptions, device: torch.device, weights: str = "none"
 ) -> dict[str, Any]:
     """Train a substitute on the answers of what is served, and write its weights and ``distillation.json`` into `output`.
 
     Resumes from the last whole epoch found in `output`.
 
     Soft targets (Hinton et al. 2015; Papernot et al. 2017 for the attack): binary cross-entropy with the
-    service's 14 probabilities. The films are the outsider's own, that is those of the train split; neither
+    service's probabilities. The films are the outsider's own, that is those of the train split; neither
     their labels nor the network's weights, features or gradients are used. The turned and mirrored copies that
     it trains on keep the answer to the film itself, so each film costs one query.
 
@@ -210,20 +207,20 @@ def distil(
         "history": [],
         "torch_version": torch.__version__,
     }
-    output.mkdir(parents=True, exist_ok=True)
+    output.folder.mkdir(parents=True, exist_ok=True)
     state = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
     identity = {key: record[key] for key in ("options", "initial_weights", "served_network_sha256", "data")}
-    first_epoch, record["history"] = resume(output / CHECKPOINT, state, identity)
+    first_epoch, record["history"] = resume(output.checkpoint, state, identity)
     for epoch in range(first_epoch, options.epochs):
         seed_all(options.seed * 1000 + epoch)  # a resumed epoch draws what an uninterrupted one would have
         loss = _one_epoch(
             network, batches, optimizer, scheduler, device, options, f"epoch {epoch + 1}/{options.epochs}"
         )
         record["history"].append({"epoch": epoch + 1, "loss": loss, **compare(network, val_answers, device, options)})
-        save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, record["history"])
+        save_checkpoint(output.checkpoint, state, identity, epoch + 1, record["history"])
         # Written after each epoch, so that a run cut short leaves a substitute that can be used.
-        save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, output / WEIGHTS)
-        write_json(output / DISTILLATION_RECORD, record)
+        output.save_weights(network.state_dict())
+        output.distillation.write(record)
     return record
 
 
@@ -234,7 +231,7 @@ def compare(network: nn.Module, answers: Answers, device: torch.device, options:
     with torch.inference_mode():
         for images, _ in DataLoader(AnsweredFilms(answers), options.batch_size, num_workers=options.workers):
             with autocast(device, options.precision):
-                predicted.append(network(images.to(device))[1].float().sigmoid().cpu())
+                predicted.append(network(images.to(device)).logits.float().sigmoid().cpu())
     own = torch.cat(predicted).numpy()
     return {
         "val_mean_absolute_difference": float(np.abs(own - answers.probabilities).mean()),
@@ -253,7 +250,7 @@ def _constant_answer(train_answers: Answers, val_answers: Answers) -> dict[str, 
 
 
 def _mean_correlation(own: NDArray[np.float32], served: NDArray[np.float32]) -> float:
-    """Pearson's over films, mean over findings, (N, 14) twice; a finding that does not vary counts as 0."""
+    """Pearson's over films, mean over findings, (N, L) twice; a finding that does not vary counts as 0."""
     a, b = own.astype(np.float64) - own.mean(0), served.astype(np.float64) - served.mean(0)
     norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
     each = np.divide((a * b).sum(0), norm, out=np.zeros(len(LABELS)), where=norm > 0)
@@ -275,7 +272,7 @@ def _one_epoch(
     with tqdm(batches, desc=title, unit="batch") as progress:
         for step, (images, answers) in enumerate(progress, start=1):
             with autocast(device, options.precision):
-                _, logits = network(images.to(device))
+                logits = network(images.to(device)).logits
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), answers.to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,19 +14,18 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from offline.training.inside.dual_norm import meeting, norms_of
-from offline.training.inside.networks import PLAIN, Inside
-
 from ..data.augmentation import augmentation, exposure
 from ..data.films import Film, FilmsError, fingerprint, of_split, targets_of
 from ..data.loading import FilmDataset, keep_pixels
-from ..gate.features import weights_sha256
-from ..gate.fit import load_network
 from ..metrics import mean_auroc
-from .checkpoint import CHECKPOINT, resume, save_checkpoint
-from .optimisation import Optimisation, autocast
+from ..options import option
+from ..run import PLAIN, Run, weights_sha256
+from .checkpoint import resume, save_checkpoint
+from .inside.dual_norm import meeting, norms_of
+from .inside.networks import Inside
+from .optimisation import PRECISIONS, Optimisation, autocast
 from .teachers import named, teacher_of
-from .train import RECORD, WEIGHTS, TrainOptions, predict, seed_all, write_run
+from .train import TrainOptions, predict, seed_all, write_run
 
 #: Share of the training in which the budget grows to its full size; from the start it would stop the network from learning.
 RAMP: Final = 0.25
@@ -61,20 +59,22 @@ class HardenOptions:
         end.
     """
 
-    epsilon: float = 1.5 / 255
-    steps: int = 1
-    consistency: float = 1.0
-    likeness: float = 0.5
-    epochs: int = 8
-    batch_size: int = 16
+    epsilon: float = option(1.5 / 255, "budget of the attacks in training, pixels in [0,1] (default: 1.5/255)")
+    steps: int = option(1, "of each of them")
+    consistency: float = option(
+        1.0, "weight of the attacked film's logits being the film's: more is harder, and less accurate"
+    )
+    likeness: float = option(0.5, "weight of the logits being those of the teacher")
+    epochs: int = option(8, "passes over the training films")
+    batch_size: int = option(16, "films in a step")
     backbone_rate: float = 2e-4
     head_rate: float = 1e-3
     weight_decay: float = 1e-2
     average_decay: float = 0.98
-    seed: int = 0
-    precision: str = "bf16"
+    seed: int = option(0, "of the order of films and of all that is drawn")
+    precision: str = option("bf16", "of the forward pass", choices=PRECISIONS)
     workers: int = 2
-    ramp: float = RAMP
+    ramp: float = option(RAMP, "share of the training in which the budget grows from nothing to --epsilon, 0 to 1")
 
     def __post_init__(self) -> None:
         if not (self.epsilon > 0 and self.steps >= 1):
@@ -162,17 +162,17 @@ class Hardening:
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         with autocast(images.device, self.options.precision):
-            logits: Tensor = network(images)[1]
+            logits: Tensor = network(images).logits
         return logits.float()
 
 
 def harden(
-    run: Path,
+    run: Run,
     films: list[Film],
-    output: Path,
+    output: Run,
     options: HardenOptions,
     device: torch.device,
-    teachers: Sequence[Path] = (),
+    teachers: Sequence[Run] = (),
     inside: Inside | None = None,
 ) -> Path:
     """Harden the network of `run`, and write ``network.safetensors`` and ``training.json`` into `output`.
@@ -183,7 +183,7 @@ def harden(
 
     Parameters
     ----------
-    teachers : sequence of Path
+    teachers : sequence of Run
         Runs whose mean logits the films' shall be like; none: those of `run`.
     inside : Inside or None
         What is put inside the network before it is hardened; None: nothing. ``load_inside`` reads such a run.
@@ -205,61 +205,72 @@ def harden(
         "options": options.record(PLAIN if inside is None else inside.arch),
         "data": fingerprint(films),
         "initial_weights": HARDENED
-        + weights_sha256(load_network(run))[:12]
+        + weights_sha256(run.network())[:12]
         + (f" with {inside.name} inside" if inside else "")
         + (TAUGHT + named(teachers) if teachers else ""),
     }
     if _is_done(output, identity, options.epochs):
-        return output / WEIGHTS
+        return output.weights
     predicting = TrainOptions(batch_size=options.batch_size, precision=options.precision, workers=options.workers)
     deviations = torch.from_numpy(predict(teacher, val_films, device, predicting)).std(0).to(device)
-    network = load_network(run).to(device)
+    network = run.network().to(device)
     if inside is not None:
         network = inside.make(network, films)
     network.requires_grad_(True)
-    batches = DataLoader(
-        FilmDataset(
-            train_films, v2.Compose([augmentation(), exposure]), pixels=keep_pixels(train_films, options.workers)
-        ),
-        options.batch_size,
-        shuffle=True,
-        num_workers=options.workers,
-        drop_last=len(train_films) > options.batch_size,
-    )
+    batches = _batches(train_films, options)
     optimisation = Optimisation.of(network, options, options.epochs * len(batches))
     state: dict[str, Any] = {"network": network, **optimisation.state()}
-    output.mkdir(parents=True, exist_ok=True)
+    output.folder.mkdir(parents=True, exist_ok=True)
     hardening = Hardening(teacher, deviations, options)
-    first_epoch, history = resume(output / CHECKPOINT, state, identity)
+    first_epoch, history = resume(output.checkpoint, state, identity)
     for epoch in range(first_epoch, options.epochs):
-        seed_all(options.seed * 1000 + epoch)  # a resumed epoch draws what an uninterrupted one would have
-        network.eval()
-        total = 0.0
-        with tqdm(batches, desc=f"epoch {epoch + 1}/{options.epochs}", unit="batch") as progress:
-            for step, (images, targets) in enumerate(progress, start=1):
-                done = (epoch * len(batches) + step) / (options.epochs * len(batches))
-                loss = hardening.loss(network, images.to(device), targets.to(device), done)
-                optimisation.optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
-                optimisation.optimizer.step()
-                optimisation.scheduler.step()
-                optimisation.averaged.update_parameters(network)
-                total += loss.item()
-                progress.set_postfix(loss=f"{total / step:.4f}")
+        loss = _one_epoch(hardening, network, optimisation, batches, epoch, device)
         scores = predict(optimisation.averaged.module, val_films, device, predicting)
-        row = {"epoch": epoch + 1, "loss": total / len(batches), "val_auroc": mean_auroc(targets_of(val_films), scores)}
-        history.append(row)
-        save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, history)
+        history.append({"epoch": epoch + 1, "loss": loss, "val_auroc": mean_auroc(targets_of(val_films), scores)})
+        save_checkpoint(output.checkpoint, state, identity, epoch + 1, history)
         # Written after each epoch, so that a run cut short leaves a network that can be used.
         kept = optimisation.averaged.module if inside is None else inside.kept(optimisation.averaged.module)
         write_run(output, kept, identity, history, len(train_films))
-    return output / WEIGHTS
+    return output.weights
 
 
-def _is_done(output: Path, identity: dict[str, Any], epochs: int) -> bool:
+def _batches(films: list[Film], options: HardenOptions) -> DataLoader[tuple[Tensor, Tensor]]:
+    changed = v2.Compose([augmentation(), exposure])
+    return DataLoader(
+        FilmDataset(films, changed, pixels=keep_pixels(films, options.workers)),
+        options.batch_size,
+        shuffle=True,
+        num_workers=options.workers,
+        drop_last=len(films) > options.batch_size,
+    )
+
+
+def _one_epoch(
+    hardening: Hardening,
+    network: nn.Module,
+    optimisation: Optimisation,
+    batches: DataLoader[tuple[Tensor, Tensor]],
+    epoch: int,
+    device: torch.device,
+) -> float:
+    """One pass over the training films; returns the mean loss."""
+    options = hardening.options
+    seed_all(options.seed * 1000 + epoch)  # a resumed epoch draws what an uninterrupted one would have
+    network.eval()
+    total = 0.0
+    with tqdm(batches, desc=f"epoch {epoch + 1}/{options.epochs}", unit="batch") as progress:
+        for step, (images, targets) in enumerate(progress, start=1):
+            done = (epoch * len(batches) + step) / (options.epochs * len(batches))
+            loss = hardening.loss(network, images.to(device), targets.to(device), done)
+            optimisation.step(loss, network, LONGEST_GRADIENT)
+            total += loss.item()
+            progress.set_postfix(loss=f"{total / step:.4f}")
+    return total / len(batches)
+
+
+def _is_done(output: Run, identity: dict[str, Any], epochs: int) -> bool:
     """Whether `output` holds this run, whole: its checkpoint, which is three times as large, may be gone by then."""
-    if not ((output / RECORD).is_file() and (output / WEIGHTS).is_file()):
+    record = output.training.read_if_there()
+    if record is None or not output.weights.is_file():
         return False
-    record = json.loads((output / RECORD).read_text())
     return {key: record.get(key) for key in identity} == identity and len(record["history"]) == epochs

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .substitute import Trainable
+
+#: Of a forward pass in training.
+PRECISIONS: Final = ("bf16", "float32")
 
 
 class LearningRates(Protocol):
@@ -54,6 +58,16 @@ class Optimisation:
             use_buffers=True,
         )
         return Optimisation(optimizer, scheduler, averaged)
+
+    def step(self, loss: Tensor, network: nn.Module, longest_gradient: float | None = None) -> None:
+        """One step down the loss of a batch, with the gradient no longer than is said; the average follows."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if longest_gradient is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), longest_gradient)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.averaged.update_parameters(network)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it, beside the network."""

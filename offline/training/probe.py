@@ -66,7 +66,7 @@ def _features(
     found = []
     with torch.no_grad(), autocast(device, options.precision):
         for images, _ in tqdm(batches, desc=title, unit="batch"):
-            found.append(network(images.to(device))[0].float().cpu())
+            found.append(network(images.to(device)).features.float().cpu())
     return torch.cat(found)
 
 

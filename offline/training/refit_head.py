@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.pipeline.network import FEATURE_COUNT
-
 from ..data.films import Film, FilmsError, of_split
 from ..gate.features import reuse_or_extract
-from ..gate.fit import load_network, moments_of
+from ..gate.fit import moments_of
 from ..gate.moments import shrink_by_lambda
+from ..run import Run
 from .teachers import named
-from .train import save_successor
 
 Array = NDArray[np.float64]
 
@@ -25,16 +23,16 @@ Array = NDArray[np.float64]
 RIDGE: Final = 0.1
 
 
-def relearn(
-    run: Path,
-    teachers: Sequence[Path],
+def refit_head(
+    run: Run,
+    teachers: Sequence[Run],
     films: list[Film],
-    output: Path,
+    output: Run,
     ridge: float,
     device: torch.device,
     workers: int,
 ) -> Path:
-    """Fit the last layer of `run` to the mean logits of `teachers` on the training films; writes a run, to be fitted.
+    """Fit the last layer of `run` to the mean logits of `teachers` on the training films; writes a run, returns its weights.
 
     Features stay, and with them most of what hardening won. What a layer learned while its features were still changing is
     not the best that can be read from them (Kirichenko et al., ICLR 2023, arXiv 2204.02937), and the logits of a network
@@ -42,17 +40,11 @@ def relearn(
 
     Parameters
     ----------
-    run, output : Path
-        Folders of runs; `output` is made.
-    teachers : sequence of Path
-        Folders of one run, or of several whose logits are averaged.
+    run, output : Run
+    teachers : sequence of Run
+        One, or several whose logits are averaged.
     ridge : float
         As in ``ridge_layer``; more is harder, and less like the teacher.
-
-    Returns
-    -------
-    Path
-        The weights file.
 
     Raises
     ------
@@ -63,21 +55,20 @@ def relearn(
         raise FilmsError(f"--ridge {ridge:g} is not over 0")
     if not teachers:
         raise FilmsError("a last layer is learned from the answers of a run; give --teacher")
-    network = load_network(run)
+    network = run.network()
     train_films = of_split(films, "train")
-    output.mkdir(parents=True, exist_ok=True)
     learning = reuse_or_extract(network, train_films, output, "relearn-features", device, workers)
     logits = []
     for number, teacher in enumerate(teachers, start=1):
         name = "relearn-teacher" + (f"-{number}" if number > 1 else "")
-        logits.append(reuse_or_extract(load_network(teacher), train_films, output, name, device, workers).logits)
+        logits.append(reuse_or_extract(teacher.network(), train_films, output, name, device, workers).logits)
     taught = logits[0] if len(logits) == 1 else np.mean(logits, axis=0)
-    weight, bias = ridge_layer(learning.features[:, :FEATURE_COUNT], taught, ridge)
+    weight, bias = ridge_layer(learning.features, taught, ridge)
     weights = network.state_dict()
     weights["classifier.weight"] = torch.from_numpy(weight).float()
     weights["classifier.bias"] = torch.from_numpy(bias).float()
     then = f"its last layer learned from {named(teachers)} (ridge {ridge:g})"
-    return save_successor(run, weights, then, output)
+    return run.save_successor(output, weights, then)
 
 
 def ridge_layer(features: NDArray[np.float32], logits: NDArray[np.float32], ridge: float) -> tuple[Array, Array]:

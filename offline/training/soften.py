@@ -10,32 +10,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.films import FilmsError
-from ..gate.features import weights_sha256
-from ..gate.fit import load_network
-from .train import save_successor
+from ..run import Run, weights_sha256
 
 FIRST_LAYER: Final = "features.conv0.weight"
 #: A filter is 7 pixels wide: of a wider blur hardly anything but its mean would be left.
 WIDEST: Final = 3.0
 
 
-def soften(run: Path, deviation: float, output: Path) -> Path:
-    """Blur the first layer's filters; writes a run, whose last layer is best learned anew (``relearn``).
+def soften(run: Run, deviation: float, output: Run) -> Path:
+    """Blur the first layer's filters; writes a run, whose last layer is best learned anew; returns its weights file.
 
     A film that is blurred before the network gives what the blurred filters give of the film itself, but for what is cut off
     at their edges. What a chest film shows is larger than a pixel, and a small change of every pixel is not.
 
     Parameters
     ----------
-    run, output : Path
-        Folders of runs; `output` is made.
+    run, output : Run
     deviation : float
         Of the Gaussian, in pixels of the 224.
-
-    Returns
-    -------
-    Path
-        The weights file.
 
     Raises
     ------
@@ -44,11 +36,11 @@ def soften(run: Path, deviation: float, output: Path) -> Path:
     """
     if not 0 < deviation <= WIDEST:
         raise FilmsError(f"--deviation {deviation:g} is not over 0 and up to {WIDEST:g}")
-    network = load_network(run)
+    network = run.network()
     weights = network.state_dict()
     weights[FIRST_LAYER] = blurred(weights[FIRST_LAYER], deviation)
     then = f"the first layer of network {weights_sha256(network)[:12]} blurred by {deviation:g} pixels"
-    return save_successor(run, weights, then, output)
+    return run.save_successor(output, weights, then)
 
 
 def blurred(filters: Tensor, deviation: float) -> Tensor:

@@ -14,6 +14,7 @@ from torchvision.models import DenseNet121_Weights, ResNet50_Weights, resnet50
 
 from app.pipeline.labels import LABELS
 from app.pipeline.network import IMAGENET_MEAN, IMAGENET_STD, ChestNetwork
+from app.pipeline.outputs import Outputs
 
 from ..data.films import FilmsError
 
@@ -47,7 +48,7 @@ class SubstituteNetwork(nn.Module):
         # Convolutions on the CPU are about twice as fast when channels are innermost.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         """Compute features and logits.
 
         Parameters
@@ -56,24 +57,23 @@ class SubstituteNetwork(nn.Module):
 
         Returns
         -------
-        features : Tensor, shape (N, 2048)
-            Global average of the last feature map, which ends in a ReLU.
-        logits : Tensor, shape (N, label_count)
+        Outputs
+            Features, shape (N, 2048): global average of the last feature map, which ends in a ReLU.
         """
         normalised = (images - self.image_mean) / self.image_std  # broadcasts 1 -> 3 channels
         maps = self.features(normalised.contiguous(memory_format=torch.channels_last))
         features = F.adaptive_avg_pool2d(maps, 1).flatten(1)
-        return features, self.classifier(features)
+        return Outputs(features, features, self.classifier(features))
 
 
-#: What ``train`` makes: either has ``features`` (a module) and ``classifier``, and gives (features, logits).
+#: What ``train`` makes: either has ``features`` (a module) and ``classifier``, and gives ``Outputs``.
 Trainable = ChestNetwork | SubstituteNetwork
 
 _TITLES: Final[dict[Arch, str]] = {"densenet121": "DenseNet-121", "resnet50": "ResNet-50"}
 
 
 def build(arch: Arch) -> Trainable:
-    """A network with random weights and 14 logits."""
+    """A network with random weights, and a logit for each finding."""
     return ChestNetwork(len(LABELS)) if arch == "densenet121" else SubstituteNetwork(len(LABELS))
 
 

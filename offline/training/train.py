@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
 from torchvision.transforms import v2
@@ -22,14 +19,12 @@ from ..data.augmentation import augmentation, exposure, mixup
 from ..data.films import Film, FilmsError, fingerprint, of_split, targets_of
 from ..data.loading import FilmDataset, in_order, keep_pixels
 from ..metrics import mean_auroc
-from .checkpoint import CHECKPOINT, resume, save_checkpoint
-from .optimisation import Optimisation, autocast
+from ..options import option
+from ..run import Run
+from .checkpoint import resume, save_checkpoint
+from .optimisation import PRECISIONS, Optimisation, autocast
 from .probe import probe
-from .substitute import Arch, initial_network
-
-WEIGHTS = "network.safetensors"
-RECORD = "training.json"
-
+from .substitute import ARCHS, Arch, initial_network
 
 #: Of a backbone that has learned elsewhere, and of one that starts from nothing.
 FINE_TUNING_RATE = 1e-4
@@ -42,28 +37,33 @@ class TrainOptions:
 
     Attributes
     ----------
+    backbone_rate, head_rate : float
+        Highest learning rates.
     probe : bool
-        Fit the batch statistics and the last layer before the first step (``probe``). Runs that begin from the same one can
-        be averaged.
+        See ``probe.probe``.
     mixup : float
         As in ``augmentation.mixup``.
-    exposure : bool
-        Vary gamma and noise of the films too, as hardening does.
     """
 
-    epochs: int = 8
-    batch_size: int = 16
+    arch: Arch = option(
+        "densenet121",
+        "densenet121: what is served. resnet50: the substitute of a black-box attacker",
+        choices=ARCHS,
+    )
+    epochs: int = option(8, "passes over the training films")
+    batch_size: int = option(16, "films in a step")
     backbone_rate: float = FINE_TUNING_RATE
     head_rate: float = 1e-3
     weight_decay: float = 1e-2
-    average_decay: float = 0.98
-    seed: int = 0
-    precision: str = "bf16"
+    average_decay: float = option(0.98, "of the moving average of the weights, which is what is written")
+    seed: int = option(0, "of the order of films and of all that is drawn")
+    precision: str = option("bf16", "of the forward pass", choices=PRECISIONS)
     workers: int = 2
-    arch: Arch = "densenet121"
-    probe: bool = False
-    mixup: float = 0.0
-    exposure: bool = False
+    probe: bool = option(
+        False, "before the first step fit batch statistics and the last layer alone; runs with it can be averaged"
+    )
+    mixup: float = option(0.0, "blend films and their labels by a share from Beta(MIXUP, MIXUP); 0 is not")
+    exposure: bool = option(False, "vary gamma and noise of the films too, as hardening does")
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -85,10 +85,10 @@ class _Processes:
         return self.rank == 0
 
 
-def train(films: list[Film], initial_weights: str, output: Path, options: TrainOptions, device: str) -> Path:
+def train(films: list[Film], initial_weights: str, output: Run, options: TrainOptions, device: str) -> Path:
     """Train, and write ``network.safetensors`` and ``training.json`` into `output`.
 
-    AdamW under a one-cycle schedule; binary cross-entropy of 14 findings; the weights written are
+    AdamW under a one-cycle schedule; binary cross-entropy of the findings; the weights written are
     an exponential moving average. Resumes from the last whole epoch found in `output`.
 
     Parameters
@@ -114,14 +114,14 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
     train_films, val_films = of_split(films, "train"), of_split(films, "val")
     network = initial_network(initial_weights, options.arch).to(processes.device)
     pixels = keep_pixels(train_films, options.workers)
-    if options.probe and not (output / CHECKPOINT).is_file():
+    if options.probe and not output.checkpoint.is_file():
         probe(network, train_films, pixels, options, processes.device)
     batches = _batches(train_films, pixels, options, processes)
     optimisation = Optimisation.of(network, options, options.epochs * len(batches))
     state: dict[str, Any] = {"network": network, **optimisation.state()}
     identity = {"options": asdict(options), "data": fingerprint(films), "initial_weights": Path(initial_weights).name}
-    output.mkdir(parents=True, exist_ok=True)
-    first_epoch, history = resume(output / CHECKPOINT, state, identity)
+    output.folder.mkdir(parents=True, exist_ok=True)
+    first_epoch, history = resume(output.checkpoint, state, identity)
     wrapped: nn.Module = network
     if processes.count > 1:
         wrapped = nn.parallel.DistributedDataParallel(network)
@@ -131,22 +131,22 @@ def train(films: list[Film], initial_weights: str, output: Path, options: TrainO
         if processes.first:
             scores = predict(optimisation.averaged.module, val_films, processes.device, options)
             history.append({"epoch": epoch + 1, "loss": loss, "val_auroc": mean_auroc(targets_of(val_films), scores)})
-            save_checkpoint(output / CHECKPOINT, state, identity, epoch + 1, history)
+            save_checkpoint(output.checkpoint, state, identity, epoch + 1, history)
     if processes.first:
         write_run(output, optimisation.averaged.module, identity, history, len(train_films))
     if processes.count > 1:
         torch.distributed.destroy_process_group()
-    return output / WEIGHTS
+    return output.weights
 
 
 def predict(network: nn.Module, films: list[Film], device: torch.device, options: TrainOptions) -> np.ndarray[Any, Any]:
-    """Logits, shape (N, 14), float32, in the order of `films`."""
+    """Logits, shape (N, L), float32, in the order of `films`."""
     network.eval()
     outputs = []
     with torch.inference_mode():
         for images, _ in in_order(films, batch_size=options.batch_size, workers=options.workers):
             with autocast(device, options.precision):
-                outputs.append(network(images.to(device))[1].float().cpu())
+                outputs.append(network(images.to(device)).logits.float().cpu())
     return torch.cat(outputs).numpy()
 
 
@@ -171,13 +171,9 @@ def _one_epoch(
         for step, (images, targets) in enumerate(progress, start=1):
             mixed, wanted = mixup(images.to(processes.device), targets.to(processes.device), options.mixup)
             with autocast(processes.device, options.precision):
-                _, logits = network(mixed)
+                logits = network(mixed).logits
             loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), wanted)
-            optimisation.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimisation.optimizer.step()
-            optimisation.scheduler.step()
-            optimisation.averaged.update_parameters(network.module if hasattr(network, "module") else network)  # type: ignore[arg-type]
+            optimisation.step(loss, network.module if processes.count > 1 else network)  # type: ignore[arg-type]
             total += loss.item()
             progress.set_postfix(loss=f"{total / step:.4f}")
     return total / len(batches)
@@ -221,22 +217,8 @@ def seed_all(seed: int) -> None:
 
 
 def write_run(
-    output: Path, network: nn.Module, identity: dict[str, Any], history: list[dict[str, float]], train_count: int
+    output: Run, network: nn.Module, identity: dict[str, Any], history: list[dict[str, float]], train_count: int
 ) -> None:
-    """A run as ``save_run`` writes it, of a network that was trained."""
+    """A network that was trained, and the record of it."""
     record = {**identity, "train_count": train_count, "history": history, "torch_version": torch.__version__}
-    save_run(output, network.state_dict(), record)
-
-
-def save_successor(run: Path, weights: Mapping[str, Tensor], then: str, output: Path) -> Path:
-    """Write weights that were made from those of `run` as a run of their own, and return their file; `then` says how."""
-    record = json.loads((run / RECORD).read_text())
-    output.mkdir(parents=True, exist_ok=True)
-    save_run(output, weights, {**record, "initial_weights": f"{record['initial_weights']}, then {then}"})
-    return output / WEIGHTS
-
-
-def save_run(output: Path, weights: Mapping[str, Tensor], record: dict[str, Any]) -> None:
-    """Write ``network.safetensors`` and ``training.json``: what makes a folder a run that can be fitted."""
-    save_file({name: value.contiguous().cpu() for name, value in weights.items()}, output / WEIGHTS)
-    (output / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    output.save(network.state_dict(), record)

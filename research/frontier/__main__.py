@@ -21,13 +21,12 @@ from app.pipeline.backends import choose_device
 from offline.data.films import Film, Split, of_split, read_films
 from offline.evaluation.circumstances import circumstances
 from offline.gate.features import reuse_or_extract
-from offline.gate.fit import load_network
-from offline.training.gate_network import watch
+from offline.run import Run
+from offline.training.gate_network import join_gate_network
 from offline.training.harden import RAMP, harden
-from offline.training.interpolate_weights import average
+from offline.training.interpolate_weights import interpolate_weights
 from offline.training.memory import keep_freed_memory
-from offline.training.refit_head import relearn
-from offline.training.train import RECORD
+from offline.training.refit_head import refit_head
 
 from .band_plot import BAND_PICTURE, write_band_picture
 from .plot import PICTURE, write_picture
@@ -70,10 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = RECIPES[name]
         run = _network_run(recipe, given.bundle, runs, films, device, given.workers)
         print(f"== {name}: {recipe.title}", flush=True)
-        network = load_network(run)
-        trained = {split: _logits(runs / START, used, split, device, given.workers) for split in HELD_OUT}
+        network = run.network()
+        trained = {split: _logits(Run(runs / START), used, split, device, given.workers) for split in HELD_OUT}
         measured = measure_point(name, network, run, used, recipe.gate, measuring, device, given.workers, trained)
-        report["points"][name] = {"title": recipe.title, "training": json.loads((run / RECORD).read_text()), **measured}
+        report["points"][name] = {"title": recipe.title, "training": run.training.read(), **measured}
         report |= circumstances(device)
         report_file.parent.mkdir(parents=True, exist_ok=True)
         report_file.write_text(json.dumps(report, indent=1) + "\n")
@@ -85,38 +84,38 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _logits(run: Path, films: list[Film], split: Split, device: torch.device, workers: int) -> NDArray[np.float32]:
+def _logits(run: Run, films: list[Film], split: Split, device: torch.device, workers: int) -> NDArray[np.float32]:
     """Those of a run on films of a split; extracted once."""
-    return reuse_or_extract(load_network(run), of_split(films, split), run, split, device, workers).logits
+    return reuse_or_extract(run.network(), of_split(films, split), run, split, device, workers).logits
 
 
 def _network_run(
     recipe: Recipe, bundle: Path, runs: Path, films: list[Film], device: torch.device, workers: int
-) -> Path:
+) -> Run:
     """The run whose network a recipe asks for: the bundle's, or what was made of it."""
     start = start_of(bundle, runs)
     run, name = start, "hardened" if recipe.hardening else "start"
     for options in recipe.hardening:
         name += f"-{options.epsilon * 255:.3g}-{options.consistency:g}-{options.epochs}"
         name += f"-ramp-{options.ramp:g}" if options.ramp != RAMP else ""
-        before, run = run, runs / name
+        before, run = run, Run(runs / name)
         take_kept(run, options)
         harden(before, films, run, options, device)
     if recipe.share != 1:
         name += f"-at-{recipe.share:g}"
-        run = _made(runs / name, partial(average, before, run, recipe.share))
+        run = _made(Run(runs / name), partial(interpolate_weights, before, run, recipe.share))
     if recipe.relearned:
         name += f"-relearned-{recipe.relearned:g}"
-        learn = partial(relearn, run, [before], films, ridge=recipe.relearned, device=device, workers=workers)
-        run = _made(runs / name, learn)
+        learn = partial(refit_head, run, [before], films, ridge=recipe.relearned, device=device, workers=workers)
+        run = _made(Run(runs / name), learn)
     if recipe.watched:
-        run = _made(runs / f"{name}-watched", partial(watch, run, start))
+        run = _made(Run(runs / f"{name}-watched"), partial(join_gate_network, run, start))
     return run
 
 
-def _made(run: Path, make: Callable[[Path], object]) -> Path:
-    """The run in this folder, made if it is not there."""
-    if not (run / RECORD).is_file():
+def _made(run: Run, make: Callable[[Run], object]) -> Run:
+    """The run, made if it is not there."""
+    if not run.training.exists:
         make(run)
     return run
 

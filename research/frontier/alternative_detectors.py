@@ -10,7 +10,6 @@ Writes ``reports/frontier/looks.json`` and the tables of looks and of smoothing 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,14 +36,16 @@ from offline.evaluation.observing import BATCH, Images, batches, evenly, load_im
 from offline.evaluation.presets import AIM, Aim
 from offline.evaluation.subject import LoadedBundle
 from offline.evaluation.uninformed import attack_all
-from offline.gate.features import UNCHANGED, Variant, harmless_variant, write_json
+from offline.gate.features import UNCHANGED, Variant, harmless_variant
 from offline.gate.fit import fit_gaussian
 from offline.metrics import auroc, mean_auroc
 from offline.report.words import strength
+from offline.run import write_json
 from offline.training.memory import keep_freed_memory
 
+from .arguments import parser_of
 from .recipes import THROUGH_WATCH
-from .table import PAGE, table_row
+from .table import table_row
 
 REPORT: Final = Path("reports/frontier/looks.json")
 CLEAN_REFUSED: Final = 0.05
@@ -202,12 +203,12 @@ def seen_by_gate(eyes: nn.Module, train: list[Film], device: torch.device, worke
 
 def looks_of(subject: LoadedBundle, clean: Images, train: list[Film], keys: int, workers: int) -> dict[str, Look]:
     """Every look by name: the gate that is served, views, and gates with keys."""
-    network, device, gaussian = subject.bundle.network, subject.device, subject.bundle.gaussian
+    network, device, gate = subject.bundle.network, subject.device, subject.bundle.gate
     logits = Logits(network, device)
     scale = logits(clean).std(0).astype(np.float64)
 
     def served(levels: Images) -> NDArray[np.float64]:
-        return -gaussian.log_density(observe(network, levels, device, "served").features)
+        return -gate.log_density(observe(network, levels, device, "served").gate_features)
 
     looks: dict[str, Look] = {"the gate that is served": served}
     for name, change in VIEWS.items():
@@ -315,20 +316,12 @@ def filled(document: str, report: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Attack, look and write."""
-    parser = argparse.ArgumentParser(
-        prog="python -m research.frontier.alternative_detectors",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of labelled films")
+    parser = parser_of("alternative_detectors", __doc__, films=48)
     parser.add_argument(
         "--bundle", type=Path, default=Path("artifacts/default"), help="with a watch (default: %(default)s)"
     )
-    parser.add_argument("--films", type=int, default=48, help="val films that are attacked (default: %(default)s)")
     parser.add_argument("--keys", type=int, default=3, help="keys drawn of each kind (default: %(default)s)")
     parser.add_argument("--report", type=Path, default=REPORT, help="(default: %(default)s)")
-    parser.add_argument("--page", type=Path, default=PAGE, help="whose tables are filled (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(arguments)
     keep_freed_memory()
     device, films = choose_device("auto"), read_films(given.data)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,8 +25,8 @@ from offline.calls.prevalence import CHEST_XRAY14, read_prevalence
 from offline.data.films import Film, Split, fingerprint, of_split, targets_of
 from offline.detectors.measures import bootstrap_weights, drawn_auroc, estimate
 from offline.evaluation.observing import evenly, load_images, to_images
-from offline.gate.features import weights_sha256
 from offline.metrics import mean_auroc
+from offline.run import Run, weights_sha256
 
 Logits = Mapping[Split, NDArray[np.floating]]
 
@@ -64,7 +63,7 @@ def paired_loss(films: list[Film], trained: NDArray[np.floating], served: NDArra
 
 def called(
     network: nn.Module,
-    run: Path,
+    run: Run,
     films: list[Film],
     logits: Logits,
     device: torch.device,
@@ -77,7 +76,7 @@ def called(
     ----------
     network : Module
         In eval mode, on the device.
-    run : Path
+    run : Run
         Where movements are kept: a killed run goes on, and one that ``cxr-offline calibrate`` measured is not measured again.
     logits : mapping
         Of the val and test films, shape (N, L).
@@ -115,7 +114,7 @@ def called(
 
 def _movements(
     network: nn.Module,
-    run: Path,
+    run: Run,
     films: list[Film],
     val: list[Film],
     device: torch.device,
@@ -125,12 +124,12 @@ def _movements(
     chosen = [val[index] for index in evenly(len(val), count)]
     images = to_images(load_images(chosen, "reading val"), torch.device("cpu"))
     # The name that ``fit_calls`` gives it too, where all is as usual.
-    stem = f"movement-{weights_sha256(network)[:12]}-{fingerprint(films)[:8]}-{len(chosen)}"
-    stem += f"-{furthest}-furthest" if furthest != FURTHEST else ""
+    usual = f"-{furthest}-furthest" if furthest != FURTHEST else ""
     found = {}
     for epsilon in MOVED_WITHIN:
-        name = stem if epsilon == EPSILON else f"{stem}-within-{epsilon * 255:g}"
-        found[epsilon] = measure_movement(network, images, device, run / name, epsilon, furthest)
+        otherwise = usual if epsilon == EPSILON else f"{usual}-within-{epsilon * 255:g}"
+        kept = run.movement(weights_sha256(network), fingerprint(films), len(chosen), otherwise)
+        found[epsilon] = measure_movement(network, images, device, kept, epsilon, furthest)
     return found
 
 

@@ -18,16 +18,17 @@ import torch
 from torch import nn
 
 from app.pipeline.image import INPUT_SIDE
-from app.pipeline.network import ChestNetwork, Watch
+from app.pipeline.network import ChestNetwork, GateNetwork
 from offline import generated_tables
 from offline.attacks import CallPoints
 from offline.attacks.goals import OPPOSITE
 from offline.data.films import Film, of_split, targets_of
 from offline.evaluation.adaptive import aimed_rows
 from offline.evaluation.subject import victim_of_run
-from offline.gate.features import reuse_or_extract, saved, weights_sha256
-from offline.gate.fit import gate_of, load_network
+from offline.gate.features import reuse_or_extract, saved
+from offline.gate.fit import gate_of
 from offline.metrics import mean_auroc
+from offline.run import Run, weights_sha256
 from offline.training.harden import RAMP, HardenOptions, harden
 from offline.training.inside import INSIDE, Inside, load_inside
 
@@ -51,11 +52,11 @@ class Common:
 
     Attributes
     ----------
-    start : Path
+    start : Run
         The run that all start from.
-    eyes : Path
+    eyes : Run
         The run whose watch, or else first block, the gate looks through: one that was not hardened, or has a watch.
-    teachers : tuple of Path
+    teachers : tuple of Run
         As of ``harden``.
     runs : Path
         Where what is made is kept.
@@ -63,9 +64,9 @@ class Common:
         That they are hardened on, and measured on.
     """
 
-    start: Path
-    eyes: Path
-    teachers: tuple[Path, ...]
+    start: Run
+    eyes: Run
+    teachers: tuple[Run, ...]
     runs: Path
     films: list[Film]
     used: list[Film]
@@ -74,11 +75,11 @@ class Common:
     device: torch.device
     workers: int
 
-    def run_of(self, name: str) -> Path:
+    def run_of(self, name: str) -> Run:
         """Where one is kept; of another start or teachers ``harden`` refuses to go on there."""
         options = self.options
         made = f"inside-{name}-{options.epsilon * 255:.3g}-{options.consistency:g}-{options.epochs}"
-        return self.runs / (made if options.ramp == RAMP else f"{made}-ramp-{options.ramp:g}")
+        return Run(self.runs / (made if options.ramp == RAMP else f"{made}-ramp-{options.ramp:g}"))
 
 
 def measure_inside(name: str, common: Common) -> dict[str, Any]:
@@ -88,9 +89,9 @@ def measure_inside(name: str, common: Common) -> dict[str, Any]:
     if inside is None and not common.teachers:
         take_kept(run, common.options)
     harden(common.start, common.films, run, common.options, device, common.teachers, inside=inside)
-    network, before = load_inside(run).to(device), load_network(common.start).to(device)
+    network, before = load_inside(run).to(device), common.start.network().to(device)
     ratio = cost_ratio(network, before, device)
-    network.watch = _watch_of(load_network(common.eyes).to(device))
+    network.watch = _watch_of(common.eyes.network().to(device))
     network.eval().requires_grad_(False)
     gate = gate_of(network, run, used, THROUGH_WATCH, device, workers)
     logits = {split: saved(run, split).logits for split in HELD_OUT}
@@ -130,11 +131,11 @@ def title_of(name: str, inside: Inside | None) -> str:
     return "plain" if inside is None else inside.title
 
 
-def _watch_of(network: ChestNetwork) -> Watch:
+def _watch_of(network: ChestNetwork) -> GateNetwork:
     """The eyes of the gate: the network's own watch, or its first block, as one that was not hardened has it."""
     if network.watch is not None:
         return network.watch
-    watch = Watch()
+    watch = GateNetwork()
     own = network.features.state_dict()
     watch.features.load_state_dict({name: own[name] for name in watch.features.state_dict()})
     return watch.to(network.image_mean.device)

@@ -11,7 +11,7 @@ import torch
 
 from offline.data.films import Film
 from offline.evaluation.circumstances import circumstances
-from offline.gate.features import write_json
+from offline.run import a_run, write_json
 from offline.training.harden import HardenOptions
 
 from . import inside
@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     usual = HardenOptions()
     group = parser.add_argument_group("inside the network")
     group.add_argument("--inside", choices=inside.NAMES, action="append", help="what is hardened and measured")
-    group.add_argument("--start", type=Path, help="the run to start from (default: the network of artifacts/paper)")
+    group.add_argument("--start", type=a_run, help="the run to start from (default: the network of artifacts/paper)")
     group.add_argument(
         "--eyes",
-        type=Path,
+        type=a_run,
         help="a run that was not hardened: the gate looks through its first block (default: --start)",
     )
     group.add_argument("--runs", type=Path, default=Path("runs/inside"), help="what is made (default: %(default)s)")
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--consistency", type=float, default=usual.consistency)
     group.add_argument("--epochs", type=int, default=usual.epochs)
     group.add_argument("--ramp", type=float, default=usual.ramp)
-    group.add_argument("--teacher", type=Path, nargs="+", default=())
+    group.add_argument("--teacher", type=a_run, nargs="+", default=())
     group.add_argument("--precision", choices=("bf16", "float32"), default=usual.precision)
     group.add_argument("--quick", action="store_true", help="a step or two on a handful of films; fills no page")
 

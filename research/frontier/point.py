@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,9 +25,10 @@ from offline.evaluation.presets import AIM, Aim
 from offline.evaluation.store import Outcome, Stages
 from offline.evaluation.subject import victim_of_run
 from offline.evaluation.uninformed import attack_all
-from offline.gate.features import saved, weights_sha256
+from offline.gate.features import saved
 from offline.gate.fit import FitOptions, FittedGate, gate_of
 from offline.metrics import mean_auroc
+from offline.run import Run, weights_sha256
 
 from .bands import called, paired_loss
 
@@ -86,7 +86,7 @@ def fewer(films: list[Film]) -> list[Film]:
 def measure_point(
     name: str,
     network: ChestNetwork,
-    run: Path,
+    run: Run,
     films: list[Film],
     gate_options: FitOptions,
     measuring: Measuring,
@@ -109,11 +109,11 @@ def measure_point(
     victim = victim_of_run(run, network, gate, films, device)
     identity = {
         "network": weights_sha256(network),
-        "gate": asdict(gate_options),
+        "gate": gate_options.record(),
         "data": fingerprint(films),
         "measuring": measuring.record(),
     }
-    store = Stages.open(run / name, identity)
+    store = Stages.open(run.folder / name, identity)
     test = of_split(films, "test")
     patients = np.array([film.patient for film in test])
     changes = {change: CHANGES[change] for change in HARMLESS}
@@ -140,8 +140,8 @@ def measure_point(
     }
 
 
-def _clean(gate: FittedGate, run: Path, patients: np.ndarray[Any, Any]) -> dict[str, Any]:
-    rejected = gate.gaussian.log_density(saved(run, "test").features) < gate.threshold.value
+def _clean(gate: FittedGate, run: Run, patients: np.ndarray[Any, Any]) -> dict[str, Any]:
+    rejected = ~gate.gate.accepts(saved(run, "test").gate_features)
     return {"films": len(rejected), "rejected": int(rejected.sum()), "false_rejection_rate": rate(rejected, patients)}
 
 
@@ -171,11 +171,11 @@ def _blind(
 
             def compute(title: str = title, make: Callable[[str], Images] = make) -> Outcome:
                 seen = observe(victim.network, make(title), device, f"features of {title}")
-                return {}, {"features": seen.features, "logits": seen.logits}
+                return {}, seen.arrays()
 
-            _, found = store.stage(title.replace(" ", "-"), compute)
-            rejected = victim.gaussian.log_density(found["features"]) < victim.threshold
-            changed = Observed(found["features"], found["logits"]).top_finding != clean.top_finding
+            seen = Observed.stored(store.stage(title.replace(" ", "-"), compute)[1])
+            rejected = ~victim.gate.accepts(seen.gate_features)
+            changed = seen.top_finding != clean.top_finding
             rows.append(
                 {
                     "attack": attack,

@@ -13,7 +13,6 @@ With ``--inside NAME`` a rival stands where its authors put it, inside the netwo
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 
 from app.pipeline.backends import choose_device
 from app.pipeline.network import ChestNetwork
+from app.pipeline.outputs import Outputs
 from offline import generated_tables
 from offline.attacks import Goal, SearchOptions, Victim, minimal
 from offline.calls.fitting import youden_logits
@@ -34,15 +34,16 @@ from offline.data.loading import in_order
 from offline.evaluation.circumstances import circumstances
 from offline.evaluation.observing import BATCH, Images, batches, evenly, load_images
 from offline.evaluation.subject import LoadedBundle
-from offline.gate.features import write_json
 from offline.metrics import mean_auroc
 from offline.report.words import strength
+from offline.run import write_json
 from offline.training.memory import keep_freed_memory
 from offline.training.refit_head import RIDGE, ridge_layer
 
 from . import inside
+from .arguments import parser_of
 from .inside_command import add_arguments, run_inside
-from .table import PAGE, count_of, table_row
+from .table import count_of, table_row
 
 REPORT: Final = Path("reports/frontier/rivals.json")
 EPSILON: Final = 1 / 255
@@ -119,12 +120,12 @@ class Rival(nn.Module):
         super().__init__()
         self.network, self.stage, self.layer = network, stage, layer
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape (N, 1, 224, 224) in [0,1] -> (features for the gate, logits (N, L)), as ``ChestNetwork``."""
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
+        """Shape (N, 1, 224, 224) in [0,1] -> outputs, as ``ChestNetwork``."""
         normalised = (images - self.network.image_mean) / self.network.image_std
         maps = last_map(self.network, normalised)
-        watch = self.network.watch
-        return (averaged(maps) if watch is None else watch(normalised)), self.layer(self.stage(maps))
+        features, watch = averaged(maps), self.network.watch
+        return Outputs(features, features if watch is None else watch(normalised), self.layer(self.stage(maps)))
 
 
 def last_map(network: ChestNetwork, normalised: Tensor) -> Tensor:
@@ -197,8 +198,7 @@ def _row(
     """One last stage, measured; its operating points are of its own answers, as an export would choose them."""
     targets = targets_of(val)
     points = torch.tensor(youden_logits(logits, targets), dtype=torch.float64).sigmoid()
-    gate = subject.victim
-    victim = Victim.of(network, gate.gaussian, gate.threshold, points, subject.device)
+    victim = Victim.of(network, subject.bundle.gate, points, subject.device)
     row: dict[str, Any] = {"stage": name, "auroc": mean_auroc(targets, logits)}
     for goal in GOALS:
         eligible = evaded = 0
@@ -231,20 +231,12 @@ def filled(document: str, report: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Learn, attack and write."""
-    parser = argparse.ArgumentParser(
-        prog="python -m research.frontier.rivals",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of labelled films")
+    parser = parser_of("rivals", __doc__, films=40)
     parser.add_argument(
         "--bundle", type=Path, action="append", help="(default: artifacts/paper, and artifacts/default)"
     )
-    parser.add_argument("--films", type=int, default=40, help="val films that are attacked (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=12, help="of a quarter grey level (default: %(default)s)")
     parser.add_argument("--report", type=Path, help=f"(default: {REPORT}, or {inside.REPORT})")
-    parser.add_argument("--page", type=Path, default=PAGE, help="whose table is filled (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2)
     add_arguments(parser)
     given = parser.parse_args(arguments)
     keep_freed_memory()

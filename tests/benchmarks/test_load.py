@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from app.pipeline.labels import LABELS
 from benchmarks.plan import HEADLINE
 from benchmarks.summary import summary
 
 ROOT = Path(__file__).resolve().parents[2]
-PROBABILITIES = [0.1] * 14
+PROBABILITIES = [0.1] * len(LABELS)
 GOLDEN = {"probabilities": PROBABILITIES, "log_density": 100.0, "accepted": True}
 
 
@@ -135,7 +136,9 @@ def generate(port: int, folder: Path, **changes: Any) -> dict[str, Any]:
         pytest.param(repeating(answer(200, RIGHT)), "correct", id="right"),
         pytest.param(repeating(answer(200, RIGHT, chunked=True)), "correct", id="right, in chunks"),
         pytest.param(once_then_close, "correct", id="idle connection closed"),
-        pytest.param(repeating(answer(200, RIGHT | {"probabilities": [0.102] * 14})), "wrong", id="another's answer"),
+        pytest.param(
+            repeating(answer(200, RIGHT | {"probabilities": [0.102] * len(LABELS)})), "wrong", id="another's answer"
+        ),
         pytest.param(repeating(answer(200, RIGHT | {"log_density": 99.0})), "wrong", id="another's log density"),
         pytest.param(repeating(answer(200, "none")), "wrong", id="no answer of this shape"),
         pytest.param(repeating(answer(500, {})), "error 500", id="failed"),

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import save_file
 
 from offline.data.films import SPLITS
 from offline.gate.features import merge_shards, saved, saved_moments
 from offline.gate.moments import Moments
-from offline.training.train import WEIGHTS
+from offline.run import Run
 from tests.bundles import random_network
 from tests.cluster.served import ray_environment
 from tests.http.served import ROOT, png
@@ -41,13 +40,13 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_folder(folder: Path) -> Path:
-    folder.mkdir()
-    save_file({name: value.contiguous() for name, value in random_network(0).state_dict().items()}, folder / WEIGHTS)
-    return folder
+def a_run(folder: Path) -> Run:
+    run = Run(folder)
+    run.save_weights(random_network(0).state_dict())
+    return run
 
 
-def features(run: Path, films: Path, *arguments: str, on_ray: bool = False) -> subprocess.CompletedProcess[str]:
+def features(run: Run, films: Path, *arguments: str, on_ray: bool = False) -> subprocess.CompletedProcess[str]:
     """Run ``cxr-offline features`` to its end, if wanted with a cluster of its own, which ends with it."""
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as own:  # short: sockets lie beneath it
         begin = (
@@ -68,13 +67,13 @@ def features(run: Path, films: Path, *arguments: str, on_ray: bool = False) -> s
 
 
 def test_one_process_and_three_shards_on_ray_agree(films: Path, tmp_path: Path) -> None:
-    one, three = run_folder(tmp_path / "one"), run_folder(tmp_path / "three")
+    one, three = a_run(tmp_path / "one"), a_run(tmp_path / "three")
     alone = features(one, films)
     assert alone.returncode == 0, alone.stderr
     spread = features(three, films, "--ray", "3", on_ray=True)
     assert spread.returncode == 0, spread.stderr
     assert "54 films in 3 shards" in spread.stdout
-    assert sorted(path.name for path in three.glob("train-*-extracted.json")) == [
+    assert sorted(path.name for path in three.folder.glob("train-*-extracted.json")) == [
         f"train-{index}of3-extracted.json" for index in (1, 2, 3)
     ]
     for split in SPLITS:
@@ -91,13 +90,13 @@ def test_one_process_and_three_shards_on_ray_agree(films: Path, tmp_path: Path) 
 
 def test_a_film_that_cannot_be_read_is_named(films: Path, tmp_path: Path) -> None:
     (films / "images" / "5.png").write_bytes(png(5)[:300])
-    ended = features(run_folder(tmp_path / "run"), films, "--ray", "2", on_ray=True)
+    ended = features(a_run(tmp_path / "run"), films, "--ray", "2", on_ray=True)
     assert ended.returncode == 1
     assert "5.png" in ended.stderr
 
 
 def test_no_cluster_is_said(films: Path, tmp_path: Path) -> None:
-    ended = features(run_folder(tmp_path / "run"), films, "--ray", "2")
+    ended = features(a_run(tmp_path / "run"), films, "--ray", "2")
     assert ended.returncode == 1
     assert "no Ray cluster" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -34,7 +34,7 @@ def choosing(folder: Path) -> Path:
     bundle = read_bundle(write_random_bundle(folder / "all", ACCEPT_EVERYTHING))
     screener = Screener(bundle, TorchCpu(bundle.network))
     films = [to_tensor(pixels(seed).astype(np.float32) / 255) for seed in SEEDS]
-    densities = [float(bundle.gaussian.log_density(screener.outputs(film)[0])[0]) for film in films]
+    densities = [float(bundle.gate.log_density(screener.outputs(film).gate_features)[0]) for film in films]
     return write_random_bundle(folder / "half", float(np.median(densities)))
 
 

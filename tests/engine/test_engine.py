@@ -39,6 +39,25 @@ def test_a_batch_is_no_larger_than_its_limit(most_at_once: int | None, max_batch
     asyncio.run(scenario())
 
 
+def test_a_released_film_runs_once_and_by_itself() -> None:
+    async def scenario() -> None:
+        async with running(ToldScreener()) as bench:
+            tasks = [await bench.hold(), bench.submit(20)]
+            await bench.until("cxr_queue_films", 1, queue="device")
+            released = asyncio.create_task(bench.engine.screen_released("reviewer", film(30), "png"))
+            await bench.until("cxr_queue_films", 2, queue="device")
+            tasks.append(bench.submit(40))
+            await bench.until("cxr_queue_films", 3, queue="device")
+            bench.release()
+            assert await outcomes(*tasks) == [10, 20, 40]
+            version, image, probabilities = await released
+            assert (version.name, image.source_kind, set(probabilities)) == ("told", "png", {0.3})
+            assert bench.screener.batches == [[10], [20], [40]]
+            assert bench.screener.released == [30]
+
+    asyncio.run(scenario())
+
+
 def test_a_poisonous_film_fails_alone() -> None:
     def rule(marks: list[int]) -> None:
         if 30 in marks:

@@ -13,6 +13,7 @@ from app.engine import NotReady, Shadow
 from app.engine import shadow as shadows
 from app.pipeline import Verdict
 from app.pipeline.errors import BundleError, NumericalError, UnsuitableImage
+from app.pipeline.labels import LABELS
 
 from .told import SECONDS, Bench, ToldScreener, outcomes, running, version
 
@@ -20,7 +21,7 @@ Opinion = Verdict | NumericalError | UnsuitableImage
 
 
 def accepts(mark: int, probability: float = 0.5) -> Verdict:
-    return Verdict(True, float(mark), np.full(14, probability))
+    return Verdict(True, float(mark), np.full(len(LABELS), probability))
 
 
 def rejects(mark: int) -> Verdict:

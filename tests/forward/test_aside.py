@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from app.forward.aside import Aside, Film, path_beside
+from app.forward.aside import Aside, FilmSetAside, path_beside
 from app.forward.errors import Misconfigured
 
-WAITING = Film("a1", 7, 100.0, 200.0, 2, 503, "decoding-unavailable", "0" * 32, 300.0)
+WAITING = FilmSetAside("a1", 7, 100.0, 200.0, 2, 503, "decoding-unavailable", "0" * 32, 300.0)
 GIVEN_UP = replace(WAITING, instance="b2", change=8, status=400, reason="malformed-image", next_try=None)
 
 
@@ -130,10 +130,10 @@ def test_two_may_use_it_at_once(aside: Aside, path: Path) -> None:
 def test_a_crash_leaves_what_was_put(path: Path) -> None:
     """kill -9 of a process that does nothing but put: each film of which it said so is there."""
     code = (
-        "import itertools, sys; from pathlib import Path; from app.forward.aside import Aside, Film\n"
+        "import itertools, sys; from pathlib import Path; from app.forward.aside import Aside, FilmSetAside\n"
         "aside = Aside(Path(sys.argv[1]), make=True)\n"
         "for number in itertools.count(aside.count()[1]):\n"
-        "    aside.put(Film(str(number), number, 1.0, 1.0, 1, 400, 'malformed-image', 'none', None))\n"
+        "    aside.put(FilmSetAside(str(number), number, 1.0, 1.0, 1, 400, 'malformed-image', 'none', None))\n"
         "    print(number, flush=True)"
     )
     told = -1

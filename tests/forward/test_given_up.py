@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from app.forward.aside import Aside, Film, path_beside
+from app.forward.aside import Aside, FilmSetAside, path_beside
 from app.forward.given_up import COLUMNS, add_command, run
 from tests.http.served import run_command
 
 SAID = "2026-01-02T03:04:05Z"
-REFUSED = Film("a1", 7, 0.0, 1767323045.0, 1, 400, "malformed-image", "0" * 32, None)
+REFUSED = FilmSetAside("a1", 7, 0.0, 1767323045.0, 1, 400, "malformed-image", "0" * 32, None)
 LATE = replace(REFUSED, instance="b2", change=8, status=0, reason="no-answer", request_id="none", tries=26)
 WAITING = replace(LATE, instance="c3", change=9, status=503, reason="decoding-unavailable", next_try=1767323105.0)
 

@@ -15,7 +15,7 @@ from app.forward import Aside, Books, answers
 from app.forward import orthanc as orthanc_module
 from app.forward import retry as retry_module
 from app.forward.answers import open_client
-from app.forward.aside import Film
+from app.forward.aside import FilmSetAside
 from app.forward.errors import Fault, ForwardError, Misconfigured, Passing, TooLarge
 from app.forward.orthanc import Orthanc
 from app.forward.reconcile import GAP_SECONDS, MOST_WITHOUT_NEWS
@@ -189,8 +189,8 @@ def test_a_clock_that_was_set_back_by_a_day_delays_no_listing(tmp_path: Path) ->
 def test_nor_the_next_try_of_a_film(tmp_path: Path) -> None:
     now = time.time()
     with closing(Aside(tmp_path / "films", make=True)) as aside:
-        aside.put(Film("one", 1, now, now, 1, 503, "orthanc", "none", now + 3600))
-        aside.put(Film("given up", 2, now, now, 1, 400, "malformed-image", "none", None))
+        aside.put(FilmSetAside("one", 1, now, now, 1, 503, "orthanc", "none", now + 3600))
+        aside.put(FilmSetAside("given up", 2, now, now, 1, 400, "malformed-image", "none", None))
         assert aside.due(now + 1) == []
         assert [film.instance for film in aside.due(now - DAY)] == ["one"]
         assert [film.instance for film in aside.due(now + 3600)] == ["one"]

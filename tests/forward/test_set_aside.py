@@ -15,7 +15,7 @@ import pytest
 from app.forward import Aside, Books, Checkpoint, Forwarder, books
 from app.forward import forwarder as forwarder_module
 from app.forward import retry as retry_module
-from app.forward.aside import Film, path_beside
+from app.forward.aside import FilmSetAside, path_beside
 from app.forward.errors import Fault, Misconfigured, Passing
 from app.forward.forwarder import MOST_POSTPONED_SECONDS, POSTPONED_SECONDS, ForwardOptions, postponed_seconds
 from app.forward.metrics import ForwardMetrics
@@ -203,7 +203,7 @@ def test_a_lower_limit_holds_from_the_start(tmp_path: Path) -> None:
     bench = Bench(tmp_path, Pacs([], lambda *_: REPORT), keep_given_up=2)
     with closing(Aside(path_beside(bench.state), make=True)) as aside:
         for number in range(5):
-            aside.put(Film(str(number), number, 0.0, float(number), 1, 400, "malformed-image", "none", None))
+            aside.put(FilmSetAside(str(number), number, 0.0, float(number), 1, 400, "malformed-image", "none", None))
     bench.run(lambda aside: aside.count() == (0, 2))
     assert [film.instance for film in bench.listed] == ["3", "4"]
     assert bench.value("given_up_dropped_total") == 3
@@ -227,7 +227,7 @@ def test_a_film_set_aside_that_orthanc_has_no_more_leaves_the_list(tmp_path: Pat
     pacs = Pacs(["other"], lambda *_: REPORT)
     bench = Bench(tmp_path, pacs)
     with closing(Aside(path_beside(bench.state), make=True)) as aside:
-        aside.put(Film("deleted", 1, 0.0, 0.0, 1, 503, "decoding-unavailable", "none", 0.0))
+        aside.put(FilmSetAside("deleted", 1, 0.0, 0.0, 1, 503, "decoding-unavailable", "none", 0.0))
     bench.run(lambda aside: aside.count() == (0, 0) and bool(pacs.reports))
     assert pacs.asked == ["other"]
 

@@ -36,7 +36,7 @@ def films(shared_data) -> Tensor:
 
 def extreme_share(screener: Screener, images: Tensor) -> float:
     margins = [
-        screener.bundle.gaussian.log_density(screener.outputs(batch)[0]) - screener.bundle.manifest.gate.threshold
+        screener.bundle.gate.log_density(screener.outputs(batch).gate_features) - screener.bundle.gate.threshold
         for batch in images.split(8)
     ]
     return float(np.mean(np.concatenate(margins) < EXTREME))

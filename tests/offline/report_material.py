@@ -229,7 +229,7 @@ def arrays(features: int = 32) -> dict[str, NDArray[Any]]:
     made["example/attacked"] = np.clip(clean + 0.008 * np.sign(generator.normal(size=x.shape)), 0, 1).astype(np.float32)
     made["example/maps_clean"] = generator.uniform(size=(8, 7, 7)).astype(np.float32)
     made["example/maps_attacked"] = generator.uniform(size=(8, 7, 7)).astype(np.float32)
-    made["example/probabilities_clean"] = generator.uniform(size=14)
-    made["example/probabilities_attacked"] = generator.uniform(size=14)
+    made["example/probabilities_clean"] = generator.uniform(size=len(LABELS))
+    made["example/probabilities_attacked"] = generator.uniform(size=len(LABELS))
     made["example/scores"] = np.array([-500.0, -9000.0])
     return made

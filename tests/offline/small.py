@@ -1,24 +1,22 @@
 """A few films of noise, for tests that need files to read and no finding to find; a network that learned nothing."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from safetensors.torch import save_file
 
 from app.pipeline import LABELS
 from offline.data.films import Film, Split
-from offline.training.train import RECORD, WEIGHTS
+from offline.run import Run
 from tests.bundles import random_network
 
 
-def random_run(folder: Path, seed: int, *, data: str = "films") -> Path:
+def random_run(folder: Path, seed: int, *, data: str = "films") -> Run:
     """A run like one of ``train``, of a random network; `data` stands for the films that it was trained on."""
-    folder.mkdir()
-    save_file({name: value.contiguous() for name, value in random_network(seed).state_dict().items()}, folder / WEIGHTS)
-    (folder / RECORD).write_text(json.dumps({"options": {}, "data": data, "initial_weights": "none", "history": []}))
-    return folder
+    run = Run(folder)
+    record = {"options": {}, "data": data, "initial_weights": "none", "history": []}
+    run.save(random_network(seed).state_dict(), record)
+    return run
 
 
 def noise_films(folder: Path, counts: dict[Split, int]) -> list[Film]:

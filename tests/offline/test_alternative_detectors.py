@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 from offline.data.harmless import flip, jpeg
 from offline.evaluation.presets import Aim
@@ -65,7 +66,7 @@ def test_a_view_sees_only_what_it_changes() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (2, 1, 224, 224), dtype=np.uint8)
     levels[1] = 128  # what JPEG leaves as it is
     score = alternative_detectors.seen_by_view(
-        alternative_detectors.Logits(network, torch.device("cpu")), jpeg(75), np.ones(14)
+        alternative_detectors.Logits(network, torch.device("cpu")), jpeg(75), np.ones(len(LABELS))
     )(levels)
     assert score[0] > 0
     assert score[1] == pytest.approx(0, abs=1e-5)
@@ -96,7 +97,7 @@ def test_a_secret_crop_sees_its_part_alone() -> None:
 
 def test_a_secret_crop_needs_a_watch() -> None:
     with pytest.raises(ValueError, match="watch"):
-        alternative_detectors.SecretCrop(1, ChestNetwork(14))
+        alternative_detectors.SecretCrop(1, ChestNetwork(len(LABELS)))
 
 
 def test_the_page_shows_the_committed_report() -> None:

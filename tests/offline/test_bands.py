@@ -14,15 +14,15 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from app.pipeline import LABELS
+from app.pipeline.outputs import Outputs
 from offline.calls import fitting, movement
 from offline.calls.movement import EPSILON, Movement
 from offline.data.films import Film, of_split, targets_of
 from offline.data.loading import load_film
 from offline.evaluation.observing import evenly
-from offline.gate.fit import load_network
 from offline.report.plot_style import LIGHT
+from offline.run import Run
 from offline.training.harden import HARDENED
-from offline.training.train import RECORD
 from research.frontier import __main__ as making
 from research.frontier import bands, table
 from research.frontier.band_plot import draw, turned
@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 class Tiny(nn.Module):
     """A network small enough to run the whole on: one convolution of 8x8 patches."""
 
-    feature_count = gate_feature_count = 6
+    gate_feature_count, watch = 6, None
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,9 +48,9 @@ class Tiny(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
         self.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         features = torch.tanh(self.convolution(images)).mean((2, 3))
-        return features, self.classifier(features)
+        return Outputs(features, features, self.classifier(features))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def linear() -> LinearVictim:
 
 def logits_of(network: nn.Module, films: list[Film]) -> np.ndarray[Any, Any]:
     with torch.inference_mode():
-        logits: Tensor = network(torch.stack([load_film(film.path) for film in films]))[1]
+        logits: Tensor = network(torch.stack([load_film(film.path) for film in films])).logits
     return logits.numpy()
 
 
@@ -75,7 +75,7 @@ def test_a_linear_network_is_moved_as_far_as_can_be_and_asks_for_that_band(
 ) -> None:
     network, val, test = linear(), of_split(films, "val"), of_split(films, "test")
     logits = {"val": logits_of(network, val), "test": logits_of(network, test)}
-    findings, record = bands.called(network, tmp_path, films, logits, CPU, 3, 0)  # type: ignore[arg-type]
+    findings, record = bands.called(network, Run(tmp_path), films, logits, CPU, 3, 0)  # type: ignore[arg-type]
 
     levels = np.stack([load_film(val[place].path).numpy() for place in evenly(len(val), 3)]) * 255
     weights = network.logits.detach().numpy()
@@ -110,7 +110,7 @@ def test_a_linear_network_is_moved_as_far_as_can_be_and_asks_for_that_band(
         raise AssertionError("moved again")
 
     monkeypatch.setattr(movement, "_furthest", forbidden)
-    assert bands.called(network, tmp_path, films, logits, CPU, 3, 0)[1] == record  # type: ignore[arg-type]
+    assert bands.called(network, Run(tmp_path), films, logits, CPU, 3, 0)[1] == record  # type: ignore[arg-type]
 
 
 def test_what_calibrate_measured_is_not_measured_again(
@@ -129,8 +129,8 @@ def test_what_calibrate_measured_is_not_measured_again(
     run, val = random_run(tmp_path / "run", 1), of_split(films, "val")
     fitting._movement(run, films, val, CPU, 3)
     assert list(kept.values()) == [[EPSILON]]
-    logits = {"val": np.random.default_rng(0).normal(size=(100, 14)), "test": np.zeros((20, 14))}
-    bands.called(load_network(run), run, films, logits, CPU, 3)  # type: ignore[arg-type]
+    logits = {"val": np.random.default_rng(0).normal(size=(100, len(LABELS))), "test": np.zeros((20, len(LABELS)))}
+    bands.called(run.network(), run, films, logits, CPU, 3)  # type: ignore[arg-type]
     assert sorted(kept.values()) == [[pytest.approx(1 / 255)], [EPSILON, EPSILON]]
 
 
@@ -149,11 +149,11 @@ def test_the_loss_is_of_the_same_films(films: list[Film]) -> None:
 def test_the_command_measures_a_tiny_network_and_goes_on_where_it_was(
     tmp_path: Path, films: list[Film], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start = tmp_path / "runs" / "start"
-    start.mkdir(parents=True)
-    (start / RECORD).write_text(json.dumps({"initial_weights": HARDENED + "nothing", "history": []}))
+    start = Run(tmp_path / "runs" / "start")
+    start.folder.mkdir(parents=True)
+    start.training.write({"initial_weights": HARDENED + "nothing", "history": []})
     monkeypatch.setattr(making, "read_films", lambda _: films)
-    monkeypatch.setattr(making, "load_network", lambda _: Tiny())
+    monkeypatch.setattr(Run, "network", lambda _: Tiny())
     monkeypatch.setattr(making, "_network_run", lambda *_: start)
     page = tmp_path / "page.md"
     names = ("aimed", "blind", "cost", "bands")

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from app.pipeline.labels import LABELS
+from app.pipeline.outputs import Outputs
 from offline.calls.calibration import calibrate
 from offline.calls.fitting import MIN_POSITIVES, CallOptions, findings_of, lower_bound, youden_logit
 from offline.calls.measuring import calibration_error, measure_calls, reliability
@@ -149,9 +150,9 @@ class Linear(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.randn(COUNT, side * side, generator=torch.Generator().manual_seed(1)))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         flat = images.flatten(1)
-        return flat, flat @ self.weights.T
+        return Outputs(flat, flat, flat @ self.weights.T)
 
 
 def test_the_movement_of_a_linear_network_is_exact_and_goes_on_after_a_kill(tmp_path: Path) -> None:
@@ -172,10 +173,10 @@ def test_a_curved_network_is_ascended_to_its_top(tmp_path: Path) -> None:
     """The first step overshoots the top of a hill, which lies inside the ball; the steps after it come back."""
 
     class Hill(nn.Module):
-        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(self, images: Tensor) -> Outputs[Tensor]:
             flat = images.flatten(1)
             top = -(((flat - 0.5 - 1 / 255) * 255) ** 2).mean(1, keepdim=True)
-            return flat, top.repeat(1, COUNT)
+            return Outputs(flat, flat, top.repeat(1, COUNT))
 
     grey = torch.full((3, 1, 4, 4), 127 / 255)
     found = measure_movement(Hill(), grey, CPU, tmp_path, epsilon=4 / 255)
@@ -192,7 +193,7 @@ def test_the_bound_covers_as_it_says() -> None:
 
 
 def test_with_few_films_the_bound_is_the_largest() -> None:
-    films = np.random.default_rng(4).random((20, 14))
+    films = np.random.default_rng(4).random((20, len(LABELS)))
     np.testing.assert_array_equal(upper_bound(films), films.max(axis=0))
 
 

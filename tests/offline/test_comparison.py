@@ -30,7 +30,8 @@ RATES = (0.001, 0.005, 0.01, 0.05)
 def films(n: int, seed: int, shift: float = 0.0) -> Observed:
     generator = np.random.default_rng(seed)
     features = generator.normal(size=(n, D)) + shift * np.linspace(-1, 1, D)
-    return Observed(features.astype(np.float32), generator.normal(size=(n, L)).astype(np.float32))
+    seen = features.astype(np.float32)
+    return Observed(seen, seen, generator.normal(size=(n, L)).astype(np.float32))
 
 
 def material() -> Material:

@@ -27,6 +27,7 @@ from offline.gate.content.project import (
     read_nifti,
     read_projections,
 )
+from offline.run import Run
 
 from .small import noise_films
 
@@ -172,23 +173,23 @@ def test_the_subspace_is_numpys() -> None:
 
 def test_what_was_fitted_is_read_back_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films = noise_films(tmp_path, {"train": 3, "val": 2, "test": 1})
-    record = fit_content(tmp_path, films, 0, QUICK)
-    content, again = load_content(tmp_path)
+    record = fit_content(Run(tmp_path), films, 0, QUICK)
+    content, again = load_content(Run(tmp_path))
     assert again == record
     assert record["n"] == 3
     assert record["counts"]["test films"]["images"] == 1
     for row in record["counts"].values():
         assert row["images"] == row["lateral"] + row["other"] + row["passed"]
     assert (content.least_log_odds, content.most_unexplained) == (record["least_log_odds"], record["most_unexplained"])
-    anew = tmp_path / "anew"
-    anew.mkdir()
+    anew = Run(tmp_path / "anew")
+    anew.folder.mkdir()
     fit_content(anew, films, 0, QUICK)
     for name, array in load_content(anew)[0].arrays.items():
         np.testing.assert_array_equal(array, content.arrays[name])  # the seed decides all
     monkeypatch.setattr("offline.gate.content.fitting.train_network", lambda *_: pytest.fail("trained again"))
-    assert fit_content(tmp_path, films, 0, QUICK) == record
+    assert fit_content(Run(tmp_path), films, 0, QUICK) == record
 
 
 def test_a_run_without_it(tmp_path: Path) -> None:
     with pytest.raises(FilmsError, match="run 'cxr-offline fit"):
-        load_content(tmp_path)
+        load_content(Run(tmp_path))

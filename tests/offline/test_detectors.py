@@ -44,13 +44,18 @@ CENTRES = np.random.default_rng(98).normal(size=(L, D)) * 2
 FREQUENCY = np.array([8, 6, 5, 4, 3, 2, 1, 1, 1, 1, 0, 0, 0, 0]) / 32  # as uneven as findings are; four never on top
 
 
+def observed(features: np.ndarray, logits: np.ndarray) -> Observed:
+    """Of a network without one for its gate."""
+    return Observed(features, features, logits)
+
+
 def films(n: int, seed: int = 0, shift: float = 0.0) -> Observed:
     """Films whose features depend on their top finding; `shift` moves every feature."""
     generator = np.random.default_rng(seed)
     finding = generator.choice(L, size=n, p=FREQUENCY)
     features = CENTRES[finding] + generator.normal(size=(n, D)) @ MIXING + shift
     logits = generator.normal(size=(n, L)) + 20 * np.eye(L)[finding]
-    return Observed(features.astype(np.float32), logits.astype(np.float32))
+    return observed(features.astype(np.float32), logits.astype(np.float32))
 
 
 TRAIN, CLEAN, SHIFTED = films(400), films(60, seed=1), films(60, seed=1, shift=12.0)
@@ -98,9 +103,9 @@ def test_one_film_is_too_few(name: str) -> None:
 def test_other_shapes_than_fitted_are_refused(name: str) -> None:
     scorer = fit(DETECTORS[name](0))
     with pytest.raises(ValueError, match="films of 15 features and 14 findings; the detector was fitted on 16 and 14"):
-        scorer.score(Observed(CLEAN.features[:, :15], CLEAN.logits))
+        scorer.score(observed(CLEAN.features[:, :15], CLEAN.logits))
     with pytest.raises(ValueError, match="16 features and 13 findings"):
-        scorer.score(Observed(CLEAN.features, CLEAN.logits[:, :13]))
+        scorer.score(observed(CLEAN.features, CLEAN.logits[:, :13]))
 
 
 @each_detector
@@ -144,7 +149,7 @@ def test_what_is_observed_is_checked(change: Callable[[Observed], Observed], mes
 
 
 def test_the_largest_finite_features_are_finite() -> None:
-    Observed(np.full((3, D), np.finfo(np.float32).max), np.zeros((3, L), np.float32))
+    observed(np.full((3, D), np.finfo(np.float32).max), np.zeros((3, L), np.float32))
 
 
 def as64(observed: Observed) -> np.ndarray:
@@ -206,7 +211,7 @@ def test_relative_mahalanobis_is_the_naive_one() -> None:
     to_class = np.linalg.inv(within + ridge * np.eye(D))
     to_all = np.linalg.inv(np.cov(features, rowvar=False, bias=True) + ridge * np.eye(D))
     # The last films are predicted to have findings that were never on top when fitting.
-    unseen = Observed(
+    unseen = observed(
         CLEAN.features, np.where(np.arange(60)[:, None] < 50, CLEAN.logits, 50 * np.eye(L)[13]).astype("f4")
     )
     expected = []
@@ -220,8 +225,8 @@ def test_relative_mahalanobis_is_the_naive_one() -> None:
 @pytest.mark.parametrize("detector", [RelativeMahalanobis(), ConditionalMixtures()], ids=["relative", "mixtures"])
 def test_features_of_another_finding_than_predicted_are_less_typical(detector: Detector) -> None:
     """What conditioning is for: the features are those of clean films, but the answer belongs to other ones."""
-    swapped = Observed(CLEAN.features, np.roll(CLEAN.logits[:, :5], 1, axis=1))
-    swapped = Observed(CLEAN.features, np.concatenate([swapped.logits, CLEAN.logits[:, 5:]], axis=1))
+    swapped = observed(CLEAN.features, np.roll(CLEAN.logits[:, :5], 1, axis=1))
+    swapped = observed(CLEAN.features, np.concatenate([swapped.logits, CLEAN.logits[:, 5:]], axis=1))
     common = CLEAN.top_finding < 5
     scorer = detector.fit(TRAIN)
     assert np.median((scorer.score(CLEAN) - scorer.score(swapped))[common]) > 5
@@ -260,7 +265,7 @@ def test_kernel_density_is_scikit_learns(bandwidth: float) -> None:
     # One leaf holds all, so that scikit-learn adds up every kernel: with its default leaves the bounds of its tree
     # cancel where densities are tiny, and it is off by 100 nats from a sum at arbitrary precision (1.9.1).
     oracle = SklearnKernelDensity(bandwidth=bandwidth, leaf_size=len(TRAIN)).fit(as64(TRAIN))
-    both = Observed(
+    both = observed(
         *(np.concatenate(pair) for pair in ((CLEAN.features, SHIFTED.features), (CLEAN.logits, SHIFTED.logits)))
     )
     np.testing.assert_allclose(
@@ -343,6 +348,6 @@ def test_regression_gives_the_log_odds_of_clean() -> None:
 
 def test_regression_refuses_attacked_films_of_another_shape() -> None:
     with pytest.raises(ValueError, match="attacked films have 15 features, clean ones 16"):
-        SupervisedRegression().fit(TRAIN, Observed(ATTACKED_TRAIN.features[:, :15], ATTACKED_TRAIN.logits))
+        SupervisedRegression().fit(TRAIN, observed(ATTACKED_TRAIN.features[:, :15], ATTACKED_TRAIN.logits))
     with pytest.raises(FilmsError, match="of attacked films"):
         SupervisedRegression().fit(TRAIN, films(1))

@@ -1,18 +1,17 @@
 """A substitute is taught by answers alone: labels change nothing, rejected films teach nothing, each is asked once."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-import offline.cli
+import offline.training.command
 import offline.training.distil
 from app.pipeline import LABELS, ChestNetwork
+from app.pipeline.gate import Gate
 from app.pipeline.gaussian import Gaussian
 from offline.attacks import as_posted
 from offline.cli import main
@@ -20,9 +19,8 @@ from offline.data.films import Film, FilmsError
 from offline.data.loading import load_film
 from offline.gate.fit import FitOptions, FittedGate, save_gate
 from offline.gate.threshold import Threshold
-from offline.training.checkpoint import CHECKPOINT
-from offline.training.distil import DISTILLATION_RECORD, AnsweredFilms, DistilOptions, Served, ask, compare, distil
-from offline.training.train import WEIGHTS
+from offline.run import Run
+from offline.training.distil import AnsweredFilms, DistilOptions, Served, ask, compare, distil
 from tests.bundles import random_network, write_random_bundle
 
 from .small import noise_films
@@ -47,17 +45,17 @@ def gate(films: list[Film], served: ChestNetwork) -> FittedGate:
     """Refuses exactly the two least typical of the five train films."""
     gaussian = Gaussian(np.zeros(1024), np.eye(1024))
     with torch.inference_mode():
-        features = served(as_posted(torch.stack([load_film(film.path) for film in films])))[0].numpy()
+        features = served(as_posted(torch.stack([load_film(film.path) for film in films]))).gate_features.numpy()
     scores = np.sort(gaussian.log_density(features[:5]))
     return FittedGate(gaussian, Threshold(float(scores[1:3].mean()), 0.1), 5, "none", scores)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, served: ChestNetwork, gate: FittedGate) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    save_file({name: value.contiguous() for name, value in served.state_dict().items()}, folder / WEIGHTS)
-    save_gate(folder, gate, FitOptions())
-    return folder
+def run(tmp_path_factory: pytest.TempPathFactory, served: ChestNetwork, gate: FittedGate) -> Run:
+    run = Run(tmp_path_factory.mktemp("run"))
+    run.save_weights(served.state_dict())
+    save_gate(run, gate, FitOptions())
+    return run
 
 
 def with_the_same_as_val(train: list[Film]) -> list[Film]:
@@ -66,31 +64,31 @@ def with_the_same_as_val(train: list[Film]) -> list[Film]:
 
 
 @pytest.fixture(scope="module")
-def output(run: Path, films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("distilled")
+def output(run: Run, films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = Run(tmp_path_factory.mktemp("distilled"))
     train_only = [film for film in films if film.split == "train"]
     distil(Served.of_run(run, CPU), with_the_same_as_val(train_only), folder, OPTIONS, CPU)
     return folder
 
 
 def test_answers_are_the_services(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
-    answers = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
+    answers = ask(Served(served, gate.gate), films[:5], CPU, 0, "train")
     assert (len(answers.films), answers.rejected) == (3, 2)
     assert answers.images is not None
     for film, probabilities, image in zip(answers.films, answers.probabilities, answers.images, strict=True):
         posted = as_posted(load_film(film.path))
         torch.testing.assert_close(image.float() / 255, posted)
         with torch.inference_mode():
-            expected = served(posted[None])[1].sigmoid()[0].numpy()
+            expected = served(posted[None]).logits.sigmoid()[0].numpy()
         np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
 
 
 def test_streamed_films_are_the_kept_ones(
     films: list[Film], served: ChestNetwork, gate: FittedGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
+    kept = ask(Served(served, gate.gate), films[:5], CPU, 0, "train")
     monkeypatch.setattr(offline.training.distil, "KEPT_FILMS", 2)
-    streamed = ask(Served(served, gate.gaussian, gate.threshold.value), films[:5], CPU, 0, "train")
+    streamed = ask(Served(served, gate.gate), films[:5], CPU, 0, "train")
     assert streamed.images is None
     for one, other in zip(AnsweredFilms(kept), AnsweredFilms(streamed), strict=True):
         torch.testing.assert_close(one, other)
@@ -98,36 +96,36 @@ def test_streamed_films_are_the_kept_ones(
 
 def test_a_gate_that_answers_nothing(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
     with pytest.raises(FilmsError, match="rejects all 5 films"):
-        ask(Served(served, gate.gaussian, np.inf), films[:5], CPU, 0, "train")
+        ask(Served(served, Gate(gate.density, np.inf)), films[:5], CPU, 0, "train")
 
 
-def test_the_record_says_what_was_asked(output: Path) -> None:
-    record = json.loads((output / DISTILLATION_RECORD).read_text())
+def test_the_record_says_what_was_asked(output: Run) -> None:
+    record = output.distillation.read()
     assert (record["train_answered"], record["train_rejected"], record["val_answered"]) == (3, 2, 3)
     assert record["options"]["arch"] == "resnet50"
     assert 0 <= record["history"][0]["val_mean_absolute_difference"] <= 1
     assert record["constant_mean_absolute_difference"] > 0
 
 
-def test_labels_change_nothing(run: Path, films: list[Film], output: Path, tmp_path: Path) -> None:
+def test_labels_change_nothing(run: Run, films: list[Film], output: Run, tmp_path: Path) -> None:
     train_only = [dataclasses.replace(film, targets=(1,) * len(LABELS)) for film in films if film.split == "train"]
-    distil(Served.of_run(run, CPU), with_the_same_as_val(train_only), tmp_path, OPTIONS, CPU)
-    one, other = load_file(output / WEIGHTS), load_file(tmp_path / WEIGHTS)
+    distil(Served.of_run(run, CPU), with_the_same_as_val(train_only), Run(tmp_path), OPTIONS, CPU)
+    one, other = output.tensors(), Run(tmp_path).tensors()
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
 
 
 def test_a_stopped_distillation_resumes(
-    run: Path, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = with_the_same_as_val(films[:4])
     options = dataclasses.replace(OPTIONS, epochs=2)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    whole, stopped = Run(tmp_path / "whole"), Run(tmp_path / "stopped")
     distil(Served.of_run(run, CPU), few, whole, options, CPU)
     once = offline.training.distil.compare
 
     def cut_short(*arguments: Any) -> Any:
-        if (stopped / CHECKPOINT).exists():
+        if stopped.checkpoint.exists():
             raise KeyboardInterrupt  # in the second epoch
         return once(*arguments)
 
@@ -136,13 +134,13 @@ def test_a_stopped_distillation_resumes(
         distil(Served.of_run(run, CPU), few, stopped, options, CPU)
     monkeypatch.undo()
     distil(Served.of_run(run, CPU), few, stopped, options, CPU)
-    one, other = load_file(whole / WEIGHTS), load_file(stopped / WEIGHTS)
+    one, other = whole.tensors(), stopped.tensors()
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=0, atol=0, msg=name)
 
 
 def test_a_network_agrees_with_itself(films: list[Film], served: ChestNetwork, gate: FittedGate) -> None:
-    answers = ask(Served(served, gate.gaussian, -np.inf), films, CPU, 0, "all")
+    answers = ask(Served(served, Gate(gate.density, -np.inf)), films, CPU, 0, "all")
     measured = compare(served, answers, CPU, dataclasses.replace(OPTIONS, precision="float32"))
     assert measured["val_mean_absolute_difference"] < 1e-6
     assert measured["val_same_top_finding"] == 1
@@ -150,7 +148,7 @@ def test_a_network_agrees_with_itself(films: list[Film], served: ChestNetwork, g
 
 
 def test_the_command_asks_a_bundle_or_a_run(
-    run: Path, gate: FittedGate, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, gate: FittedGate, films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Served] = []
 
@@ -160,11 +158,11 @@ def test_the_command_asks_a_bundle_or_a_run(
         counts = dict.fromkeys(("train_answered", "train_rejected", "val_answered"), 1)
         return {"history": history, "constant_mean_absolute_difference": 0.1, **counts}
 
-    monkeypatch.setattr(offline.cli, "distil", stands_in)
-    monkeypatch.setattr(offline.cli, "_films", lambda parsed: films)
+    monkeypatch.setattr(offline.training.command, "distil", stands_in)
+    monkeypatch.setattr(offline.training.command, "films_of", lambda parsed: films)
     write_random_bundle(tmp_path / "bundle", -123.0, watched=True)
     rest = ["--output", str(tmp_path / "substitute"), "--device", "cpu"]
     assert main(["distil", "--bundle", str(tmp_path / "bundle"), *rest]) == 0
     assert main(["distil", "--run", str(run), *rest]) == 0
-    assert [one.threshold for one in asked] == [-123.0, gate.threshold.value]
+    assert [one.gate.threshold for one in asked] == [-123.0, gate.threshold.value]
     torch.testing.assert_close(asked[0].network.classifier.weight, random_network(0, True).classifier.weight)

@@ -76,7 +76,7 @@ def subject(films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Load
     subject = LoadedBundle.load(folder, torch.device("cpu"))
     images = torch.stack([load_film(film.path) for film in films if film.split == "test"])
     with torch.no_grad():
-        logits = subject.victim.network(images)[1].double()
+        logits = subject.victim.network(images).logits.double()
     assert subject.victim.calls is not None
     # A network that learned nothing says much the same of all films: its points are put among these, so that some are called.
     calls = replace(subject.victim.calls, present_from=logits.quantile(0.6, 0), absent_below=logits.quantile(0.4, 0))

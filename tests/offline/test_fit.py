@@ -14,10 +14,10 @@ from offline.gate.fit import (
     fit_gate,
     fit_gaussian,
     load_gate,
-    load_network,
     moments_of,
     save_gate,
 )
+from offline.run import Run
 
 
 def features(n: int, seed: int = 0, d: int = 12) -> np.ndarray:
@@ -110,10 +110,10 @@ def test_too_few_held_out_films() -> None:
 def test_a_run_remembers_its_gate(tmp_path: Path, rule: offline.gate.fit.Rule) -> None:
     options = FitOptions(rule=rule, target=0.1)
     gate = fit_gate(features(300), features(99, seed=1), options)
-    save_gate(tmp_path, gate, options)
-    loaded, loaded_options = load_gate(tmp_path)
-    np.testing.assert_array_equal(loaded.gaussian.mean, gate.gaussian.mean)
-    np.testing.assert_array_equal(loaded.gaussian.cholesky_factor, gate.gaussian.cholesky_factor)
+    save_gate(Run(tmp_path), gate, options)
+    loaded, loaded_options = load_gate(Run(tmp_path))
+    np.testing.assert_array_equal(loaded.density.mean, gate.density.mean)
+    np.testing.assert_array_equal(loaded.density.cholesky_factor, gate.density.cholesky_factor)
     np.testing.assert_array_equal(loaded.calibration_scores, gate.calibration_scores)
     assert (loaded.threshold, loaded.n, loaded.shrinkage) == (gate.threshold, gate.n, gate.shrinkage)
     assert (loaded_options.rule, loaded_options.target) == (rule, 0.1)
@@ -121,6 +121,6 @@ def test_a_run_remembers_its_gate(tmp_path: Path, rule: offline.gate.fit.Rule) -
 
 def test_a_run_without_its_parts(tmp_path: Path) -> None:
     with pytest.raises(FilmsError, match="cxr-offline train"):
-        load_network(tmp_path)
+        Run(tmp_path).network()
     with pytest.raises(FilmsError, match="cxr-offline fit"):
-        load_gate(tmp_path)
+        load_gate(Run(tmp_path))

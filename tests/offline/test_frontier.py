@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from app.pipeline import LABELS, ChestNetwork
 from offline.evaluation.adaptive import AIMED
 from offline.evaluation.presets import Aim
-from offline.gate.fit import FitOptions, load_network
+from offline.gate.fit import FitOptions
 from offline.report.plot_style import LIGHT
+from offline.run import Run
 from offline.training.harden import HardenOptions
 from research.frontier import __main__ as making
 from research.frontier import point as measuring
@@ -43,12 +43,9 @@ def test_a_defence_is_measured_and_what_is_there_is_not_measured_again(
 ) -> None:
     torch.manual_seed(0)
     films = noise_films(tmp_path, {"train": 6, "val": 19, "test": 3})
-    run = tmp_path / "run"
-    run.mkdir()
-    save_file(
-        {k: v.contiguous() for k, v in ChestNetwork(len(LABELS)).state_dict().items()}, run / "network.safetensors"
-    )
-    network, options = load_network(run), FitOptions(variants=1)
+    run = Run(tmp_path / "run")
+    run.save_weights(ChestNetwork(len(LABELS)).state_dict())
+    network, options = run.network(), FitOptions(variants=1)
 
     def measured() -> dict[str, object]:
         return measure_point("small", network, run, films, options, SMALL, torch.device("cpu"), 0)
@@ -76,10 +73,12 @@ def test_a_defence_short_of_what_was_hardened_last_and_beyond_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     start, hardened = random_run(tmp_path / "start", 1), random_run(tmp_path / "elsewhere", 2)
-    monkeypatch.setattr(making, "harden", lambda before, films, run, options, device: shutil.copytree(hardened, run))
+    monkeypatch.setattr(
+        making, "harden", lambda before, films, run, options, device: shutil.copytree(hardened.folder, run.folder)
+    )
     recipe = Recipe("", (HardenOptions(epsilon=0.5),), FitOptions(), share=share)
     run = making._network_run(recipe, tmp_path / "no bundle", tmp_path, [], torch.device("cpu"), 0)
-    one, other, made = (load_network(folder).classifier.weight for folder in (start, hardened, run))
+    one, other, made = (folder.network().classifier.weight for folder in (start, hardened, run))
     torch.testing.assert_close(made, (1 - share) * one + share * other)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from app.pipeline import LABELS
+from app.pipeline.gate import Gate
 from app.pipeline.manifest import Aimed, Finding
 from offline.attacks import CallPoints, Victim, as_posted
 from offline.attacks.goals import AT_POINT, EVERY_CALL, OPPOSITE, Wanted
@@ -25,6 +26,7 @@ from offline.report.plot_style import LIGHT
 from offline.report.reading import AimedRow, goal_in_words, read
 from offline.report.summary import headlines, verdict
 from offline.report.tables import write_tables
+from offline.run import Run
 from research import readme, threat_model
 from research.frontier import table as frontier
 from tests.bundles import manifest_fields
@@ -64,11 +66,11 @@ def test_a_run_is_attacked_for_its_calls_where_it_has_them(tmp_path: Path) -> No
     network = LinearVictim(
         torch.zeros(1, 224, 224), torch.randn((3, 224, 224), generator=generator) / 100, torch.zeros(3)
     )
-    gate = gaussian(torch.zeros(1), torch.eye(1))
-    bare = Victim.of(network, gate, -1e9, torch.full((3,), 0.5))
+    gate = Gate(gaussian(torch.zeros(1), torch.eye(1)), -1e9)
+    bare = Victim.of(network, gate, torch.full((3,), 0.5))
 
     def measured(victim: Victim) -> set[tuple[str, str, str]]:
-        rows = aimed_rows(tmp_path, victim, FitOptions(), films, CPU, 2, Aim((1 / 255,), 2, 1, 1))
+        rows = aimed_rows(Run(tmp_path), victim, FitOptions(), films, CPU, 2, Aim((1 / 255,), 2, 1, 1))
         return {(row["attacker"], row["goal"], row["finding_choice"]) for row in rows}
 
     at_point = {(name, *wanted) for name in AIMED for wanted in AT_POINT}
@@ -88,15 +90,15 @@ def test_the_steepest_attacker_reaches_what_can_be_reached_and_no_more(tmp_path:
     films = noise_films(tmp_path, {"train": 1, "test": 4})
     weights = torch.randn((1, 224, 224), generator=torch.Generator().manual_seed(0)) / 100
     network = LinearVictim(torch.zeros(1, 224, 224), weights, torch.zeros(1))
-    bare = Victim.of(network, gaussian(torch.zeros(1), torch.eye(1)), -1e9, torch.full((1,), 0.5))
-    logits = network(as_posted(torch.stack([load_film(film.path) for film in of_split(films, "test")])))[1].detach()
+    bare = Victim.of(network, Gate(gaussian(torch.zeros(1), torch.eye(1)), -1e9), torch.full((1,), 0.5))
+    logits = network(as_posted(torch.stack([load_film(film.path) for film in of_split(films, "test")]))).logits.detach()
     reach = 2 / 255 * float(weights.abs().sum())
     one = torch.ones(1, dtype=torch.float64)
     absent_below = (float(logits.max()) + 1e-3) * one
     for present_from, reached in ((logits.min() + 0.9 * reach, 4), (logits.max() + 1.1 * reach, 0)):
         assert present_from > absent_below
         victim = replace(bare, calls=CallPoints(float(present_from) * one, absent_below, one, 0 * one))
-        rows = aimed_rows(tmp_path, victim, FitOptions(), films, CPU, 4, names=(STEEPEST,), goals=OPPOSITE[:1])
+        rows = aimed_rows(Run(tmp_path), victim, FitOptions(), films, CPU, 4, names=(STEEPEST,), goals=OPPOSITE[:1])
         assert [row["goal_reached"] for row in rows if row["epsilon"] == 2 / 255] == [reached]
         assert {row["films"] for row in rows} == {row["eligible"] for row in rows} == {4}
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from app.pipeline.outputs import Outputs
 from offline.data.augmentation import exposure
 from offline.data.films import FilmsError
+from offline.run import Run
 from offline.training.harden import NOISE, Hardening, HardenOptions, harden
 from offline.training.teachers import Together, teacher_of
-from offline.training.train import RECORD
 
 from .small import noise_films, random_run
 
@@ -32,9 +32,9 @@ class Linear(nn.Module):
         with torch.no_grad():
             self.classifier.weight.copy_(torch.randn(LABELS, 64, generator=generator))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         features = images.flatten(1)
-        return features, self.classifier(features)
+        return Outputs(features, features, self.classifier(features))
 
 
 def films(count: int) -> Tensor:
@@ -60,7 +60,7 @@ def test_an_attack_of_several_steps_moves_a_linear_network_as_far_as_can_be() ->
     images, network = films(200), Linear()
     made = hardening(steps=3)
     made._directions = lambda count: torch.tensor([[1.0, 0, 0]]).repeat(count, 1)  # type: ignore[method-assign]
-    moved = (network(made.attacked(network, images, EPSILON))[1] - network(images)[1])[:, 0]
+    moved = (network(made.attacked(network, images, EPSILON)).logits - network(images).logits)[:, 0]
     most = EPSILON * network.classifier.weight[0].abs().sum()
     assert (moved > 0.97 * most).all()
     assert (moved <= most * 1.0001).all()
@@ -70,7 +70,7 @@ def test_the_loss_is_that_of_the_labels_where_nothing_moves() -> None:
     network = Linear()
     nn.init.zeros_(network.classifier.weight)
     targets = torch.ones(5, LABELS)
-    expected = nn.functional.binary_cross_entropy_with_logits(network(films(5))[1], targets)
+    expected = nn.functional.binary_cross_entropy_with_logits(network(films(5)).logits, targets)
     assert torch.isclose(hardening(likeness=0.0).loss(network, films(5), targets, 1.0), expected)
 
 
@@ -136,7 +136,7 @@ def test_a_film_shall_be_like_the_mean_answer_of_several_teachers() -> None:
         return Hardening(Together(teachers), deviations, options).loss(network, images, targets, 1.0)
 
     wanted = sum(images.flatten(1) @ one.classifier.weight.T + one.classifier.bias for one in teachers) / 3
-    expected = 0.7 * ((network(images)[1] - wanted) / deviations).square().mean()
+    expected = 0.7 * ((network(images).logits - wanted) / deviations).square().mean()
     torch.testing.assert_close(loss(0.7) - loss(0), expected)
 
 
@@ -145,10 +145,10 @@ def test_a_run_is_its_own_teacher_unless_another_is_named(tmp_path: Path) -> Non
     made = noise_films(tmp_path, {"train": 2, "val": 2})
     options = HardenOptions(epochs=1, batch_size=2, precision="float32", workers=0)
 
-    def hardened(name: str, *teachers: Path) -> tuple[bytes, str]:
-        output = tmp_path / name
+    def hardened(name: str, *teachers: Run) -> tuple[bytes, str]:
+        output = Run(tmp_path / name)
         weights = harden(run, made, output, options, torch.device("cpu"), teachers)
-        return weights.read_bytes(), json.loads((output / RECORD).read_text())["initial_weights"]
+        return weights.read_bytes(), output.training.read()["initial_weights"]
 
     weights, said = hardened("alone")
     assert "taught" not in said
@@ -159,11 +159,11 @@ def test_a_run_is_its_own_teacher_unless_another_is_named(tmp_path: Path) -> Non
     assert both != weights
     assert said.count("taught by networks ") == 1
     with pytest.raises(FilmsError, match="other options or data"):
-        harden(run, made, tmp_path / "alone", options, torch.device("cpu"), [run, other])
+        harden(run, made, Run(tmp_path / "alone"), options, torch.device("cpu"), [run, other])
 
 
 def test_runs_from_before_there_was_a_choice_have_the_usual_ramp() -> None:
-    kept = json.loads((ROOT / "artifacts" / "hardened" / RECORD).read_text())
+    kept = Run(ROOT / "artifacts" / "hardened").training.read()
     assert HardenOptions().record() == kept["options"]
     assert HardenOptions(ramp=1.0).record() == {**kept["options"], "ramp": 1.0}
 
@@ -173,4 +173,4 @@ def test_one_teacher_is_its_network_and_without_a_network_there_is_none(tmp_path
     assert not isinstance(teacher_of([run]), Together)
     assert isinstance(teacher_of([run, run]), Together)
     with pytest.raises(FilmsError, match="is not there"):
-        teacher_of([run, tmp_path / "nowhere"])
+        teacher_of([run, Run(tmp_path / "nowhere")])

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 
 from app.pipeline import LABELS, ChestNetwork
 from offline.data.films import FilmsError, of_split
-from offline.gate.fit import load_network
+from offline.run import Run
 from offline.training.harden import HardenOptions, harden
 from offline.training.inside import INSIDE, load_inside, widened
 from offline.training.inside.blocks import CENTRES, RANK, Denoising, NonLocalContext, RadialBasisMapping
 from offline.training.inside.dual_norm import DualNorm, meeting, norms_of, with_clean_norms
-from offline.training.train import RECORD
 from research.frontier import inside as measuring
 from research.frontier import rivals
 from tests.bundles import random_network
@@ -199,21 +198,21 @@ def test_attacked_films_have_statistics_of_their_own() -> None:
 def test_a_rival_is_hardened_kept_and_read_back(name: str, tmp_path: Path) -> None:
     run, films = random_run(tmp_path / "run", 1), noise_films(tmp_path, {"train": 2, "val": 2})
     options = HardenOptions(epochs=1, batch_size=2, precision="float32", workers=0)
-    output = tmp_path / "new"
+    output = Run(tmp_path / "new")
     harden(run, films, output, options, torch.device("cpu"), inside=INSIDE[name])
-    network, record = load_inside(output), json.loads((output / RECORD).read_text())
+    network, record = load_inside(output), output.training.read()
     assert record["options"]["arch"] == INSIDE[name].arch
     assert record["initial_weights"].endswith(f"with {name} inside")
     own = ChestNetwork(len(LABELS)).state_dict().keys()
     if name == "dual-norm":
-        assert load_network(output).state_dict().keys() == own
-        assert (network.features.norm0.running_mean != load_network(run).features.norm0.running_mean).any()  # type: ignore[union-attr]
+        assert output.network().state_dict().keys() == own
+        assert (network.features.norm0.running_mean != run.network().features.norm0.running_mean).any()  # type: ignore[union-attr]
     else:
         added = [value for name, value in network.state_dict().items() if name.endswith("out.weight")]
         assert len(added) == len(INSIDE[name].where)
         assert all(value.abs().max() > 0 for value in added)
         with pytest.raises(FilmsError, match="nothing inside it"):
-            load_network(output)
+            output.network()
     with pytest.raises(FilmsError, match="other options or data"):
         harden(run, films, output, options, torch.device("cpu"))
 
@@ -231,27 +230,27 @@ def test_rivals_inside_are_measured_through_the_whole(
     hardened = []
 
     def harden(
-        start: Path,
+        start: Run,
         made: list[object],
-        run: Path,
+        run: Run,
         options: HardenOptions,
         device: object,
         teachers: object,
         *,
         inside: object,
     ) -> None:
-        assert teachers == (tmp_path / "teacher", tmp_path / "other")
+        assert teachers == (Run(tmp_path / "teacher"), Run(tmp_path / "other"))
         assert options.ramp == 1
         assert len(made) == len(films)
         assert options.epochs == 1
         hardened.append(inside)
-        run.mkdir(parents=True)
+        run.folder.mkdir(parents=True)
 
     monkeypatch.setattr(rivals, "read_films", lambda _: films)
     monkeypatch.setattr(measuring, "harden", harden)
     monkeypatch.setattr(measuring, "_watch_of", lambda _: None)
-    for loader in ("load_inside", "load_network"):
-        monkeypatch.setattr(measuring, loader, lambda _: Tiny())
+    monkeypatch.setattr(measuring, "load_inside", lambda _: Tiny())
+    monkeypatch.setattr(Run, "network", lambda _: Tiny())
     start, runs = tmp_path / "start", tmp_path / "runs"
     command = ["--data", "films", "--quick", "--start", str(start), "--runs", str(runs), "--workers", "0"]
     command += ["--ramp", "1", "--teacher", str(tmp_path / "teacher"), str(tmp_path / "other")]

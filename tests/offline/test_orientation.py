@@ -9,10 +9,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from app.pipeline import LABELS, ChestNetwork
+from app.pipeline.gate import Gate
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.orientation import SENSES, Orientation
 from offline.data.films import FilmsError
 from offline.gate.orientation import PENALTY, counted, fit_model, fit_orientation, in_every_sense, load_orientation
+from offline.run import Run
 
 from .small import noise_films
 
@@ -50,9 +52,9 @@ def test_the_folded_model_is_the_scaled_one() -> None:
 
 
 def test_counts_are_disjoint() -> None:
-    gaussian = Gaussian(np.zeros(5), np.eye(5))
+    gate = Gate(Gaussian(np.zeros(5), np.eye(5)), -6.0)
     features = np.array([[0, 0, 0, 0, 0.5], [3, 0, 0, 0, 0], [0, 0, 0, 0, 9], [1, 0, 0, 0, 0]])
-    counts = counted(Orientation(5 * np.eye(5), np.zeros(5), -20.0), gaussian, -6.0, features)
+    counts = counted(Orientation(5 * np.eye(5), np.zeros(5), -20.0), gate, features, features)
     assert counts == {"films": 4, "unsuitable": 1, "rejected": 2, "passed": 1}
 
 
@@ -60,17 +62,17 @@ def test_what_was_fitted_is_read_back_and_reused(tmp_path: Path, monkeypatch: py
     films = noise_films(tmp_path, {"train": 3, "val": 2, "test": 1})
     torch.manual_seed(0)
     network = ChestNetwork(len(LABELS)).eval()
-    gaussian, device = Gaussian(np.zeros(1024), np.eye(1024)), torch.device("cpu")
-    record = fit_orientation(tmp_path, network, gaussian, -1e9, films, device, 0)
+    gate, device = Gate(Gaussian(np.zeros(1024), np.eye(1024)), -1e9), torch.device("cpu")
+    record = fit_orientation(Run(tmp_path), network, gate, films, device, 0)
     assert record["n"] == 3
     assert record["test"]["upside down"]["films"] == 2  # by a half turn and by a mirror
-    loaded, again = load_orientation(tmp_path)
+    loaded, again = load_orientation(Run(tmp_path))
     assert again == record
     monkeypatch.setattr(type(network), "forward", lambda *_: pytest.fail("extracted again"))
-    fit_orientation(tmp_path, network, gaussian, -1e9, films, device, 0)
-    np.testing.assert_array_equal(load_orientation(tmp_path)[0].weights, loaded.weights)
+    fit_orientation(Run(tmp_path), network, gate, films, device, 0)
+    np.testing.assert_array_equal(load_orientation(Run(tmp_path))[0].weights, loaded.weights)
 
 
 def test_a_run_without_it(tmp_path: Path) -> None:
     with pytest.raises(FilmsError, match="run 'cxr-offline fit"):
-        load_orientation(tmp_path)
+        load_orientation(Run(tmp_path))

@@ -15,15 +15,16 @@ from scipy.stats import norm
 from app import __version__
 from app.cli import main as cxr_gate
 from app.pipeline import read_bundle
-from app.pipeline.bundle import GAUSSIAN, MANIFEST, NETWORK
+from app.pipeline.bundle import MANIFEST, NETWORK
+from app.pipeline.gate import GAUSSIAN
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.signature import TrustedKeys
 from offline.cli import REFUSED, main
 from offline.data.films import FilmsError
 from offline.gate.moments import Moments
-from offline.recalibrate.command import fit_site, refusals
-from offline.recalibrate.compare import Judged, detection_rows, false_rejection, group_rows
+from offline.recalibrate.compare import GateJudgement, detection_rows, false_rejection, group_rows
 from offline.recalibrate.estimate import FOLDS, PSEUDO_FILMS, RIDGE_KEPT, estimate, moments_of, posterior, prior_of
+from offline.recalibrate.recalibration import fit_site, refusals
 from offline.recalibrate.site import read_site
 from offline.recalibrate.suspicion import (
     LEAST_APART_DENSITY,
@@ -186,9 +187,9 @@ def test_residual_energy_is_the_noises_and_not_the_anatomys() -> None:
     assert energies == pytest.approx([expected, 4 * expected], rel=0.03)
 
 
-def judged(threshold: float) -> Judged:
+def judged(threshold: float) -> GateJudgement:
     attacked = np.full(10, -3.0)
-    return Judged(threshold, np.array([-1.0, -1.5, -3.0, -5.0]), {"FGSM 0.02": attacked, "FGSM 1/255": attacked})
+    return GateJudgement(threshold, np.array([-1.0, -1.5, -3.0, -5.0]), {"FGSM 0.02": attacked, "FGSM 1/255": attacked})
 
 
 def test_rates_before_and_after_are_counted_by_group() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import offline.gate.features
 from app.pipeline import LABELS, ChestNetwork
+from app.pipeline.outputs import Outputs
 from offline.data.films import Film, FilmsError
 from offline.gate.features import (
     Shard,
@@ -21,8 +22,8 @@ from offline.gate.features import (
     reuse_or_extract,
     saved,
     saved_moments,
-    weights_sha256,
 )
+from offline.run import Run, weights_sha256
 
 from .small import noise_films
 
@@ -32,7 +33,7 @@ CPU = torch.device("cpu")
 class Quick(nn.Module):
     """Features and logits of the right shapes, without the work; counts its films."""
 
-    feature_count = 1024
+    watch = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,11 +41,11 @@ class Quick(nn.Module):
         self.mixing = nn.Parameter(torch.randn(224, 1024, generator=generator), requires_grad=False)
         self.films = 0
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         self.films += len(images)
         # Row by row, since a product of more rows rounds otherwise; far from zero, where naive sums of squares fail.
         features = torch.stack([row @ self.mixing + 100 for row in images.mean((1, 2))])
-        return features, features[:, : len(LABELS)]
+        return Outputs(features, features, features[:, : len(LABELS)])
 
 
 @pytest.fixture
@@ -63,10 +64,10 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offline.gate.features, "BATCH", 4)
 
 
-def run_shards(network: ChestNetwork, films: list[Film], folder: Path, count: int, *, skip: int = 0) -> None:
+def run_shards(network: ChestNetwork, films: list[Film], run: Run, count: int, *, skip: int = 0) -> None:
     for index in range(count, 0, -1):  # the order in which processes end is nobody's to choose
         if index != skip:
-            extract(network, films, folder, "train", CPU, 0, Shard(index, count))
+            extract(network, films, run, "train", CPU, 0, Shard(index, count))
 
 
 @pytest.mark.parametrize("n", [1, 6, 7, 40, 112_120])
@@ -86,62 +87,64 @@ def test_a_wrong_shard(text: str) -> None:
 
 @pytest.mark.parametrize("count", [7, 50], ids=["seven", "more-than-films"])
 def test_one_shard_and_many_agree(network: ChestNetwork, films: list[Film], tmp_path: Path, count: int) -> None:
-    whole = extract(network, films, tmp_path / "1", "train", CPU, 0)
-    run_shards(network, films, tmp_path / "n", count)
-    merged = merge_shards(tmp_path / "n", "train")
+    whole = extract(network, films, Run(tmp_path / "1"), "train", CPU, 0)
+    run_shards(network, films, Run(tmp_path / "n"), count)
+    merged = merge_shards(Run(tmp_path / "n"), "train")
     np.testing.assert_array_equal(merged.features, whole.features)
     np.testing.assert_array_equal(merged.logits, whole.logits)
     values = np.asarray(merged.features, np.float64)
-    moments = saved_moments(tmp_path / "n", "train")
+    moments = saved_moments(Run(tmp_path / "n"), "train")
     assert moments.n == len(films)
     np.testing.assert_allclose(moments.mean, values.mean(0), rtol=1e-10)
     np.testing.assert_allclose(moments.covariance, np.cov(values, rowvar=False, bias=True), rtol=0, atol=1e-10)
-    one = saved_moments(tmp_path / "1", "train")
+    one = saved_moments(Run(tmp_path / "1"), "train")
     np.testing.assert_allclose(moments.mean, one.mean, rtol=1e-10)
     np.testing.assert_allclose(moments.covariance, one.covariance, rtol=0, atol=1e-10)
     assert sorted(path.name for path in (tmp_path / "n").iterdir()) == sorted(
         path.name for path in (tmp_path / "1").iterdir()
     )
-    assert measured(tmp_path / "n", "train")[0] == len(films)
+    assert measured(Run(tmp_path / "n").features("train"))[0] == len(films)
 
 
 def test_each_variant_is_films_of_its_own_and_is_reused_as_that_alone(
     network: ChestNetwork, films: list[Film], tmp_path: Path
 ) -> None:
-    plain = extract(network, films, tmp_path / "plain", "train", CPU, 0).features
-    first = extract(network, films, tmp_path, "changed", CPU, 0, variant=harmless_variant(1)).features.copy()
+    plain = extract(network, films, Run(tmp_path / "plain"), "train", CPU, 0).features
+    first = extract(network, films, Run(tmp_path), "changed", CPU, 0, variant=harmless_variant(1)).features.copy()
     assert not (first == plain).all(axis=1).any()
     before = network.films
-    again = reuse_or_extract(network, films, tmp_path, "changed", CPU, 0, harmless_variant(1)).features
+    again = reuse_or_extract(network, films, Run(tmp_path), "changed", CPU, 0, harmless_variant(1)).features
     assert network.films == before
     np.testing.assert_array_equal(again, first)
-    second = reuse_or_extract(network, films, tmp_path, "changed", CPU, 0, harmless_variant(2)).features
+    second = reuse_or_extract(network, films, Run(tmp_path), "changed", CPU, 0, harmless_variant(2)).features
     assert network.films == before + len(films)
     assert not (second == first).all(axis=1).any()
 
 
 def test_what_is_there_is_reused(network: ChestNetwork, films: list[Film], tmp_path: Path) -> None:
-    run_shards(network, films, tmp_path, 3)
+    run_shards(network, films, Run(tmp_path), 3)
     before = network.films
-    first = reuse_or_extract(network, films, tmp_path, "train", CPU, 0)
-    again = reuse_or_extract(network, films, tmp_path, "train", CPU, 0)
+    first = reuse_or_extract(network, films, Run(tmp_path), "train", CPU, 0)
+    again = reuse_or_extract(network, films, Run(tmp_path), "train", CPU, 0)
     assert network.films == before
     np.testing.assert_array_equal(first.features, again.features)
 
 
 def test_another_network_or_other_films_are_not(network: ChestNetwork, films: list[Film], tmp_path: Path) -> None:
-    reuse_or_extract(network, films, tmp_path, "train", CPU, 0)
-    reuse_or_extract(network, films[::-1], tmp_path, "train", CPU, 0)
+    reuse_or_extract(network, films, Run(tmp_path), "train", CPU, 0)
+    reuse_or_extract(network, films[::-1], Run(tmp_path), "train", CPU, 0)
     assert network.films == 2 * len(films)
     np.testing.assert_allclose(
-        saved(tmp_path, "train").features[0], extract(network, films[-1:], tmp_path, "x", CPU, 0).features[0], rtol=1e-5
+        saved(Run(tmp_path), "train").features[0],
+        extract(network, films[-1:], Run(tmp_path), "x", CPU, 0).features[0],
+        rtol=1e-5,
     )
     sha = weights_sha256(network)
     with torch.no_grad():
         network.mixing += 1
     assert weights_sha256(network) != sha
     before = network.films
-    reuse_or_extract(network, films[::-1], tmp_path, "train", CPU, 0)
+    reuse_or_extract(network, films[::-1], Run(tmp_path), "train", CPU, 0)
     assert network.films == before + len(films)
 
 
@@ -150,18 +153,18 @@ def test_an_interrupted_extraction_is_not_trusted(network: ChestNetwork, films: 
     broken.write_bytes(films[20].path.read_bytes()[:300])
     damaged = [*films[:20], dataclasses.replace(films[20], path=broken), *films[21:]]
     with pytest.raises(FilmsError, match=r"broken\.png"):
-        extract(network, damaged, tmp_path, "train", CPU, 0, Shard(2, 3))
+        extract(network, damaged, Run(tmp_path), "train", CPU, 0, Shard(2, 3))
     with pytest.raises(FilmsError, match="no shards of train"):
-        merge_shards(tmp_path, "train")
+        merge_shards(Run(tmp_path), "train")
 
 
 def test_shards_that_do_not_make_a_whole(network: ChestNetwork, films: list[Film], tmp_path: Path) -> None:
-    run_shards(network, films, tmp_path, 3, skip=2)
+    run_shards(network, films, Run(tmp_path), 3, skip=2)
     with pytest.raises(FilmsError, match="2/3 are missing"):
-        reuse_or_extract(network, films, tmp_path, "train", CPU, 0)
-    extract(network, films[1:], tmp_path, "train", CPU, 0, Shard(2, 3))
+        reuse_or_extract(network, films, Run(tmp_path), "train", CPU, 0)
+    extract(network, films[1:], Run(tmp_path), "train", CPU, 0, Shard(2, 3))
     with pytest.raises(FilmsError, match="one network and one list"):
-        merge_shards(tmp_path, "train")
-    extract(network, films, tmp_path, "train", CPU, 0, Shard(1, 2))
+        merge_shards(Run(tmp_path), "train")
+    extract(network, films, Run(tmp_path), "train", CPU, 0, Shard(1, 2))
     with pytest.raises(FilmsError, match="out of 2 and out of 3"):
-        merge_shards(tmp_path, "train")
+        merge_shards(Run(tmp_path), "train")

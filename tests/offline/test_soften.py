@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,8 @@ from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from offline.data.films import FilmsError
-from offline.gate.fit import load_network
+from offline.run import Run
 from offline.training.soften import FIRST_LAYER, blurred, soften
-from offline.training.train import RECORD, WEIGHTS
 
 from .small import random_run
 
@@ -36,15 +34,16 @@ def test_what_is_cut_off_is_given_back() -> None:
 
 
 def test_only_the_first_layer_changes(tmp_path: Path) -> None:
-    run = random_run(tmp_path / "run", 1)
-    soften(run, 1.0, tmp_path / "soft")
-    before, after = (load_network(folder).state_dict() for folder in (run, tmp_path / "soft"))
+    run, soft = random_run(tmp_path / "run", 1), Run(tmp_path / "soft")
+    soften(run, 1.0, soft)
+    before, after = (one.network().state_dict() for one in (run, soft))
     assert [name for name in before if not torch.equal(before[name], after[name])] == [FIRST_LAYER]
-    assert "blurred by 1 pixels" in json.loads((tmp_path / "soft" / RECORD).read_text())["initial_weights"]
+    assert "blurred by 1 pixels" in soft.training.read()["initial_weights"]
 
 
 @pytest.mark.parametrize("deviation", [0.0, -1.0, 3.1, float("nan")])
 def test_a_blur_that_is_none(tmp_path: Path, deviation: float) -> None:
+    soft = Run(tmp_path / "soft")
     with pytest.raises(FilmsError, match="--deviation"):
-        soften(random_run(tmp_path / "run", 1), deviation, tmp_path / "soft")
-    assert not (tmp_path / "soft" / WEIGHTS).exists()
+        soften(random_run(tmp_path / "run", 1), deviation, soft)
+    assert not soft.weights.exists()

@@ -1,25 +1,24 @@
 """The substitute keeps the served network's contract, train makes it, and attacks on it are what is posted."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
 from app.pipeline import LABELS
 from app.pipeline.network import IMAGENET_MEAN, IMAGENET_STD, LogitsOnly
+from app.pipeline.outputs import Outputs
 from offline.attacks import paper_attacks
 from offline.attacks.blackbox import load_substitute
 from offline.data.films import FilmsError
 from offline.evaluation.uninformed import attack_all
-from offline.gate.fit import load_network
-from offline.training.checkpoint import CHECKPOINT
+from offline.run import Run
 from offline.training.substitute import SubstituteNetwork, initial_network
-from offline.training.train import RECORD, WEIGHTS, TrainOptions, train
+from offline.training.train import TrainOptions, train
 
 from .small import noise_films
 
@@ -27,9 +26,9 @@ OPTIONS = TrainOptions(epochs=1, batch_size=2, workers=0, arch="resnet50")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("run")
-    train(noise_films(output, {"train": 2, "val": 1}), "none", output, OPTIONS, "cpu")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    output = Run(tmp_path_factory.mktemp("run"))
+    train(noise_films(output.folder, {"train": 2, "val": 1}), "none", output, OPTIONS, "cpu")
     return output
 
 
@@ -41,43 +40,43 @@ def test_features_are_torchvisions() -> None:
     images = torch.rand(2, 1, 224, 224)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     with torch.inference_mode():
-        features, logits = network(images)
+        features, _, logits = network(images)
         torch.testing.assert_close(logits, whole((images - mean) / std), rtol=1e-3, atol=1e-4)
     assert features.shape == (2, 2048)
     assert features.min() >= 0
 
 
-def test_train_records_the_arch_and_it_is_identity(trained: Path) -> None:
-    assert json.loads((trained / RECORD).read_text())["options"]["arch"] == "resnet50"
+def test_train_records_the_arch_and_it_is_identity(trained: Run) -> None:
+    assert trained.training.read()["options"]["arch"] == "resnet50"
     substitute = load_substitute(trained)
     assert isinstance(substitute.network, SubstituteNetwork)
     assert substitute.about["learned_from"] == "labels"
     assert substitute.about["films"] > 0
-    films = noise_films(trained, {"train": 2, "val": 1})
+    films = noise_films(trained.folder, {"train": 2, "val": 1})
     with pytest.raises(FilmsError, match="other options or data"):
         train(films, "none", trained, TrainOptions(epochs=1, batch_size=2, workers=0), "cpu")
 
 
-def test_a_substitute_is_not_served(trained: Path) -> None:
+def test_a_substitute_is_not_served(trained: Run) -> None:
     with pytest.raises(FilmsError, match="holds a resnet50; only a densenet121"):
-        load_network(trained)
+        trained.network()
 
 
 def test_a_run_from_before_there_was_a_choice_resumes(tmp_path: Path) -> None:
-    films = noise_films(tmp_path, {"train": 2, "val": 1})
+    films, run = noise_films(tmp_path, {"train": 2, "val": 1}), Run(tmp_path)
     options = TrainOptions(epochs=1, batch_size=2, workers=0)
-    train(films, "none", tmp_path, options, "cpu")
-    checkpoint = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    train(films, "none", run, options, "cpu")
+    checkpoint = torch.load(run.checkpoint, weights_only=True)
     del checkpoint["identity"]["options"]["arch"]
-    torch.save(checkpoint, tmp_path / CHECKPOINT)
-    before = load_file(tmp_path / WEIGHTS)
-    train(films, "none", tmp_path, options, "cpu")  # nothing is left to do, and it is not refused
-    torch.testing.assert_close(load_file(tmp_path / WEIGHTS), before, rtol=0, atol=0)
-    record = json.loads((tmp_path / RECORD).read_text())
+    torch.save(checkpoint, run.checkpoint)
+    before = run.tensors()
+    train(films, "none", run, options, "cpu")  # nothing is left to do, and it is not refused
+    torch.testing.assert_close(run.tensors(), before, rtol=0, atol=0)
+    record = run.training.read()
     del record["options"]["arch"]
-    (tmp_path / RECORD).write_text(json.dumps(record))
-    load_network(tmp_path)
-    load_substitute(tmp_path)
+    run.training.write(record)
+    run.network()
+    load_substitute(run)
 
 
 def test_initial_weights_with_torchvisions_names(tmp_path: Path) -> None:
@@ -102,10 +101,10 @@ class Linear(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.randn(64, generator=torch.Generator().manual_seed(0)), requires_grad=False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         features = images.flatten(1)
         top = features @ self.weights
-        return features, torch.stack([top, top - 100], 1)
+        return Outputs(features, features, torch.stack([top, top - 100], 1))
 
 
 def test_transfer_finds_the_optimum_of_a_linear_substitute() -> None:
@@ -128,4 +127,4 @@ def test_transfer_is_the_same_for_the_same_seed() -> None:
 
 def test_a_folder_without_a_substitute(tmp_path: Path) -> None:
     with pytest.raises(FilmsError, match="holds no substitute"):
-        load_substitute(tmp_path)
+        load_substitute(Run(tmp_path))

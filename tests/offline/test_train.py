@@ -1,7 +1,6 @@
 """A run that was killed and resumed gives the weights of one that was not, and other options are refused."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from safetensors.torch import load_file, save_file
 import offline.training.optimisation
 from app.pipeline import LABELS, ChestNetwork
 from offline.data.films import Film, FilmsError
+from offline.run import Run
 from offline.training.substitute import initial_network
-from offline.training.train import RECORD, TrainOptions, train
+from offline.training.train import TrainOptions, train
 
 OPTIONS = TrainOptions(epochs=2, batch_size=2, precision="float32", workers=0)
 
@@ -39,14 +39,14 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Film]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("run")
+def uninterrupted(films: list[Film], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    output = Run(tmp_path_factory.mktemp("run"))
     train(films, "none", output, OPTIONS, "cpu")
     return output
 
 
 def test_resumed_is_uninterrupted(
-    films: list[Film], uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    films: list[Film], uninterrupted: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save = offline.training.train.save_checkpoint
 
@@ -58,32 +58,32 @@ def test_resumed_is_uninterrupted(
     with monkeypatch.context() as patched:
         patched.setattr(offline.training.train, "save_checkpoint", save_first_only)
         with pytest.raises(Killed):
-            train(films, "none", tmp_path, OPTIONS, "cpu")
-    assert not (tmp_path / offline.training.train.WEIGHTS).exists()
-    resumed = load_file(train(films, "none", tmp_path, OPTIONS, "cpu"))
-    whole = load_file(uninterrupted / offline.training.train.WEIGHTS)
+            train(films, "none", Run(tmp_path), OPTIONS, "cpu")
+    assert not Run(tmp_path).weights.exists()
+    resumed = load_file(train(films, "none", Run(tmp_path), OPTIONS, "cpu"))
+    whole = uninterrupted.tensors()
     assert resumed.keys() == whole.keys()
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=0, atol=0, msg=name)
-    records = [json.loads((folder / RECORD).read_text()) for folder in (tmp_path, uninterrupted)]
+    records = [run.training.read() for run in (Run(tmp_path), uninterrupted)]
     assert records[0] == records[1]
     assert [entry["epoch"] for entry in records[0]["history"]] == [1, 2]
 
 
-def test_weights_load_and_moved(uninterrupted: Path) -> None:
+def test_weights_load_and_moved(uninterrupted: Run) -> None:
     network = ChestNetwork(len(LABELS))
-    network.load_state_dict(load_file(uninterrupted / offline.training.train.WEIGHTS))
+    network.load_state_dict(uninterrupted.tensors())
     torch.manual_seed(OPTIONS.seed)
     assert not torch.equal(network.classifier.weight, ChestNetwork(len(LABELS)).classifier.weight)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"epochs": 3}, {"precision": "bf16"}], ids=str)
-def test_other_options_are_refused(films: list[Film], uninterrupted: Path, change: dict[str, Any]) -> None:
+def test_other_options_are_refused(films: list[Film], uninterrupted: Run, change: dict[str, Any]) -> None:
     with pytest.raises(FilmsError, match="other options or data"):
         train(films, "none", uninterrupted, dataclasses.replace(OPTIONS, **change), "cpu")
 
 
-def test_other_films_are_refused(films: list[Film], uninterrupted: Path) -> None:
+def test_other_films_are_refused(films: list[Film], uninterrupted: Run) -> None:
     with pytest.raises(FilmsError, match="other options or data"):
         train(films[1:], "none", uninterrupted, OPTIONS, "cpu")
 
@@ -111,13 +111,13 @@ def test_a_film_that_cannot_be_decoded_is_named(films: list[Film], tmp_path: Pat
     broken = tmp_path / "broken.png"
     broken.write_bytes(films[0].path.read_bytes()[:200])
     with pytest.raises(FilmsError, match=r"broken\.png: the PNG is damaged"):
-        train([dataclasses.replace(films[0], path=broken), *films[1:]], "none", tmp_path / "run", OPTIONS, "cpu")
+        train([dataclasses.replace(films[0], path=broken), *films[1:]], "none", Run(tmp_path / "run"), OPTIONS, "cpu")
 
 
 def test_a_gpu_that_is_absent_is_an_error(films: list[Film], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(FilmsError, match="no GPU"):
-        train(films, "none", tmp_path, OPTIONS, "cuda")
+        train(films, "none", Run(tmp_path), OPTIONS, "cuda")
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 4, 5, 10])
@@ -134,4 +134,4 @@ def test_every_number_of_steps_has_a_schedule(
 
     monkeypatch.setattr(offline.training.optimisation, "AveragedModel", stop)  # made just after the schedule
     with pytest.raises(Reached):
-        train(films, "none", tmp_path, dataclasses.replace(OPTIONS, epochs=epochs), "cpu")
+        train(films, "none", Run(tmp_path), dataclasses.replace(OPTIONS, epochs=epochs), "cpu")

@@ -45,10 +45,10 @@ def write_bundle_that_calls(folder: Path, accepted: bytes, rejected: bytes) -> P
     plain = read_bundle(write_random_bundle(folder / "plain", ACCEPT_EVERYTHING))
     screener = Screener(plain, TorchCpu(plain.network))
     outputs = [screener.outputs(film_tensor(decode(content))) for content in (accepted, rejected)]
-    densities = [float(plain.gaussian.log_density(features)[0]) for features, _ in outputs]
+    densities = [float(plain.gate.log_density(each.gate_features)[0]) for each in outputs]
     if densities[1] >= densities[0]:
         raise ValueError("the film that is to be rejected is the more typical one: choose others")
-    logits = np.asarray(outputs[0][1][0], dtype=np.float64)
+    logits = np.asarray(outputs[0].logits[0], dtype=np.float64)
     findings = {
         name: _finding(row, float(logit), *wished)
         for row, (name, logit, wished) in enumerate(zip(LABELS, logits, WISHED, strict=True))

@@ -64,7 +64,7 @@ def answer_with(page: Page, change: Callable[[Answer], None]) -> None:
 
 def accepted(visit: Visit, film: bytes) -> Page:
     visit.drop(("chest.dcm", film))
-    expect(visit.page.locator(".finding")).to_have_count(14)
+    expect(visit.page.locator(".finding")).to_have_count(len(LABELS))
     return visit.page
 
 
@@ -169,7 +169,7 @@ def test_where_nothing_is_present_it_is_said_and_other_empty_groups_are_left_out
     seen = visit()
     answer_with(seen.page, nothing)
     page = accepted(seen, film)
-    assert {name: len(rows) for name, rows in shown_groups(page).items()} == {"Present": 0, "Absent": 14}
+    assert {name: len(rows) for name, rows in shown_groups(page).items()} == {"Present": 0, "Absent": len(LABELS)}
     expect(page.locator(".group[data-call=present] h3")).to_have_text("Present none")
     expect(page.locator(".list .state")).to_have_text("none present")
 
@@ -204,7 +204,7 @@ def test_the_list_says_what_came_of_each_film_and_is_sorted(visit: Open, film: b
             "probabilities": dict.fromkeys(LABELS, 0.5),
             "calls": {
                 name: {"call": call, "present_from": 0.5, "absent_below": 0.5, "percentile": 50}
-                for name, call in zip(LABELS, calls + ["absent"] * (14 - len(calls)), strict=True)
+                for name, call in zip(LABELS, calls + ["absent"] * (len(LABELS) - len(calls)), strict=True)
             },
             "source_kind": "png",
             "notes": [],
@@ -303,7 +303,7 @@ def test_a_film_and_its_findings_are_printed_on_one_page(visit: Open, film: byte
         expect(page.locator("body").get_by_text(words).locator("visible=true")).to_have_count(1)
     for part in (".bar", ".films", ".tools", ".actions", ".about"):
         expect(page.locator(part).locator("visible=true")).to_have_count(0)
-    expect(page.locator(".finding").locator("visible=true")).to_have_count(14)
+    expect(page.locator(".finding").locator("visible=true")).to_have_count(len(LABELS))
     expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
     page.set_viewport_size({"width": 710, "height": 1030})  # A4 less its margins
     seen.keep("viewer-print")

@@ -72,7 +72,7 @@ def kept(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keepi
     bundle = read_bundle(write_random_bundle(folder / "all", ACCEPT_EVERYTHING))
     screener = Screener(bundle, TorchCpu(bundle.network))
     films = [film_tensor(decode(content)) for _, content in (BORDERED, TURNED)]
-    densities = [float(bundle.gaussian.log_density(screener.outputs(film)[0])[0]) for film in films]
+    densities = [float(bundle.gate.log_density(screener.outputs(film).gate_features)[0]) for film in films]
     with keeping(site, write_random_bundle(folder / "half", float(np.mean(densities)))) as it:
         yield it
 

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, Request, expect
 
 from app.access import add_key
+from app.pipeline.labels import LABELS
 from tests.bundles import REJECT_EVERYTHING, write_random_bundle
 from tests.http.reviewing import REASON, Keeping, Site, keeping
 from tests.http.served import png
@@ -73,7 +74,7 @@ def test_a_released_film_turns_into_its_result_before_its_senders_eyes(visit: Op
     expect(page.locator(".panel")).not_to_contain_text("no tampering found")
     expect(page.locator(".foot-box code")).to_have_text(film)
     told = kept.get(f"/v1/results/{film}", "pacs").json()
-    expect(page.locator(".finding")).to_have_count(14)
+    expect(page.locator(".finding")).to_have_count(len(LABELS))
     for name, value in told["probabilities"].items():
         digits = page.locator(f"[data-finding={name}] .value").inner_text()
         assert float(digits) == pytest.approx(value, abs=0.51 * 10.0 ** -len(digits.partition(".")[2]))

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 from pydicom import dcmread
 
+from app.pipeline.labels import LABELS
 from app.results import film_png_16
 from tests.page.conftest import DESK, READING_ROOM, Film, Open, assert_accessible
 
@@ -45,7 +46,7 @@ def test_a_real_film_is_dropped_and_the_evidence_for_a_finding_is_seen(visit: Op
     expect(page.locator(".notice")).to_be_visible()
     seen.drop(("chest.dcm", film))
     expect(page.locator(".verdict h2")).to_have_text("Integrity: no tampering found")
-    expect(page.locator(".finding")).to_have_count(14)
+    expect(page.locator(".finding")).to_have_count(len(LABELS))
     film_is_shown(page)
     await_seen(page, "coloured === 0")
     page.locator("[data-finding=Pneumonia]").click()
@@ -180,7 +181,7 @@ def test_the_report_of_a_dicom_film_is_saved(visit: Open, film: bytes) -> None:
     seen = visit(size=DESK)
     page = seen.page
     seen.drop(("chest.dcm", film))
-    expect(page.locator(".finding")).to_have_count(14)
+    expect(page.locator(".finding")).to_have_count(len(LABELS))
     with page.expect_download() as saved:
         page.get_by_role("button", name="Report (DICOM SR)").click()
     assert saved.value.suggested_filename == "chest-report.dcm"
@@ -204,7 +205,7 @@ def test_axe_finds_nothing(visit: Open, film: bytes, attacked: bytes, scheme: st
     expect(page.locator(".verdict.rejected")).to_be_visible()
     assert_accessible(page)
     page.get_by_role("button", name="chest.dcm").click()
-    expect(page.locator(".finding")).to_have_count(14)
+    expect(page.locator(".finding")).to_have_count(len(LABELS))
     page.locator(".finding").first.click()
     expect(page.locator(".caption")).not_to_contain_text("being made")
     assert_accessible(page)

@@ -77,8 +77,18 @@ def test_offline_imports_only_the_pipeline_of_app(path: Path) -> None:
     assert not [name for name in imports(path) if within(name, "app") and name != "app" and not within(name, *allowed)]
 
 
-#: Named twice until the parts of the service that they stand in are done.
-STILL_TWICE = {"Asked", "Film", "Gate", "Options", "Rate", "Watch"}
+#: Files of a run.
+OF_A_RUN = {
+    "network.safetensors", "training.json", "checkpoint.pt", "distillation.json", "gaussian.safetensors", "fit.json",
+    "orientation.safetensors", "orientation.json", "content.safetensors", "content.json", "calls.json", "calls-report.json",
+    "heatmap.safetensors", "report.json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sources("offline", "research"), ids=identify)
+def test_the_files_of_a_run_are_named_in_one_place(path: Path) -> None:
+    named = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)} & OF_A_RUN
+    assert bool(named) == (identify(path) == "offline/run.py")
 
 
 def test_no_class_name_is_defined_twice() -> None:
@@ -88,7 +98,7 @@ def test_no_class_name_is_defined_twice() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(f"{identify(path)}:{node.lineno}")
-    assert {name: found for name, found in places.items() if len(found) > 1 and name not in STILL_TWICE} == {}
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 #: Who may name what sets the gate aside, and what leads there: one straight line from a release in the record.

@@ -17,7 +17,8 @@ from app.pipeline import LABELS, Backend, Bundle, Screener, choose_backends, rea
 from app.pipeline.backends import choice
 from app.pipeline.backends.torch_cuda import graph_sizes
 from app.pipeline.errors import BackendError, BundleError, NumericalError
-from app.pipeline.network import ChestNetwork
+from app.pipeline.network import FEATURE_COUNT, ChestNetwork
+from app.pipeline.outputs import Outputs
 from app.pipeline.screener import LOG_DENSITY_ATOL, LOG_DENSITY_RTOL, SIGMOID_ATOL
 
 DEFAULT_BUNDLE = Path(__file__).resolve().parents[2] / "artifacts" / "default"
@@ -53,7 +54,7 @@ def images(bundle: Bundle) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino"])
-def test_a_watch_sees_what_the_networks_does(name: str, bundle: Bundle, images: Tensor) -> None:
+def test_a_gate_network_sees_what_the_networks_does(name: str, bundle: Bundle, images: Tensor) -> None:
     if not available(name):
         pytest.skip(f"{name} is not here")
     torch.manual_seed(0)
@@ -61,20 +62,21 @@ def test_a_watch_sees_what_the_networks_does(name: str, bundle: Bundle, images: 
     network.load_state_dict(bundle.network.state_dict(), strict=False)
     backend = choose_backends(network, name, "cpu", max_batch=8, threads=0)[0]
     with torch.inference_mode():
-        expected = network(images)[0]
+        expected = network(images).gate_features
     for batch, wanted in ((images, expected), (images[:1], expected[:1])):
-        features, _ = backend.outputs(batch)
-        assert features.shape == wanted.shape
-        assert float(np.abs(features - wanted.numpy()).max()) < 2e-5 * float(wanted.abs().max())
+        seen = backend.outputs(batch).gate_features
+        assert seen.shape == wanted.shape
+        assert float(np.abs(seen - wanted.numpy()).max()) < 2e-5 * float(wanted.abs().max())
 
 
 def test_outputs_are_the_networks(backend: Backend, bundle: Bundle, images: Tensor) -> None:
     with torch.inference_mode():
         expected = bundle.network(images)
-    features, logits = backend.outputs(images)
-    assert features.dtype == logits.dtype == np.float32
-    assert (features.shape, logits.shape) == ((len(images), bundle.network.feature_count), (len(images), len(LABELS)))
-    for given, wanted in zip((features, logits), expected, strict=True):
+    outputs = backend.outputs(images)
+    assert {output.dtype for output in outputs} == {np.dtype(np.float32)}
+    widths = (FEATURE_COUNT, bundle.network.gate_feature_count, len(LABELS))
+    assert [output.shape for output in outputs] == [(len(images), width) for width in widths]
+    for given, wanted in zip(outputs, expected, strict=True):
         assert float(np.abs(given - wanted.numpy()).max()) < 2e-5 * float(wanted.abs().max())
 
 
@@ -89,8 +91,8 @@ def test_it_proves_itself_well_within_the_tolerance(backend: Backend, bundle: Bu
 
 def test_an_image_does_not_depend_on_its_neighbours(backend: Backend, bundle: Bundle, images: Tensor) -> None:
     def scored(batch: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        features, logits = backend.outputs(batch)
-        return bundle.gaussian.log_density(features), 1 / (1 + np.exp(-logits.astype(np.float64)))
+        _, gate_features, logits = backend.outputs(batch)
+        return bundle.gate.log_density(gate_features), 1 / (1 + np.exp(-logits.astype(np.float64)))
 
     alone = [scored(image[None]) for image in images]
     for batch in (images.flip(0), images[:3], torch.cat([images, images[:3]])):
@@ -104,10 +106,11 @@ def test_an_image_does_not_depend_on_its_neighbours(backend: Backend, bundle: Bu
 
 
 def test_outputs_stay_when_the_next_batch_comes(backend: Backend, images: Tensor) -> None:
-    first, _ = backend.outputs(images[:2])
-    kept = first.copy()
+    first = backend.outputs(images[:2])
+    kept = [output.copy() for output in first]
     backend.outputs(images[2:4])
-    np.testing.assert_array_equal(first, kept)
+    for output, before in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(output, before)
 
 
 def test_images_that_are_not_finite_are_told_and_harm_no_neighbour(
@@ -125,7 +128,7 @@ def test_images_that_are_not_finite_are_told_and_harm_no_neighbour(
 
 
 def test_the_heatmap_is_of_the_network(backend: Backend, bundle: Bundle, images: Tensor) -> None:
-    _, logits = backend.outputs(images[:1])
+    logits = backend.outputs(images[:1]).logits
     shares = Screener(bundle, backend).explain(images[:1], 3).shares + bundle.typical_maps[3]
     bias = float(bundle.network.classifier.bias[3])
     assert float(shares.mean()) + bias == pytest.approx(float(logits[0, 3]), abs=1e-4)
@@ -140,7 +143,7 @@ class Coarse:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
-    def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def outputs(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
         return self._backend.outputs(images.bfloat16().float())
 
 

@@ -19,7 +19,6 @@ from scipy.stats import beta
 from app.pipeline import LABELS, Bundle, ChestNetwork, Screener, Verdict, choose_device, read_bundle, torch_backend
 from app.pipeline.bundle import (
     CONTENT,
-    GAUSSIAN,
     GOLDEN,
     HEATMAP,
     MANIFEST,
@@ -31,6 +30,7 @@ from app.pipeline.bundle import (
 )
 from app.pipeline.content import KINDS, Content
 from app.pipeline.errors import BackendError, BundleError, NumericalError
+from app.pipeline.gate import GAUSSIAN
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.orientation import SENSES, Orientation
 from app.pipeline.preprocess import PREPROCESSING
@@ -94,12 +94,12 @@ def parts() -> Parts:
     network = ChestNetwork(len(LABELS)).eval()
     images = generator.integers(0, 256, (3, 1, 224, 224), dtype=np.uint8)
     with torch.inference_mode():
-        features, logits = (output.numpy() for output in network(torch.from_numpy(images).float() / 255))
+        features, _, logits = (output.numpy() for output in network(torch.from_numpy(images).float() / 255))
     root = generator.normal(size=(1024, 1024))
     gaussian = Gaussian(features[0].astype(np.float64), np.linalg.cholesky(root @ root.T / 1024 + 0.1 * np.eye(1024)))
     golden = Golden(images, gaussian.log_density(features), expit(logits.astype(np.float64)), np.arange(139.0))
     orientation = Orientation(generator.normal(size=(5, 1024)), np.array([1e6, 1, 2, 3, 4]), -3e9)  # all upright
-    typical_maps = generator.normal(size=(14, 7, 7)).astype(np.float32)
+    typical_maps = generator.normal(size=(len(LABELS), 7, 7)).astype(np.float32)
     return network, gaussian, orientation, random_content(generator, -1e9, 1e9), golden, typical_maps
 
 
@@ -136,8 +136,8 @@ def test_round_trip(bundle: Bundle, parts: Parts) -> None:
     network, gaussian, orientation, shown, golden, typical_maps = parts
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(bundle.network.state_dict()[name], tensor, rtol=0, atol=0)
-    np.testing.assert_array_equal(bundle.gaussian.mean, gaussian.mean)
-    np.testing.assert_array_equal(bundle.gaussian.cholesky_factor, gaussian.cholesky_factor)
+    np.testing.assert_array_equal(bundle.density.mean, gaussian.mean)
+    np.testing.assert_array_equal(bundle.density.cholesky_factor, gaussian.cholesky_factor)
     np.testing.assert_array_equal(bundle.orientation.weights, orientation.weights)
     np.testing.assert_array_equal(bundle.orientation.bias, orientation.bias)
     assert bundle.orientation.least_log_density == -3e9
@@ -152,7 +152,7 @@ def test_round_trip(bundle: Bundle, parts: Parts) -> None:
     assert not bundle.network.training
     assert not any(parameter.requires_grad for parameter in bundle.network.parameters())
     assert set(bundle.manifest.files) == set(FILES)
-    assert bundle.manifest.gate.threshold == -1e9
+    assert bundle.manifest.gate.threshold == bundle.gate.threshold == -1e9
 
 
 def test_a_bundle_whose_gate_has_a_watch(parts: Parts, tmp_path: Path) -> None:
@@ -165,10 +165,9 @@ def test_a_bundle_whose_gate_has_a_watch(parts: Parts, tmp_path: Path) -> None:
     write_bundle(tmp_path / "watched", content, watched, gate, orientation, shown, golden, typical_maps, TEXTS)
     bundle = read_bundle(tmp_path / "watched")
     with torch.inference_mode():
-        features = bundle.network(torch.from_numpy(golden.images).float() / 255)[0].numpy()
-    assert bundle.orientation.faults(features, np.zeros(len(features))) == [None] * len(features)
-    expected = -0.5 * (np.square(features[:, -512:].astype(np.float64)).sum(1) + 512 * np.log(2 * np.pi))
-    np.testing.assert_allclose(bundle.gaussian.log_density(features), expected)
+        features = bundle.network(torch.from_numpy(golden.images).float() / 255).gate_features.numpy()
+    expected = -0.5 * (np.square(features.astype(np.float64)).sum(1) + 512 * np.log(2 * np.pi))
+    np.testing.assert_allclose(bundle.gate.log_density(features), expected)
     write_bundle(tmp_path / "watched", content, watched, gaussian, orientation, shown, golden, typical_maps, TEXTS)
     with pytest.raises(BundleError, match="the gate is given 512 features"):
         read_bundle(tmp_path / "watched")
@@ -345,7 +344,7 @@ FORGED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "other preprocessing": (lambda folder: {"preprocessing": {**PREPROCESSING, "side": 256}}, "preprocessing differs"),
     "labels in another order": (
         lambda folder: {"findings": json.loads((folder / MANIFEST).read_text())["findings"][::-1]},
-        "14 labels",
+        f"{len(LABELS)} labels",
     ),
 }
 
@@ -370,9 +369,9 @@ def test_golden_outputs_are_reproduced(bundle: Bundle) -> None:
 
 
 def test_golden_outputs_tell_another_gaussian(bundle: Bundle) -> None:
-    other = Gaussian(bundle.gaussian.mean + 1, bundle.gaussian.cholesky_factor)
+    other = Gaussian(bundle.density.mean + 1, bundle.density.cholesky_factor)
     with pytest.raises(BundleError, match="log densities differ"):
-        on_torch(dataclasses.replace(bundle, gaussian=other)).require_golden()
+        on_torch(dataclasses.replace(bundle, density=other)).require_golden()
 
 
 def test_golden_outputs_tell_other_probabilities(bundle: Bundle) -> None:
@@ -421,7 +420,7 @@ def test_no_lower_bound_is_claimed_where_there_is_none(bundle: Bundle) -> None:
 
 def test_percentile_among_the_clean() -> None:
     scores = np.array([-3.0, -1.0, -1.0, 4.0])
-    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, 14)), scores)
+    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, len(LABELS))), scores)
     for log_density in (-1e9, -3.0, -2.0, -1.0, 0.0, 4.0, 1e9):
         assert golden.clean_percentile(log_density) == sum(score <= log_density for score in scores) / 4
 
@@ -429,7 +428,7 @@ def test_percentile_among_the_clean() -> None:
 def test_percentiles_of_like_films_are_uniform() -> None:
     """Of m calibration scores and one more, each rank is as likely: P(percentile <= q) = (floor(q m) + 1) / (m + 1)."""
     scores = np.arange(139.0)
-    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, 14)), scores)
+    golden = Golden(np.zeros((0, 1, 224, 224), np.uint8), np.zeros(0), np.zeros((0, len(LABELS))), scores)
     percentiles = np.array([golden.clean_percentile(between) for between in np.arange(140) - 0.5])
     for decile in np.arange(1, 11) / 10:
         assert np.mean(percentiles <= decile + 1e-12) == pytest.approx(decile, abs=1 / 140)

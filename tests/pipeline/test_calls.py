@@ -52,7 +52,7 @@ def all_findings(**changed: object) -> list[Finding]:
 
 
 def test_log_odds_are_the_calibrated_logits() -> None:
-    logits = np.linspace(-8, 8, 14, dtype=np.float32)
+    logits = np.linspace(-8, 8, len(LABELS), dtype=np.float32)
     found = Calls(all_findings()).log_odds(logits)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, [0.8 * float(logit) - 0.5 for logit in logits], rtol=1e-12)
@@ -75,7 +75,7 @@ def test_a_point_belongs_to_the_side_above_it(probability: float, call: str) -> 
 
 def test_a_finding_without_points_is_not_called_and_keeps_its_probability() -> None:
     findings = [finding(name, present_from=None, absent_below=None) for name in LABELS]
-    for called in Calls(findings).of(np.full(14, 0.99)):
+    for called in Calls(findings).of(np.full(len(LABELS), 0.99)):
         assert (called.call, called.probability, called.present_from, called.absent_below) == (
             "not called",
             0.99,
@@ -88,17 +88,17 @@ def test_the_percentile_is_the_share_of_films_without_the_finding_that_are_lower
     calls = Calls(all_findings())
     for logit in np.linspace(-5.5, 1.5, 29):
         probability = 1 / (1 + math.exp(-(0.8 * logit - 0.5)))
-        (called, *_) = calls.of(np.full(14, probability))
+        (called, *_) = calls.of(np.full(len(LABELS), probability))
         assert called.percentile == pytest.approx(percentileofscore(HELD_OUT, logit), abs=0.6)
 
 
 @pytest.mark.parametrize(("probability", "percentile"), [(0.0, 0.0), (1.0, 100.0)])
 def test_beyond_all_films_the_percentile_is_0_or_100(probability: float, percentile: float) -> None:
-    assert Calls(all_findings()).of(np.full(14, probability))[0].percentile == percentile
+    assert Calls(all_findings()).of(np.full(len(LABELS), probability))[0].percentile == percentile
 
 
 def test_without_films_there_is_no_percentile() -> None:
-    assert Calls(all_findings(logits_without=[])).of(np.full(14, 0.5))[0].percentile is None
+    assert Calls(all_findings(logits_without=[])).of(np.full(len(LABELS), 0.5))[0].percentile is None
 
 
 @pytest.mark.parametrize(

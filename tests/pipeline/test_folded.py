@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from app.pipeline.folded import ClampedConvolution, FoldedNetwork
+from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
 
 
@@ -32,7 +33,7 @@ def unruly(network: ChestNetwork) -> ChestNetwork:
 @pytest.fixture(scope="module")
 def network() -> ChestNetwork:
     torch.manual_seed(0)
-    return unruly(ChestNetwork(14, watched=True))
+    return unruly(ChestNetwork(len(LABELS), watched=True))
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def test_shares_add_up_to_the_logit(network: ChestNetwork, image: torch.Tensor, 
     shares = class_activation_maps(network, image)[finding]
     assert shares.shape == (7, 7)
     with torch.inference_mode():
-        _, logits = network(image)
+        logits = network(image).logits
     assert shares.mean() + float(network.classifier.bias[finding].detach()) == pytest.approx(
         float(logits[0, finding]), abs=1e-5
     )
@@ -64,7 +64,7 @@ def test_a_screener_shows_what_a_film_adds_to_typical_ones(bundle: Bundle, films
     screener = Screener(bundle, torch_backend(bundle.network, torch.device("cpu")))
     assert np.abs(screener.explain(films[0], 4).shares).max() < 1e-6
     with torch.inference_mode():
-        logits = [bundle.network(film)[1][0, 4] for film in films]
+        logits = [bundle.network(film).logits[0, 4] for film in films]
     assert screener.explain(films[1], 4).shares.mean() == pytest.approx(float(logits[1] - logits[0]), abs=1e-5)
 
 
@@ -83,7 +83,7 @@ def test_the_rise_leads_from_the_typical_logit_to_the_point_of_present(
     rise = Screener(moved, torch_backend(bundle.network, torch.device("cpu"))).explain(films[1], 4).rise
     assert rise is not None
     with torch.inference_mode():
-        typical = float(bundle.network(films[0])[1][0, 4])
+        typical = float(bundle.network(films[0]).logits[0, 4])
 
     def called(logit: float) -> str:
         logits = np.zeros(len(LABELS))

@@ -58,13 +58,13 @@ def test_a_batch_decides_as_each_film_alone(backend: Backend, bundle: Bundle, fi
 def test_no_clean_film_lies_so_near_to_the_threshold_that_a_batch_could_decide() -> None:
     """Of the bundle's calibration films none but the one that is the threshold; and the record holds each film's score."""
     bundle = read_bundle(DEFAULT_BUNDLE)
-    distances = np.abs(bundle.golden.calibration_scores - bundle.manifest.gate.threshold)
+    distances = np.abs(bundle.golden.calibration_scores - bundle.gate.threshold)
     assert (distances < NEIGHBOUR_NATS).sum() <= 1
 
 
 def scores(backend: Backend, bundle: Bundle, films: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    features, logits = backend.outputs(films)
-    return bundle.gaussian.log_density(features), 1 / (1 + np.exp(-logits.astype(np.float64)))
+    _, gate_features, logits = backend.outputs(films)
+    return bundle.gate.log_density(gate_features), 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
 def decision(result: object) -> object:

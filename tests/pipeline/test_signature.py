@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.pipeline import read_bundle
-from app.pipeline.bundle import GAUSSIAN, MANIFEST, MODEL_CARD, NETWORK
+from app.pipeline.bundle import MANIFEST, MODEL_CARD, NETWORK
 from app.pipeline.errors import BundleError
+from app.pipeline.gate import GAUSSIAN
 from app.pipeline.signature import SIGNATURE, TrustedKeys, encode_signature, key_id_of
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
 
@@ -179,7 +180,7 @@ def test_what_was_verified_is_what_is_used(
     after = read_bundle(bundle, trusted)
     assert {MANIFEST, NETWORK, GAUSSIAN} <= set(replaced)
     assert after.manifest == before.manifest
-    assert (after.gaussian.mean == before.gaussian.mean).all()
+    assert (after.density.mean == before.density.mean).all()
     assert (after.network.classifier.weight == before.network.classifier.weight).all()
     monkeypatch.undo()
     with pytest.raises(BundleError):

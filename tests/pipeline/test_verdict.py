@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from app.pipeline.errors import NumericalError, UnsuitableImage
+from app.pipeline.labels import LABELS
 from app.pipeline.verdict import judge, set_gate_aside
 
-LOG_ODDS = np.linspace(-200, 200, 14)
+LOG_ODDS = np.linspace(-200, 200, len(LABELS))
 
 
 @pytest.mark.parametrize(

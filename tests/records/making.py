@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from app.pipeline import DecodedImage, Verdict
+from app.pipeline.labels import LABELS
 from app.records import Decision, DecisionSubject, Recalled, Record, RecordKey
 
 UID = "1.2.826.0.1.3680043.8.498.1"
@@ -26,7 +27,7 @@ UID = "1.2.826.0.1.3680043.8.498.1"
 
 def verdict(seed: int = 0, accepted: bool = True) -> Verdict:
     generator = np.random.default_rng(seed)
-    return Verdict(accepted, float(generator.normal(2000, 300)), generator.random(14) if accepted else None)
+    return Verdict(accepted, float(generator.normal(2000, 300)), generator.random(len(LABELS)) if accepted else None)
 
 
 def image(seed: int = 0) -> DecodedImage:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from app.records import EMPTY, Head, Record, RecordKey, RecordUnavailable, open_for_reading, open_record
+from app.records import EMPTY, Head, Record, RecordKey, RecordUnavailable, entries, open_for_reading, open_record
 from app.records import record as record_module
 from app.settings import SettingsError
 from tests.records.making import decision, execute, fill, keep, subject, verdict
@@ -227,8 +227,8 @@ def aged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Record, int, str], None]:
 
     def fill_at(record: Record, count: int, time: str) -> None:
         with monkeypatch.context() as patch:
-            now = record_module.written
-            patch.setattr(record_module, "written", lambda moment=None: now(moment) if moment else time)
+            now = entries.written
+            patch.setattr(entries, "written", lambda moment=None: now(moment) if moment else time)
             fill(record, count)
 
     return fill_at
@@ -305,7 +305,7 @@ def test_what_retention_removed_is_not_in_the_file(tmp_path: Path, aged) -> None
     path = tmp_path / "record.sqlite"
     opened = opened_at(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record_module, "written", lambda moment=None: OLD)
+        patch.setattr(entries, "written", lambda moment=None: OLD)
         keep(opened, subject(opened.key), verdict(), caller="a caller to be forgotten")
     fill(opened, 3)
     assert opened.remove_older(1) == 1

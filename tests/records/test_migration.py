@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
+from app.pipeline.labels import LABELS
 from app.records import FilmEvent, RecordKey, open_for_reading, open_record
 from app.settings import SettingsError
 from tests.records.making import decision, execute, fill, keep, same, subject, verdict
@@ -119,7 +120,7 @@ def test_an_older_shape_keeps_its_seals(
     again = open_record(url, tmp_path / "key")
     again.write(
         [
-            decision(subject(again.key, 49), verdict(49), calls=("present",) * 14, presentation="a window"),
+            decision(subject(again.key, 49), verdict(49), calls=("present",) * len(LABELS), presentation="a window"),
             decision(subject(again.key, 50), verdict(50, accepted=False), film="f" * 32),
             FilmEvent("released", "f" * 32, "dr.b", reason="a foreign body"),
         ]

@@ -17,6 +17,7 @@ import pytest
 
 from app.metrics import Metrics
 from app.pipeline import Verdict
+from app.pipeline.labels import LABELS
 from app.records import DecisionSubject, Writer, open_record
 from tests.records.making import decision, execute
 
@@ -37,7 +38,7 @@ def write(url: str, key: Path, name: str, count: int, said: Connection) -> None:
 
     async def lane(first: int) -> None:
         for number in range(first, count, 3):
-            await writer.keep(decision(subject(name, number), Verdict(True, float(number), np.full(14, 0.5))))
+            await writer.keep(decision(subject(name, number), Verdict(True, float(number), np.full(len(LABELS), 0.5))))
             said.send(number)
 
     async def lanes() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from app.pipeline import Verdict
+from app.pipeline.labels import LABELS
 from app.records import DecisionSubject, Recalled, Record, RecordKey, RecordUnavailable, Repeats, open_record
 from app.records.key import KeyFileError
 from app.settings import SettingsError
@@ -120,7 +121,9 @@ def test_a_verdict_that_was_put_in_is_not_answered(tmp_path: Path) -> None:
     opened = open_record(f"sqlite:///{tmp_path}/record.sqlite", tmp_path / "key")
     about = subject(opened.key)
     keep(opened, about, verdict(1, accepted=False))
-    execute(tmp_path / "record.sqlite", f"UPDATE entries SET verdict = 'accepted', probabilities = '{[0.1] * 14}'")
+    execute(
+        tmp_path / "record.sqlite", f"UPDATE entries SET verdict = 'accepted', probabilities = '{[0.1] * len(LABELS)}'"
+    )
     assert opened.find(about) is None
     assert same(keep(opened, about, verdict(2, accepted=False), earliest_holds=True).verdict, verdict(2, False))
     opened.close()

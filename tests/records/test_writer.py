@@ -12,8 +12,7 @@ import pytest
 
 from app import supervised
 from app.metrics import Metrics
-from app.records import Head, Record, RecordUnavailable, Writer, open_record
-from app.records import record as record_module
+from app.records import Head, Record, RecordUnavailable, Writer, entries, open_record
 from tests.records.making import decision, execute, fill, same, subject, verdict
 
 
@@ -131,7 +130,7 @@ def test_the_head_is_logged_when_the_record_is_opened_and_closed(
 
 def test_retention_runs_from_the_start(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(record_module, "written", lambda moment=None: "2020-01-01T00:00:00.000000Z")
+        patch.setattr(entries, "written", lambda moment=None: "2020-01-01T00:00:00.000000Z")
         fill(record, 5)
 
     async def until_removed(writer: Writer) -> None:

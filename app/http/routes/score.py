@@ -1,4 +1,4 @@
-"""``POST /v1/score``: 14 probabilities, or "rejected as adversarial"."""
+"""``POST /v1/score``: a probability of each finding, or "rejected as adversarial"."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def add_score_route(application: FastAPI, access: Access, screening: Screening, 
         openapi_extra={"parameters": [HEATMAP_PARAMETER], "requestBody": FILM_BODY},
     )
     async def score(request: Request) -> Response:
-        """Judge one frontal chest film: 14 probabilities, or 422 "rejected as adversarial".
+        """Judge one frontal chest film: a probability of each finding, or 422 "rejected as adversarial".
 
         A caller that accepts application/dicom gets the result of a DICOM film as a structured report, of both verdicts. With
         `heatmap` the JSON says too where the evidence for that finding lies, as /v1/explain does.

@@ -40,11 +40,11 @@ from ..store_response import (
     NOT_DICOM,
     OTHER_STUDY,
     PROCESSING_FAILURE,
-    REASON_OF,
     SCORED_CLASSES,
     TOO_LARGE,
     InstanceFailure,
     InstanceOutcome,
+    reason_of,
     response_body,
     status_of,
 )
@@ -259,8 +259,8 @@ class StoreTransaction:
     def _failure(self, error: Exception, identity: Identity | None, request_id: str) -> InstanceFailure:
         if isinstance(error, UnsuitableImage) and identity and identity.sop_class_uid not in SCORED_CLASSES:
             return InstanceFailure(CLASS_NOT_SUPPORTED, SLUG_OF[type(error)], str(error))
-        if type(error) in REASON_OF:
-            return InstanceFailure(REASON_OF[type(error)], SLUG_OF[type(error)], str(error))
+        if type(error) in SLUG_OF:
+            return InstanceFailure(reason_of(type(error)), SLUG_OF[type(error)], str(error))
         log.error("unexpected error", exc_info=error, extra={"request_id": request_id})
         return InstanceFailure(PROCESSING_FAILURE, "internal-error", "a fault of the service; report the request_id")
 

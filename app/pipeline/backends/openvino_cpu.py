@@ -15,6 +15,7 @@ from ..errors import BackendError
 from ..folded import ClampedConvolution, DenseBlock, FoldedNetwork
 from ..image import INPUT_SIDE
 from ..network import TINY, ChestNetwork
+from ..outputs import Outputs
 
 _LARGEST: Final = np.finfo(np.float32).max
 
@@ -64,32 +65,28 @@ class OpenVinoCpu:
         self.description = f"openvino {version}, float32, {processor}, {threads} threads"
         self._alone = alone.create_infer_request()
         self._together = openvino.AsyncInferQueue(together, threads)
-        self._given: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        self._given: list[Outputs[NDArray[np.float32]]] = []
         self._together.set_callback(self._take)
 
-    def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def outputs(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
         """As ``Backend.outputs``."""
         films = images.contiguous().numpy()
         if len(films) == 1:
             given = self._alone.infer([films], share_inputs=True)
-            return given[0], given[1]
-        count, labels = len(films), self.network.classifier.out_features
-        self._given = [
-            (np.empty((0, self.network.feature_count), np.float32), np.empty((0, labels), np.float32))
-        ] * count
-        for place in range(count):
+            return Outputs(given[0], given[1], given[2])
+        nothing = np.empty((0, 0), np.float32)
+        self._given = [Outputs(nothing, nothing, nothing)] * len(films)
+        for place in range(len(films)):
             self._together.start_async([films[place : place + 1]], place, share_inputs=True)
         self._together.wait_all()
-        features, logits = (np.concatenate(column) for column in zip(*self._given, strict=True))
-        return features, logits
+        return Outputs(*(np.concatenate(column) for column in zip(*self._given, strict=True)))
 
     def _take(self, request: Any, place: int) -> None:
-        features, logits = (request.get_output_tensor(number).data.copy() for number in (0, 1))
-        self._given[place] = features, logits
+        self._given[place] = Outputs(*(request.get_output_tensor(number).data.copy() for number in range(3)))
 
 
 def openvino_model(network: FoldedNetwork) -> openvino.Model:
-    """The folded network as an OpenVINO graph: images (N, 1, 224, 224) -> features, logits, as of it."""
+    """The folded network as an OpenVINO graph: images (N, 1, 224, 224) -> its ``Outputs``, in order."""
     images = op.parameter([-1, 1, INPUT_SIDE, INPUT_SIDE], np.float32, name="images")
     ones = op.broadcast(op.constant(np.float32(1)), op.shape_of(images))
     inputs = op.concat([images, ones], 1)
@@ -101,10 +98,11 @@ def openvino_model(network: FoldedNetwork) -> openvino.Model:
     features = op.reduce_mean(maps, _places(), False)
     weighted = op.matmul(features, _constant(network.classifier.weight), False, True)
     logits = op.add(weighted, _constant(network.classifier.bias))
+    gate_features = features
     if network.watch is not None:
-        seen = _block(_stem(inputs, network.watch.stem), network.watch.block)
-        features = op.concat([features, *_pooled(seen)], 1)
-    return openvino.Model([op.result(features), op.result(logits)], [images], "cxr-gate")
+        gate_features = op.concat(_pooled(_block(_stem(inputs, network.watch.stem), network.watch.block)), 1)
+    results = [op.result(output) for output in (features, gate_features, logits)]
+    return openvino.Model(results, [images], "cxr-gate")
 
 
 def _stem(inputs: Any, convolution: Any) -> Any:

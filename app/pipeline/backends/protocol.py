@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..network import ChestNetwork
+from ..outputs import Outputs
 
 
 class Backend(Protocol):
@@ -40,18 +41,12 @@ class Backend(Protocol):
     @property
     def network(self) -> ChestNetwork: ...
 
-    def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Compute features and logits.
+    def outputs(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
+        """As the network's, on the CPU. A row does not depend on its neighbours in the batch but by rounding.
 
         Parameters
         ----------
         images : Tensor, shape (N, 1, 224, 224), float32, in [0, 1], on the CPU
             Any N from 1.
-
-        Returns
-        -------
-        features : ndarray, shape (N, network.feature_count), float32
-        logits : ndarray, shape (N, 14), float32
-            A row does not depend on its neighbours in the batch but by rounding.
         """
         ...

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..folded import FoldedNetwork
 from ..network import ChestNetwork
+from ..outputs import Outputs
 
 
 class TorchCpu:
@@ -31,8 +32,8 @@ class TorchCpu:
         self.description = f"torch {torch.__version__}, float32, CPU, {torch.get_num_threads()} threads"
         self._folded = FoldedNetwork(network)
 
-    def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def outputs(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
         """As ``Backend.outputs``."""
         with torch.inference_mode():
-            features, logits = self._folded(images)
-        return features.numpy(), logits.numpy()
+            outputs = self._folded(images)
+        return Outputs(*(output.numpy() for output in outputs))

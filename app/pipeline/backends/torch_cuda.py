@@ -13,6 +13,7 @@ from torch import Tensor
 from ..folded import FoldedNetwork
 from ..image import INPUT_SIDE
 from ..network import ChestNetwork
+from ..outputs import Outputs
 
 WARM_UP_RUNS: Final = 3  # before a capture: cuDNN chooses its algorithms, cuBLAS allocates its workspace
 
@@ -47,13 +48,12 @@ class TorchCuda:
         torch.backends.cudnn.allow_tf32 = False
         self._graphs = [_Graph(folded, device, size) for size in graph_sizes(max_batch)]
 
-    def outputs(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def outputs(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
         """As ``Backend.outputs``."""
         parts = [self._of_part(part) for part in torch.split(images, self._graphs[-1].size)]
-        features, logits = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return features, logits
+        return Outputs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
-    def _of_part(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _of_part(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
         graph = next(graph for graph in self._graphs if graph.size >= len(images))
         return graph.run(images)
 
@@ -86,7 +86,7 @@ class _Graph:
                 self._outputs = network(self._images)
         self._host_outputs = tuple(torch.empty(output.shape, pin_memory=True) for output in self._outputs)
 
-    def run(self, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def run(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
         """Up to ``size`` images."""
         count = len(images)
         with torch.inference_mode(), torch.cuda.device(self._images.device), torch.cuda.stream(self._stream):
@@ -97,5 +97,4 @@ class _Graph:
             for host, output in zip(self._host_outputs, self._outputs, strict=True):
                 host.copy_(output, non_blocking=True)
             self._stream.synchronize()
-        features, logits = (host[:count].numpy().copy() for host in self._host_outputs)
-        return features, logits
+        return Outputs(*(host[:count].numpy().copy() for host in self._host_outputs))

@@ -20,7 +20,7 @@ from ..errors import MalformedImage, UnsuitableImage
 from .tags import named
 
 if TYPE_CHECKING:
-    from .choice import Film
+    from .choice import FilmAsSent
 
 FloatArray = NDArray[np.float64]
 Kind = Literal["table", "window"]
@@ -150,12 +150,12 @@ def require_few(views: int) -> None:
         )
 
 
-def require_one_film(film: Film, chosen: View, others: Sequence[View], *, refuse_hiding: bool) -> list[str]:
+def require_one_film(film: FilmAsSent, chosen: View, others: Sequence[View], *, refuse_hiding: bool) -> list[str]:
     """Refuse what viewers would show as another film than the one that is judged.
 
     Parameters
     ----------
-    film : Film
+    film : FilmAsSent
     chosen : View
         What is judged.
     others : sequence of View

@@ -59,7 +59,7 @@ class Reading:
 
 
 @dataclass
-class Film:
+class FilmAsSent:
     """What the choice looks at: values that can be stored, and how many pixels have each."""
 
     stored: NDArray[np.int64]
@@ -86,7 +86,7 @@ class Film:
         return levels / reading.full_scale
 
 
-def choose(film: Film, *, refuse_hiding: bool = False) -> Reading:
+def choose(film: FilmAsSent, *, refuse_hiding: bool = False) -> Reading:
     """Choose; ``film.notes`` gets what was passed over, and what the choice hides.
 
     Raises
@@ -105,7 +105,7 @@ def choose(film: Film, *, refuse_hiding: bool = False) -> Reading:
     return reading
 
 
-def _views(film: Film) -> list[View]:
+def _views(film: FilmAsSent) -> list[View]:
     """What viewers may show by what was sent, whether it is taken here or not."""
     beside = replace(film, notes=[])
     return [
@@ -115,7 +115,7 @@ def _views(film: Film) -> list[View]:
     ]
 
 
-def _first_that_shows(film: Film) -> Reading:
+def _first_that_shows(film: FilmAsSent) -> Reading:
     unused = False
     for reading in _sent(film):
         why = film.fault(reading)
@@ -131,7 +131,7 @@ def _first_that_shows(film: Film) -> Reading:
     return _by_percentiles(film)
 
 
-def _sent(film: Film, *, whatever_fits: bool = False) -> Iterator[Reading]:
+def _sent(film: FilmAsSent, *, whatever_fits: bool = False) -> Iterator[Reading]:
     """What the sender gave, in its order; what cannot be applied is noted.
 
     `whatever_fits` adds windows that do not fit the values: they are not taken, but viewers apply them.
@@ -175,7 +175,7 @@ def _sent(film: Film, *, whatever_fits: bool = False) -> Iterator[Reading]:
         yield Reading(values, 255.0, _instead(film) + "full range of 8 bits", alone=not (luts or windows))
 
 
-def _windows(film: Film) -> list[tuple[float, float]]:
+def _windows(film: FilmAsSent) -> list[tuple[float, float]]:
     dataset, notes = film.part10.dataset, film.notes
     before = len(notes)
     centers, widths = (optional_numbers(dataset, keyword, notes) for keyword in ("WindowCenter", "WindowWidth"))
@@ -192,7 +192,7 @@ def _lies_within(values: NDArray[np.number], low: float, high: float) -> bool:
     return bool(low >= float(values.min()) - beyond and high <= float(values.max()) + beyond)
 
 
-def _function(film: Film) -> str:
+def _function(film: FilmAsSent) -> str:
     function = text(film.part10.dataset, "VOILUTFunction") or "LINEAR"
     if function in FUNCTIONS:
         return function
@@ -200,7 +200,7 @@ def _function(film: Film) -> str:
     return "LINEAR"
 
 
-def _by_table(film: Film, table: Table, number: int, count: int) -> Iterator[Reading]:
+def _by_table(film: FilmAsSent, table: Table, number: int, count: int) -> Iterator[Reading]:
     """A table over the bits that it states, then over those that its entries use.
 
     Raises
@@ -218,7 +218,7 @@ def _by_table(film: Film, table: Table, number: int, count: int) -> Iterator[Rea
         yield Reading(levels, 2.0**bits - 1.0, f"{note}, over the {bits} bits that its entries use", used, "table")
 
 
-def _whole_of_used_bits(film: Film) -> Reading | None:
+def _whole_of_used_bits(film: FilmAsSent) -> Reading | None:
     """Where 12 bits lie in 16, they are shown as 12 bits; only unsigned values that a table did not change say so."""
     if film.layout.signed or not film.modality.rises:
         return None
@@ -234,7 +234,7 @@ def _whole_of_used_bits(film: Film) -> Reading | None:
     return Reading(np.minimum(film.stored.astype(np.float64), full_scale), full_scale, note)
 
 
-def _by_percentiles(film: Film) -> Reading:
+def _by_percentiles(film: FilmAsSent) -> Reading:
     """Percentiles of the pixels; of those of the film alone, where a border's single value leaves it little range."""
     note = _instead(film) + tones.NAME_OF_PERCENTILES
     whole = _spread(film, film.counts, note)
@@ -244,18 +244,18 @@ def _by_percentiles(film: Film) -> Reading:
     return _spread(film, alone, note + (", those of a border left out" if (alone != film.counts).any() else ""))
 
 
-def _spread(film: Film, counts: NDArray[np.int64], note: str) -> Reading:
+def _spread(film: FilmAsSent, counts: NDArray[np.int64], note: str) -> Reading:
     levels, span = tones.spread(film.modality.values, counts, _remedy(film))
     full_scale = span / tones.TOP
     # What is left to the whitest lies at the other end before inversion.
     return Reading(levels + (full_scale - span if film.inverted else 0.0), full_scale, note)
 
 
-def _instead(film: Film) -> str:
+def _instead(film: FilmAsSent) -> str:
     return "instead: " if film.faulty else "no window: "
 
 
-def _remedy(film: Film) -> str:
+def _remedy(film: FilmAsSent) -> str:
     tags = [keyword for keyword in ("VOILUTSequence", "WindowCenter", "WindowWidth") if keyword in film.part10.dataset]
     if tags:
         return f"correct {' and '.join(map(named, tags))}"

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from ..errors import UnsuitableImage
 from .agreement import require_plain_padding
-from .choice import Film, choose
+from .choice import FilmAsSent, choose
 from .layout import PixelLayout
 from .modality import apply_modality
 from .optional import optional_numbers, passed_over
@@ -82,7 +82,7 @@ def present(
     require_plain_padding(padded, all_counts)
     modality = apply_modality(possible, counts, film, layout, notes)
     inverted = layout.monochrome1
-    chosen = Film(possible, modality, counts, inverted, film, layout, notes)
+    chosen = FilmAsSent(possible, modality, counts, inverted, film, layout, notes)
     reading = choose(chosen, refuse_hiding=refuse_hiding)
     shades = chosen.shades(reading).astype(np.float32)
     shades[padding] = 0.0

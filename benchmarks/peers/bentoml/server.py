@@ -34,7 +34,7 @@ class BentoNetwork:
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=60_000)
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Shape (N, 1, 224, 224) -> probabilities and log density, shape (N, 15)."""
+        """Shape (N, 1, 224, 224) -> probabilities and log density, shape (N, L + 1)."""
         probabilities, densities = self.model.arrays(torch.from_numpy(images.copy()))
         return np.concatenate([probabilities, densities[:, None]], axis=1)
 
@@ -54,4 +54,4 @@ class BentoFilms:
         except InputError as error:
             raise HTTPException(400, str(error)) from error
         row = (await self.network.to_async.predict(tensor.numpy()))[0]
-        return {"probabilities": row[:14].tolist(), "log_density": float(row[14])}
+        return {"probabilities": row[:-1].tolist(), "log_density": float(row[-1])}

@@ -14,6 +14,7 @@ from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
+from app.pipeline import LABELS
 from benchmarks.peers.pipeline import MAX_BATCH, Model, read
 
 
@@ -23,7 +24,7 @@ def callable_of(model: Model) -> Callable[..., dict[str, Any]]:
 
     @batch
     def infer(film: np.ndarray) -> dict[str, Any]:
-        """Shape (N, 1) of bytes -> probabilities, shape (N, 14), and log densities, shape (N, 1)."""
+        """Shape (N, 1) of bytes -> probabilities, shape (N, L), and log densities, shape (N, 1)."""
         tensors = list(decoders.map(read, film[:, 0]))
         probabilities, densities = model.arrays(torch.cat(tensors))
         return {"probabilities": probabilities, "log_density": densities[:, None]}
@@ -45,7 +46,7 @@ if __name__ == "__main__":
             infer_func=callables if len(callables) > 1 else callables[0],
             inputs=[Tensor(name="film", dtype=bytes, shape=(1,))],
             outputs=[
-                Tensor(name="probabilities", dtype=np.float64, shape=(14,)),
+                Tensor(name="probabilities", dtype=np.float64, shape=(len(LABELS),)),
                 Tensor(name="log_density", dtype=np.float64, shape=(1,)),
             ],
             config=ModelConfig(

@@ -7,6 +7,6 @@
 ``fitting``   the fit, its floors, its record
 """
 
-from .fitting import RECORD, ContentOptions, fit_content, load_content
+from .fitting import ContentOptions, fit_content, load_content
 
-__all__ = ["RECORD", "ContentOptions", "fit_content", "load_content"]
+__all__ = ["ContentOptions", "fit_content", "load_content"]

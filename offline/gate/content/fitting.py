@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -20,17 +17,16 @@ from tqdm import tqdm
 from app.pipeline.content import KINDS, LATERAL, OTHER, SHAPES, SIDE, Content, normalised
 from app.pipeline.preprocess import PREPROCESSING
 
-from ...data.films import SPLITS, Film, FilmsError, Split, fingerprint, of_split
+from ...data.films import SPLITS, Film, Split, fingerprint, of_split
 from ...data.loading import in_order
-from ..features import write_json
+from ...options import option
+from ...run import Run
 from .changed import Shapes, bent, toned
 from .drawn import drawings, parts
 from .exposed import exposures
 from .project import KEPT, SOURCE, read_projections
 from .project import SIDE as BASE_SIDE
 
-FITTED: Final = "content.safetensors"
-RECORD: Final = "content.json"
 BATCH: Final = 16
 #: A film is refused as soon as it is likelier something else.
 LEAST_LOG_ODDS: Final = 0.0
@@ -58,7 +54,9 @@ class ContentOptions:
     """
 
     seed: int = 0
-    steps: int = 1500
+    steps: int = option(
+        1500, "steps in which the check that a film is a frontal chest film is trained", flag="--content-steps"
+    )
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
     exposures: int = 900
@@ -179,7 +177,7 @@ def counted(content: Content, thumbnails: NDArray[np.float64]) -> dict[str, int]
     }
 
 
-def fit_content(run: Path, films: list[Film], workers: int, options: ContentOptions | None = None) -> dict[str, Any]:
+def fit_content(run: Run, films: list[Film], workers: int, options: ContentOptions | None = None) -> dict[str, Any]:
     """Fit on training films, put the bounds by held-out ones, count on both and on test films; write all into `run`.
 
     It sees pixels alone: what is in `run` of the same films and options is kept, whatever the network.
@@ -196,10 +194,9 @@ def fit_content(run: Path, films: list[Film], workers: int, options: ContentOpti
         "projections": hashlib.sha256(KEPT.read_bytes()).hexdigest(),
         "options": asdict(options),
     }
-    if (run / RECORD).is_file():
-        record: dict[str, Any] = json.loads((run / RECORD).read_text())
-        if all(record.get(name) == value for name, value in identity.items()):
-            return record
+    fitted = run.content_record.read_if_there()
+    if fitted and all(fitted.get(name) == value for name, value in identity.items()):
+        return fitted
     small = {split: load_small(of_split(films, split), workers, split) for split in SPLITS}
     pictures = Pictures(small["train"], options)
     arrays = arrays_of(train_network(pictures, options))
@@ -208,8 +205,8 @@ def fit_content(run: Path, films: list[Film], workers: int, options: ContentOpti
     held_out = copies_of(small["val"], options.copies, generator)
     most = float(np.quantile(Content(arrays, mean, basis, 0, 1).unexplained(held_out), MOST_UNEXPLAINED))
     content = Content(arrays, mean, basis, LEAST_LOG_ODDS, most)
-    save_file({**arrays, "mean": mean, "basis": basis}, run / FITTED)
-    record = {
+    run.content.write({**arrays, "mean": mean, "basis": basis})
+    record: dict[str, Any] = {
         **identity,
         "n": len(small["train"]),
         "source": SOURCE,
@@ -217,7 +214,7 @@ def fit_content(run: Path, films: list[Film], workers: int, options: ContentOpti
         "most_unexplained": most,
         "counts": counts_of(content, small, options),
     }
-    write_json(run / RECORD, record)
+    run.content_record.write(record)
     return record
 
 
@@ -242,7 +239,7 @@ def counts_of(content: Content, small: Mapping[Split, Tensor], options: ContentO
     return found
 
 
-def load_content(run: Path) -> tuple[Content, dict[str, Any]]:
+def load_content(run: Run) -> tuple[Content, dict[str, Any]]:
     """What ``fit_content`` wrote.
 
     Raises
@@ -250,9 +247,6 @@ def load_content(run: Path) -> tuple[Content, dict[str, Any]]:
     FilmsError
         The run has not been fitted.
     """
-    if not (run / RECORD).is_file():
-        raise FilmsError(f"{run / RECORD} is not there; run 'cxr-offline fit --run {run}' first")
-    record = json.loads((run / RECORD).read_text())
-    arrays = load_file(run / FITTED)
+    record, arrays = run.content_record.read(), run.content.read()
     mean, basis = arrays.pop("mean"), arrays.pop("basis")
     return Content(arrays, mean, basis, record["least_log_odds"], record["most_unexplained"]), record

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from app.pipeline.labels import LABELS
 from app.pipeline.network import ChestNetwork
-from offline.data.films import Film, FilmsError, of_split
+from offline.data.films import Film, of_split
 from offline.data.loading import load_film
-from offline.gate.fit import load_network
-from offline.training.train import RECORD, WEIGHTS
+from offline.run import PLAIN, Run, is_watched
 
 from .blocks import Denoising, NonLocalContext, RadialBasisMapping
 from .dual_norm import with_clean_norms, with_dual_norms
 
-PLAIN: Final = "densenet121"
 #: Layers after which a block may stand, and how many channels they give.
 _BETWEEN: Final = {"transition1": 128, "transition2": 256, "transition3": 512}
 _AFTER: Final = {"denseblock1": 256, "denseblock2": 512, "denseblock3": 1024, "denseblock4": 1024}
@@ -118,7 +113,7 @@ def _start(network: ChestNetwork, images: Tensor) -> None:
         maps = layer(maps)
 
 
-def load_inside(run: Path) -> ChestNetwork:
+def load_inside(run: Run) -> ChestNetwork:
     """The network of a run, plain or with a rival inside, in eval mode.
 
     Raises
@@ -126,16 +121,11 @@ def load_inside(run: Path) -> ChestNetwork:
     FilmsError
         There is none, or one of an unknown kind.
     """
-    record = run / RECORD
-    arch = json.loads(record.read_text())["options"].get("arch", PLAIN) if record.is_file() else PLAIN
+    arch = run.arch()
     by_arch = {inside.arch: inside for inside in INSIDE.values() if inside.block is not None}
     if arch not in by_arch:
-        return load_network(run)
-    path = run / WEIGHTS
-    if not path.is_file():
-        raise FilmsError(f"{path} is not there")
-    weights = load_file(path)
-    watched = any(name.startswith("watch.") for name in weights)
-    network = widened(by_arch[arch], ChestNetwork(len(LABELS), watched))
+        return run.network()
+    weights = run.tensors()
+    network = widened(by_arch[arch], ChestNetwork(len(LABELS), is_watched(weights)))
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False)

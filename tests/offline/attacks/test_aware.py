@@ -45,14 +45,14 @@ def test_reaches_what_a_linear_network_lets_it_reach(attack: AwareAttack, goal: 
     assert isinstance(network, LinearVictim)
     way = network.logits.detach()[target.finding].sign()[:, None] * (1 if goal == "invent" else -1)
     optimum = posted_within((images + way * int(count) / 255).clamp(0, 1), images, count / 255)
-    possible = target.reached(network(optimum)[1]) & target.eligible
+    possible = target.reached(network(optimum).logits) & target.eligible
     if count > 1:
         assert 0 < possible.sum() < target.eligible.sum()
     assert result.success.tolist() == possible.tolist()
     assert result.goal_reached.tolist() == possible.tolist()
     failed = target.eligible & ~possible  # and where the goal is out of reach, the nearest point is kept
     torch.testing.assert_close(
-        target.margin(network(result.images)[1])[failed], target.margin(network(optimum)[1])[failed]
+        target.margin(network(result.images).logits)[failed], target.margin(network(optimum).logits)[failed]
     )
 
 
@@ -120,7 +120,11 @@ def test_hidden_layers_can_be_constrained() -> None:
     network.forward = lambda x: original(named(x))  # type: ignore[method-assign]
     mode = LogMixture([gaussian(torch.tensor([128 / 255]), torch.eye(1))])
     result = feature_constraint(
-        victim, images, victim.choose("hide", images), levels(8), {"body": mode, "final": LogMixture([victim.gaussian])}
+        victim,
+        images,
+        victim.choose("hide", images),
+        levels(8),
+        {"body": mode, "final": LogMixture([victim.gate.density])},
     )
     assert result.success.all()
     with pytest.raises(ValueError, match="no layer nowhere"):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.pipeline.calls import Calls
+from app.pipeline.gate import Gate
 from app.pipeline.manifest import Finding
 from offline.attacks import (
     CallPoints,
@@ -189,8 +190,8 @@ def lever(clean: list[float]) -> tuple[Victim, Tensor]:
     logits = torch.full((1, SIDE, SIDE), 255 / (SIDE * SIDE))
     images[:, 0] += torch.tensor(clean)[:, None, None] / 255
     network = LinearVictim(torch.zeros(1, SIDE, SIDE), logits, torch.tensor([-128.0]))
-    gate = gaussian(torch.zeros(1), torch.eye(1))
-    return Victim.of(network, gate, -1e9, torch.tensor([0.5]), calls=points([3.5], [1.5])), images
+    gate = Gate(gaussian(torch.zeros(1), torch.eye(1)), -1e9)
+    return Victim.of(network, gate, torch.tensor([0.5]), calls=points([3.5], [1.5])), images
 
 
 #: Of the goals and a clean logit: whole levels, which an attacker needs on every pixel. One less does not do.

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from app.pipeline.gate import Gate
 from app.pipeline.gaussian import Gaussian
 from offline.attacks.density import LogDensity, LogMixture
 from offline.attacks.search import look
@@ -42,15 +43,16 @@ def test_gradient_in_the_features(served: Gaussian) -> None:
 def test_gradient_in_the_image() -> None:
     network = Convolutional()
     images = posted(2, 4)
-    seen = network(images)[0]
-    victim = Victim.of(network, gaussian(seen.mean(0) + 0.1, 0.01 * torch.eye(6)), 0.0, torch.tensor([0.5] * 3))
+    seen = network(images).gate_features
+    gate = Gate(gaussian(seen.mean(0) + 0.1, 0.01 * torch.eye(6)), 0.0)
+    victim = Victim.of(network, gate, torch.tensor([0.5] * 3))
     leaf = images.clone().requires_grad_(True)
     probe = look(victim, leaf, torch.arange(2), victim.choose("invent", images))
     gradient = probe.gradient(probe.excess)
     network.double()
     step, way = 1e-4, torch.randn(images.shape, generator=torch.Generator().manual_seed(5)).double()
     with torch.no_grad():
-        up, down = (victim.density(network(images.double() + sign * step * way)[0]) for sign in (1, -1))
+        up, down = (victim.density(network(images.double() + sign * step * way).gate_features) for sign in (1, -1))
     torch.testing.assert_close((gradient.double() * way).sum((1, 2, 3)), (up - down) / (2 * step), rtol=1e-3, atol=1e-3)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from app.pipeline.gate import Gate
 from offline.attacks import AttackOptions, Target, Victim, attack, paper_attacks, top_finding_loss
 from offline.attacks.libraries import (
     BATCH,
@@ -42,7 +43,7 @@ class Logits(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images)[1]
+        logits: Tensor = self.network(images).logits
         return logits
 
 
@@ -138,7 +139,7 @@ def linear_optimum_reaches(victim: Victim, films: Tensor, target: Target, epsilo
     """Whether the best image of the ball reaches the goal, on a linear network."""
     way = victim.network.logits.detach()[target.finding].sign()[:, None] * (1 if target.goal == "invent" else -1)
     optimum = (films + way * min(epsilon, 1.0)).clamp(0, 1)
-    return target.reached(victim.network(optimum)[1]) & target.eligible
+    return target.reached(victim.network(optimum).logits) & target.eligible
 
 
 @pytest.mark.parametrize("goal", ["hide", "invent"])
@@ -230,8 +231,9 @@ def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_convolutional_victim_under_apgd(images: Tensor) -> None:
     pytest.importorskip("art", reason="needs the attacks extra", exc_type=ImportError)
     network = Convolutional()
-    features, logits = network(images)
-    points = torch.sigmoid(logits).mean(0)
-    victim = Victim.of(network, gaussian(features.mean(0), torch.eye(6)), -1e9, points)
+    outputs = network(images)
+    points = torch.sigmoid(outputs.logits).mean(0)
+    gate = Gate(gaussian(outputs.features.mean(0), torch.eye(6)), -1e9)
+    victim = Victim.of(network, gate, points)
     target = victim.choose("hide", images)
     assert apgd(victim, images, target, 32 / 255, steps=20).success[target.eligible].all()

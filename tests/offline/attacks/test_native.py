@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from app.pipeline import to_tensor
+from app.pipeline.gate import Gate
 from offline.attacks import SearchOptions, Victim, at_native_size, selective
 from offline.attacks.native import resized
 
@@ -26,11 +27,11 @@ def test_films_of_other_shapes_are_stretched_as_served() -> None:
 def test_an_attack_at_the_native_size() -> None:
     network = Convolutional()
     images = posted(2, 1, 256)
-    features = network(resized(images))[0]
-    gate = gaussian(features.mean(0), 1e-4 * torch.eye(6))
-    threshold = float(gate.log_density(features.numpy()).min()) - 100
-    points = torch.sigmoid(network(resized(images))[1]).mean(0) + 3e-4  # a little over every finding
-    victim = Victim.of(network, gate, threshold, points)
+    features = network(resized(images)).features
+    density = gaussian(features.mean(0), 1e-4 * torch.eye(6))
+    threshold = float(density.log_density(features.numpy()).min()) - 100
+    points = torch.sigmoid(network(resized(images)).logits).mean(0) + 3e-4  # a little over every finding
+    victim = Victim.of(network, Gate(density, threshold), points)
     native = at_native_size(victim)
     target = native.choose("invent", images)
     result = selective(native, images, target, SearchOptions(4 / 255, 1 / 255, 20))
@@ -38,7 +39,7 @@ def test_an_attack_at_the_native_size() -> None:
     assert result.success[result.eligible].all()
     # What the service says of the posted film, one by one through its own preprocessing.
     for row in range(len(images)):
-        served_features, logits = network(to_tensor(result.images[row, 0].numpy().copy()))
-        accepted = float(gate.log_density(served_features.numpy())[0]) >= threshold
+        served = network(to_tensor(result.images[row, 0].numpy().copy()))
+        accepted = float(density.log_density(served.gate_features.numpy())[0]) >= threshold
         assert accepted == bool(result.accepted[row])
-        assert bool(target.take(torch.tensor([row])).reached(logits)[0]) == bool(result.goal_reached[row])
+        assert bool(target.take(torch.tensor([row])).reached(served.logits)[0]) == bool(result.goal_reached[row])

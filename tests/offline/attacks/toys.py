@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from app.pipeline.gate import Gate
 from app.pipeline.gaussian import Gaussian
+from app.pipeline.outputs import Outputs
 from offline.attacks import Victim
 
 SIDE = 8
@@ -20,12 +22,10 @@ class LinearVictim(nn.Module):
         self.logits = nn.Parameter(logits)  # (L, H, W)
         self.bias = nn.Parameter(bias)  # (L,)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         grey = images[:, 0]
-        return (
-            torch.einsum("nhw,dhw->nd", grey, self.features),
-            torch.einsum("nhw,lhw->nl", grey, self.logits) + self.bias,
-        )
+        features = torch.einsum("nhw,dhw->nd", grey, self.features)
+        return Outputs(features, features, torch.einsum("nhw,lhw->nl", grey, self.logits) + self.bias)
 
 
 class Convolutional(nn.Module):
@@ -41,9 +41,9 @@ class Convolutional(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
         self.requires_grad_(False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
         features = torch.nn.functional.softplus(self.first(images)).mean((2, 3))
-        return features, self.classifier(features)
+        return Outputs(features, features, self.classifier(features))
 
 
 def posted(n: int, seed: int, side: int = SIDE) -> Tensor:
@@ -64,9 +64,10 @@ def apart() -> tuple[Victim, Tensor]:
     features[:, :, : SIDE // 2] = 0
     images = posted(12, 1)
     network = LinearVictim(features, logits, -torch.einsum("lhw,nhw->nl", logits, images[:, 0]).mean(0))
-    seen = network(images)[0].detach()
-    gate = gaussian(seen.mean(0), torch.eye(2))
-    return Victim.of(network, gate, float(gate.log_density(seen.numpy()).min()) - 1, OPERATING_POINTS), images
+    seen = network(images).features.detach()
+    density = gaussian(seen.mean(0), torch.eye(2))
+    gate = Gate(density, float(density.log_density(seen.numpy()).min()) - 1)
+    return Victim.of(network, gate, OPERATING_POINTS), images
 
 
 def entangled(levels: int = 3) -> tuple[Victim, Tensor]:
@@ -80,6 +81,6 @@ def entangled(levels: int = 3) -> tuple[Victim, Tensor]:
     right[:, :, SIDE // 2 :] = 255 / (SIDE * SIDE / 2)
     logits = torch.full((1, SIDE, SIDE), 255 / (SIDE * SIDE))
     network = LinearVictim(right, logits, torch.tensor([-128.0 + levels - 0.5]))
-    gate = gaussian(torch.tensor([128.0]), torch.eye(1))
-    threshold = float(gate.log_density(np.array([[129.5]]))[0])
-    return Victim.of(network, gate, threshold, torch.tensor([0.5])), images
+    density = gaussian(torch.tensor([128.0]), torch.eye(1))
+    gate = Gate(density, float(density.log_density(np.array([[129.5]]))[0]))
+    return Victim.of(network, gate, torch.tensor([0.5])), images
