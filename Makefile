@@ -96,9 +96,11 @@ $(FUZZ_STAMP): $(STAMP) requirements-fuzz.lock
 page: ## check web/ and build the web page anew into app/http/static/page, which is committed (needs Node 20 and npm)
 	cd web && npm ci --no-fund --no-audit && npm run check && npm run build
 
-lint: $(STAMP) ## check formatting, lint and types
+lint: $(STAMP) ## check formatting, lint, prose, spelling and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m scripts.check_prose
+	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/mypy
 
 # An environment without the stamp, made by another hand, is installed into. The stamp comes last, so an installation
