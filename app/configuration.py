@@ -25,10 +25,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of one setting."""
+    """The metadata of one setting."""
 
     group: Group
-    help: str  # what it does, and the unit where it has one
+    help: str  # what it does, with its unit if it has one
     #: From the text to the value. Raises ``ValueError`` with what the value must be, or ``SettingsError`` with a whole sentence.
     parse: Callable[[str], object]
     allowed: str = ""  # the values that it takes, for people; empty where the help says it

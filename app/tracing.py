@@ -93,7 +93,7 @@ def resumed(trace: Trace | None) -> Iterator[None]:
 
 @contextmanager
 def span(name: str, kind: Kind = "internal", **attributes: AttributeValue) -> Iterator[None]:
-    """A stage of the work in hand, as a span; of an error its class is told, never its text."""
+    """A stage of the present work, as a span. Of an error it has the class, never the text."""
     trace = _here.get()
     if trace is None or trace.tracer is None or trace.span is None:
         yield

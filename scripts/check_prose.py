@@ -27,7 +27,7 @@ MAX_SEMICOLONS: Final = 4
 MESSAGE_WORDS: Final = 4
 #: Not written by hand, or the history of what was.
 PASSED_OVER: Final = re.compile(r"^(CHANGELOG\.md|reports/|artifacts/\w+/|benchmarks/results/|docs/day\.md)")
-PYTHON: Final = re.compile(r"^(scripts)/.*\.py$")
+PYTHON: Final = re.compile(r"^(app|scripts)/.*\.py$")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ RULES: Final = (
     ),
     _rule(r"\bis what (?:is|was|are|the|a|an|it|they|he|one)\b", "a noun is missing", "name the thing"),
     _rule(r"\b(?:the former|the latter)\b", "the reader must look back", "repeat the noun"),
-    _rule(r"^Of [^,;.]{3,80} (?:is|are|was|were) ", "the subject comes last", "subject first"),
+    _rule(r"^(?-i:Of) [^,;.]{3,80} (?:is|are|was|were) ", "the subject comes last", "subject first"),
     _rule(
         r"^(?:Who|What) (?:is|are|was|were|has|have|had|goes|go|comes?|came|lies|remains?|sends?|asks?|knows?|changes?|happens)"
         r"(?: [^\s?]+){3,}[^?]\.$",

@@ -1,4 +1,4 @@
-"""What an operator may set for the forwarder: each setting is an option of ``cxr-gate forward`` too, but for the secrets."""
+"""The forwarder's settings. Each is an option of ``cxr-gate forward`` too, except the secrets."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
 
     @application.get("/v1/model", responses={400: {**PROBLEM, "description": "malformed request"}})
     async def model() -> ModelDescription:
-        """What is served, its accuracy on held-out films, and the limits."""
+        """The served model, its accuracy on held-out films, and the limits."""
         version = engine.active
         manifest, backends = version.manifest, version.backends
         return ModelDescription(

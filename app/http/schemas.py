@@ -28,7 +28,7 @@ class JudgedField(BaseModel):
 
     @classmethod
     def of(cls, field: ExposedField) -> JudgedField:
-        """As it is told."""
+        """The field in the form of answers."""
         outlines = [[(round(x, 1), round(y, 1)) for x, y in outline] for outline in field.outlines]
         return cls.model_validate({**field.as_json(), "outlines": outlines})
 
@@ -37,7 +37,7 @@ class CalledFinding(BaseModel):
     """What a finding's probability comes to, by the points of the version that answered."""
 
     call: Call = Field(
-        description="an integrator branches on this; 'not called': too few films with the finding were at hand to choose a point"
+        description="an integrator branches on this; 'not called': too few films with the finding to choose a point"
     )
     present_from: float | None = Field(description="probability; null where the finding is not called")
     absent_below: float | None
@@ -47,7 +47,7 @@ class CalledFinding(BaseModel):
 
     @classmethod
     def by_name(cls, called: tuple[Called, ...]) -> dict[str, CalledFinding]:
-        """As it is told."""
+        """The calls in the form of answers."""
         return {
             one.name: cls(
                 call=one.call,
@@ -111,7 +111,7 @@ class KeptFilmPage(BaseModel):
 
 
 class FilmHappening(BaseModel):
-    """What became of a film: viewed, released, confirmed, answered, exported, removed."""
+    """An event in the life of a kept film: viewed, released, confirmed, answered, exported, removed."""
 
     kind: str
     time: str
@@ -197,7 +197,7 @@ class PublicGate(BaseModel):
 
 
 class ModelDescription(BaseModel):
-    """What is served, and how good it was on held-out films."""
+    """The served model, and its figures on held-out films."""
 
     model_version: str
     signed_by: str | None = Field(description="identifier of the trusted key; null where the operator set none")

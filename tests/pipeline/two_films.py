@@ -139,7 +139,7 @@ JPEGS = [jpeg8_encode(each.astype(np.uint8), level=95) for each in (A, B)]
 TWELVE = (A << 4 | B >> 4).astype(np.uint16)
 PLAIN = film(TWELVE, WindowCenter=2048, WindowWidth=4096)
 BITS = "bits set outside BitsStored"
-TURNS = "neither rises nor falls"
+TURNS = "both rises and falls"
 TWO = "show two films"
 
 #: What is refused: its maker, and words of the refusal.
@@ -289,7 +289,7 @@ NOTED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "second window that shows more": (
         lambda: part10(film(TWELVE, WindowCenter=[1600, 2048], WindowWidth=[3000, 4096])),
-        "number 2 of 2.* shows .* hidden in what",
+        "number 2 of 2.* shows .* presentation hides",
     ),
     "two windows": (lambda: part10(film(TWELVE, WindowCenter=[2048, 2000], WindowWidth=[4096, 3900])), "first of 2"),
     "LUT that inverts": (lambda: part10(wide(**voi(lut(65_535 - np.arange(65_536), 16)))), "which inverts"),

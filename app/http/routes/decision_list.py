@@ -69,7 +69,7 @@ def add_decided_route(application: FastAPI, access: Access, record: Record) -> N
         },
     )
     async def decisions(request: Request) -> JSONResponse:
-        """What was decided, newest first."""
+        """Decisions, newest first."""
         access.require(request, "operate")
         query = request.query_params
         filters = {name: query[name] for name in FILTERS if name in query}

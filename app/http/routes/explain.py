@@ -23,7 +23,7 @@ from ..wire.accept import DICOM, accepts, wants_dicom
 from ..wire.media import FILM_BODY
 from .posting import screen_posted
 
-#: Of an answer that is a picture: ``true`` or ``false``.
+#: A header of answers that are pictures: ``true`` or ``false``.
 LOCALISED: Final = "X-Heatmap-Localised"
 _FINDINGS: Final = {"type": "string", "enum": list(LABELS)}
 #: Of ``/v1/score``, for OpenAPI.
@@ -76,12 +76,12 @@ def named_finding(request: Request, parameter: str) -> int:
 
 
 async def given_heatmap(screened: Screened, finding: str) -> GivenHeatmap:
-    """The heatmap of an accepted film, as JSON has it."""
+    """The heatmap of an accepted film, in the form for JSON."""
     assert screened.heatmap is not None
     picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
     localised = screened.heatmap.localised
     text = (
-        f"the film speaks for {finding} where the picture is warm; that is what the network looked at, and no diagnosis"
+        f"the film speaks for {finding} where the picture is warm; it shows what the network looked at, and is no diagnosis"
         if localised
         else f"no place of the film stands out for {finding}, so the picture is clear; this does not rule the finding out"
     )

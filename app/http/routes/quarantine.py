@@ -82,7 +82,7 @@ def add_quarantine_routes(application: FastAPI, access: Access, quarantine: Quar
 
     @application.get("/v1/quarantine/{id}", **_described(KeptFilmDetails, 404))
     async def details(request: Request) -> Response:
-        """A film's score, and what became of it."""
+        """A film's score, and the decisions on it."""
         held = reviewer(request)
         with _Problems(request):
             film = await held.film(_film_id(request))
@@ -308,7 +308,7 @@ def _problem_of(status: int) -> dict[str, Any]:
     return {"description": titles, "content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
 
 
-#: Of parameters that are not any text.
+#: Schemas of parameters that do not take any text.
 _SCHEMA_OF: Final[dict[str, dict[str, Any]]] = {
     "state": {"type": "string", "enum": list(_STATES)},
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST_FILMS, "default": DEFAULT_FILMS},

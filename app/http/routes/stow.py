@@ -274,7 +274,7 @@ async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -
 
 
 def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> InstanceFailure | None:
-    """What can be told before a part is decoded."""
+    """The failure of a part that shows before it is decoded."""
     media_type = essence(part.headers.get("content-type"))
     if media_type not in UNDECLARED and declared_kind(media_type) != "dicom":
         return InstanceFailure(
