@@ -93,15 +93,18 @@ $(FUZZ_STAMP): $(STAMP) requirements-fuzz.lock
 	$(FUZZ)/pip install --disable-pip-version-check --quiet --only-binary :all: --require-hashes -r requirements-fuzz.lock
 	realpath $(VENV)/lib/python3*/site-packages > "$$(echo build/fuzz-env/lib/python3*/site-packages)/base.pth"
 	@touch $@
-page: ## check web/ and build the web page anew into app/http/static/page, which is committed (needs Node 20 and npm)
-	cd web && npm ci --no-fund --no-audit && npm run check && npm run build
+page: ## check web/, test it and build it anew into app/http/static/page, which is committed (needs Node 20 and npm)
+	cd web && npm ci --no-fund --no-audit && npm run types && npm run check && npm run build
 
+# No machine needs Node but one on which web/ is worked at: there `make page` has installed what its checks take.
 lint: $(STAMP) ## check formatting, lint, prose, spelling and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m scripts.check_prose
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/mypy
+	@if [ -d web/node_modules ]; then npm --prefix web run --silent check; \
+	else echo "web/ is not checked: its tools are absent, and make page installs them"; fi
 
 # An environment without the stamp, made by another hand, is installed into. The stamp comes last, so an installation
 # that was cut short is taken up again.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def filled(document: str, tables: Mapping[str, str]) -> str:
@@ -20,3 +20,9 @@ def filled(document: str, tables: Mapping[str, str]) -> str:
         if found != 1:
             raise ValueError(f"the document has {found} places for the table {name}")
     return document
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown, without a newline at its end."""
+    heading, *lines = (f"| {' | '.join(line)} |" for line in (head, *rows))
+    return "\n".join([heading, "|" + "---|" * len(head), *lines])

@@ -18,8 +18,9 @@ from pydicom.data import get_testdata_file
 from app.pipeline import LABELS, Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
 from app.pipeline.bundle import REPORT
 from app.pipeline.image import INPUT_SIDE
+from offline.bundles.measured import report_of
 from offline.bundles.model_card import aimed_table
-from offline.generated_tables import filled
+from offline.generated_tables import filled, markdown_table
 from offline.report.reading import AimedRow, Evaluation
 from offline.report.words import share_of, strength, text
 from offline.run import Run
@@ -27,34 +28,28 @@ from offline.run import Run
 
 def figures(bundle: Path) -> str:
     """Markdown of the table, from ``report/report.json`` and ``report/calls-report.json`` of the bundle."""
-    records = _records(bundle)
-    report, calls = records.report.read(), records.calls_report.read()
+    report, calls = report_of(bundle), Run(bundle / REPORT).calls_report.read()
     target = json.loads((bundle / "manifest.json").read_text())["gate"]["target_false_rejection_rate"]
-    low, high = report["mean_auroc_interval"]
-    reject_low, reject_high = report["false_rejection_rate_interval"]
+    low, high = report.mean_auroc_interval
+    reject_low, reject_high = report.false_rejection_rate_interval
     lines = [
-        f"| on {report['test_n']} test films of {report['test_patients']} patients | | 95 % interval |",
+        f"| on {report.test_n} test films of {report.test_patients} patients | | 95 % interval |",
         "|---|---|---|",
-        f"| mean AUROC over {len(LABELS)} findings | {report['mean_auroc']:.3f} | {low:.3f} to {high:.3f} |",
-        f"| clean films rejected (asked: {100 * target:g} %) | {report['false_rejection_rate']:.1%} | "
+        f"| mean AUROC over {len(LABELS)} findings | {report.mean_auroc:.3f} | {low:.3f} to {high:.3f} |",
+        f"| clean films rejected (asked: {100 * target:g} %) | {report.false_rejection_rate:.1%} | "
         f"{reject_low:.1%} to {reject_high:.1%} |",
         f"| findings called present on a film without findings, mean | {calls['false_calls_on_a_film_without_findings']:.2f} | |",
         f"| films without findings with one or more | {calls['films_without_findings_with_a_call']:.0%} | |",
         f"| answers that are indeterminate | {calls['indeterminate']:.1%} | |",
     ]
-    shares = [f"{name.split()[0]} {row['detected']} of {row['n']}" for name, row in report["attacks"].items()]
+    shares = [f"{name.split()[0]} {row.detected} of {row.n}" for name, row in report.attacks.items()]
     lines.append(f"| the paper's attacks at .02, detected | {', '.join(shares)} | |")
     return "\n".join(lines)
 
 
 def aimed(bundle: Path) -> str:
     """Markdown of attackers with a goal against the served bundle, from its own report: the model card's table."""
-    return "\n".join(aimed_table(_records(bundle).report.read()["aimed"]))
-
-
-def _records(bundle: Path) -> Run:
-    """A bundle's report holds the records of its run, under their names."""
-    return Run(bundle / REPORT)
+    return aimed_table(report_of(bundle).aimed)
 
 
 COLUMNS: Final = {
@@ -71,25 +66,21 @@ def attackers(report: Path) -> str:
     evaluation = Evaluation.model_validate_json((report / "evaluation.json").read_bytes())
     shown = [row for row in evaluation.aware if row.finding_choice != "random"]
     columns = {goal: title for goal, title in COLUMNS.items() if any(row.goal == goal for row in shown)}
-    lines = [
-        f"| attacker | knows the gate | epsilon | {' | '.join(columns.values())} |",
-        "|---|---|---|" + "---|" * len(columns),
-    ]
     cells: dict[tuple[str | None, bool | None, int | None, float | None], dict[str | None, AimedRow]] = {}
     for row in shown:
         if any(math.isclose(row.epsilon or 0, budget) for budget in SHOWN_BUDGETS):
             cells.setdefault((row.attacker, row.informed, row.size, row.epsilon), {})[row.goal] = row
+    lines = []
     for (name, informed, size, epsilon), found in cells.items():
         where = "" if size == INPUT_SIDE else f", on {size} pixel films"
         passed = [share_of(found[goal].evaded, found[goal].eligible) if goal in found else "" for goal in columns]
-        lines.append(f"| {name}{where} | {text(informed)} | {strength(epsilon)} | {' | '.join(passed)} |")
+        lines.append([f"{name}{where}", text(informed), strength(epsilon), *passed])
     for one in evaluation.substitutes:
         for transfer in one.transfer:
-            lines.append(
-                f"| MIM on an outsider's {one.arch}, from {one.learned_from} | no | {strength(transfer.epsilon)} "
-                f"| {share_of(transfer.passed, transfer.films)}: either |{' |' * (len(columns) - 1)}"
-            )
-    return "\n".join(lines)
+            passed = [f"{share_of(transfer.passed, transfer.films)}: either", *[""] * (len(columns) - 1)]
+            who = f"MIM on an outsider's {one.arch}, from {one.learned_from}"
+            lines.append([who, "no", strength(transfer.epsilon), *passed])
+    return markdown_table(["attacker", "knows the gate", "epsilon", *columns.values()], lines)
 
 
 def answer(bundle: Path, film: Path, request_id: str) -> str:

@@ -13,7 +13,7 @@ from app.configuration import declared, shown
 from app.forward.settings import PREFIX as FORWARD_PREFIX
 from app.forward.settings import ForwardSettings
 from app.settings import PREFIX, Settings, SettingsError
-from research import settings_page
+from scripts import settings_page
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = {PREFIX + field.name.upper() for field in fields(Settings)}

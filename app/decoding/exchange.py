@@ -20,8 +20,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from app.pipeline import errors
 from app.pipeline.dicom.projection import EXPECTED_TAGS
-from app.pipeline.errors import ImageTooLarge, MalformedImage, UnsuitableImage, UnsupportedMedia
+from app.pipeline.errors import InputError
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage, SourceKind
 
@@ -34,7 +35,12 @@ MAX_PRESENTATION: Final = 500
 _SAID: Final = re.compile(r"[ -~]")
 #: Stands in place of an error's name if the memory limit was met.
 NO_MEMORY: Final = "MemoryError"
-_ERRORS: Final = {kind.__name__: kind for kind in (MalformedImage, UnsuitableImage, UnsupportedMedia, ImageTooLarge)}
+#: What may be wrong with a film; no other error is taken from a process.
+_ERRORS: Final[dict[str, type[InputError]]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, InputError) and kind is not InputError
+}
 
 
 class MemoryLimitMet(Exception):

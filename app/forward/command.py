@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
+from dataclasses import fields
 from typing import Final
 
 import httpx
@@ -70,7 +71,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
     for variable, setting, field in declared(ForwardSettings, PREFIX):
         if setting.secret:
             parser.set_defaults(**{field.name: environment.get(variable, field.default)})
@@ -81,7 +81,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
             default=environment.get(variable, field.default),
             required=setting.required and variable not in environment,
             type=_reader(setting),
-            help=setting.help + (f" (default: {default})" if default and not setting.required else ""),
+            help=setting.help.replace("%", "%%")
+            + (f" (default: {default})" if default and not setting.required else ""),
         )
     known = {variable: setting for variable, setting, _ in declared(ForwardSettings, PREFIX)}
     misspelt = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
@@ -106,7 +107,8 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         if parsed.unknown:
             raise Misconfigured(f"{parsed.unknown} (cxr-gate forward --help lists all)")
-        asyncio.run(_forward(parsed))
+        settings = {field.name: getattr(parsed, field.name) for field in fields(ForwardSettings)}
+        asyncio.run(_forward(ForwardSettings(**settings)))
     except* ForwardError as group:
         print(f"cxr-gate: {_first(group)}", file=sys.stderr)
         return_code = 1
@@ -115,35 +117,35 @@ def run(parsed: argparse.Namespace) -> int:
     return return_code
 
 
-async def _forward(parsed: argparse.Namespace) -> None:
+async def _forward(settings: ForwardSettings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     metrics = ForwardMetrics()
-    login = httpx.BasicAuth(parsed.orthanc_user, parsed.orthanc_password) if parsed.orthanc_user else None
-    token = {"Authorization": f"Bearer {parsed.service_token}"} if parsed.service_token else None
+    login = httpx.BasicAuth(settings.orthanc_user, settings.orthanc_password) if settings.orthanc_user else None
+    token = {"Authorization": f"Bearer {settings.service_token}"} if settings.service_token else None
     with ExitStack() as stack:
-        checkpoint = Checkpoint(parsed.state)
+        checkpoint = Checkpoint(settings.state)
         stack.callback(checkpoint.close)
-        aside = Aside(path_beside(parsed.state), make=True)
+        aside = Aside(path_beside(settings.state), make=True)
         stack.callback(aside.close)
-        done = Books(books.path_beside(parsed.state))
+        done = Books(books.path_beside(settings.state))
         stack.callback(done.close)
-        if parsed.metrics_port:
-            stack.callback(_serve_metrics(parsed.metrics_host, parsed.metrics_port, metrics))
+        if settings.metrics_port:
+            stack.callback(_serve_metrics(settings.metrics_host, settings.metrics_port, metrics))
         async with AsyncExitStack() as clients:
-            orthanc = await clients.enter_async_context(open_client(parsed.orthanc_url, auth=login))
-            service = await clients.enter_async_context(open_client(parsed.service_url, headers=token))
+            orthanc = await clients.enter_async_context(open_client(settings.orthanc_url, auth=login))
+            service = await clients.enter_async_context(open_client(settings.service_url, headers=token))
             options = ForwardOptions(
-                *(parsed.modalities, parsed.start, parsed.in_flight, parsed.poll_seconds),
-                give_up_seconds=3600 * parsed.give_up_hours,
-                keep_given_up=parsed.keep_given_up,
-                reconcile_seconds=3600 * parsed.reconcile_hours,
+                *(settings.modalities, settings.start, settings.in_flight, settings.poll_seconds),
+                give_up_seconds=3600 * settings.give_up_hours,
+                keep_given_up=settings.keep_given_up,
+                reconcile_seconds=3600 * settings.reconcile_hours,
             )
             tracing = Tracing.from_environment(os.environ, "cxr-gate-forwarder")
             clients.callback(tracing.close)
-            pacs = Orthanc(orthanc, parsed.max_film_mb * 2**20)
+            pacs = Orthanc(orthanc, settings.max_film_mb * 2**20)
             forwarder = Forwarder(pacs, Service(service), checkpoint, aside, done, options, metrics, tracing)
             await forwarder.run(stop)
     logging.getLogger("cxr_forward").info("stopped", extra={"checkpoint": checkpoint.last})

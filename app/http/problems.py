@@ -14,7 +14,7 @@ from app.access.sequences import QuerySequence
 from app.decoding.decode_pool import DecodingUnavailable
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, UnsuitableImage, UnsupportedMedia
-from app.quarantine import FilmUnreadable, QuarantineUnavailable
+from app.quarantine import AlreadyDecided, FilmUnreadable, NoSuchFilm, QuarantineUnavailable
 from app.records import RecordUnavailable
 from app.results import UnreportableSource
 from app.versions import UnknownVersion, VersionConflict, VersionRefused
@@ -234,8 +234,27 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
 }
 
-#: Only routes for operators give these.
-OPERATORS_PROBLEMS: Final = frozenset({"version-conflict", "version-refused"})
+#: What may come of a film wherever it is decoded, and what more where it is judged.
+OF_FILMS: Final = (
+    "malformed-image",
+    "unsuitable-image",
+    "body-too-large",
+    "image-too-large",
+    "unsupported-media-type",
+    "overloaded",
+    "not-ready",
+    "decoding-unavailable",
+    "deadline-passed",
+)
+OF_JUDGED_FILMS: Final = (
+    *OF_FILMS,
+    "rejected-as-adversarial",
+    "unreportable-source",
+    "query-sequence",
+    "inference-failed",
+    "record-unavailable",
+    "quarantine-unavailable",
+)
 
 #: The one table from the code's errors to problems.
 SLUG_OF: Final[dict[type[Exception], str]] = {
@@ -258,6 +277,8 @@ SLUG_OF: Final[dict[type[Exception], str]] = {
     VersionRefused: "version-refused",
     QuarantineUnavailable: "quarantine-unavailable",
     FilmUnreadable: "film-unreadable",
+    NoSuchFilm: "not-found",
+    AlreadyDecided: "already-decided",
 }
 
 

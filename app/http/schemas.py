@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from app.engine import Version
+from app.pipeline import DecodedImage
 from app.pipeline.calls import Call, Called
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.labels import LABELS
 from app.pipeline.manifest import Finding, GateModel, Rates
+
+#: As the document shows them.
+EXAMPLE_REQUEST: Final = "3f2a9c4be1d04c7f8a6b5d2e1c0f9a87"
+EXAMPLE_VERSION: Final = "densenet121-mgm-ce67fc69256e"
 
 
 class JudgedField(BaseModel):
@@ -62,11 +70,12 @@ class CalledFinding(BaseModel):
 class Accepted(BaseModel):
     """200: the gate accepted the film."""
 
-    request_id: str
-    model_version: str
+    request_id: str = Field(examples=[EXAMPLE_REQUEST])
+    model_version: str = Field(examples=[EXAMPLE_VERSION])
     verdict: Literal["accepted"] = "accepted"
     probabilities: dict[str, float] = Field(
-        description=f"{len(LABELS)} findings, each in [0, 1]; they are not exclusive, and hold for the prevalences of /v1/model"
+        description=f"{len(LABELS)} findings, each in [0, 1]; they are not exclusive, and hold for the prevalences of /v1/model",
+        examples=[{"Effusion": 0.61, "Hernia": 0.002}],
     )
     calls: dict[str, CalledFinding] = Field(description="present, indeterminate or absent, for each finding")
     source_kind: Literal["png", "jpeg", "dicom"]
@@ -74,6 +83,24 @@ class Accepted(BaseModel):
     notes: list[str] = Field(
         description="how the pixels were made, and what was left out: window, missing tags, borders"
     )
+
+    @classmethod
+    def of(
+        cls, request_id: str, version: Version, image: DecodedImage, probabilities: NDArray[np.float64], **more: object
+    ) -> Self:
+        """As a film's probabilities (14,) are told by the version that gave them; `more` is what a subclass adds."""
+        return cls.model_validate(
+            {
+                "request_id": request_id,
+                "model_version": version.name,
+                "probabilities": {name: float(value) for name, value in zip(LABELS, probabilities, strict=True)},
+                "calls": CalledFinding.by_name(version.bundle.calls.of(probabilities)),
+                "source_kind": image.source_kind,
+                "exposed_field": JudgedField.of(image.field),
+                "notes": list(image.notes),
+                **more,
+            }
+        )
 
 
 class Release(BaseModel):
@@ -93,7 +120,10 @@ class ReleasedResult(Accepted):
 class KeptFilmSummary(BaseModel):
     """A film in quarantine."""
 
-    id: str
+    id: str = Field(
+        description="the request_id of its rejection; of an instance that was stored, with its number in the request",
+        examples=[EXAMPLE_REQUEST],
+    )
     request_id: str
     state: Literal["pending", "released", "confirmed", "removed"]
     time: str = Field(description="when it was rejected, UTC")
@@ -140,10 +170,10 @@ class Reason(BaseModel, extra="forbid"):
 class ProblemBody(BaseModel):
     """Every other answer: application/problem+json (RFC 9457)."""
 
-    type: str
-    title: str
+    type: str = Field(description="names the problem, and is the path of its page: what it means, and what to do")
+    title: str = Field(description="the problem in words; programs branch on the status, or on the type")
     status: int
-    detail: str
+    detail: str = Field(description="what was wrong with this request, and the remedy; for people")
     instance: str
     request_id: str
 

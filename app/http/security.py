@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from typing import Any, Final
+from typing import Annotated, Final
 
 from fastapi import Security
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.requests import HTTPConnection, Request
 
 from app.access import Callers, Quota, Quotas, Scope
@@ -21,23 +21,26 @@ ANONYMOUS: Final = "anonymous"
 OPEN_WITHOUT_KEYS: Final[frozenset[Scope]] = frozenset({"score"})
 
 
-class _Bearer(HTTPBearer):
-    """Documents that a route needs a key or token, and lets ``Access`` fetch what it must before ``Access.require``."""
-
-    async def __call__(self, request: HTTPConnection) -> Any:
-        """Wait for the provider's keys, if the token's is not among those that are known."""
-        await request.app.state.access.prepare(request)
-        return await super().__call__(request)
-
-
-#: Of a route that needs a key; whether it is good, ``Access.require`` says.
-KEY: Final = Security(
-    _Bearer(
-        scheme_name="HTTPBearer",
-        auto_error=False,
-        description="A key that cxr-gate new-key made, where the service has CXR_KEYS_FILE, or a token of CXR_OIDC_ISSUER's.",
-    )
+_BEARER: Final = HTTPBearer(
+    scheme_name="HTTPBearer",
+    auto_error=False,
+    description="A key that cxr-gate new-key made, where the service has CXR_KEYS_FILE, or a token of CXR_OIDC_ISSUER's.",
 )
+
+
+async def require(request: Request, needed: SecurityScopes, _: Annotated[object, Security(_BEARER)]) -> str:
+    """The caller's name, if it has one of the scopes: ``Security(require, scopes=[...])`` of a route documents and enforces it.
+
+    A dependency is solved before anything of the body is read.
+
+    Raises
+    ------
+    HttpError, ProviderUnavailable
+        As ``Access.require``.
+    """
+    access: Access = request.app.state.access
+    await access.prepare(request)
+    return access.require(request, *needed.scopes)
 
 
 class Access:
@@ -75,7 +78,7 @@ class Access:
         if self._provider and looks_like_token(credential):
             await self._provider.prepare(credential)
 
-    def require(self, request: Request, *scopes: Scope) -> str:
+    def require(self, request: Request, *scopes: str) -> str:
         """The caller's name, if it has one of the scopes. Call it before anything of the body is read.
 
         Raises
@@ -110,7 +113,7 @@ class Access:
         if quota := request.state.quota:
             self._quotas.owe(request.state.caller, quota)
 
-    def _caller(self, request: Request, scopes: tuple[Scope, ...]) -> tuple[str, frozenset[Scope], Quota | None]:
+    def _caller(self, request: Request, scopes: tuple[str, ...]) -> tuple[str, frozenset[Scope], Quota | None]:
         if self._callers is None and self._provider is None:
             if self._open.isdisjoint(scopes):
                 raise HttpError(

@@ -1,6 +1,6 @@
 """From bytes to a verdict, one stage a file.
 
-    bytes -> decode -> DecodedImage (with its exposed field) -> film_tensor -> Backend -> Gaussian.log_density -> judge -> Verdict
+    bytes -> decode -> DecodedImage (with its exposed field) -> film_tensor -> Backend -> Outputs -> Gate -> judge -> Verdict
 
 Before the gate, ``judge`` asks ``Content.faults`` (is it a frontal chest film?) and ``Orientation.faults`` (is it upright?).
 ``Screener`` puts the last three together; ``read_bundle`` and ``choose_backends`` give it its parts. Nothing here

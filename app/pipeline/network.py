@@ -36,6 +36,7 @@ class ChestNetwork(nn.Module):
         Whether there is a ``GateNetwork`` beside it. A bundle's files and manifest call that one ``watch``.
     """
 
+    feature_count: Final = FEATURE_COUNT
     image_mean: Tensor
     image_std: Tensor
 

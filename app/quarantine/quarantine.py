@@ -47,6 +47,9 @@ class QuarantineUnavailable(Exception):
 class NoSuchFilm(Exception):
     """There is no film with this id: there never was one, or it was removed."""
 
+    def __init__(self, detail: str = "there is no film with this id: there never was one, or it was removed") -> None:
+        super().__init__(detail)
+
 
 class AlreadyDecided(Exception):
     """Somebody has already made the opposite decision."""
@@ -218,7 +221,7 @@ class Quarantine:
         """
         found = await self._known([film_id]) if film_id in self._films else {}
         if film_id not in found:
-            raise NoSuchFilm("there is no film with this id: there never was one, or it was removed")
+            raise NoSuchFilm
         return found[film_id]
 
     async def page(self, state: FilmState | None, before: str | None, limit: int) -> list[tuple[KeptFilm, int]]:

@@ -7,7 +7,7 @@ is changed, removed or put in is found by ``cxr-gate verify-record`` (docs/recor
 """
 
 from .chain import EMPTY, Head, Verification
-from .decided import FILTERS, Decided
+from .decided import Decided
 from .entries import Decision, DecisionSubject, Entry, FilmEvent, Recalled, VersionEvent
 from .films import FilmState, KeptFilm, UnsealedEntry
 from .key import RecordKey
@@ -18,7 +18,6 @@ from .writer import Writer
 
 __all__ = [
     "EMPTY",
-    "FILTERS",
     "Decided",
     "Decision",
     "DecisionSubject",

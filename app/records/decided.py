@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Final
 
 from sqlalchemy import Connection, select
 
 from .chain import seal_of
 from .key import RecordKey
 from .tables import ENTRIES, JUDGED, REPEATED
-
-#: Columns that a page of decisions may be narrowed by.
-FILTERS: Final = ("verdict", "source_kind", "model_version", "caller")
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Decided:
 def decided(
     connection: Connection, key: RecordKey, filters: Mapping[str, str], before: int | None, limit: int
 ) -> list[Decided]:
-    """Decisions with these values in these ``FILTERS``, newest first, of entries before one; at most so many."""
+    """Decisions with these values in these columns, newest first, of entries before one; at most so many."""
     query = select(ENTRIES).where(ENTRIES.c.kind.in_((JUDGED, REPEATED)))
     query = query.where(*(ENTRIES.c[name] == value for name, value in filters.items()))
     if before is not None:

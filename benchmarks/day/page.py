@@ -12,6 +12,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 
+from offline.generated_tables import markdown_table
+
 REPORT: Final = "day.json"
 PICTURE: Final = "day.png"
 #: Of a night that was lived in a run of its own (``--night``): its report stands beside the day's.
@@ -104,7 +106,7 @@ def page(result: dict[str, Any], night: dict[str, Any] | None) -> str:
         "",
         "![shares of films and alerts over the day](../reports/day/day.png)",
         "",
-        *_table(phases),
+        _table(phases),
         "",
         "An alert counts for the phase in which it begins; one that looks back over six hours ends that much later. This day "
         "leaves some things out: limits in seconds (latency) are not divided; a film comes several times in a day, since there "
@@ -122,12 +124,9 @@ def page(result: dict[str, Any], night: dict[str, Any] | None) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(phases: list[dict[str, Any]]) -> list[str]:
-    return [
-        "| phase | hours | films and answers | must begin | began, minutes into the phase | ended, minutes after the phase | |",
-        "|---|---|---|---|---|---|---|",
-        *[_row(phase) for phase in phases],
-    ]
+def _table(phases: list[dict[str, Any]]) -> str:
+    head = ["phase", "hours", "films and answers", "must begin", "began, minutes into the phase"]
+    return markdown_table([*head, "ended, minutes after the phase", ""], [_row(phase) for phase in phases])
 
 
 def _load(phases: list[dict[str, Any]]) -> list[str]:
@@ -151,13 +150,13 @@ def _load(phases: list[dict[str, Any]]) -> list[str]:
     return [" ".join(said), ""] if said else []
 
 
-def _row(phase: dict[str, Any]) -> str:
+def _row(phase: dict[str, Any]) -> list[str]:
     answers = "; ".join(
         f"{kind}: " + ", ".join(f"{count} {answer}" for answer, count in sorted(found.items()))
         for kind, found in phase["films"].items()
     )
     fired = phase["fired"]
-    cells = [
+    return [
         phase["name"],
         f"{phase['from']:.1f} to {phase['to']:.1f}",
         answers,
@@ -166,7 +165,6 @@ def _row(phase: dict[str, Any]) -> str:
         ", ".join(f"{one['alert']} {one['minutes_after_end']:.0f}" for one in fired),
         "right" if phase["right"] else "**wrong**",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _told(result: dict[str, Any]) -> list[str]:
@@ -191,7 +189,7 @@ def _recalibration(day: dict[str, Any], night: dict[str, Any] | None) -> list[st
             f"The night was a run of its own ({night['seconds'] / 60:.0f} minutes; `python -m benchmarks.day --night`), "
             "after an evening of the new scanner's films; the day's own night did not finish.",
             "",
-            *_table(night["phases"]),
+            _table(night["phases"]),
             "",
             *_load(night["phases"]),
         ]
@@ -220,16 +218,15 @@ def _recalibration(day: dict[str, Any], night: dict[str, Any] | None) -> list[st
         "made at the size at which they are posted. Those at 224x224 are made like the attacks by which `cxr-offline "
         "recalibrate` decides.",
         "",
-        "| size | attack | films | base rejects | new bundle rejects |",
-        "|---|---|---|---|---|",
     ]
-    verdicts = []
+    rows, verdicts = [], []
     for compared in done["compared"]:
         for row in compared["judged"]:
             cells = [_rejected(row[which]) for which in ("base", "recalibrated")]
-            lines.append(f"| {compared['size']} | {row['attack']} | {row['base']['films']} | {' | '.join(cells)} |")
+            rows.append([compared["size"], row["attack"], f"{row['base']['films']}", *cells])
         verdicts.append(_verdict(compared, report["threshold"]["target"]))
-    return [*lines, "", *verdicts, ""]
+    head = ["size", "attack", "films", "base rejects", "new bundle rejects"]
+    return [*lines, markdown_table(head, rows), "", *verdicts, ""]
 
 
 def judge(compared: dict[str, Any]) -> tuple[float, float]:

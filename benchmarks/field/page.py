@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+
+from offline.generated_tables import markdown_table
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -11,10 +13,6 @@ Rows = Sequence[Mapping[str, Any]]
 def tables(report: Mapping[str, Any]) -> dict[str, str]:
     """By the name of its place; of the parts that are in the report."""
     return {part: render(report[part]["rows"]) for part, render in _TABLES.items() if part in report}
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
 
 
 def _bundles(rows: Rows) -> list[str]:
@@ -46,14 +44,14 @@ def _frames(rows: Rows) -> str:
         turned = str(row["films_with_a_call_turned"])
         return [*outcomes, *("" if one is None else f"{one:.3f}" for one in changes), turned]
 
-    return _table(head, _by_bundle(rows, "frame", cells))
+    return markdown_table(head, _by_bundle(rows, "frame", cells))
 
 
 def _painted(rows: Rows) -> str:
     head = ["painted around the film", *(f"{bundle}: adversarial" for bundle in _bundles(rows)), "edges found"]
     lines = _by_bundle(rows, "frame", lambda row: [_of(row["outcomes"], "adversarial")])
     found = {row["frame"]: f"{row['found']} of {sum(row['outcomes'].values())}" for row in rows}
-    return _table(head, ([*line, found[line[0]]] for line in lines))
+    return markdown_table(head, ([*line, found[line[0]]] for line in lines))
 
 
 def _presentation(rows: Rows) -> str:
@@ -65,7 +63,7 @@ def _presentation(rows: Rows) -> str:
         found = row["outcomes"]
         return [_of(found, "adversarial"), _of(found, "accepted"), _of(found, "unsuitable", "other error")]
 
-    return _table(head, _by_bundle(rows, "fault", cells))
+    return markdown_table(head, _by_bundle(rows, "fault", cells))
 
 
 def _attacked(rows: Rows) -> str:
@@ -75,12 +73,12 @@ def _attacked(rows: Rows) -> str:
     for row in rows:
         line = lines.setdefault((row["bundle"], row["attack"]), [row["bundle"], row["attack"]])
         line.append(f"{_of(row['outcomes'], 'adversarial')}; {row['outcomes'].get('unsuitable', 0)}")
-    return _table(head, lines.values())
+    return markdown_table(head, lines.values())
 
 
 def _aimed(rows: Rows) -> str:
     head = ["bundle", "attacker", "goal", "largest change of a pixel", "passed", "with a frame"]
-    return _table(
+    return markdown_table(
         head,
         (
             [
@@ -110,11 +108,11 @@ def _others(rows: Rows) -> str:
             *(str(found.get(one, 0)) for one in ("400 turned", "422 adversarial", "probabilities")),
         ]
 
-    return _table(head, _by_bundle(rows, "images", cells))
+    return markdown_table(head, _by_bundle(rows, "images", cells))
 
 
 def _cost(rows: Rows) -> str:
-    return _table(
+    return markdown_table(
         ["bundle", "film", "stage", "CPU, ms a film", "of all"],
         (
             [row["bundle"], row["film"], row["stage"], f"{row['milliseconds']:.1f}", f"{row['share']:.1%}"]

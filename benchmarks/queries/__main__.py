@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.pipeline import read_bundle
+from offline.generated_tables import filled
 
 from . import __doc__ as described
 from . import choosing, page
@@ -59,7 +60,7 @@ def main() -> None:
             report[name].append(row)
             report["model_version"] = bundle.manifest.model_version
             REPORT.write_text(json.dumps(report, indent=1) + "\n")
-            page.write(PAGE, report)
+            PAGE.write_text(filled(PAGE.read_text(), page.tables(report)))
         print(f"{name}: done", flush=True)
 
 

@@ -1,37 +1,18 @@
-"""The report -> the tables of docs/query-detection.md, each between its marks."""
+"""The report -> the tables of docs/query-detection.md."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+
+from offline.generated_tables import markdown_table
 
 Rows = Sequence[dict[str, Any]]
 
 
-def write(path: Path, report: dict[str, Any]) -> None:
-    """Replace the tables of the parts that are in the report; the words around them stay."""
-    path.write_text(filled(path.read_text(), report))
-
-
-def filled(text: str, report: dict[str, Any]) -> str:
-    """The page with the report's tables."""
-    for part, render in TABLES.items():
-        if report.get(part):
-            table = render(report[part])
-            pattern = rf"(<!-- {part} -->\n).*?(<!-- end of {part} -->)"
-            text, count = re.subn(
-                pattern, lambda found, table=table: f"{found[1]}{table}{found[2]}", text, flags=re.DOTALL
-            )
-            if count != 1:
-                raise ValueError(f"the page has no place for {part}")
-    return text
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def tables(report: Mapping[str, Any]) -> dict[str, str]:
+    """By the name of its place; of the parts that are in the report."""
+    return {part: render(report[part]) for part, render in _TABLES.items() if report.get(part)}
 
 
 def _choice(rows: Rows) -> str:
@@ -45,7 +26,7 @@ def _choice(rows: Rows) -> str:
         for each in rows
     ]
     squares = ("Square 2/255", "Square .02", "Square .05")
-    return _table(["descriptor", *squares, "films of one patient, least", "of two patients, least"], cells)
+    return markdown_table(["descriptor", *squares, "films of one patient, least", "of two patients, least"], cells)
 
 
 def _radius(rows: Rows) -> str:
@@ -53,14 +34,14 @@ def _radius(rows: Rows) -> str:
     counts = ", ".join(f"{radius}: {count}" for radius, count in found["most_near_duplicates"].items())
     return (
         f"Radius **{found['radius']:.2f}**. The most near-duplicates that any of {found['films']} train and val films has, by "
-        f"radius: {counts}.\n"
+        f"radius: {counts}."
     )
 
 
 def _alarms(rows: Rows) -> str:
     names = ("stream", "films", "new", "with_any", "most", "alarms")
     head = ["what one caller sends", "films", "of them new", "with a near-duplicate", "most of one film", "alarms"]
-    return _table(head, [[str(each[name]) for name in names] for each in rows])
+    return markdown_table(head, [[str(each[name]) for name in names] for each in rows])
 
 
 def _attacks(rows: Rows) -> str:
@@ -78,7 +59,7 @@ def _attacks(rows: Rows) -> str:
         for each in rows
     ]
     head = ["attack", "goal", "callers", "refused", "at query (median)", "at most", "won", "at query (median)"]
-    return _table(head, cells) + f"\nAt most {rows[0]['budget']} queries on a film.\n"
+    return markdown_table(head, cells) + f"\n\nAt most {rows[0]['budget']} queries on a film."
 
 
 def _undefended(rows: Rows) -> str:
@@ -86,8 +67,8 @@ def _undefended(rows: Rows) -> str:
         [each["attack"], each["goal"], f"{each['won']} of {each['films']}", _number(each["won_at_median"])]
         for each in rows
     ]
-    budget = f"\nAt most {rows[0]['budget']} queries on a film.\n"
-    return _table(["attack, nobody looking", "goal", "won", "at query (median)"], cells) + budget
+    budget = f"\n\nAt most {rows[0]['budget']} queries on a film."
+    return markdown_table(["attack, nobody looking", "goal", "won", "at query (median)"], cells) + budget
 
 
 def _dodges(rows: Rows) -> str:
@@ -101,14 +82,14 @@ def _dodges(rows: Rows) -> str:
         for each in rows
     ]
     noticed = f"noticed within {rows[0]['queries']} queries"
-    return _table(["each query also", noticed, "at query (median)", "gate passes the change alone"], cells)
+    return markdown_table(["each query also", noticed, "at query (median)", "gate passes the change alone"], cells)
 
 
 def _cost(rows: Rows) -> str:
     (found,) = rows
     return (
         f"With {found['memory']} films in memory: {found['median_ms']:.2f} ms a film (median; 95 %: {found['p95_ms']:.2f} ms), "
-        f"{found['digest_ms']:.2f} ms of it the digest by which the same film is known again.\n"
+        f"{found['digest_ms']:.2f} ms of it the digest by which the same film is known again."
     )
 
 
@@ -116,7 +97,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-TABLES: Final[dict[str, Callable[[Rows], str]]] = {
+_TABLES: Final[dict[str, Callable[[Rows], str]]] = {
     "choice": _choice,
     "radius": _radius,
     "alarms": _alarms,

@@ -36,6 +36,7 @@ from ..gate.features import saved
 from ..gate.fit import FitOptions, FittedGate, load_gate
 from ..gate.orientation import load_orientation
 from ..run import Run
+from .measured import BundleReport, read_report
 from .model_card import model_card
 from .signing import SigningKey
 from .typical import load_typical_maps
@@ -72,7 +73,8 @@ def export(
     network = run.network().to(device)
     orientation, turned = load_orientation(run)
     content, shown = load_content(run)
-    training, report, calls = run.training.read(), run.report.read_if_there(), run.calls_report.read()
+    training, measured, calls = run.training.read(), run.report.read_if_there(), run.calls_report.read()
+    report = None if measured is None else read_report(measured)
     images = golden_images(films)
     with torch.inference_mode():
         outputs = network((torch.from_numpy(images).float() / 255).to(device))
@@ -152,10 +154,10 @@ def _require_same(folder: Path, films: list[Film], run: Run, device: torch.devic
         )
 
 
-def _findings(run: Run, report: dict[str, Any] | None) -> list[dict[str, Any]]:
+def _findings(run: Run, report: BundleReport | None) -> list[dict[str, Any]]:
     """The manifest's, with the AUROC of the test films where it was measured."""
     findings, _ = load_calls(run)
-    areas = report["auroc"] if report else {}
+    areas = report.auroc if report else {}
     found = []
     for finding in findings:
         area = areas.get(finding.name)
@@ -192,23 +194,26 @@ def _provenance(training: dict[str, Any], command: str | None) -> dict[str, Any]
     }
 
 
-def _measured(report: dict[str, Any] | None) -> dict[str, Any] | None:
+def _measured(report: BundleReport | None) -> dict[str, Any] | None:
     if report is None:
         return None
     names = ("test_n", "mean_auroc", "mean_auroc_interval", "false_rejection_rate", "false_rejection_rate_interval")
     return {
-        **{name: report[name] for name in names},
-        "detection_rate": {name: row["detection_rate"] for name, row in report["attacks"].items()},
-        "evasion_rate": {name: row["evasion_rate"] for name, row in report["attacks"].items()},
+        **report.model_dump(include=set(names)),
+        "detection_rate": {name: row.detection_rate for name, row in report.attacks.items()},
+        "evasion_rate": {name: row.evasion_rate for name, row in report.attacks.items()},
         "aimed": [
             {
-                "attacker": row["attacker"],
-                "knows_the_gate": row["informed"],
-                "films": row["eligible"],
-                "finding_choice": row.get("finding_choice") or dict(AT_POINT)[row["goal"]],
-                **{field: row[field] for field in ("goal", "epsilon", "evaded", "probability_change")},
+                "attacker": row.attacker,
+                "knows_the_gate": row.informed,
+                "films": row.eligible,
+                "finding_choice": row.finding_choice or (row.goal and dict(AT_POINT)[row.goal]),
+                "goal": row.goal,
+                "epsilon": row.epsilon,
+                "evaded": row.evaded,
+                "probability_change": row.probability_change,
             }
-            for row in report.get("aimed", [])
+            for row in report.aimed
         ]
         or None,
     }

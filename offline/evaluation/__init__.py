@@ -5,7 +5,7 @@
 ``store``       stages on disk, so that a run resumes where it stopped
 ``observing``   films -> what the network says of them
 ``uninformed``  the paper's attacks, the detectors on them, the learning curve
-``informed``    attackers who stop early or know the gate, sanity checks, independent libraries
+``adaptive``    attackers who stop early or know the gate, sanity checks, independent libraries
 ``clean``       accuracy, false rejection by group, harmless changes
 ``experiment``  all of it, in order
 """

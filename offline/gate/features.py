@@ -135,7 +135,7 @@ def extract(
         return saved(run, files.name)
     run.folder.mkdir(parents=True, exist_ok=True)
     files.record.unlink(missing_ok=True)  # a kill from here on leaves no record, so nothing is trusted
-    width = FEATURE_COUNT + (network.gate_feature_count if network.watch is not None else 0)
+    width = network.feature_count + (network.gate_feature_count if network.watch is not None else 0)
     features = open_memmap(files.features, "w+", np.float32, (stop - start, width))
     logits = open_memmap(files.logits, "w+", np.float32, (stop - start, len(LABELS)))
     network.eval().to(device)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ..generated_tables import markdown_table
+
 #: Groups of a page's table, and what its columns are called.
 _COLUMNS: Final = {"all": "in the box, all", "not trained on": "not trained on"}
 
@@ -12,27 +14,25 @@ def table(report: dict[str, Any]) -> str:
     """Markdown, as docs/heatmaps.md has it: maps and baselines, then how many answers have a heatmap that shows something."""
     groups = {name: report["groups"][name] for name in _COLUMNS if name in report["groups"]}
     first = groups["all"]
-    head = [f"{_COLUMNS[name]} ({group['boxes']} boxes)" for name, group in groups.items()]
-    lines = [f"Of `{report['subject']}`:", "", _line("", *head, "overlap", "empty", "outside the chest")]
-    lines.append(_line(*["---"] * (len(head) + 4)))
+    boxes = [f"{_COLUMNS[name]} ({group['boxes']} boxes)" for name, group in groups.items()]
+    maps = []
     for name, row in first["maps"].items():
         rates = [
             f"{its['hit_rate']:.0%} ({its['interval'][0]:.0%} to {its['interval'][1]:.0%})"
             for its in (group["maps"][name] for group in groups.values())
         ]
         title = f"**{name}** (served)" if name == report["served"] else name
-        lines.append(_line(title, *rates, f"{row['overlap']:.2f}", str(row["empty"]), str(row["outside_the_chest"])))
+        maps.append([title, *rates, f"{row['overlap']:.2f}", f"{row['empty']}", f"{row['outside_the_chest']}"])
     for name in first["baselines"]:
         rates = [f"{group['baselines'][name]:.0%}" if name in group["baselines"] else "" for group in groups.values()]
-        lines.append(_line(f"*{name}*", *rates, "", "", ""))
-    lines += ["", _line("call", "answers", "some place stands out"), _line("---", "---", "---")]
-    for word, counted in report["localised"].items():
-        lines.append(_line(word, f"{counted['answers']}", f"{counted['localised'] / counted['answers']:.0%}"))
-    return "\n".join(lines) + "\n"
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
+        maps.append([f"*{name}*", *rates, "", "", ""])
+    calls = [
+        [word, f"{counted['answers']}", f"{counted['localised'] / counted['answers']:.0%}"]
+        for word, counted in report["localised"].items()
+    ]
+    first_table = markdown_table(["", *boxes, "overlap", "empty", "outside the chest"], maps)
+    second_table = markdown_table(["call", "answers", "some place stands out"], calls)
+    return f"Of `{report['subject']}`:\n\n{first_table}\n\n{second_table}\n"
 
 
 def sentences(report: dict[str, Any]) -> list[str]:

@@ -14,9 +14,10 @@ from .distil import DistilOptions, Served, distil
 from .gate_network import join_gate_network
 from .harden import HardenOptions, harden
 from .interpolate_weights import interpolate_weights
+from .optimisation import FINE_TUNING_RATE, FROM_NOTHING_RATE
 from .refit_head import RIDGE, refit_head
 from .soften import soften
-from .train import FINE_TUNING_RATE, FROM_NOTHING_RATE, TrainOptions, train
+from .train import TrainOptions, train
 
 
 def add_train(commands: Commands) -> None:

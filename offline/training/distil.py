@@ -26,9 +26,9 @@ from ..gate.fit import load_gate
 from ..options import option
 from ..run import Run, weights_sha256
 from .checkpoint import resume, save_checkpoint
-from .optimisation import PRECISIONS, autocast
+from .optimisation import FROM_NOTHING_RATE, PRECISIONS, autocast
 from .substitute import ARCHS, Arch, initial_network
-from .train import FROM_NOTHING_RATE, seed_all
+from .train import seed_all
 
 #: Films whose 224x224 bytes are kept in memory (50 kB each, so 250 MB); more are read again in each epoch.
 KEPT_FILMS: Final = 5_000

@@ -23,7 +23,7 @@ from ..run import PLAIN, Run, weights_sha256
 from .checkpoint import resume, save_checkpoint
 from .inside.dual_norm import meeting, norms_of
 from .inside.networks import Inside
-from .optimisation import PRECISIONS, Optimisation, autocast
+from .optimisation import Optimisation, TrainingSchedule, autocast
 from .teachers import named, teacher_of
 from .train import TrainOptions, predict, seed_all, write_run
 
@@ -42,7 +42,7 @@ TAUGHT: Final = ", taught by "
 
 
 @dataclass(frozen=True)
-class HardenOptions:
+class HardenOptions(TrainingSchedule):
     """Options of a run; a resumed run must have the same.
 
     Attributes
@@ -59,24 +59,18 @@ class HardenOptions:
         end.
     """
 
+    backbone_rate: float = 2e-4
+    average_decay: float = 0.98
     epsilon: float = option(1.5 / 255, "budget of the attacks in training, pixels in [0,1] (default: 1.5/255)")
     steps: int = option(1, "of each of them")
     consistency: float = option(
         1.0, "weight of the attacked film's logits being the film's: more is harder, and less accurate"
     )
     likeness: float = option(0.5, "weight of the logits being those of the teacher")
-    epochs: int = option(8, "passes over the training films")
-    batch_size: int = option(16, "films in a step")
-    backbone_rate: float = 2e-4
-    head_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    average_decay: float = 0.98
-    seed: int = option(0, "of the order of films and of all that is drawn")
-    precision: str = option("bf16", "of the forward pass", choices=PRECISIONS)
-    workers: int = 2
     ramp: float = option(RAMP, "share of the training in which the budget grows from nothing to --epsilon, 0 to 1")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (self.epsilon > 0 and self.steps >= 1):
             raise FilmsError("--epsilon must be over 0, and --steps at least 1")
         if not 0 <= self.ramp <= 1:

@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..data.films import FilmsError
+from ..options import option
 from .substitute import Trainable
 
 #: Of a forward pass in training.
 PRECISIONS: Final = ("bf16", "float32")
+#: Of a backbone that has learned elsewhere, and of one that starts from nothing.
+FINE_TUNING_RATE: Final = 1e-4
+FROM_NOTHING_RATE: Final = 1e-3
 
 
-class LearningRates(Protocol):
-    """What the options of a run say of it."""
+@dataclass(frozen=True)
+class TrainingSchedule:
+    """How long and how fast a network is trained.
 
-    @property
-    def backbone_rate(self) -> float: ...
-    @property
-    def head_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def average_decay(self) -> float: ...
+    Attributes
+    ----------
+    backbone_rate, head_rate : float
+        Highest learning schedule.
+    """
+
+    epochs: int = option(8, "passes over the training films")
+    batch_size: int = option(16, "films in a step")
+    backbone_rate: float = FINE_TUNING_RATE
+    head_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    average_decay: float = option(0.98, "of the moving average of the weights, which is what is written")
+    seed: int = option(0, "of the order of films and of all that is drawn")
+    precision: str = option("bf16", "of the forward pass", choices=PRECISIONS)
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise FilmsError("--epochs and --batch-size must be at least 1")
+        if not (self.backbone_rate > 0 and 0 < self.average_decay < 1):
+            raise FilmsError("--backbone-rate must be over 0, and --average-decay between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -37,24 +56,24 @@ class Optimisation:
     averaged: AveragedModel
 
     @staticmethod
-    def of(network: Trainable, rates: LearningRates, steps: int) -> Optimisation:
+    def of(network: Trainable, schedule: TrainingSchedule, steps: int) -> Optimisation:
         """Over so many steps; the head has a rate of its own."""
         optimizer = torch.optim.AdamW(
             [
-                {"params": network.features.parameters(), "lr": rates.backbone_rate},
-                {"params": network.classifier.parameters(), "lr": rates.head_rate},
+                {"params": network.features.parameters(), "lr": schedule.backbone_rate},
+                {"params": network.classifier.parameters(), "lr": schedule.head_rate},
             ],
-            weight_decay=rates.weight_decay,
+            weight_decay=schedule.weight_decay,
         )
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            max_lr=[rates.backbone_rate, rates.head_rate],
+            max_lr=[schedule.backbone_rate, schedule.head_rate],
             total_steps=steps,
             pct_start=0.21,  # not 0.2, with which a run of five steps has a phase of none
         )
         averaged = AveragedModel(
             network,
-            multi_avg_fn=get_ema_multi_avg_fn(rates.average_decay),  # type: ignore[no-untyped-call]
+            multi_avg_fn=get_ema_multi_avg_fn(schedule.average_decay),  # type: ignore[no-untyped-call]
             use_buffers=True,
         )
         return Optimisation(optimizer, scheduler, averaged)

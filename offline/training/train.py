@@ -22,23 +22,17 @@ from ..metrics import mean_auroc
 from ..options import option
 from ..run import Run
 from .checkpoint import resume, save_checkpoint
-from .optimisation import PRECISIONS, Optimisation, autocast
+from .optimisation import Optimisation, TrainingSchedule, autocast
 from .probe import probe
 from .substitute import ARCHS, Arch, initial_network
 
-#: Of a backbone that has learned elsewhere, and of one that starts from nothing.
-FINE_TUNING_RATE = 1e-4
-FROM_NOTHING_RATE = 1e-3
-
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(TrainingSchedule):
     """Options of a run; a resumed run must have the same.
 
     Attributes
     ----------
-    backbone_rate, head_rate : float
-        Highest learning rates.
     probe : bool
         See ``probe.probe``.
     mixup : float
@@ -50,15 +44,6 @@ class TrainOptions:
         "densenet121: what is served. resnet50: the substitute of a black-box attacker",
         choices=ARCHS,
     )
-    epochs: int = option(8, "passes over the training films")
-    batch_size: int = option(16, "films in a step")
-    backbone_rate: float = FINE_TUNING_RATE
-    head_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    average_decay: float = option(0.98, "of the moving average of the weights, which is what is written")
-    seed: int = option(0, "of the order of films and of all that is drawn")
-    precision: str = option("bf16", "of the forward pass", choices=PRECISIONS)
-    workers: int = 2
     probe: bool = option(
         False, "before the first step fit batch statistics and the last layer alone; runs with it can be averaged"
     )
@@ -66,10 +51,9 @@ class TrainOptions:
     exposure: bool = option(False, "vary gamma and noise of the films too, as hardening does")
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise FilmsError("--epochs and --batch-size must be at least 1")
-        if not (self.backbone_rate > 0 and 0 < self.average_decay < 1 and self.mixup >= 0):
-            raise FilmsError("--backbone-rate must be over 0, --average-decay between 0 and 1, --mixup at least 0")
+        super().__post_init__()
+        if not self.mixup >= 0:
+            raise FilmsError(f"--mixup {self.mixup:g} is under 0")
 
 
 @dataclass(frozen=True)

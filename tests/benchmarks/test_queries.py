@@ -11,6 +11,7 @@ import pytest
 from app.access.sequences import RADIUS
 from app.settings import Settings
 from benchmarks.queries import choosing, page
+from offline.generated_tables import filled
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = json.loads((ROOT / "reports" / "queries" / "queries.json").read_text())
@@ -18,9 +19,9 @@ TEXT = (ROOT / "docs" / "query-detection.md").read_text()
 
 
 def test_the_tables_are_the_reports() -> None:
-    assert page.filled(TEXT, REPORT) == TEXT
-    with pytest.raises(ValueError, match="no place for choice"):
-        page.filled(TEXT.replace("<!-- end of choice -->", ""), REPORT)
+    assert filled(TEXT, page.tables(REPORT)) == TEXT
+    with pytest.raises(ValueError, match="0 places for the table choice"):
+        filled(TEXT.replace("<!-- /choice -->", ""), page.tables(REPORT))
 
 
 def test_what_is_served_is_what_was_measured() -> None:

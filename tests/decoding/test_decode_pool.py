@@ -172,9 +172,9 @@ def test_after_one_crash_the_film_is_decoded_again() -> None:
 
 
 def test_a_film_that_crashes_twice_on_an_idle_machine_is_refused_and_its_neighbour_is_not() -> None:
-    with running() as pool, ThreadPoolExecutor(1) as pool:
+    with running() as pool, ThreadPoolExecutor(1) as threads:
         with struck(pool.fork_server, signal.SIGKILL, times=2):
-            victim = pool.submit(pool.decode, slow_film())
+            victim = threads.submit(pool.decode, slow_film())
             error = victim.exception(SECONDS)
         assert isinstance(error, MalformedImage)
         assert "its decoder crashed on an idle machine, twice" in str(error)
@@ -223,10 +223,10 @@ def test_under_a_load_that_takes_every_core_no_crash_refuses_a_film() -> None:
 def test_a_death_beside_another_film_does_not_count() -> None:
     """The second attempt waits for the other film, and has the machine alone."""
     machine = Told(True)
-    with misbehaving(machine=machine) as pool, ThreadPoolExecutor(2) as pool:
-        beside = pool.submit(pool.decode, b"stop")
+    with misbehaving(machine=machine) as pool, ThreadPoolExecutor(2) as threads:
+        beside = threads.submit(pool.decode, b"stop")
         child = await_child(pool.fork_server)
-        victim = pool.submit(pool.decode, b"abort")
+        victim = threads.submit(pool.decode, b"abort")
         while pool.failures != ["crash"]:
             assert not victim.done()
             time.sleep(0.01)
@@ -240,8 +240,8 @@ def test_a_death_beside_another_film_does_not_count() -> None:
 
 
 def test_a_film_whose_decoder_died_and_that_cannot_be_alone_in_time_may_come_again() -> None:
-    with misbehaving() as pool, ThreadPoolExecutor(1) as pool:
-        beside = pool.submit(pool.decode, b"stop")
+    with misbehaving() as pool, ThreadPoolExecutor(1) as threads:
+        beside = threads.submit(pool.decode, b"stop")
         child = await_child(pool.fork_server)
         with pytest.raises(DecodingUnavailable, match="too busy"):
             pool.decode(b"abort", time.monotonic() + 4)
@@ -267,9 +267,9 @@ def test_a_film_over_the_first_cpu_limit_is_refused() -> None:
 
 
 def test_a_film_that_waits_for_longer_than_its_cpu_limit_is_decoded() -> None:
-    with running(cpu_seconds=2) as pool, ThreadPoolExecutor(1) as pool:
+    with running(cpu_seconds=2) as pool, ThreadPoolExecutor(1) as threads:
         with struck(pool.fork_server, signal.SIGSTOP, times=1) as pids:
-            film = pool.submit(pool.decode, slow_film())
+            film = threads.submit(pool.decode, slow_film())
         with pytest.raises(TimeoutError):
             film.result(2.5)
         os.kill(pids[0], signal.SIGCONT)
@@ -278,9 +278,9 @@ def test_a_film_that_waits_for_longer_than_its_cpu_limit_is_decoded() -> None:
 
 
 def test_a_film_that_is_not_decoded_in_time_may_come_again_and_its_neighbours_are_answered() -> None:
-    with running() as pool, ThreadPoolExecutor(1) as pool:
+    with running() as pool, ThreadPoolExecutor(1) as threads:
         with struck(pool.fork_server, signal.SIGSTOP, times=1) as pids:
-            victim = pool.submit(pool.decode, slow_film(), time.monotonic() + 4)
+            victim = threads.submit(pool.decode, slow_film(), time.monotonic() + 4)
         for _ in range(3):
             assert pool.decode(small_film()).pixels.shape == (256, 256)
         assert not victim.done()
@@ -339,9 +339,9 @@ def test_a_killed_fork_server_is_replaced() -> None:
 
 
 def test_a_fork_server_killed_while_it_has_a_film() -> None:
-    with running() as pool, ThreadPoolExecutor(1) as pool:
+    with running() as pool, ThreadPoolExecutor(1) as threads:
         with struck(pool.fork_server, signal.SIGSTOP, times=1) as pids:
-            future = pool.submit(pool.decode, slow_film())
+            future = threads.submit(pool.decode, slow_film())
         os.kill(pool.fork_server, signal.SIGKILL)
         assert future.result(SECONDS).pixels.shape == (1536, 1536)
         assert not alive(pids[0])

@@ -201,6 +201,18 @@ def test_nothing_is_accepted_before_the_start_or_after_a_failed_one() -> None:
     bench.engine.stop()
 
 
+def test_what_comes_after_the_verdict_has_no_deadline() -> None:
+    async def scenario(met: bool) -> None:
+        async with Bench(ToldScreener(), deadline_seconds=0.05).engine.deadline() as deadline:
+            if met:
+                deadline.met()
+            await asyncio.sleep(0.2)
+
+    asyncio.run(scenario(met=True))
+    with pytest.raises(DeadlinePassed):
+        asyncio.run(scenario(met=False))
+
+
 def test_a_slow_sender_gives_up_its_place_at_the_deadline() -> None:
     async def scenario() -> None:
         async def never(place: Place) -> bytes:

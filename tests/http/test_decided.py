@@ -105,7 +105,7 @@ def test_an_entry_that_was_changed_says_so(kept: Keeping, site: Site) -> None:
     "query",
     [
         *("verdict=maybe", "source_kind=tiff", "limit=0", "limit=501", "limit=x", "before=-1", "before=" + "9" * 19),
-        *("caller=%00", "model_version=" + "a" * 256),
+        *("caller=%00", "model_version=" + "a" * 256, "limit=1_0", "before=%2B5"),
     ],
 )
 def test_a_query_that_is_none(kept: Keeping, query: str) -> None:

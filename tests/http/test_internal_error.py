@@ -8,7 +8,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.engine import Engine
 from app.http.application import create_application
 from app.pipeline import Screener, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
@@ -17,10 +16,10 @@ from tests.http.served import assert_problem, png
 
 
 def test_an_unexpected_error_is_a_problem(accepting_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(*_: object) -> None:
+    async def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret cause")
 
-    monkeypatch.setattr(Engine, "screen", broken)
+    monkeypatch.setattr("app.http.routes.score.screen_posted", broken)
     bundle = read_bundle(accepting_bundle)
     application = create_application([Screener(bundle, TorchCpu(bundle.network))], Settings())
 

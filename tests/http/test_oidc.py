@@ -357,7 +357,7 @@ def start(bundle: Path, **settings: str) -> None:
 
 
 def test_settings_that_cannot_be_are_refused(accepting_bundle: Path) -> None:
-    with pytest.raises(SettingsError, match="CXR_OIDC_AUDIENCE is needed"):
+    with pytest.raises(SettingsError, match="CXR_OIDC_AUDIENCE is required"):
         start(accepting_bundle, oidc_issuer="https://login.example")
     with pytest.raises(SettingsError, match="must be https"):
         start(accepting_bundle, oidc_issuer="http://login.example", oidc_audience="x")

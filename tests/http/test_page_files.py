@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,46 @@ def test_the_built_files_are_of_these_sources() -> None:
         digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     built_from = (BUILT / "built-from.sha256").read_text().strip()
     assert built_from == digest.hexdigest(), "web/src has changed since it was built: make page"
+
+
+#: What web/types.mjs makes types from: words, bounds and examples count for none.
+SHAPE = {
+    "$ref",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "const",
+    "enum",
+    "items",
+    "maxItems",
+    "minItems",
+    "oneOf",
+    "prefixItems",
+    "properties",
+    "required",
+    "type",
+}
+
+
+def shape_of(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [shape_of(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: shape_of(each) for name, each in value.items()} if key == "properties" else shape_of(value)
+        for key, value in schema.items()
+        if key in SHAPE
+    }
+
+
+def test_the_types_of_answers_are_those_of_the_openapi_document() -> None:
+    schemas = json.loads((ROOT / "docs" / "openapi.json").read_text())["components"]["schemas"]
+    shapes = {name: shape_of(schema) for name, schema in schemas.items()}
+    told = json.dumps(shapes, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    expected = hashlib.sha256(told.encode()).hexdigest()
+    written = (SOURCES / "src" / "schemas.ts").read_text().splitlines()[1]
+    assert written == f"// Shapes: {expected}", "answers have changed since web/src/schemas.ts was written: make page"
 
 
 @pytest.mark.parametrize("path", ["/", "/ops"])

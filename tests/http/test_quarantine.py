@@ -176,9 +176,18 @@ def test_a_film_that_is_not_there_is_a_404(kept: Keeping, film: str) -> None:
     assert_problem(kept.decide(film, "release"), 404)
 
 
-@pytest.mark.parametrize("query", ["state=removed", "state=", "limit=0", "limit=501", "limit=x", "limit=-1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("state=removed", "state=", "limit=0", "limit=501", "limit=x", "limit=-1"),
+        *("limit=", "limit=%2B5", "limit=%205", "limit=1_0", "limit=5.0"),  # Python reads some of these as numbers
+    ],
+)
 def test_a_query_that_is_none_is_a_400(kept: Keeping, query: str) -> None:
-    assert_problem(kept.get(f"/v1/quarantine?{query}"), 400)
+    allowed = {"state": "one of pending, released, confirmed", "limit": "a number from 1 to 500"}
+    name = query.split("=")[0]
+    detail = assert_problem(kept.get(f"/v1/quarantine?{query}"), 400)["detail"]
+    assert detail == f"the query parameter {name} must be {allowed[name]}"
 
 
 def test_every_kind_of_film_is_kept_as_it_was_posted(kept: Keeping) -> None:
@@ -191,7 +200,10 @@ def test_every_kind_of_film_is_kept_as_it_was_posted(kept: Keeping) -> None:
         assert kept.get(path).headers["content-type"] == "image/png"
         assert_problem(kept.get(path, Accept="text/html"), 406)
     assert_problem(kept.get(f"/v1/quarantine/{name}/residual", Accept=DICOM), 406)
-    assert_problem(kept.get(f"/v1/quarantine/{name}/film?original=yes"), 400)
+    for neither in ("yes", "1", "on", "True", ""):
+        answer = assert_problem(kept.get(f"/v1/quarantine/{name}/film?original={neither}"), 400)
+        assert answer["detail"] == "the query parameter original must be true or false"
+    assert kept.get(f"/v1/quarantine/{name}/film?original=false").headers["content-type"] == "image/png"
     explained = kept.score(film, DICOM, path="/v1/explain?finding=Mass")
     assert assert_problem(explained, 422)["request_id"] == kept.listed("?limit=1")[0]
 

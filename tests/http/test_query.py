@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.pipeline.labels import LABELS
 from tests.http.served import Served, assert_accepted, assert_problem, dicom, png
 from tests.http.stowing import CONTENT_TYPE, STUDIES, answer_of, related
 from tests.results.films import film
@@ -31,6 +32,12 @@ def test_a_typo_is_told_what_is_known(service: Served) -> None:
         detail = assert_problem(post(service, path), 400)["detail"]
         assert detail == "the query parameter findng is not known; this path takes finding"
     assert post(service, "/v1/explain?finding=Mass").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["", "?finding=", "?finding=mass", "?finding=Doe^Jane"])
+def test_a_finding_that_is_none_is_told_which_there_are(service: Served, query: str) -> None:
+    detail = assert_problem(post(service, f"/v1/explain{query}"), 400)["detail"]
+    assert detail == f"the query parameter finding must be one of {', '.join(LABELS)}"
 
 
 def test_a_parameter_that_is_named_twice_is_refused(service: Served) -> None:

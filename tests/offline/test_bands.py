@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 class Tiny(nn.Module):
     """A network small enough to run the whole on: one convolution of 8x8 patches."""
 
-    gate_feature_count, watch = 6, None
+    feature_count, gate_feature_count, watch = 6, 6, None
 
     def __init__(self) -> None:
         super().__init__()

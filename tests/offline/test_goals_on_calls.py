@@ -15,6 +15,7 @@ from app.pipeline.manifest import Aimed, Finding
 from offline.attacks import CallPoints, Victim, as_posted
 from offline.attacks.goals import AT_POINT, EVERY_CALL, OPPOSITE, Wanted
 from offline.bundles.export import _measured
+from offline.bundles.measured import read_report
 from offline.bundles.model_card import aimed_table
 from offline.data.films import of_split
 from offline.data.loading import load_film
@@ -112,13 +113,13 @@ def test_the_manifest_carries_the_goals() -> None:
     report: dict[str, Any] = {
         **dict.fromkeys(("mean_auroc", "false_rejection_rate"), 0.5),
         **dict.fromkeys(("mean_auroc_interval", "false_rejection_rate_interval"), (0.1, 0.9)),
-        "test_n": 24,
-        "attacks": {},
+        **dict.fromkeys(("test_n", "test_patients", "false_rejections"), 24),
+        **{name: {} for name in ("attacks", "auroc", "false_rejection_rate_by_group")},
         "aimed": [*at_point_rows(), *called_rows(0.1)],
     }
     for row in report["aimed"][:2]:
         del row["finding_choice"]  # as a report has it that was made before
-    measured = _measured(report)
+    measured = _measured(read_report(report))
     assert measured is not None
     rows = [Aimed.model_validate(row) for row in measured["aimed"]]
     assert [(row.goal, row.finding_choice) for row in rows] == [
@@ -127,10 +128,10 @@ def test_the_manifest_carries_the_goals() -> None:
 
 
 def test_a_model_card_has_columns_for_what_was_measured() -> None:
-    old = aimed_table(at_point_rows())
+    old = aimed_table(read({"aware": at_point_rows()}).aware).splitlines()
     assert old[0].endswith("| largest change of a pixel | to hide a finding: passed | to invent one: passed |")
     assert old[2] == "| minimal | no | 1/255 | 90% (18 of 20; 0.314) | 90% (18 of 20; 0.314) |"
-    both = aimed_table([*at_point_rows(), *called_rows(0.1, OPPOSITE)])
+    both = aimed_table(read({"aware": [*at_point_rows(), *called_rows(0.1, OPPOSITE)]}).aware).splitlines()
     assert "| to turn absent into present: passed | to turn present into absent: passed | to hide" in both[0]
     assert both[2].startswith("| minimal | no | 1/255 | 10% (2 of 20; 0.314) | 10% (2 of 20; 0.314) | 90%")
     assert {line.count("|") for line in both} == {8}

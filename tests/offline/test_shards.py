@@ -13,6 +13,8 @@ import offline.gate.features
 from app.pipeline import LABELS, ChestNetwork
 from app.pipeline.outputs import Outputs
 from offline.data.films import Film, FilmsError
+from offline.data.loading import load_film
+from offline.detectors import Observed
 from offline.gate.features import (
     Shard,
     extract,
@@ -33,7 +35,7 @@ CPU = torch.device("cpu")
 class Quick(nn.Module):
     """Features and logits of the right shapes, without the work; counts its films."""
 
-    watch = None
+    feature_count, watch = 1024, None
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,6 +48,15 @@ class Quick(nn.Module):
         # Row by row, since a product of more rows rounds otherwise; far from zero, where naive sums of squares fail.
         features = torch.stack([row @ self.mixing + 100 for row in images.mean((1, 2))])
         return Outputs(features, features, features[:, : len(LABELS)])
+
+
+class QuickWithGateNetwork(Quick):
+    """Its gate sees five features of its own."""
+
+    gate_feature_count, watch = 5, nn.Identity()
+
+    def forward(self, images: Tensor) -> Outputs[Tensor]:
+        return super().forward(images)._replace(gate_features=images[:, 0, :5].mean(2))
 
 
 @pytest.fixture
@@ -83,6 +94,32 @@ def test_shards_are_disjoint_contiguous_and_even(n: int) -> None:
 def test_a_wrong_shard(text: str) -> None:
     with pytest.raises(FilmsError, match="shard"):
         Shard.parse(text)
+
+
+def test_the_gates_features_are_kept_apart_from_the_others(films: list[Film], tmp_path: Path) -> None:
+    network: ChestNetwork = QuickWithGateNetwork()  # type: ignore[assignment]
+    run = Run(tmp_path)
+    run_shards(network, films, run, 3)
+    merged = merge_shards(run, "train")
+    with torch.inference_mode():
+        expected = network(torch.stack([load_film(film.path) for film in films]))
+    for found, wanted in zip(merged, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    moments = saved_moments(run, "train")
+    np.testing.assert_allclose(moments.mean, merged.gate_features.mean(0, dtype=np.float64), rtol=1e-10)
+    assert moments.scatter.shape == (5, 5)
+
+
+def test_a_stage_is_read_back_and_one_of_before_is_parted() -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 1029)).astype(np.float32)
+    logits = rows[:, :4]
+    observed = Observed(rows[:, :1024], rows[:, 1024:], logits)
+    before = {"BIM|features": rows, "BIM|logits": logits}
+    for arrays in (observed.arrays("BIM|"), before):
+        for found, wanted in zip(vars(Observed.stored(arrays, "BIM|")).values(), vars(observed).values(), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    plain = Observed.stored({"features": rows[:, :1024], "logits": logits})
+    np.testing.assert_array_equal(plain.gate_features, plain.features)
 
 
 @pytest.mark.parametrize("count", [7, 50], ids=["seven", "more-than-films"])

@@ -11,7 +11,7 @@ from scipy.special import expit
 from app.pipeline import LABELS, Screener, decode, film_tensor, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.pipeline.heatmap import MAP_SHAPE
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.bundles import write_random_bundle
 
 #: Of the film that is accepted, in the order of the labels: calibrated log odds, how far it lies over present_from in log odds
 #: (the band is .8 wide; None: not called), and how many per cent of the films without the finding lie lower (None: unknown).
@@ -31,32 +31,46 @@ WISHED = (
     (-3.0, -2.0, 28.0),
     (-6.9, None, None),  # not called
 )
+#: A finding that came later is wished like the last.
+EVERY_WISH = WISHED + WISHED[-1:] * (len(LABELS) - len(WISHED))
 BAND = 0.8
 
 
-def write_bundle_that_calls(folder: Path, accepted: bytes, rejected: bytes) -> Path:
-    """Write the bundle into a folder in `folder`; gives its path.
+def densities(bundle: Path, *films: bytes) -> list[float]:
+    """Log densities that the gate of a bundle gives films."""
+    return [density for density, _ in _judged(bundle, *films)]
+
+
+def write_bundle_that_calls(folder: Path, plain: Path, accepted: bytes, rejected: bytes) -> Path:
+    """Write the bundle, of the network of `plain`; gives its path.
 
     Raises
     ------
     ValueError
         The random network finds the film that is to be rejected the more typical one.
     """
-    plain = read_bundle(write_random_bundle(folder / "plain", ACCEPT_EVERYTHING))
-    screener = Screener(plain, TorchCpu(plain.network))
-    outputs = [screener.outputs(film_tensor(decode(content))) for content in (accepted, rejected)]
-    densities = [float(plain.gate.log_density(each.gate_features)[0]) for each in outputs]
-    if densities[1] >= densities[0]:
+    (high, logits), (low, _) = _judged(plain, accepted, rejected)
+    if low >= high:
         raise ValueError("the film that is to be rejected is the more typical one: choose others")
-    logits = np.asarray(outputs[0].logits[0], dtype=np.float64)
     findings = {
         name: _finding(row, float(logit), *wished)
-        for row, (name, logit, wished) in enumerate(zip(LABELS, logits, WISHED, strict=True))
+        for row, (name, logit, wished) in enumerate(zip(LABELS, logits, EVERY_WISH, strict=True))
     }
     # On typical films the middle speaks against everything, so on this one it stands out for every finding.
     typical = np.zeros((len(LABELS), *MAP_SHAPE), np.float32)
     typical[:, 2:5, 2:5] = -20
-    return write_random_bundle(folder / "calls", float(np.mean(densities)), findings=findings, typical_maps=typical)
+    return write_random_bundle(folder, (low + high) / 2, findings=findings, typical_maps=typical)
+
+
+def _judged(bundle: Path, *films: bytes) -> list[tuple[float, np.ndarray]]:
+    """Log density and logits of each."""
+    read = read_bundle(bundle)
+    screener = Screener(read, TorchCpu(read.network))
+    outputs = [screener.outputs(film_tensor(decode(content))) for content in films]
+    return [
+        (float(read.gate.log_density(each.gate_features)[0]), np.asarray(each.logits[0], dtype=np.float64))
+        for each in outputs
+    ]
 
 
 def _finding(row: int, logit: float, odds: float, over: float | None, percentile: float | None) -> dict[str, object]:

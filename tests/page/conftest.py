@@ -1,4 +1,8 @@
-"""A real browser (Debian's Chromium), a service with keys and a quarantine, and films for both."""
+"""A real browser (Debian's Chromium), services with keys and a quarantine, and films for both.
+
+The browser, and the service that most files visit, live as long as tests of this folder run. A file that wants another service
+overrides ``kept``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import csv
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +23,12 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from pydicom.data import get_testdata_file
 
 from app.access import add_key
+from app.pipeline import Screener, read_bundle
+from app.pipeline.backends.torch_cpu import TorchCpu
 from app.records import open_record
 from benchmarks.field.frames import chest
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import Keeping, Site, keeping
+from tests.http.reviewing import Keeping, Site, keeping, keeping_here
 from tests.http.served import ROOT, encoded
 from tests.page.bundle import write_bundle_that_calls
 from tests.records.making import decision, subject, verdict
@@ -73,7 +80,8 @@ def assert_accessible(page: Page) -> None:
     assert [(each["id"], each["nodes"][0]["html"], each["help"]) for each in results.response["violations"]] == []
 
 
-@pytest.fixture(scope="module")
+# Not of the whole session: Playwright's event loop would be in the way of other tests.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     executable = shutil.which("chromium")
     if executable is None:
@@ -85,12 +93,39 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    made = Site.make(tmp_path_factory.mktemp("site"))
-    made.keys["chief"] = add_key(made.folder / "callers.json", "chief", ["score", "review", "operate"])
-    write_random_bundle(made.folder / "bundles" / "other", ACCEPT_EVERYTHING)
-    record = open_record(made.settings["CXR_RECORD_URL"], Path(made.settings["CXR_RECORD_KEY_FILE"]))
+def site_in(folder: Path) -> Site:
+    """A site with a caller who may do everything."""
+    site = Site.make(folder)
+    site.keys["chief"] = add_key(folder / "callers.json", "chief", ["score", "review", "operate"])
+    return site
+
+
+@contextmanager
+def serving(folder: Path, bundle: Path) -> Iterator[Keeping]:
+    """Serve a new site in this process until the block ends."""
+    read = read_bundle(bundle)
+    with keeping_here(site_in(folder), Screener(read, TorchCpu(read.network))) as kept:
+        yield kept
+
+
+@pytest.fixture(scope="session")
+def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It accepts everything."""
+    return write_random_bundle(tmp_path_factory.mktemp("plain") / "bundle", ACCEPT_EVERYTHING)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, plain_bundle: Path, film: bytes, attacked: bytes) -> Path:
+    """It accepts ``film`` and calls its findings as tests.page.bundle.WISHED has it, and rejects ``attacked``."""
+    return write_bundle_that_calls(tmp_path_factory.mktemp("called") / "bundle", plain_bundle, film, attacked)
+
+
+@pytest.fixture(scope="package")
+def with_record(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Keeping]:
+    """A service in a process of its own, whose record holds decisions; another version may be tried."""
+    site = site_in(tmp_path_factory.mktemp("site"))
+    write_random_bundle(site.folder / "bundles" / "other", ACCEPT_EVERYTHING)
+    record = open_record(site.settings["CXR_RECORD_URL"], Path(site.settings["CXR_RECORD_KEY_FILE"]))
     record.write(
         [
             decision(
@@ -103,21 +138,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
         ]
     )
     record.close()
-    return made
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, film: bytes, attacked: bytes) -> Path:
-    """It accepts ``film`` and calls its findings as tests.page.bundle.WISHED has it, and rejects ``attacked``."""
-    return write_bundle_that_calls(tmp_path_factory.mktemp("called"), film, attacked)
-
-
-@pytest.fixture(scope="module")
-def kept(site: Site, bundle: Path) -> Iterator[Keeping]:
     with keeping(
         site, bundle, CXR_BUNDLES=str(site.folder / "bundles"), CXR_VERSIONS_FILE=str(site.folder / "active")
     ) as it:
         yield it
+
+
+@pytest.fixture(scope="module")
+def kept(with_record: Keeping) -> Keeping:
+    """The service that is visited."""
+    return with_record
 
 
 @pytest.fixture
@@ -149,6 +179,8 @@ def visit(browser: Browser, kept: Keeping) -> Iterator[Open]:
 
     yield opened
     for each in visits:
+        # A route that is still at work when its page goes fails, and would be told of in another test.
+        each.page.unroute_all(behavior="wait")
         each.page.context.close()
         assert each.complaints == []
 
@@ -161,10 +193,15 @@ def film() -> bytes:
     return Path(path).read_bytes()
 
 
+def drawn(film: np.ndarray) -> bytes:
+    """A film of shares in [0, 1], as an 8-bit PNG."""
+    return encoded(Image.fromarray((film * 255).round().astype(np.uint8)))
+
+
 @pytest.fixture(scope="session")
 def attacked() -> bytes:
     """What the gate of ``bundle`` takes for tampered with: a drawn chest."""
-    return encoded(Image.fromarray((chest(300, 300) * 255).round().astype(np.uint8)))
+    return drawn(chest(300, 300))
 
 
 @pytest.fixture(scope="session")

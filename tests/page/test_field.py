@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import Page, expect
 
-from app.access import add_key
-from app.pipeline import Screener, decode, film_tensor, read_bundle
-from app.pipeline.backends.torch_cpu import TorchCpu
 from benchmarks.field.frames import chest, collimated, turned_rectangle
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import Keeping, Site, keeping
-from tests.page.conftest import Open, assert_accessible
+from tests.bundles import write_random_bundle
+from tests.http.reviewing import Keeping
+from tests.page.bundle import densities
+from tests.page.conftest import Open, assert_accessible, drawn, serving
 
 ROWS, COLUMNS = 320, 300
 TOP, LEFT, BOTTOM, RIGHT = 40, 25, 15, 60
 SHARE, DEGREES = 0.08, 3.0
 
 
-def png(film: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray((film * 255).round().astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-PLAIN = ("plain.png", png(chest(ROWS, COLUMNS)))
+PLAIN = ("plain.png", drawn(chest(ROWS, COLUMNS)))
 #: Black outside of the film, and nowhere in it.
-BORDERED = ("bordered.png", png(np.pad(chest(ROWS, COLUMNS, seed=1), ((TOP, BOTTOM), (LEFT, RIGHT)))))
-TURNED = ("turned.png", png(collimated(chest(ROWS, COLUMNS, seed=2), SHARE, degrees=DEGREES)))
+BORDERED = ("bordered.png", drawn(np.pad(chest(ROWS, COLUMNS, seed=1), ((TOP, BOTTOM), (LEFT, RIGHT)))))
+TURNED = ("turned.png", drawn(collimated(chest(ROWS, COLUMNS, seed=2), SHARE, degrees=DEGREES)))
 
 #: Of the canvas: [left, top, right, bottom] of what is not black, in CSS pixels of the window.
 LIT = """() => {
@@ -59,21 +50,11 @@ PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimat
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    made = Site.make(tmp_path_factory.mktemp("site"))
-    made.keys["chief"] = add_key(made.folder / "callers.json", "chief", ["score", "review", "operate"])
-    return made
-
-
-@pytest.fixture(scope="module")
-def kept(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeping]:
-    """It rejects one of the two films in frames and accepts the other: see ``rejected``."""
-    folder = tmp_path_factory.mktemp("bundles")
-    bundle = read_bundle(write_random_bundle(folder / "all", ACCEPT_EVERYTHING))
-    screener = Screener(bundle, TorchCpu(bundle.network))
-    films = [film_tensor(decode(content)) for _, content in (BORDERED, TURNED)]
-    densities = [float(bundle.gate.log_density(screener.outputs(film).gate_features)[0]) for film in films]
-    with keeping(site, write_random_bundle(folder / "half", float(np.mean(densities)))) as it:
+def kept(plain_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeping]:
+    """It rejects one of the two films in frames and accepts the other."""
+    folder = tmp_path_factory.mktemp("half")
+    between = float(np.mean(densities(plain_bundle, BORDERED[1], TURNED[1])))
+    with serving(folder, write_random_bundle(folder / "bundle", between)) as it:
         yield it
 
 

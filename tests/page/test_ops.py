@@ -50,6 +50,7 @@ def test_what_is_rejected_now_beside_what_is_expected(visit: Open, kept: Keeping
     rejected, judged = counted["rejected"], sum(counted.values())
     expect(card).to_contain_text(f"{rejected:.0f} of {judged:.0f} films")
     expect(card).to_contain_text("Expected of clean films")
+    expect(card.locator(".needle")).to_be_visible()
     expect(seen.page.locator("[data-card=scores] svg")).to_have_attribute("aria-label", re.compile("0–10 %: [1-9]"))
     expect(seen.page.locator("[data-card=latency]")).to_contain_text(re.compile(r"95 % within[\d.]+ m?s"))
     expect(seen.page.locator("[data-card=queue]")).to_contain_text("of at most")

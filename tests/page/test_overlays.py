@@ -10,35 +10,27 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from app.access import add_key
 from benchmarks.field.frames import chest
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import Keeping, Site, keeping
+from tests.http.reviewing import Keeping
 from tests.http.served import dicom, encoded
-from tests.page.conftest import Film, Open, Visit
+from tests.page.conftest import Film, Open, Visit, drawn, serving
 
 SIDE = 300
 TOP, LEFT, BOTTOM, RIGHT = 30, 45, 60, 15
-DECODED = (np.pad(chest(SIDE, SIDE), ((TOP, BOTTOM), (LEFT, RIGHT))) * 255).round().astype(np.uint8)
+DECODED = np.pad(chest(SIDE, SIDE), ((TOP, BOTTOM), (LEFT, RIGHT)))
 #: A frame about it, which is not judged.
-BORDERED: Film = ("bordered.png", encoded(Image.fromarray(DECODED)))
+BORDERED: Film = ("bordered.png", drawn(DECODED))
 ROWS, COLUMNS = DECODED.shape
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    made = Site.make(tmp_path_factory.mktemp("site"))
-    made.keys["chief"] = add_key(made.folder / "callers.json", "chief", ["score", "review", "operate"])
-    return made
-
-
-@pytest.fixture(scope="module")
-def kept(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeping]:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeping]:
     """It accepts every film, and calls Mass absent in each and Effusion present."""
+    folder = tmp_path_factory.mktemp("all")
     points = {"Mass": (0.9999, 0.999), "Effusion": (0.001, 0.0001)}
     findings = {name: dict(zip(("present_from", "absent_below"), pair, strict=True)) for name, pair in points.items()}
-    bundle = write_random_bundle(tmp_path_factory.mktemp("bundles") / "all", ACCEPT_EVERYTHING, findings=findings)
-    with keeping(site, bundle) as it:
+    with serving(folder, write_random_bundle(folder / "bundle", ACCEPT_EVERYTHING, findings=findings)) as it:
         yield it
 
 
@@ -204,5 +196,6 @@ def test_a_service_that_does_not_tell_sides_has_none_marked(visit: Open, kept: K
     seen = visit()
     seen.page.route("**/v1/decode", without_header)
     seen.drop(oriented("L", "F"))
+    expect(seen.page.locator(".field")).to_be_visible()
     expect(seen.page.locator(".field")).to_contain_text("No side marks")
     expect(seen.page.locator(".sides text").locator("visible=true")).to_have_count(0)

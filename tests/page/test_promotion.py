@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.access import add_key
 from app.pipeline.bundle import read_manifest
 from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import Keeping, Site, keeping
+from tests.http.reviewing import Keeping, keeping
 from tests.http.served import png
-from tests.page.conftest import Open
+from tests.page.conftest import Open, site_in
 
 #: Of Effusion: present_from, absent_below, sensitivity. Every film of these networks lies between .2 and .8.
 POINTS = {"first": (0.95, 0.9, 0.123), "second": (0.05, 0.01, 0.456)}
@@ -25,34 +24,26 @@ SHOWN = {
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    made = Site.make(tmp_path_factory.mktemp("site"))
-    made.keys["chief"] = add_key(made.folder / "callers.json", "chief", ["score", "review", "operate"])
-    return made
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both."""
+    folder = tmp_path_factory.mktemp("bundles")
+    for name, (present_from, absent_below, sensitivity) in POINTS.items():
+        effusion = {"present_from": present_from, "absent_below": absent_below, "sensitivity": sensitivity}
+        write_random_bundle(folder / name, ACCEPT_EVERYTHING, findings={"Effusion": effusion})
+    return folder
 
 
 @pytest.fixture(scope="module")
-def versions(site: Site) -> dict[str, str]:
+def versions(bundles: Path) -> dict[str, str]:
     """Names of the versions."""
-    return {name: read_manifest(_bundle(site, name)).model_version for name in POINTS}
-
-
-def _bundle(site: Site, name: str) -> Path:
-    folder = site.folder / "bundles" / name
-    if folder.exists():
-        return folder
-    present_from, absent_below, sensitivity = POINTS[name]
-    effusion = {"present_from": present_from, "absent_below": absent_below, "sensitivity": sensitivity}
-    return write_random_bundle(folder, ACCEPT_EVERYTHING, findings={"Effusion": effusion})
+    return {name: read_manifest(bundles / name).model_version for name in POINTS}
 
 
 @pytest.fixture(scope="module")
-def kept(site: Site, versions: dict[str, str]) -> Iterator[Keeping]:
+def kept(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeping]:
+    site = site_in(tmp_path_factory.mktemp("site"))
     with keeping(
-        site,
-        _bundle(site, "first"),
-        CXR_BUNDLES=str(site.folder / "bundles"),
-        CXR_VERSIONS_FILE=str(site.folder / "active"),
+        site, bundles / "first", CXR_BUNDLES=str(bundles), CXR_VERSIONS_FILE=str(site.folder / "active")
     ) as it:
         yield it
 

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from app.access import add_key
 from app.pipeline.labels import LABELS
 from tests.bundles import REJECT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import REASON, Keeping, Site, keeping
+from tests.http.reviewing import REASON, Keeping
 from tests.http.served import png
-from tests.page.conftest import Film, Open, Visit, assert_accessible
+from tests.page.conftest import Film, Open, Visit, assert_accessible, serving
 
 FIRST: Film = ("first.png", png(1))
 SECOND: Film = ("second.png", png(2))
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    made = Site.make(tmp_path_factory.mktemp("site"))
-    made.keys["chief"] = add_key(made.folder / "callers.json", "chief", ["score", "review", "operate"])
-    return made
-
-
-@pytest.fixture(scope="module")
-def kept(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeping]:
-    bundle = write_random_bundle(tmp_path_factory.mktemp("bundles") / "none", REJECT_EVERYTHING)
-    with keeping(site, bundle) as it:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeping]:
+    """It rejects every film."""
+    folder = tmp_path_factory.mktemp("none")
+    with serving(folder, write_random_bundle(folder / "bundle", REJECT_EVERYTHING)) as it:
         yield it
+
+
+def answer_with(page: Page, path: str, status: int, title: str, **more: int) -> None:
+    """What the page posts or asks for there is answered by this problem, and does not reach the service."""
+    problem = {"title": title, "detail": "", "type": "", "request_id": "0" * 32}
+    page.route(
+        path,
+        lambda route: route.fulfill(status=status, content_type="application/problem+json", body=json.dumps(problem)),
+        **more,
+    )
 
 
 def asked_of(page: Page) -> list[str]:
@@ -103,15 +107,7 @@ def test_a_film_that_is_confirmed_or_not_kept_is_said_to_be_so_and_asked_for_no_
     page = seen.page
     page.clock.install()
     asked = asked_of(page)
-    page.route(
-        "**/v1/score",
-        lambda route: route.fulfill(
-            status=422,
-            content_type="application/problem+json",
-            body='{"title": "rejected as adversarial", "detail": "", "type": "", "request_id": "%s"}' % ("0" * 32),
-        ),
-        times=1,
-    )
+    answer_with(page, "**/v1/score", 422, "rejected as adversarial", times=1)
     ids = rejected(seen, SECOND)
     page.clock.run_for(2_000)
     expect(page.locator(".review-state")).to_contain_text("does not keep the film")
@@ -133,26 +129,20 @@ def test_it_asks_less_and_less_often_and_not_at_all_while_nobody_looks(visit: Op
     page = seen.page
     page.clock.install()
     asked = asked_of(page)
-    page.route(
-        "**/v1/results/*",
-        lambda route: route.fulfill(
-            status=409,
-            content_type="application/problem+json",
-            body='{"title": "awaiting review", "detail": "", "type": "/problems/awaiting-review", "request_id": ""}',
-        ),
-    )
+    answer_with(page, "**/v1/results/*", 409, "awaiting review")
     ids = rejected(seen, FIRST, SECOND)
 
-    def asked_within(seconds: int) -> int:
+    def asked_within(seconds: int, step: int = 1) -> int:
+        """Steps are no longer than the page's own pause between two questions, so each is answered before the next."""
         before = len(asked)
-        for _ in range(seconds):
-            page.clock.run_for(1_000)
+        for _ in range(0, seconds, step):
+            page.clock.run_for(1_000 * step)
         page.wait_for_timeout(50)
         return len(asked) - before
 
     assert asked_within(10) == 2  # one film, and after a pause the other
     assert set(asked) == set(ids.values())
-    early, late = asked_within(120), [asked_within(600) for _ in range(3)][-1]
+    early, late = asked_within(120), [asked_within(600, step=5) for _ in range(3)][-1]
     assert 6 <= early <= 10
     assert 3 <= late <= 5  # two films, each every five minutes
     page.evaluate(
@@ -161,7 +151,7 @@ def test_it_asks_less_and_less_often_and_not_at_all_while_nobody_looks(visit: Op
             document.dispatchEvent(new Event("visibilitychange"));
         }"""
     )
-    assert asked_within(900) == 0
+    assert asked_within(900, step=5) == 0
     page.evaluate("() => { delete document.visibilityState; document.dispatchEvent(new Event('visibilitychange')); }")
     assert asked_within(15) == 2
 
@@ -171,14 +161,7 @@ def test_a_key_that_is_no_longer_good_is_not_asked_for_by_the_page_itself(visit:
     page = seen.page
     page.clock.install()
     asked = asked_of(page)
-    page.route(
-        "**/v1/results/*",
-        lambda route: route.fulfill(
-            status=401,
-            content_type="application/problem+json",
-            body='{"title": "unauthenticated", "detail": "", "type": "", "request_id": ""}',
-        ),
-    )
+    answer_with(page, "**/v1/results/*", 401, "unauthenticated")
     rejected(seen, FIRST)
     page.clock.run_for(600_000)
     expect(page.locator("dialog")).to_have_count(0)

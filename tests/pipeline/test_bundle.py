@@ -198,7 +198,7 @@ def test_one_byte_changed(copy: Path, name: str) -> None:
     content = bytearray((copy / name).read_bytes())
     content[-1] ^= 1
     (copy / name).write_bytes(content)
-    with pytest.raises(BundleError, match=f"{name} does not have the SHA-256"):
+    with pytest.raises(BundleError, match=f"{name} has another SHA-256"):
         read_bundle(copy)
 
 
@@ -333,6 +333,10 @@ FORGED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
             "content_check": {"kinds": ["frontal"], "least_log_odds": 0.0, "most_unexplained": 1.0, "n": 1}
         },
         f"the kinds of {CONTENT} are not those that this code knows",
+    ),
+    "gate of a kind that is not known": (
+        lambda folder: {"gate": {**fields()["gate"], "kind": "nearest"}},
+        "a gate of kind 'nearest' is not one of mgm",
     ),
     "field that is not known": (lambda folder: {"surplus": 1}, "cannot be read"),
     "no exposed field": (

@@ -143,7 +143,7 @@ def test_a_file_of_another_bundle(name: str, trusted: TrustedKeys, bundle: Path,
     other = write_random_bundle(tmp_path / "other", ACCEPT_EVERYTHING, seed=1)
     (other / MODEL_CARD).write_bytes(b"# Another card\n")
     os.replace(other / name, bundle / name)
-    with pytest.raises(BundleError, match=f"{name} does not have the SHA-256"):
+    with pytest.raises(BundleError, match=f"{name} has another SHA-256"):
         read_bundle(bundle, trusted)
 
 

@@ -188,17 +188,17 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: part10(wide(**voi(lut(65_535 - np.arange(65_536), 16)), **WHOLE)), "contradict each other",
     ),
     "LUT that hides what the window shows": (
-        lambda: part10(wide(**voi(lut(np.clip(np.arange(65_536) - 30_000, 0, 30_000), 15)), **WHOLE)), "viewers take either",
+        lambda: part10(wide(**voi(lut(np.clip(np.arange(65_536) - 30_000, 0, 30_000), 15)), **WHOLE)), "viewers may use either",
     ),
     "LUT of one grey over the middle": (
         lambda: part10(
             wide(**voi(lut(np.interp(np.arange(65_536), [0, 9000, 52_000, 65_535], [0, 30_000, 30_000, 65_535]), 16)), **WHOLE)
-        ), "viewers take either",
+        ), "viewers may use either",
     ),
     "window that hides what the LUT shows, and the reverse": (
         lambda: part10(
             film(interleaved(4), WindowCenter=3072, WindowWidth=2048, **voi(lut(np.clip(np.arange(4096), 0, 2047), 11)))
-        ), f"{TWO}|viewers take either",
+        ), f"{TWO}|viewers may use either",
     ),
     "modality LUT of the low byte": (lambda: part10(wide(**modality(lut(LOW)))), TURNS),
     "modality LUT of the low byte, of 16 bits": (lambda: part10(wide(**modality(lut(LOW << 8, 16)), **WHOLE)), TURNS),

@@ -1,50 +1,12 @@
-// The service's API. Answers are taken as docs/ describes them; whatever else comes is a Problem.
+// The service's API. Answers are taken as docs/openapi.json describes them (schemas.ts); whatever else comes is a Problem.
 import { askForKey, currentKey } from "./key.js";
+import type * as schemas from "./schemas.js";
 import { S } from "./strings.js";
 
-// What /v1/model says of a finding: how good its calls were on held-out films. null: too few of them to say.
-export interface Finding {
-  name: string;
-  prevalence: number;
-  present_from: number | null;
-  absent_below: number | null;
-  specificity: number | null;
-  specificity_lower_bound: number | null;
-  sensitivity: number | null;
-  missed: number | null;
-  held_out_positives: number;
-  held_out_negatives: number;
-  auroc: number | null;
-}
+export type Call = schemas.CalledFinding["call"];
 
-export interface Model {
-  model_version: string;
-  findings: Finding[];
-  gate: { target_false_rejection_rate: number; calibration_n: number };
-}
-
-export type Call = "present" | "indeterminate" | "absent" | "not called";
-
-export interface Called {
-  call: Call;
-  present_from: number | null;
-  absent_below: number | null;
-  percentile: number | null;
-}
-
-export interface Accepted {
-  request_id: string;
-  model_version: string;
-  probabilities: Record<string, number>;
-  calls?: Record<string, Called>; // services before calls leave them out
-  source_kind: string;
-  notes: string[];
-}
-
-// What an accepted film is answered, of one that was rejected and that a reviewer released since.
-export interface Released extends Accepted {
-  released: { by: string; reason: string; time: string };
-}
+// An accepted film's answer. Services before calls leave them out.
+export type Accepted = Omit<schemas.Accepted, "calls"> & Partial<Pick<schemas.Accepted, "calls">>;
 
 // RFC 9457, or what stands for it where the service was not reached.
 export class Problem extends Error {
@@ -96,7 +58,7 @@ async function problemOf(response: Response): Promise<Problem> {
   const retry = Number(response.headers.get("Retry-After") ?? Number.NaN);
   const requestId = response.headers.get("X-Request-ID") ?? "";
   try {
-    const body = (await response.json()) as { title: string; detail: string; type: string; request_id: string };
+    const body = (await response.json()) as schemas.ProblemBody;
     return new Problem(response.status, body.title, body.detail, body.type, body.request_id, Number.isNaN(retry) ? null : retry);
   } catch {
     return new Problem(response.status, `${response.status} ${response.statusText}`, "", "", requestId);

@@ -54,6 +54,7 @@ export async function copy(element: HTMLElement): Promise<boolean> {
     return true;
   } catch {
     window.getSelection()?.selectAllChildren(element);
+    // eslint-disable-next-line @typescript-eslint/no-deprecated -- there is no other way without HTTPS
     return document.execCommand("copy");
   }
 }

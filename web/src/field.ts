@@ -1,38 +1,27 @@
 // The exposed field: the part of a film that is judged (app/pipeline/exposed_field.py).
 import { h, svg } from "./dom.js";
+import type { JudgedField } from "./schemas.js";
 import { S } from "./strings.js";
 
 type Point = [x: number, y: number];
 
 // A part of a film of so many rows and columns: a rectangle, half open, in its pixels.
-export interface Place {
-  rows: number;
-  columns: number;
-  top: number;
-  left: number;
-  bottom: number;
-  right: number;
-}
-
-// What lies in the rectangle and within all of the outlines.
-export interface ExposedField extends Place {
-  outlines: Point[][];
-}
+export type Place = Omit<JudgedField, "outlines">;
 
 export const wholeOf = ({ rows, columns }: { rows: number; columns: number }): Place =>
   ({ rows, columns, top: 0, left: 0, bottom: rows, right: columns });
 
 // What an answer with a film says of it, where it is not the whole film.
-export function fieldOf(response: Response): ExposedField | null {
+export function fieldOf(response: Response): JudgedField | null {
   const told = response.headers.get("X-Exposed-Field");
   if (!told) return null;
-  const field = JSON.parse(told) as ExposedField;
+  const field = JSON.parse(told) as JudgedField;
   const { rows, columns, top, left, bottom, right, outlines } = field;
   return top || left || bottom < rows || right < columns || outlines.length ? field : null;
 }
 
 // Its outline as a layer over the film. The legend says in words what the line is, so nobody has to be read it aloud.
-export function outlineOf(field: ExposedField): SVGElement {
+export function outlineOf(field: JudgedField): SVGElement {
   const points = boundary(field).map((point) => point.join()).join(" ");
   return svg(
     "svg",
@@ -42,7 +31,7 @@ export function outlineOf(field: ExposedField): SVGElement {
   );
 }
 
-export function legendOf(field: ExposedField): HTMLElement {
+export function legendOf(field: JudgedField): HTMLElement {
   const sides = {
     top: field.top,
     left: field.left,
@@ -53,7 +42,7 @@ export function legendOf(field: ExposedField): HTMLElement {
 }
 
 // Corners of the field. At most one outline is hollow (a header has one polygonal shutter); the others cut it in turn.
-function boundary({ top, left, bottom, right, outlines }: ExposedField): Point[] {
+function boundary({ top, left, bottom, right, outlines }: JudgedField): Point[] {
   const rectangle: Point[] = [[left, top], [right, top], [right, bottom], [left, bottom]];
   const shapes = [...outlines, rectangle].map(clockwise);
   const [first = [], ...others] = [...shapes.filter((each) => !isConvex(each)), ...shapes.filter(isConvex)];

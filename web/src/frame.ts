@@ -16,8 +16,8 @@ function theme(): Theme {
 
 function themeButton(): HTMLElement {
   const show = (): void => {
-    if (theme() === "auto") delete document.documentElement.dataset["theme"];
-    else document.documentElement.dataset["theme"] = theme();
+    if (theme() === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme();
     button.textContent = S.theme[theme()];
   };
   const button = h("button", {

@@ -23,6 +23,10 @@ export function ask(why = ""): Promise<boolean> {
     const problem = h("p", { class: "problem", role: "alert" });
     replace(problem, why);
     problem.hidden = !why;
+    const forget = (): void => {
+      sessionStorage.removeItem(NAME);
+      dialog.close("");
+    };
     const dialog = h(
       "dialog",
       { "aria-labelledby": "key-title", onclose: () => end() },
@@ -43,8 +47,7 @@ export function ask(why = ""): Promise<boolean> {
         h(
           "div",
           { class: "actions" },
-          currentKey() &&
-            h("button", { type: "button", onclick: () => (sessionStorage.removeItem(NAME), dialog.close("")) }, S.key.forget),
+          currentKey() && h("button", { type: "button", onclick: forget }, S.key.forget),
           h("button", { type: "button", onclick: () => dialog.close("") }, S.key.cancel),
           h("button", { type: "submit", class: "primary" }, S.key.enter),
         ),

@@ -96,7 +96,8 @@ export const S = {
     heatmapOtherVersion: "It was made by the version that serves now, which did not give this answer.",
     heatmapLoading: (finding: string) => `Heatmap: ${finding}, being made…`,
     heatmapEmpty: (finding: string) => `Heatmap: ${finding}. Nothing to show: no place of this film stands out for it. That does not rule it out.`,
-    hint: "Drag: window and level · Wheel: zoom · Right drag: pan · N: next film",
+    none: "Drop films anywhere on this page.",
+    hint: "Then drag for window and level, turn the wheel to zoom, drag with the right button to pan.",
     outline: "Outline",
     sides: {
       usual: "R, L: the page's marks, by the film's header.",
@@ -118,6 +119,7 @@ export const S = {
 
   verdict: {
     panel: "Verdict",
+    none: "What the gate says of a film, and its findings, appear here.",
     waiting: "Being read",
     waitingDetail: "The film is being decoded and judged.",
     accepted: "Integrity: no tampering found",

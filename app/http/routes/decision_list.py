@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
-from typing import Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from fastapi import FastAPI, Request
+from annotated_types import Interval, MaxLen
+from fastapi import APIRouter, Query, Request, Security
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from app.records import FILTERS, Record
+from app.pipeline.image import SourceKind
 
-from ..problems import MEDIA_TYPE, HttpError
-from ..schemas import ProblemBody
-from ..security import KEY, Access
+from ..openapi import problems
+from ..security import require
+from ..services import Services
+from ..wire.query import DIGITS, PRINTABLE
 
 MOST_DECISIONS: Final = 500
 DEFAULT_DECISIONS: Final = 100
-_MOST_CHARACTERS: Final = 255
-_CHOICES: Final = {"verdict": ("accepted", "rejected"), "source_kind": ("png", "jpeg", "dicom")}
-_PROBLEM: Final[dict[str, Any]] = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
+Verdict = Literal["accepted", "rejected"]
+_Name = Annotated[str, MaxLen(255), PRINTABLE]
+_Entry = Annotated[int, Interval(ge=1, le=2**63 - 1), DIGITS]
+
+router = APIRouter(tags=["decisions"])
 
 
 class DecisionSummary(BaseModel):
@@ -30,9 +33,9 @@ class DecisionSummary(BaseModel):
     entry: int = Field(description="its number in the record")
     time: str = Field(description="UTC")
     request_id: str
-    verdict: Literal["accepted", "rejected"]
+    verdict: Verdict
     model_version: str
-    source_kind: Literal["png", "jpeg", "dicom"] | None
+    source_kind: SourceKind | None
     route: str | None
     caller: str | None
     seconds: float | None = Field(description="from the film's arrival to the entry")
@@ -48,61 +51,32 @@ class DecisionPage(BaseModel):
     next: int | None = Field(description="`before` of the next page; null where there is none")
 
 
-def add_decided_route(application: FastAPI, access: Access, record: Record) -> None:
-    """Add ``GET /v1/decisions``."""
-
-    @application.get(
-        "/v1/decisions",
-        response_model=DecisionPage,
-        dependencies=[KEY],
-        responses={
-            400: {**_PROBLEM, "description": "malformed request"},
-            401: {**_PROBLEM, "description": "unauthenticated"},
-            403: {**_PROBLEM, "description": "forbidden"},
-            429: {**_PROBLEM, "description": "quota"},
-            503: {**_PROBLEM, "description": "the record is not available"},
-        },
-        openapi_extra={
-            "parameters": [
-                {"name": name, "in": "query", "required": False, "schema": schema} for name, schema in _SCHEMAS.items()
-            ]
-        },
+@router.get(
+    "/v1/decisions",
+    response_model=DecisionPage,
+    responses=problems("record-unavailable"),
+    dependencies=[Security(require, scopes=["operate"])],
+)
+async def list_decisions(
+    request: Request,
+    verdict: Verdict | None = None,
+    source_kind: SourceKind | None = None,
+    model_version: _Name | None = None,
+    caller: _Name | None = None,
+    before: Annotated[_Entry | None, Query(description="`next` of the page before")] = None,
+    limit: Annotated[int, Interval(ge=1, le=MOST_DECISIONS), DIGITS] = DEFAULT_DECISIONS,
+) -> JSONResponse:
+    """What was decided, newest first."""
+    wanted = {
+        "verdict": verdict,
+        "source_kind": source_kind,
+        "model_version": model_version,
+        "caller": caller,
+    }
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    found = await run_in_threadpool(Services.of(request).record.decided, filters, before, limit)
+    page = DecisionPage(
+        decisions=[DecisionSummary(**asdict(each)) for each in found],
+        next=found[-1].entry if len(found) == limit else None,
     )
-    async def decisions(request: Request) -> JSONResponse:
-        """Decisions, newest first."""
-        access.require(request, "operate")
-        query = request.query_params
-        filters = {name: query[name] for name in FILTERS if name in query}
-        for name, value in filters.items():
-            if name in _CHOICES and value not in _CHOICES[name]:
-                raise HttpError(
-                    "malformed-request", f"the query parameter {name} must be one of {', '.join(_CHOICES[name])}"
-                )
-            if not value.isprintable() or len(value) > _MOST_CHARACTERS:
-                raise HttpError("malformed-request", f"the query parameter {name} is no name")
-        before = _number(query.get("before"), "before", 2**63 - 1)
-        limit = _number(query.get("limit"), "limit", MOST_DECISIONS) or DEFAULT_DECISIONS
-        found = await run_in_threadpool(record.decided, filters, before, limit)
-        page = DecisionPage(
-            decisions=[DecisionSummary(**asdict(each)) for each in found],
-            next=found[-1].entry if len(found) == limit else None,
-        )
-        return JSONResponse(page.model_dump(), headers={"Cache-Control": "no-store"})
-
-
-def _number(text: str | None, name: str, most: int) -> int | None:
-    if text is None:
-        return None
-    if not re.fullmatch("[0-9]{1,19}", text) or not 1 <= int(text) <= most:
-        raise HttpError("malformed-request", f"the query parameter {name} must be a number from 1 to {most}")
-    return int(text)
-
-
-_SCHEMAS: Final[dict[str, dict[str, object]]] = {
-    "verdict": {"type": "string", "enum": list(_CHOICES["verdict"])},
-    "source_kind": {"type": "string", "enum": list(_CHOICES["source_kind"])},
-    "model_version": {"type": "string", "maxLength": _MOST_CHARACTERS},
-    "caller": {"type": "string", "maxLength": _MOST_CHARACTERS},
-    "before": {"type": "integer", "minimum": 1},
-    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_DECISIONS},
-}
+    return JSONResponse(page.model_dump(), headers={"Cache-Control": "no-store"})

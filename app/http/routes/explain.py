@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request, Security
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from app.pipeline import LABELS
 from app.results import overlay_png
-from app.screening import Screened, Screening
-from app.settings import Settings
+from app.screening import Screened
 
-from ..openapi import BINARY, film_problems
-from ..problems import REJECTED_DETAIL, HttpError, problem_response
+from ..openapi import binary, problems
+from ..problems import OF_JUDGED_FILMS, REJECTED_DETAIL, HttpError, problem_response
 from ..schemas import Accepted
-from ..security import KEY, Access
+from ..security import require
+from ..services import Services
 from ..wire.accept import DICOM, accepts, wants_dicom
 from ..wire.media import FILM_BODY
+from ..wire.query import FindingName
 from .posting import screen_posted
 
+PATH: Final = "/v1/explain"
 #: A header of answers that are pictures: ``true`` or ``false``.
 LOCALISED: Final = "X-Heatmap-Localised"
-_FINDINGS: Final = {"type": "string", "enum": list(LABELS)}
-#: Of ``/v1/score``, for OpenAPI.
-HEATMAP_PARAMETER: Final[dict[str, Any]] = {
-    "name": "heatmap",
-    "in": "query",
-    "required": False,
-    "schema": _FINDINGS,
-    "description": "a finding: the answer then has its heatmap too, as `heatmap`",
+_HEADERS: Final = {
+    LOCALISED: {
+        "description": "whether some place stands out",
+        "required": True,
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
 }
 _NEEDS_DICOM: Final = (
     "Accept asks for application/dicom, and a Secondary Capture can be made of a DICOM film only; send the film as DICOM, or "
     "accept image/png"
 )
-_FINDING_PARAMETER: Final[dict[str, Any]] = {"name": "finding", "in": "query", "required": True, "schema": _FINDINGS}
+
+router = APIRouter(tags=["films"])
 
 
 class GivenHeatmap(BaseModel):
@@ -60,21 +61,6 @@ class AcceptedWithHeatmap(Accepted):
     heatmap: GivenHeatmap
 
 
-def named_finding(request: Request, parameter: str) -> int:
-    """The row of the finding that a query parameter names.
-
-    Raises
-    ------
-    HttpError
-        It names none.
-    """
-    # Not a declared parameter: FastAPI would document 422 for it, and here that means one thing only.
-    finding = request.query_params.get(parameter, "")
-    if finding not in LABELS:
-        raise HttpError("malformed-request", f"the query parameter {parameter} must be one of {', '.join(LABELS)}")
-    return LABELS.index(finding)
-
-
 async def given_heatmap(screened: Screened, finding: str) -> GivenHeatmap:
     """The heatmap of an accepted film, in the form for JSON."""
     assert screened.heatmap is not None
@@ -88,53 +74,40 @@ async def given_heatmap(screened: Screened, finding: str) -> GivenHeatmap:
     return GivenHeatmap(finding=finding, localised=localised, text=text, png=base64.b64encode(picture).decode())
 
 
-def add_explain_route(application: FastAPI, access: Access, screening: Screening, settings: Settings) -> None:
-    """Add ``POST /v1/explain``."""
+@router.post(
+    PATH,
+    response_class=Response,
+    responses={
+        **binary("The heatmap.", "image/png", DICOM, headers=_HEADERS),
+        **problems(*OF_JUDGED_FILMS, "not-acceptable"),
+    },
+    openapi_extra={"requestBody": FILM_BODY},
+    dependencies=[Security(require, scopes=["score"])],
+)
+async def explain(request: Request, finding: FindingName) -> Response:
+    """Where in the film the evidence for a finding lies, behind the same gate.
 
-    @application.post(
-        "/v1/explain",
-        dependencies=[KEY],
-        response_class=Response,
-        responses=_responses(),
-        openapi_extra={"parameters": [_FINDING_PARAMETER], "requestBody": FILM_BODY},
+    A PNG to lay over the film, transparent where nothing speaks for the finding; or, for a caller that accepts
+    application/dicom, a Secondary Capture of both in the film's study. Where no place of the film stands out, the header
+    X-Heatmap-Localised is false and the picture is clear. A film that was accepted before is not judged for the record
+    and the metrics again; `POST /v1/score?heatmap=` gives score and heatmap in one answer.
+    """
+    accept = ",".join(request.headers.getlist("accept"))
+    as_dicom = wants_dicom(accept)
+    if not as_dicom and not accepts(accept, "image/png"):
+        raise HttpError("not-acceptable", "the heatmap is image/png or application/dicom; name one in Accept")
+    screened = await screen_posted(
+        request,
+        unless_dicom=_NEEDS_DICOM if as_dicom else None,
+        heatmap=LABELS.index(finding),
+        explains=True,
     )
-    async def explain(request: Request) -> Response:
-        """Where in the film the evidence for a finding lies, behind the same gate.
-
-        A PNG to lay over the film, transparent where nothing speaks for the finding; or, for a caller that accepts
-        application/dicom, a Secondary Capture of both in the film's study. Where no place of the film stands out, the header
-        X-Heatmap-Localised is false and the picture is clear. A film that was accepted before is not judged for the record
-        and the metrics again; `POST /v1/score?heatmap=` gives score and heatmap in one answer.
-        """
-        access.require(request, "score")
-        row = named_finding(request, "finding")
-        accept = ",".join(request.headers.getlist("accept"))
-        as_dicom = wants_dicom(accept)
-        if not as_dicom and not accepts(accept, "image/png"):
-            raise HttpError("not-acceptable", "the heatmap is image/png or application/dicom; name one in Accept")
-        screened = await screen_posted(
-            request,
-            screening,
-            settings.max_body_bytes,
-            unless_dicom=_NEEDS_DICOM if as_dicom else None,
-            heatmap=row,
-            explains=True,
-        )
-        if screened.heatmap is None:
-            return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
-        headers = {LOCALISED: "true" if screened.heatmap.localised else "false"}
-        if as_dicom:
-            capture = await run_in_threadpool(screening.reports.heatmap_of, screened, LABELS[row])
-            return Response(capture, media_type=DICOM, headers=headers)
-        picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
-        return Response(picture, media_type="image/png", headers=headers)
-
-
-def _responses() -> dict[int | str, dict[str, Any]]:
-    said = {"schema": {"type": "string", "enum": ["true", "false"]}, "description": "whether some place stands out"}
-    given = {
-        "description": "The heatmap.",
-        "content": {"image/png": BINARY, DICOM: BINARY},
-        "headers": {LOCALISED: said},
-    }
-    return {200: given, **film_problems()}
+    if screened.heatmap is None:
+        return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL)
+    headers = {LOCALISED: "true" if screened.heatmap.localised else "false"}
+    if as_dicom:
+        reports = Services.of(request).screening.reports
+        capture = await run_in_threadpool(reports.heatmap_of, screened, finding)
+        return Response(capture, media_type=DICOM, headers=headers)
+    picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
+    return Response(picture, media_type="image/png", headers=headers)

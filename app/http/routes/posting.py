@@ -5,18 +5,17 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from app.engine import Place
-from app.screening import Origin, PostedFilm, Screened, Screening
+from app.screening import Origin, PostedFilm, Screened
 from app.tracing import span
 
 from ..problems import HttpError
 from ..security import sharer
+from ..services import Services
 from ..wire.body import read_film
 
 
 async def screen_posted(
     request: Request,
-    screening: Screening,
-    max_body_bytes: int,
     *,
     unless_dicom: str | None = None,
     heatmap: int | None = None,
@@ -40,9 +39,11 @@ async def screen_posted(
     Exception
         As of ``Screening.screen``.
     """
+    services = Services.of(request)
+    screening = services.screening
     with screening.engine.place(sharer(request)) as place:
         async with screening.engine.deadline() as deadline:
-            film = await _read(request, max_body_bytes, place)
+            film = await _read(request, services.settings.max_body_bytes, place)
             if unless_dicom and film.kind != "dicom":
                 raise HttpError("not-acceptable", unless_dicom)
             state = request.state

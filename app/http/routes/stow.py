@@ -17,7 +17,7 @@ from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, Security
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -31,9 +31,10 @@ from app.screening import Origin, PostedFilm, Screening
 from app.settings import Settings
 from app.tracing import span
 
-from ..openapi import ACCESS_PROBLEMS, BINARY, PROBLEM
+from ..openapi import BINARY, problems
 from ..problems import SLUG_OF, HttpError
-from ..security import KEY, Access, sharer
+from ..security import Access, require, sharer
+from ..services import Services
 from ..store_response import (
     CANNOT_UNDERSTAND,
     CLASS_NOT_SUPPORTED,
@@ -63,50 +64,40 @@ DICOM = "application/dicom"
 PART_SHARE: Final = 0.25
 _REMEDY = 'send multipart/related; type="application/dicom"; boundary=..., each part one DICOM file'
 
-_STORED: Final = {
-    "content": {name: {"schema": {"type": "object"}} if name.endswith("json") else {} for name in STORE_TYPES}
-}
-_RELATED: Final = {"requestBody": {"required": True, "content": {"multipart/related": BINARY}}}
+_STORED: Final = {name: {"schema": {"type": "object"}} if name.endswith("json") else {} for name in STORE_TYPES}
+_OF_STORE: Final = (
+    "not-acceptable",
+    "body-too-large",
+    "unsupported-media-type",
+    "overloaded",
+    "not-ready",
+    "deadline-passed",
+)
 _DESCRIBED: Final[dict[str, Any]] = {
     "response_class": Response,
     "responses": {
-        200: {**_STORED, "description": "every instance was scored"},
-        202: {**_STORED, "description": "some instances were scored, others failed"},
-        409: {**_STORED, "description": "no instance was scored"},
-        400: {**PROBLEM, "description": "malformed request"},
-        406: {**PROBLEM, "description": "not acceptable"},
-        413: {**PROBLEM, "description": "too many instances or bytes"},
-        415: {**PROBLEM, "description": "not multipart/related of application/dicom"},
-        **ACCESS_PROBLEMS,
-        503: {
-            **PROBLEM,
-            "description": "overloaded; not ready (or, as DICOM JSON, every instance met a passing fault)",
-        },
-        504: {**PROBLEM, "description": "an instance did not arrive within the deadline"},
+        200: {"description": "every instance was scored", "content": _STORED},
+        202: {"description": "some instances were scored, others failed", "content": _STORED},
+        409: {"description": "no instance was scored", "content": _STORED},
+        # As DICOM, where every instance met a passing fault.
+        **problems(*_OF_STORE, also={503: _STORED}),
     },
-    "openapi_extra": _RELATED,
-    "dependencies": [KEY],
+    "openapi_extra": {"requestBody": {"required": True, "content": {"multipart/related": BINARY}}},
 }
-_STUDY: Final = {"name": "study", "in": "path", "required": True, "schema": {"type": "string"}}
-_OF_STUDY: Final = {**_DESCRIBED, "openapi_extra": {**_RELATED, "parameters": [_STUDY]}}
+
+router = APIRouter(tags=["dicomweb"], dependencies=[Security(require, scopes=["score"])])
 
 
-def add_store_routes(application: FastAPI, access: Access, screening: Screening, settings: Settings) -> None:
-    """Add ``POST /dicomweb/studies`` and the same for one study."""
-    store = StoreTransaction(screening, settings, access)
+@router.post("/dicomweb/studies", **_DESCRIBED)
+async def store_instances(request: Request) -> Response:
+    """STOW-RS: judge each instance; the answer has one item an instance."""
+    return await StoreTransaction.of(request)(request)
 
-    @application.post("/dicomweb/studies", **_DESCRIBED)
-    async def store_instances(request: Request) -> Response:
-        """STOW-RS: judge each instance; the answer has one item an instance."""
-        access.require(request, "score")
-        return await store(request)
 
-    # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
-    @application.post("/dicomweb/studies/{study}", **_OF_STUDY)
-    async def store_instances_of_study(request: Request) -> Response:
-        """STOW-RS for one study: instances of another fail."""
-        access.require(request, "score")
-        return await store(request, request.path_params["study"])
+@router.post("/dicomweb/studies/{study}", **_DESCRIBED)
+async def store_instances_of_study(request: Request, study: str) -> Response:
+    """STOW-RS for one study: instances of another fail."""
+    return await StoreTransaction.of(request)(request, study)
 
 
 @dataclass(frozen=True)
@@ -116,6 +107,12 @@ class StoreTransaction:
     screening: Screening
     settings: Settings
     access: Access
+
+    @classmethod
+    def of(cls, request: Request) -> StoreTransaction:
+        """That of the application that answers a request."""
+        services = Services.of(request)
+        return cls(services.screening, services.settings, services.access)
 
     async def __call__(self, request: Request, study: str | None = None) -> Response:
         """Judge each instance of a request.

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Final, Literal
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Path, Request, Security
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.engine import Comparison
 from app.versions import Asked, Versions
 
-from ..problems import MEDIA_TYPE
-from ..schemas import ProblemBody
-from ..security import KEY, Access
+from ..openapi import problems
+from ..schemas import EXAMPLE_VERSION
+from ..security import require
+from ..services import Services
+
+router = APIRouter(tags=["versions"], dependencies=[Security(require, scopes=["operate"])])
+VersionName = Annotated[str, Path(description="As GET /v1/versions lists it.", examples=[EXAMPLE_VERSION])]
+_REFUSALS: Final = ("version-conflict", "version-refused", "record-unavailable")
 
 
 class ListedVersion(BaseModel):
@@ -78,34 +83,9 @@ class VersionsState(BaseModel):
     versions: list[ListedVersion]
     comparison: ShadowComparison | None
 
-
-_PROBLEM = {"content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}}
-_NAME = {"name": "model_version", "in": "path", "required": True, "schema": {"type": "string"}}
-
-
-def _documented(*statuses: int, named: bool = False) -> dict[str, Any]:
-    meanings = {
-        400: "malformed request",
-        401: "unauthenticated",
-        403: "forbidden",
-        429: "quota",
-        404: "no such version",
-        409: "not in a state for this",
-        503: "the bundle does not verify or prove itself, or choice or record could not be written; no identity provider",
-    }
-    return {
-        "responses": {
-            status: {**_PROBLEM, "description": meanings[status]} for status in (400, 401, 403, 429, 503, *statuses)
-        },
-        "dependencies": [KEY],
-        "openapi_extra": {"parameters": [_NAME]} if named else None,
-    }
-
-
-def add_version_routes(application: FastAPI, versions: Versions, access: Access) -> None:
-    """Add the routes, each for callers with the scope operate."""
-
-    def state() -> VersionsState:
+    @classmethod
+    def of(cls, versions: Versions) -> VersionsState:
+        """As they stand."""
         listed = [
             ListedVersion(
                 model_version=entry.model_version,
@@ -118,38 +98,42 @@ def add_version_routes(application: FastAPI, versions: Versions, access: Access)
             for entry in versions.listed()
         ]
         comparison = versions.comparison
-        return VersionsState(versions=listed, comparison=ShadowComparison.of(comparison) if comparison else None)
+        return cls(versions=listed, comparison=ShadowComparison.of(comparison) if comparison else None)
 
-    async def after(request: Request, action: Callable[[Asked], None] | None = None) -> VersionsState:
-        """Files are read and networks loaded in a thread; the event loop goes on serving."""
-        caller = access.require(request, "operate")
-        if action:
-            asked = Asked(caller, request.state.request_id, request.scope["route"].path)
-            await run_in_threadpool(action, asked)
-        return await run_in_threadpool(state)
 
-    @application.get("/v1/versions", **_documented())
-    async def list_versions(request: Request) -> VersionsState:
-        """Every bundle of the folder, whether it verifies, its role, and how the shadow compares."""
-        return await after(request)
+@router.get("/v1/versions")
+async def list_versions(request: Request) -> VersionsState:
+    """Every bundle of the folder, whether it verifies, its role, and how the shadow compares."""
+    return await _after(request)
 
-    # FastAPI would document 422 for a parameter that it checks itself, and here that means one thing only.
-    @application.post("/v1/versions/{model_version}/shadow", **_documented(404, 409, named=True))
-    async def shadow(request: Request) -> VersionsState:
-        """Load a version, prove it on every device, and let it judge in shadow. The answer comes when that is done."""
-        return await after(request, partial(versions.shadow, request.path_params["model_version"]))
 
-    @application.post("/v1/versions/{model_version}/promote", **_documented(404, 409, named=True))
-    async def promote(request: Request) -> VersionsState:
-        """Make the version in shadow, or the previous one, active at once."""
-        return await after(request, partial(versions.promote, request.path_params["model_version"]))
+@router.post("/v1/versions/{model_version}/shadow", responses=problems("not-found", *_REFUSALS))
+async def shadow_version(request: Request, model_version: VersionName) -> VersionsState:
+    """Load a version, prove it on every device, and let it judge in shadow. The answer comes when that is done."""
+    return await _after(request, partial(Services.of(request).versions.shadow, model_version))
 
-    @application.post("/v1/versions/rollback", **_documented(409))
-    async def roll_back(request: Request) -> VersionsState:
-        """Make the previous version active again, at once."""
-        return await after(request, versions.roll_back)
 
-    @application.delete("/v1/versions/shadow", **_documented(503))
-    async def end_shadow(request: Request) -> VersionsState:
-        """Take out the version in shadow."""
-        return await after(request, versions.end_shadow)
+@router.post("/v1/versions/{model_version}/promote", responses=problems("not-found", *_REFUSALS))
+async def promote_version(request: Request, model_version: VersionName) -> VersionsState:
+    """Make the version in shadow, or the previous one, active at once."""
+    return await _after(request, partial(Services.of(request).versions.promote, model_version))
+
+
+@router.post("/v1/versions/rollback", responses=problems(*_REFUSALS))
+async def roll_back_version(request: Request) -> VersionsState:
+    """Make the previous version active again, at once."""
+    return await _after(request, Services.of(request).versions.roll_back)
+
+
+@router.delete("/v1/versions/shadow", responses=problems("record-unavailable"))
+async def end_shadow(request: Request) -> VersionsState:
+    """Take out the version in shadow."""
+    return await _after(request, Services.of(request).versions.end_shadow)
+
+
+async def _after(request: Request, action: Callable[[Asked], None] | None = None) -> VersionsState:
+    """Files are read and networks loaded in a thread; the event loop goes on serving."""
+    if action:
+        asked = Asked(request.state.caller, request.state.request_id, request.scope["route"].path)
+        await run_in_threadpool(action, asked)
+    return await run_in_threadpool(VersionsState.of, Services.of(request).versions)

@@ -1,4 +1,4 @@
-"""Query parameters: a route under ``/v1`` or ``/dicomweb`` takes those that its OpenAPI description names, and no others.
+"""Query parameters: a route under ``/v1`` or ``/dicomweb`` takes those that it declares, and no others.
 
 A parameter that is ignored is a wish that is not met, and its sender does not learn of it. Pages, documents, probes and
 ``/metrics`` take any: browsers, load balancers and Prometheus' ``params`` add theirs, and none of them means anything here.
@@ -8,15 +8,50 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+from app.pipeline import LABELS
 
 from ..problems import HttpError
 
 STRICT: Final = ("/v1/", "/dicomweb/")
 #: Other names are not repeated: they may hold anything.
 _NAME: Final = re.compile("[A-Za-z_]{1,40}")
+
+
+def _finding(name: str) -> str:
+    if name not in LABELS:
+        raise ValueError
+    return name
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError
+    return text
+
+
+def _digits(text: object) -> object:
+    if isinstance(text, str) and not re.fullmatch("[0-9]{1,19}", text):
+        raise ValueError
+    return text
+
+
+def _truth(text: object) -> object:
+    return {"true": True, "false": False}.get(text, "neither") if isinstance(text, str) else text
+
+
+#: Of numbers: pydantic alone would take "+1", " 1 " and "1_0" for some.
+DIGITS: Final = BeforeValidator(_digits)
+#: Pydantic alone would take "on" and "1" for true.
+Truth = Annotated[bool, BeforeValidator(_truth)]
+PRINTABLE: Final = AfterValidator(_printable)
+#: A finding's name.
+FindingName = Annotated[str, AfterValidator(_finding), WithJsonSchema({"type": "string", "enum": list(LABELS)})]
 
 
 async def require_known_query(request: Request) -> None:
@@ -29,8 +64,7 @@ async def require_known_query(request: Request) -> None:
     route = request.scope["route"]
     if not route.path.startswith(STRICT) or not request.query_params:
         return
-    declared: list[dict[str, Any]] = (route.openapi_extra or {}).get("parameters", [])
-    known = [parameter["name"] for parameter in declared if parameter["in"] == "query"]
+    known = [parameter.alias for parameter in route.dependant.query_params]
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name not in known:
             raise HttpError(
@@ -44,3 +78,21 @@ async def require_known_query(request: Request) -> None:
 
 #: For all routes of an application.
 KNOWN_QUERY: Final = Depends(require_known_query)
+
+
+def refusal_of(request: Request, error: RequestValidationError) -> HttpError:
+    """What FastAPI found wrong with a parameter, told by what the OpenAPI document says of it; the value is not repeated."""
+    _, name = error.errors()[0]["loc"][:2]
+    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    (schema,) = (parameter["schema"] for parameter in operation["parameters"] if parameter["name"] == name)
+    return HttpError("malformed-request", f"the query parameter {name} must be {_meant(schema)}")
+
+
+def _meant(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return f"one of {', '.join(schema['enum'])}"
+    if schema["type"] == "integer":
+        return f"a number from {schema['minimum']} to {schema['maximum']}"
+    if schema["type"] == "boolean":
+        return "true or false"
+    return f"printable text of at most {schema['maxLength']} characters"

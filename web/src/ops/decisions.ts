@@ -1,30 +1,12 @@
 // The record's decisions, a page at a time: however many there are, a hundred are in the page.
 import { json } from "../api.js";
 import { h, replace } from "../dom.js";
+import type { DecisionPage, DecisionSummary } from "../schemas.js";
 import { S } from "../strings.js";
 import { attempt, type Section } from "./section.js";
 
-interface Decision {
-  entry: number;
-  time: string;
-  request_id: string;
-  verdict: "accepted" | "rejected";
-  model_version: string;
-  source_kind: string | null;
-  route: string | null;
-  caller: string | null;
-  seconds: number | null;
-  film: string | null;
-  repeated: boolean;
-  intact: boolean;
-}
-
-interface Page {
-  decisions: Decision[];
-  next: number | null;
-}
-
 const D = S.decisions;
+const NUMBERS = new Set<string>([D.columns.entry, D.columns.seconds]);
 
 export function decisionsSection(review: (film: string) => void): Section {
   const select = (name: string, label: string, ...choices: string[]): HTMLElement =>
@@ -63,11 +45,11 @@ export function decisionsSection(review: (film: string) => void): Section {
 
   async function load(before: number | null = null): Promise<void> {
     const query = new URLSearchParams({ limit: "100" });
-    for (const [name, value] of new FormData(form)) if (value) query.set(name, String(value).trim());
+    for (const [name, value] of new FormData(form)) if (typeof value === "string" && value) query.set(name, value.trim());
     if (before !== null) query.set("before", String(before));
     const mine = ++loads;
     await attempt(problem, async () => {
-      const page = await json<Page>(`/v1/decisions?${query}`);
+      const page = await json<DecisionPage>(`/v1/decisions?${query}`);
       if (mine !== loads) return; // another was asked for since
       next = page.next;
       older.disabled = next === null;
@@ -86,10 +68,10 @@ export function decisionsSection(review: (film: string) => void): Section {
   };
 }
 
-function tableOf(decisions: Decision[], review: (film: string) => void): HTMLElement {
+function tableOf(decisions: DecisionSummary[], review: (film: string) => void): HTMLElement {
   const C = D.columns;
   const head = [C.entry, C.time, C.verdict, C.caller, C.kind, C.route, C.seconds, C.version, C.request];
-  const row = (each: Decision): HTMLElement =>
+  const row = (each: DecisionSummary): HTMLElement =>
     h(
       "tr",
       {},
@@ -114,7 +96,7 @@ function tableOf(decisions: Decision[], review: (film: string) => void): HTMLEle
   return h(
     "table",
     {},
-    h("thead", {}, h("tr", {}, ...head.map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, ...head.map((name) => h("th", { scope: "col", class: NUMBERS.has(name) ? "number" : null }, name)))),
     h("tbody", {}, ...decisions.map(row)),
   );
 }

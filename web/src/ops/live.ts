@@ -1,7 +1,8 @@
 // What the service does now, from /metrics: no number here that Prometheus would not have.
-import { call, json, type Model, Problem } from "../api.js";
+import { call, json, Problem } from "../api.js";
 import { h, replace, svg } from "../dom.js";
 import { problemBox } from "../frame.js";
+import type { ModelDescription } from "../schemas.js";
 import { percent, S } from "../strings.js";
 import type { Section } from "./section.js";
 import { buckets, countOf, interval, less, parse, quantile, type Sample, total } from "./scrape.js";
@@ -28,7 +29,7 @@ export function liveSection(): Section {
   async function refresh(): Promise<void> {
     try {
       const [model, text] = await Promise.all([
-        json<Model>("/v1/model"),
+        json<ModelDescription>("/v1/model"),
         call("/metrics").then((response) => response.text()),
       ]);
       const now = { time: Date.now(), version: model.model_version, samples: parse(text) };
@@ -112,7 +113,7 @@ function standing(part: { rejected: number; all: number }, low: number, high: nu
 }
 
 function bandPlot(share: number | null, low: number, high: number): Element {
-  const most = Math.max(0.2, 1.25 * high, 1.15 * (share ?? 0));
+  const most = Math.min(1, Math.max(0.2, 1.25 * high, 1.15 * (share ?? 0)));
   const x = (value: number): number => 4 + (292 * value) / most;
   const name = `${share === null ? L.no : percent(share, 1)}. ${L.band(low, high)}`;
   return svg(
@@ -120,7 +121,7 @@ function bandPlot(share: number | null, low: number, high: number): Element {
     { class: "plot", viewBox: "0 0 300 38", role: "img", "aria-label": name },
     svg("rect", { class: "band", x: x(low), y: 4, width: x(high) - x(low), height: 14 }),
     svg("line", { class: "axis", x1: 4, x2: 296, y1: 18, y2: 18 }),
-    share !== null && svg("path", { class: "mark", d: `M${x(share)} 18l-5 -12h10z` }),
+    share !== null && svg("path", { class: "needle", d: `M${x(share)} 18l-5 -12h10z` }),
     svg("text", { x: 4, y: 32 }, "0 %"),
     svg("text", { x: 296, y: 32, "text-anchor": "end" }, percent(most)),
   );
@@ -176,7 +177,7 @@ function scoresCard(now: Scrape): HTMLElement {
         }),
       ),
       ...tenths.map((share, index) =>
-        svg("text", { x: 40 + 62 * index, y: y(share) - 4, "text-anchor": "middle" }, all ? percent(share) : ""),
+        svg("text", { x: 40 + 62 * index, y: y(share) - 4, "text-anchor": "middle" }, share ? percent(share) : ""),
       ),
       svg("line", { class: "axis", x1: 8, x2: 634, y1: 150, y2: 150 }),
       svg("line", { class: "rule", x1: 8, x2: 634, y1: y(0.1), y2: y(0.1) }),

@@ -1,26 +1,10 @@
 // Rejected films that are kept: looked at beside their fine detail, then released or confirmed with a reason.
 import { call, json } from "../api.js";
-import { h, replace } from "../dom.js";
-import { type ExposedField, fieldOf, legendOf, outlineOf } from "../field.js";
+import { type Child, h, replace } from "../dom.js";
+import { fieldOf, legendOf, outlineOf } from "../field.js";
+import type { JudgedField, KeptFilmDetails, KeptFilmPage, KeptFilmSummary } from "../schemas.js";
 import { S } from "../strings.js";
 import { attempt, type Section } from "./section.js";
-
-type State = "pending" | "released" | "confirmed" | "removed";
-
-interface Summary {
-  id: string;
-  state: State;
-  time: string;
-  source_kind: string;
-  model_version: string;
-  callers: string[];
-}
-
-interface Details extends Summary {
-  log_density: number;
-  percentile: number;
-  happenings: { kind: string; time: string; by: string; reason: string | null }[];
-}
 
 const Q = S.quarantine;
 const spoken = (time: string): string => time.slice(0, 19).replace("T", " ");
@@ -50,7 +34,7 @@ export function quarantineSection(): QuarantineSection {
     if (state.value) query.set("state", state.value);
     if (before) query.set("before", before);
     await attempt(problem, async () => {
-      const page = await json<{ films: Summary[]; next: string | null }>(`/v1/quarantine?${query}`);
+      const page = await json<KeptFilmPage>(`/v1/quarantine?${query}`);
       if (!before) replace(list);
       list.append(...page.films.map((film) => h("li", {}, rowOf(film))));
       if (!list.childElementCount) replace(list, h("li", { class: "small" }, Q.none));
@@ -60,16 +44,16 @@ export function quarantineSection(): QuarantineSection {
     });
   }
 
-  const rowOf = (film: Summary): HTMLElement =>
+  const rowOf = (film: KeptFilmSummary): HTMLElement =>
     h(
       "button",
       { type: "button", "data-film": film.id, onclick: () => review(film.id) },
-      h("span", { class: "name" }, `${spoken(film.time)} · ${film.source_kind}`),
-      h("span", { class: "state" }, `${Q.states[film.state]} · ${film.callers.join(", ")}`),
+      h("span", { class: "name" }, spoken(film.time)),
+      h("span", { class: "state" }, `${Q.states[film.state]} · ${film.source_kind} · ${film.callers.join(", ")}`),
     );
 
   function mark(): void {
-    for (const row of list.querySelectorAll("button")) row.setAttribute("aria-current", String(row.dataset["film"] === chosen));
+    for (const row of list.querySelectorAll("button")) row.setAttribute("aria-current", String(row.dataset.film === chosen));
   }
 
   function review(id: string): void {
@@ -79,7 +63,7 @@ export function quarantineSection(): QuarantineSection {
     replace(side, h("p", {}, S.ops.loading));
     void attempt(side, async () => {
       const path = `/v1/quarantine/${encodeURIComponent(id)}`;
-      const details = await json<Details>(path);
+      const details = await json<KeptFilmDetails>(path);
       if (chosen !== id) return;
       replace(side, ...about(details, path));
       const [film, residual] = await Promise.all([picture(`${path}/film`), picture(`${path}/residual`)]);
@@ -107,7 +91,7 @@ export function quarantineSection(): QuarantineSection {
     });
   }
 
-  async function picture(path: string): Promise<{ url: string; field: ExposedField | null }> {
+  async function picture(path: string): Promise<{ url: string; field: JudgedField | null }> {
     const response = await call(path, { headers: { Accept: "image/png" } });
     const url = URL.createObjectURL(await response.blob());
     urls.push(url);
@@ -120,7 +104,7 @@ export function quarantineSection(): QuarantineSection {
     urls = [];
   }
 
-  function about(details: Details, path: string): Node[] {
+  function about(details: KeptFilmDetails, path: string): Child[] {
     const row = (name: string, value: string): HTMLElement[] => [h("dt", {}, name), h("dd", {}, value)];
     return [
       h("h2", {}, Q.states[details.state]),
@@ -134,7 +118,7 @@ export function quarantineSection(): QuarantineSection {
         ...row(Q.version, details.model_version),
       ),
       ...(details.state === "pending" ? [decisionForm(path)] : []),
-      h("h3", {}, Q.history),
+      details.happenings.length > 0 && h("h3", {}, Q.history),
       h(
         "ul",
         { class: "history" },
@@ -152,7 +136,7 @@ export function quarantineSection(): QuarantineSection {
       if (!reason.reportValidity()) return;
       void attempt(refused, async () => {
         const init = { method: "POST", body: JSON.stringify({ reason: reason.value }), headers: { "Content-Type": "application/json" } };
-        const details = await json<Details>(`${path}/${action}`, init);
+        const details = await json<KeptFilmDetails>(`${path}/${action}`, init);
         replace(side, h("p", { role: "status" }, h("strong", {}, Q.done(Q.states[details.state]))), ...about(details, path));
         await load();
       });
@@ -181,7 +165,7 @@ export function quarantineSection(): QuarantineSection {
       h(
         "div",
         { class: "review" },
-        h("div", { class: "card" }, h("h2", {}, Q.list), h("p", {}, h("label", { for: "state" }, `${Q.state} `), state), list, more),
+        h("div", { class: "card" }, h("h2", {}, Q.list), h("p", { class: "sorter" }, h("label", { for: "state" }, `${Q.state} `), state), list, more),
         pair,
         side,
       ),

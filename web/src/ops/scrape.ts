@@ -8,14 +8,18 @@ export interface Sample {
 const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 
+const numberOf = (text: string): number => Number(text.replace(/Inf$/, "Infinity"));
+
+const unescaped = (value: string): string => value.replace(/\\(.)/g, (_, escaped: string) => (escaped === "n" ? "\n" : escaped));
+
 export function parse(text: string): Sample[] {
   const samples: Sample[] = [];
   for (const line of text.split("\n")) {
     const found = line.startsWith("#") ? null : LINE.exec(line);
     if (!found?.[1]) continue;
     const labels: Record<string, string> = {};
-    for (const [, name, value] of (found[2] ?? "").matchAll(LABEL)) if (name) labels[name] = value ?? "";
-    samples.push({ name: found[1], labels, value: Number(found[3]?.replace("+Inf", "Infinity")) });
+    for (const [, name, value] of (found[2] ?? "").matchAll(LABEL)) if (name) labels[name] = unescaped(value ?? "");
+    samples.push({ name: found[1], labels, value: numberOf(found[3] ?? "") });
   }
   return samples;
 }
@@ -33,7 +37,7 @@ export function buckets(samples: readonly Sample[], name: string, labels: Labels
   const cumulative = new Map<number, number>();
   for (const each of samples)
     if (each.name === `${name}_bucket` && has(each, labels)) {
-      const bound = Number(each.labels["le"]?.replace("+Inf", "Infinity"));
+      const bound = numberOf(each.labels.le ?? "");
       cumulative.set(bound, (cumulative.get(bound) ?? 0) + each.value);
     }
   const sorted = [...cumulative].sort((one, other) => one[0] - other[0]);

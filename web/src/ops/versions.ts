@@ -2,32 +2,9 @@
 import { json } from "../api.js";
 import { h, replace } from "../dom.js";
 import { served } from "../models.js";
+import type { ListedVersion, ShadowComparison, VersionsState } from "../schemas.js";
 import { S } from "../strings.js";
 import { attempt, type Section } from "./section.js";
-
-interface Version {
-  model_version: string | null;
-  folder: string | null;
-  verified: boolean;
-  reason: string | null;
-  role: "active" | "shadow" | "previous" | "idle";
-}
-
-interface Comparison {
-  shadow: string;
-  active: string;
-  since: string;
-  ended: string | null;
-  films: { active: "accepted" | "rejected"; shadow: "accepted" | "rejected" | "not_judged"; films: number }[];
-  largest_probability_difference: number;
-  dropped: number;
-  errors: number;
-}
-
-interface State {
-  versions: Version[];
-  comparison: Comparison | null;
-}
 
 const V = S.versions;
 
@@ -35,7 +12,7 @@ export function versionsSection(): Section {
   const problem = h("div", { role: "status" });
   const body = h("div", { class: "cards" });
 
-  const paint = (state: State): void =>
+  const paint = (state: VersionsState): void =>
     replace(
       body,
       h("section", { class: "card wide" }, h("h2", {}, V.title), tableOf(state.versions, act)),
@@ -49,11 +26,11 @@ export function versionsSection(): Section {
         for (const button of body.querySelectorAll("button")) button.disabled = true;
         replace(problem, h("p", {}, V.working));
         try {
-          paint(await json<State>(path, { method }));
+          paint(await json<VersionsState>(path, { method }));
           replace(problem);
           served().catch(() => undefined); // for the bar at the top
         } catch (error) {
-          paint(await json<State>("/v1/versions"));
+          paint(await json<VersionsState>("/v1/versions"));
           throw error;
         }
       });
@@ -62,15 +39,15 @@ export function versionsSection(): Section {
 
   return {
     element: h("div", {}, problem, body),
-    start: () => attempt(problem, async () => paint(await json<State>("/v1/versions"))),
+    start: () => attempt(problem, async () => paint(await json<VersionsState>("/v1/versions"))),
     stop: () => undefined,
   };
 }
 
 type Act = (path: string, method: "POST" | "DELETE", question: string | null) => void;
 
-function tableOf(versions: Version[], act: Act): HTMLElement {
-  const row = (version: Version): HTMLElement => {
+function tableOf(versions: ListedVersion[], act: Act): HTMLElement {
+  const row = (version: ListedVersion): HTMLElement => {
     const name = version.model_version ?? version.folder ?? "";
     const path = `/v1/versions/${encodeURIComponent(name)}`;
     const button = (text: string, does: () => void): HTMLElement => h("button", { type: "button", onclick: does }, text);
@@ -105,7 +82,7 @@ function tableOf(versions: Version[], act: Act): HTMLElement {
   );
 }
 
-function compared(comparison: Comparison | null): Node[] {
+function compared(comparison: ShadowComparison | null): Node[] {
   if (!comparison) return [h("p", {}, V.noShadow)];
   const shadows = ["accepted", "rejected", "not_judged"] as const;
   const films = (active: string, shadow: string): string =>
@@ -147,9 +124,13 @@ function compared(comparison: Comparison | null): Node[] {
 function sure(question: string | null): Promise<boolean> {
   if (question === null) return Promise.resolve(true);
   return new Promise((resolve) => {
+    const end = (): void => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    };
     const dialog = h(
       "dialog",
-      { "aria-labelledby": "question", onclose: () => (dialog.remove(), resolve(dialog.returnValue === "yes")) },
+      { "aria-labelledby": "question", onclose: end },
       h("p", { id: "question" }, question),
       h(
         "div",

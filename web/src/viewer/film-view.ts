@@ -1,11 +1,12 @@
 // The film on a canvas: window and level on 16 bits, zoom, pan, invert; over it contours of a heatmap, the outline of the field, sides.
+import { h, replace } from "../dom.js";
+import { legendOf, outlineOf } from "../field.js";
+import type { JudgedField } from "../schemas.js";
+import { S } from "../strings.js";
 import { contoursOf } from "./contours.js";
-import { h, replace } from "./dom.js";
-import { type ExposedField, legendOf, outlineOf } from "./field.js";
 import type { Heatmap } from "./heatmap.js";
 import type { Pixels } from "./png16.js";
 import { SideMarks, type Sides } from "./sides.js";
-import { S } from "./strings.js";
 
 const FULL = 65535;
 const MOST_ZOOM = 16;
@@ -33,6 +34,7 @@ export class FilmView {
   readonly #scale = h("p", { class: "scale", hidden: true }, S.film.scale);
   readonly #opacity = h("input", { type: "range", id: "opacity", "aria-label": S.film.opacity, title: S.film.opacity, min: 0, max: 100,
     value: 45, hidden: true, oninput: () => this.#draw() });
+  readonly #heatmapTools: HTMLElement;
   readonly #washOn = h("input", { type: "checkbox", id: "wash-on", onchange: () => this.#draw() });
   readonly #heatmapOn = h("input", { type: "checkbox", id: "heatmap-on", checked: true, onchange: () => this.#draw() });
   readonly #outlineOn = h("input", { type: "checkbox", id: "outline-on", checked: true, onchange: () => this.#draw() });
@@ -49,6 +51,13 @@ export class FilmView {
   constructor() {
     const button = (text: string, act: () => void, label = text): HTMLElement =>
       h("button", { type: "button", onclick: act, "aria-label": label }, text);
+    this.#heatmapTools = h(
+      "div",
+      { class: "heatmap-tools", hidden: true },
+      h("label", { class: "check" }, this.#heatmapOn, S.film.heatmap),
+      h("label", { class: "check" }, this.#washOn, S.film.wash),
+      this.#opacity,
+    );
     this.element = h(
       "section",
       { class: "film", "aria-label": S.film.region },
@@ -71,23 +80,26 @@ export class FilmView {
         button(S.film.invert, () => this.#invert()),
         button(S.film.reset, () => this.reset()),
         h("span", { class: "spring" }),
-        h("label", { class: "check" }, this.#heatmapOn, S.film.heatmap),
-        h("label", { class: "check" }, this.#washOn, S.film.wash),
-        this.#opacity,
+        this.#heatmapTools,
       ),
     );
     this.#listen();
     new ResizeObserver(() => this.#draw()).observe(this.canvas);
-    this.message(S.film.hint);
+    this.invite();
   }
 
-  message(text: string): void {
-    replace(this.#message, text);
-    this.#message.hidden = !text;
+  // While there is no film.
+  invite(): void {
+    this.message(S.film.none, S.film.hint);
+  }
+
+  message(...lines: string[]): void {
+    replace(this.#message, ...lines.map((line) => h("span", {}, line)));
+    this.#message.hidden = !lines.length;
   }
 
   // A field is given where it is not the whole film.
-  show(pixels: Pixels | null, field: ExposedField | null = null, sides: Sides = "unknown"): void {
+  show(pixels: Pixels | null, field: JudgedField | null = null, sides: Sides = "unknown"): void {
     this.#pixels = pixels;
     this.#outline?.remove();
     this.#outline = field && outlineOf(field);
@@ -98,7 +110,7 @@ export class FilmView {
     this.#sides.element.toggleAttribute("data-known", sides === "usual");
     replace(this.#sidesSaid, S.film.sides[sides]);
     if (!pixels) this.heatmap(null, ""); // one that came before its film stays
-    this.message("");
+    this.message();
     this.reset();
   }
 
@@ -111,8 +123,9 @@ export class FilmView {
     this.#contours?.toggleAttribute("data-weak", weak);
     if (this.#contours) this.canvas.after(this.#contours);
     this.#scale.hidden = !heatmap;
+    this.#heatmapTools.hidden = !heatmap;
     replace(this.#caption, caption);
-    this.canvas.dataset["heatmap"] = heatmap ? caption : "";
+    this.canvas.dataset.heatmap = heatmap ? caption : "";
     this.#draw();
   }
 

@@ -1,5 +1,6 @@
 // A film of the list, and where the files of a drop come from.
-import type { Accepted, Problem, Released } from "./api.js";
+import type { Accepted, Problem } from "../api.js";
+import type { Release } from "../schemas.js";
 
 export type FilmState = "waiting" | "judging" | "accepted" | "rejected" | "released" | "failed";
 
@@ -12,7 +13,7 @@ export interface Film {
   problem: Problem | null;
   // Of a film that was rejected: what its reviewers have come to; null: not asked yet.
   review: "waiting" | "released" | "confirmed" | "not kept" | null;
-  released: Released["released"] | null;
+  released: Release | null;
 }
 
 export const filmOf = (file: File, name = file.webkitRelativePath || file.name): Film => ({

@@ -1,6 +1,6 @@
 // Lines of equal evidence over a film: the film under them stays readable, which a wash of colour does not leave it.
-import { svg } from "./dom.js";
-import type { Place } from "./field.js";
+import { svg } from "../dom.js";
+import type { Place } from "../field.js";
 
 // Shares of the strongest place of the film, from the outermost line to the innermost.
 export const LEVELS = [0.5, 0.8] as const;

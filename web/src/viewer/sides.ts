@@ -1,5 +1,5 @@
 // R and L at the edges of the picture. They are the page's own, and say what the film's header says; a wrong one is worse than none.
-import { svg } from "./dom.js";
+import { svg } from "../dom.js";
 
 // What the service reads of a film's header (docs/page.md). usual: the patient's right lies at the left edge of the picture.
 export type Sides = "usual" | "mirrored" | "unknown";

@@ -1,9 +1,9 @@
 // A film's result as DICOM, for the archive: the report, and a finding's heatmap.
-import { asProblem, post } from "./api.js";
-import { h, replace, save } from "./dom.js";
+import { asProblem, post } from "../api.js";
+import { h, replace, save } from "../dom.js";
+import { problemBox } from "../frame.js";
+import { S } from "../strings.js";
 import type { Film } from "./film.js";
-import { problemBox } from "./frame.js";
-import { S } from "./strings.js";
 
 const DICOM = "application/dicom";
 
@@ -11,25 +11,20 @@ const DICOM = "application/dicom";
 export function saveBox(film: Film, finding: string | null): HTMLElement {
   const problem = h("div", {});
   const stem = film.name.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
-  const saving = (text: string, path: string, name: string): HTMLElement =>
-    h(
-      "button",
-      {
-        type: "button",
-        onclick: async (event: Event) => {
-          const button = event.currentTarget as HTMLButtonElement;
-          button.disabled = true;
-          replace(problem);
-          try {
-            save(name, await reportOf(film, path));
-          } catch (error) {
-            replace(problem, problemBox(asProblem(error)));
-          }
-          button.disabled = false;
-        },
-      },
-      text,
-    );
+  const saving = (text: string, path: string, name: string): HTMLElement => {
+    const button = h("button", { type: "button", onclick: () => void keep() }, text);
+    const keep = async (): Promise<void> => {
+      button.disabled = true;
+      replace(problem);
+      try {
+        save(name, await reportOf(film, path));
+      } catch (error) {
+        replace(problem, problemBox(asProblem(error)));
+      }
+      button.disabled = false;
+    };
+    return button;
+  };
   return h(
     "div",
     { class: "save", hidden: film.type !== DICOM || film.released !== null },

@@ -1,27 +1,23 @@
 // The list of films: one line says of each what came of it; it lies in the order that a person chooses.
+import { type Child, h, replace } from "../dom.js";
+import { S } from "../strings.js";
 import { tally } from "./calls.js";
-import { type Child, h, replace } from "./dom.js";
-import type { Film, FilmState } from "./film.js";
+import type { Film } from "./film.js";
 import { mark } from "./findings.js";
-import { S } from "./strings.js";
-
-const ORDERS = ["added", "calls", "name", "state"] as const;
-type Order = (typeof ORDERS)[number];
-
-// States in the order of what is to be done about them.
-const STATES: readonly FilmState[] = ["rejected", "failed", "released", "accepted", "judging", "waiting"];
+import { type Order, ordered, ORDERS } from "./order.js";
 
 export class FilmList {
   readonly element = h("ul", { class: "list" });
   readonly sorter: HTMLElement;
-  readonly films: Film[] = []; // as they were added
+  readonly #films: readonly Film[]; // as they were added
   #listed: Film[] = [];
   #chosen: Film | null = null;
   #order: Order = "added";
-  readonly #rows = new Map<Film, HTMLButtonElement>();
+  readonly #rows = new WeakMap<Film, HTMLButtonElement>();
   readonly #choose: (film: Film) => void;
 
-  constructor(choose: (film: Film) => void) {
+  constructor(films: readonly Film[], choose: (film: Film) => void) {
+    this.#films = films;
     this.#choose = choose;
     const select = h(
       "select",
@@ -37,44 +33,28 @@ export class FilmList {
     this.sorter = h("label", { class: "sorter small", for: "order" }, `${S.list.sortBy} `, select);
   }
 
-  add(added: Film[]): void {
-    this.films.push(...added);
-    for (const film of added) this.#rows.set(film, this.#rowOf(film));
-    this.sort();
-  }
-
-  clear(): void {
-    this.films.length = 0;
-    this.#chosen = null;
-    this.#rows.clear();
-    this.sort();
-  }
-
-  // Done when films come, when the order is chosen, and when the last film is judged: not at each, for then a line would move
+  // Done when films come or go, when the order is chosen, and when the last film is judged: not at each, for then a line would move
   // away from under the hand that reaches for it.
   sort(): void {
-    const compare = COMPARE[this.#order];
-    this.#listed = compare ? [...this.films].sort(compare) : [...this.films];
+    this.#listed = ordered(this.#films, this.#order);
     const focus = document.activeElement;
-    replace(this.element, ...this.#listed.map((film) => this.#rows.get(film)?.parentElement));
+    replace(this.element, ...this.#listed.map((film) => this.#rowOf(film).parentElement));
     if (focus instanceof HTMLElement && this.element.contains(focus)) focus.focus();
-    this.#rows.get(this.#chosen as Film)?.scrollIntoView({ block: "nearest" });
+    this.#reveal();
   }
 
   paint(film: Film): void {
-    const row = this.#rows.get(film);
-    if (!row) return;
-    row.dataset["state"] = film.state;
+    const row = this.#rowOf(film);
+    row.dataset.state = film.state;
     replace(row.lastElementChild as Element, ...summaryOf(film));
     row.setAttribute("aria-current", String(film === this.#chosen));
   }
 
-  choose(film: Film): void {
+  choose(film: Film | null): void {
     const before = this.#chosen;
     this.#chosen = film;
-    if (before) this.paint(before);
-    this.paint(film);
-    this.#rows.get(film)?.scrollIntoView({ block: "nearest" });
+    for (const each of [before, film]) if (each) this.paint(each);
+    this.#reveal();
   }
 
   // The film that is listed so many places after one.
@@ -83,10 +63,17 @@ export class FilmList {
   }
 
   focus(film: Film): void {
-    this.#rows.get(film)?.focus();
+    this.#rowOf(film).focus();
+  }
+
+  #reveal(): void {
+    if (this.#chosen) this.#rowOf(this.#chosen).scrollIntoView({ block: "nearest" });
   }
 
   #rowOf(film: Film): HTMLButtonElement {
+    const known = this.#rows.get(film);
+    if (known) return known;
+    const file = film.name.lastIndexOf("/") + 1;
     const row = h(
       "button",
       {
@@ -101,7 +88,12 @@ export class FilmList {
           this.focus(next);
         },
       },
-      h("span", { class: "name", title: film.name }, film.name),
+      h(
+        "span",
+        { class: "name", title: film.name },
+        file > 0 && h("span", { class: "folder" }, film.name.slice(0, file)),
+        h("span", { class: "file" }, film.name.slice(file)),
+      ),
       h("span", { class: "state" }),
     );
     h("li", {}, row);
@@ -119,16 +111,3 @@ function summaryOf(film: Film): Child[] {
   const call = present ? "present" : indeterminate ? "indeterminate" : absent ? "absent" : "not called";
   return [mark(call), film.released && `${S.list.state.released}: `, S.list.calls(present, indeterminate, present + indeterminate + absent)];
 }
-
-// By how many findings are present, then by how many may be; films without an answer come last.
-const called = (film: Film): number => {
-  const counted = film.answer && tally(film.answer);
-  return counted ? 100 * counted.present + counted.indeterminate : -1 - STATES.indexOf(film.state);
-};
-
-const COMPARE: Record<Order, ((one: Film, other: Film) => number) | null> = {
-  added: null,
-  calls: (one, other) => called(other) - called(one),
-  name: (one, other) => one.name.localeCompare(other.name, "en", { numeric: true }),
-  state: (one, other) => STATES.indexOf(one.state) - STATES.indexOf(other.state),
-};

@@ -1,5 +1,5 @@
 // What an answer says of its findings, in the order in which they are read.
-import type { Accepted, Call } from "./api.js";
+import type { Accepted, Call } from "../api.js";
 
 export const CALLS: readonly Call[] = ["present", "indeterminate", "absent", "not called"];
 

@@ -1,6 +1,6 @@
 // A heatmap as the service sends it: transparent where nothing speaks for the finding.
+import type { Place } from "../field.js";
 import type { Evidence } from "./contours.js";
-import type { Place } from "./field.js";
 
 // Enough: a map of a few places across does not change faster.
 const LONGEST = 160;

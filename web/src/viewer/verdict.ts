@@ -1,9 +1,10 @@
 // What the gate said of a film, in plain words, and by which version and under which reference.
-import type { Accepted, Problem, Released } from "./api.js";
-import { copy, h, replace } from "./dom.js";
+import type { Accepted, Problem } from "../api.js";
+import { copy, h, replace } from "../dom.js";
+import { problemBox } from "../frame.js";
+import type { Release } from "../schemas.js";
+import { S } from "../strings.js";
 import type { Film } from "./film.js";
-import { problemBox } from "./frame.js";
-import { S } from "./strings.js";
 
 const headed = (kind: string, title: string, ...more: (Node | null)[]): HTMLElement =>
   h("div", { class: `verdict ${kind}`, role: "status" }, h("h2", {}, title), ...more);
@@ -23,7 +24,7 @@ const notesOf = ({ notes }: Accepted): HTMLElement | null =>
   notes.length ? h("details", {}, h("summary", {}, S.verdict.notes), h("ul", {}, ...notes.map((note) => h("li", {}, note)))) : null;
 
 // By a person, with a reason; that the gate rejected it stays said.
-export const releasedVerdict = (answer: Accepted, { by, reason, time }: Released["released"]): HTMLElement =>
+export const releasedVerdict = (answer: Accepted, { by, reason, time }: Release): HTMLElement =>
   headed(
     "released",
     S.verdict.released,
@@ -59,6 +60,7 @@ export const failedVerdict = (problem: Problem): HTMLElement => headed("failed",
 export function referenceBox(version: string | null, requestId: string): HTMLElement {
   const id = h("code", {}, requestId);
   const said = h("span", { class: "small", role: "status" });
+  const copyId = async (): Promise<void> => replace(said, (await copy(id)) ? S.copied : S.notCopied);
   return h(
     "div",
     { class: "foot-box" },
@@ -67,8 +69,7 @@ export function referenceBox(version: string | null, requestId: string): HTMLEle
     h(
       "div",
       { class: "actions" },
-      requestId &&
-        h("button", { type: "button", onclick: async () => replace(said, (await copy(id)) ? S.copied : S.notCopied) }, S.copy),
+      requestId && h("button", { type: "button", onclick: () => void copyId() }, S.copy),
       h("button", { type: "button", onclick: () => window.print() }, S.print),
       said,
     ),

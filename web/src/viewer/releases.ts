@@ -1,6 +1,7 @@
 // Whether a reviewer has released a film that the gate rejected. The page asks for it rarely, and only while somebody may look:
 // the film on show first, one film at a time, each less and less often.
-import { type Released, call, Problem } from "./api.js";
+import { call, Problem } from "../api.js";
+import type { ReleasedResult } from "../schemas.js";
 import type { Film } from "./film.js";
 
 const FIRST_SECONDS = 1; // by then the film is kept, or it is not
@@ -75,7 +76,7 @@ export class Releases {
     try {
       const path = `/v1/results/${encodeURIComponent(film.problem?.requestId ?? "")}`;
       // Nobody is asked for a key by a question that nobody put.
-      const answer = (await (await call(path, {}, false)).json()) as Released;
+      const answer = (await (await call(path, {}, false)).json()) as ReleasedResult;
       this.#decided(film, "released", answer);
     } catch (error) {
       if (!(error instanceof Problem)) return; // no answer of the service: later
@@ -87,7 +88,7 @@ export class Releases {
     }
   }
 
-  #decided(film: Film, review: NonNullable<Film["review"]>, answer: Released | null = null): void {
+  #decided(film: Film, review: NonNullable<Film["review"]>, answer: ReleasedResult | null = null): void {
     if (review !== "waiting") this.#asked.delete(film);
     if (film.review === review) return;
     film.review = review;

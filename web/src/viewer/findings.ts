@@ -1,15 +1,16 @@
 // The findings of an accepted film, by call: each with its probability, where that lies beside its points, and what it means.
 // Points are the answer's own, so an answer is always shown with those of the version that gave it.
-import type { Accepted, Call, Finding, Model } from "./api.js";
+import type { Accepted, Call } from "../api.js";
+import { h, placed, replace } from "../dom.js";
+import { descriptionOf } from "../models.js";
+import type { ModelDescription, PublicFinding } from "../schemas.js";
+import { percent, probability, readable, S } from "../strings.js";
 import { CALLS, type Judged, judgedBy, logOdds, tally } from "./calls.js";
-import { h, placed, replace } from "./dom.js";
-import { descriptionOf } from "./models.js";
-import { percent, probability, readable, S } from "./strings.js";
 
 // Log odds from a bar's middle to its ends, at least: a finding twenty times as likely as its point lies at the end.
 const REACH = 3;
 
-type Description = "asked for" | "of another version" | "unknown" | Model;
+type Description = "asked for" | "of another version" | "unknown" | ModelDescription;
 
 export function findingsPanel(answer: Accepted, heatmaps: boolean, choose: (name: string) => void): HTMLElement {
   const about = h("div", { class: "about", role: "status" }, h("p", { class: "small" }, S.findings.aboutNone));
@@ -123,7 +124,7 @@ function meaning(judged: Judged, description: Description): HTMLElement[] {
 }
 
 // How good the calls were on films that the network had not seen.
-function measured(finding: Finding): HTMLElement {
+function measured(finding: PublicFinding): HTMLElement {
   const M = S.findings.measured;
   const { specificity, specificity_lower_bound: bound, sensitivity, missed, auroc } = finding;
   const share = (value: number | null): string => (value === null ? M.unknown : percent(value));

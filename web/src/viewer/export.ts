@@ -1,6 +1,6 @@
 // Results -> files. Names of films stay on this machine: they are in the CSV, and in nothing that is sent.
+import { S } from "../strings.js";
 import type { Film } from "./film.js";
-import { S } from "./strings.js";
 
 // Of each finding, after the probabilities: a column each, named as in an answer.
 const CALLED = ["call", "present_from", "absent_below", "percentile"] as const;

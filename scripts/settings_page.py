@@ -1,4 +1,4 @@
-"""docs/settings.md and .env.example, from the settings themselves: ``python -m research.settings_page`` writes both."""
+"""docs/settings.md and .env.example, from the settings themselves: ``python -m scripts.settings_page`` writes both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.forward.settings import PREFIX as FORWARD_PREFIX
 from app.forward.settings import ForwardSettings
 from app.settings import PREFIX, Settings
 
-COMMAND: Final = "python -m research.settings_page"
+COMMAND: Final = "python -m scripts.settings_page"
 
 _PAGE: Final = f"""\
 # Settings

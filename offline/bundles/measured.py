@@ -1,0 +1,68 @@
+"""A bundle's ``report.json`` as values with types; ``measure`` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from app.pipeline.bundle import REPORT
+
+from ..report.reading import AimedRow
+from ..run import Run
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class OvershootingRow(_Record):
+    """One of the paper's attacks, which know nothing of the gate."""
+
+    steps: int
+    n: int
+    detected: int
+    detection_rate: float
+    flip_rate: float
+    evasion_rate: float
+
+
+class GroupRow(_Record):
+    """Clean films of a group."""
+
+    n: int
+    false_rejection_rate: float
+
+
+class BundleReport(_Record):
+    """What was measured on the test films of a run. NaN stands for an AUROC of films that all have the finding, or none."""
+
+    test_n: int
+    test_patients: int
+    mean_auroc: float
+    mean_auroc_interval: tuple[float, float]
+    auroc: dict[str, float]
+    false_rejections: int
+    false_rejection_rate: float
+    false_rejection_rate_interval: tuple[float, float]
+    false_rejection_rate_by_group: dict[str, GroupRow]
+    attacks: dict[str, OvershootingRow]
+    aimed: list[AimedRow] = []
+    aimed_steps: int | None = None
+
+
+def read_report(fields: dict[str, Any]) -> BundleReport:
+    """The report with types.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A field is missing or of another type; the message names it.
+    """
+    return BundleReport.model_validate(fields)
+
+
+def report_of(bundle: Path) -> BundleReport:
+    """The report that the bundle in this folder carries."""
+    return read_report(Run(bundle / REPORT).report.read())
