@@ -88,7 +88,7 @@ class Accepted(BaseModel):
     def of(
         cls, request_id: str, version: Version, image: DecodedImage, probabilities: NDArray[np.float64], **more: object
     ) -> Self:
-        """As a film's probabilities (14,) are told by the version that gave them; `more` is what a subclass adds."""
+        """The answer with a film's probabilities (14,) by the version that gave them; a subclass adds `more`."""
         return cls.model_validate(
             {
                 "request_id": request_id,

@@ -73,7 +73,7 @@ async def list_kept_films(
     "/v1/quarantine/{id}", response_model=KeptFilmDetails, responses=problems("not-found", "record-unavailable")
 )
 async def kept_film(request: Request, id: FilmId, kept: Kept) -> JSONResponse:
-    """A film's score, and what became of it."""
+    """A film's score, and the decisions on it."""
     film = await kept.film(id)
     await kept.note(event(request, "viewed", film))
     return never_stored(_details(film))
