@@ -26,7 +26,9 @@ MAX_SEMICOLONS: Final = 4
 #: Words from which a string of the code counts as a message.
 MESSAGE_WORDS: Final = 4
 #: Not written by hand, or the history of what was.
-PASSED_OVER: Final = re.compile(r"^(CHANGELOG\.md|reports/|artifacts/\w+/|benchmarks/results/|docs/day\.md|offline/bundles/templates/)")
+PASSED_OVER: Final = re.compile(
+    r"^(CHANGELOG\.md|reports/|artifacts/\w+/|benchmarks/results/|docs/day\.md|offline/bundles/templates/)"
+)
 PYTHON: Final = re.compile(r"^(app|scripts)/.*\.py$")
 
 
