@@ -65,7 +65,7 @@ class _Kept:
 
 
 class RunRecord(_Kept):
-    """What a step tells of its work, as JSON."""
+    """A step's account of its work, as JSON."""
 
     def read(self) -> dict[str, Any]:
         """The record.
@@ -245,7 +245,7 @@ class Run:
         return self.folder / f"{kind}-{identity_sha256[:12]}"
 
     def arch(self) -> str:
-        """Of the network, as its record has it."""
+        """The network's digest, from its record."""
         record = self.training.read_if_there()
         return str(record["options"].get("arch", PLAIN)) if record else PLAIN
 

@@ -29,7 +29,7 @@ MESSAGE_WORDS: Final = 4
 PASSED_OVER: Final = re.compile(
     r"^(CHANGELOG\.md|reports/|artifacts/\w+/|benchmarks/results/|docs/day\.md|offline/bundles/templates/)"
 )
-PYTHON: Final = re.compile(r"^(app|scripts)/.*\.py$")
+PYTHON: Final = re.compile(r"^(app|offline|research|benchmarks|scripts)/.*\.py$")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is posted on the day: real films, those of another scanner, attacked ones, and what broken senders send.
+"""The films of the day: real ones, those of another scanner, attacked ones, and files of broken senders.
 
 All films are the data set's own, 512x512 of 8 bits, and stay so but where said: clean, noisy and attacked ones of a size differ
 in their pixels and in nothing else. Neither the network nor the gate's Gaussian has seen any of their patients; the threshold of

@@ -16,7 +16,7 @@ from offline.generated_tables import markdown_table
 
 REPORT: Final = "day.json"
 PICTURE: Final = "day.png"
-#: Of a night that was lived in a run of its own (``--night``): its report stands beside the day's.
+#: The report of a night that was a run of its own (``--night``); it stands beside the day's.
 NIGHT_REPORT: Final = "night.json"
 COLOURS: Final = {"rejected": "#b2182b", "extreme": "#762a83", "not judged": "#2166ac"}
 #: Whether the alert must begin in the phase -> colour of its bar.
@@ -176,7 +176,7 @@ def _told(result: dict[str, Any]) -> list[str]:
         f"{alert} to {', '.join(f'{receiver} at {hour:.2f} h' for receiver, hour in receivers.items())}"
         for alert, receivers in first.items()
     )
-    return ["## Who was told", "", f"First messages of Alertmanager, by its routes: {told}.", ""]
+    return ["## Who got which alert", "", f"First messages of Alertmanager, by its routes: {told}.", ""]
 
 
 def _recalibration(day: dict[str, Any], night: dict[str, Any] | None) -> list[str]:

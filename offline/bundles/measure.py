@@ -114,7 +114,7 @@ def _paper_attacks(
     measuring: MeasureOptions,
     workers: int,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each attack's name, and what came of it; kept in the run as stages."""
+    """Each attack's name and its results, which the run keeps as stages."""
     network, test = run.network().to(device), of_split(films, "test")
     attacked = [test[index] for index in evenly(len(test), measuring.attacked_films or len(test))]
     # Of the same network, gate and films they are not made again: calls may have been calibrated anew since.

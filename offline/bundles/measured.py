@@ -36,7 +36,7 @@ class GroupRow(_ReportPart):
 
 
 class BundleReport(_ReportPart):
-    """What was measured on the test films of a run. NaN stands for an AUROC of films that all have the finding, or none."""
+    """Figures measured on the test films of a run. NaN stands for an AUROC of films that all have the finding, or none."""
 
     test_n: int
     test_patients: int

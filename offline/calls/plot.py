@@ -28,7 +28,8 @@ def _reliability(measured: dict[str, Any]) -> Figure:
     figure = canvas(11, 7.2)
     panels = list(figure.subplots(-(-len(rows) // _COLUMNS), _COLUMNS, squeeze=False).flat)
     figure.suptitle(
-        f"Calibration on {measured['films']} test films, weighted to the stated prevalence. On the line, what is told is what is",
+        f"Calibration on {measured['films']} test films, weighted to the stated prevalence. On the line, the "
+        "stated probability is the share found",
         x=0.01,
         ha="left",
         fontsize=11,

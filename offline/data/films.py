@@ -44,7 +44,7 @@ class Film:
 
     @property
     def groups(self) -> tuple[str, str, str]:
-        """View, sex and age band, which rates are told by."""
+        """View, sex and age band: the groups for which rates are reported."""
         bands = ((0, "unknown"), (40, "under 40"), (60, "40 to 59"))
         age = next((words for below, words in bands if self.age < below), "60 and over")
         return f"view {self.view or 'unknown'}", f"sex {self.sex or 'unknown'}", f"age {age}"

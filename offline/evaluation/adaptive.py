@@ -221,7 +221,7 @@ def _batched(levels: Images | list[Images], device: torch.device) -> list[torch.
 
 
 def _tally(results: list[AttackResult]) -> Arrays:
-    """What came of each image, for several budgets: field -> ndarray, shape (budgets, N)."""
+    """The result for each image, for several budgets: field -> ndarray, shape (budgets, N)."""
     return {
         field: np.stack([getattr(result, field).cpu().numpy() for result in results])
         for field in (

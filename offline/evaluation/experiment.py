@@ -351,7 +351,7 @@ class _Run:
 
 
 def _digest(network: nn.Module) -> str:
-    """Of a substitute's weights: another substitute is another stage."""
+    """A digest of a substitute's weights, since another substitute is another stage."""
     digest = hashlib.sha256()
     for value in network.state_dict().values():
         digest.update(value.cpu().numpy().tobytes())

@@ -77,7 +77,8 @@ WHOLE = Shard()
 
 @dataclass(frozen=True)
 class Variant:
-    """What is done to films before they are seen; its name says so in the record, so that nothing else is reused."""
+    """A change of films before the network sees them. Its name is in the record, so that features of other changes
+    are not reused."""
 
     name: str
     change: Change | None
@@ -205,7 +206,7 @@ def reuse_or_extract(
     workers: int,
     variant: Variant = UNCHANGED,
 ) -> Outputs[NDArray[np.float32]]:
-    """What is there already of this network and these films, whole or as shards; else extracted now.
+    """The stored features of this network and these films, whole or as shards; otherwise they are extracted now.
 
     Raises
     ------

@@ -198,7 +198,7 @@ def training_rule_warning(gate: FittedGate) -> str:
     d = gate.density.feature_count
     return (
         f"WARNING: with the threshold from the {gate.n} training images (d = {d}) the gate rejects {rejected:.0%} of the "
-        f"held-out clean films, since the gate has seen the former. Use --threshold-rule held-out to serve."
+        f"held-out clean films, since the gate has seen the training images. Use --threshold-rule held-out to serve."
     )
 
 

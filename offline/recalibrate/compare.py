@@ -30,7 +30,8 @@ STORED: Final[Mapping[str, AttackOptions]] = MappingProxyType(
     {f"{name} {WHITE_BOX_EPSILON:g}": options for name, options in paper_attacks(WHITE_BOX_EPSILON).items()}
 )
 
-#: Films that are attacked, but for the stored attack of one step: it is lost first, costs a tenth, and is made on all.
+#: Films that are attacked. The stored attack of one step is made on all films, since its detection is lost first and
+#: it costs a tenth.
 MOST_FILMS: Final = 64
 
 

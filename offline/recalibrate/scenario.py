@@ -4,9 +4,9 @@
     cxr-offline recalibrate --films runs/recalibration/site --table runs/recalibration/site.csv \\
         --output runs/recalibration/bundle --report reports/recalibration/site
 
-Half of the patients of the val and test films are the site's, and what becomes of the films of the other half, fresh,
-is measured. Neither the network nor the base's Gaussian has seen either. The films are changed at 224x224, the size at
-which the network sees them. Stages resume where they stopped.
+Half of the patients of the val and test films are the site's. The films of the other half are fresh, and the answers
+to them are measured. Neither the network nor the base's Gaussian has seen either. The films are changed at 224x224,
+the size at which the network sees them. Stages resume where they stopped.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def _against_fresh(material: ScenarioMaterial, base: Gate, gate: Gate) -> dict[s
 
 
 def learning_curve(material: ScenarioMaterial, base: Gate, store: Stages) -> list[dict[str, Any]]:
-    """Site films by number, in draws of whole patients but for the last one's films."""
+    """Site films by number, in draws of whole patients, except for the films of the last one."""
     rows: list[dict[str, Any]] = []
     site = np.flatnonzero(material.at_site)
     patients = np.array([material.films[index].patient for index in site])

@@ -132,7 +132,7 @@ class Hardening:
     def attacked(self, network: nn.Module, images: Tensor, epsilon: float) -> Tensor:
         """Images attacked in random directions of logits, shape (N, 1, H, W), in [0, 1].
 
-        With one step they may lie up to ``1 + NOISE`` budgets off, as N-FGSM has it; with more, within the budget.
+        With one step they may lie up to ``1 + NOISE`` budgets off, as in N-FGSM; with more steps, within the budget.
         """
         direction = self._directions(len(images)).to(images)
         several = self.options.steps > 1

@@ -1,6 +1,6 @@
 """``python -m research.frontier``: make every defence, measure each on the same films, and show it in research/README.md.
 
-What is there already is not made again: a run that was stopped goes on where it was. ``--quick`` tries it on a handful of films,
+Existing results are not made again: a run that was stopped goes on where it was. ``--quick`` tries it on a handful of films,
 and leaves the page and the committed report alone.
 """
 
@@ -36,7 +36,7 @@ from .starting import START, start_of, take_kept
 from .table import PAGE, bands, filled
 from .table import REPORT as FRONTIER
 
-#: Of ``--quick``: one that is served as trained, and one that was hardened; both without a step of training where runs are kept.
+#: Recipes of ``--quick``: one as trained, and one hardened; neither needs a step of training if its run is kept.
 QUICK_RECIPES: Final = ("paper", "hardened")
 
 

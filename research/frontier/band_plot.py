@@ -19,7 +19,7 @@ from offline.report.plot_style import LIGHT, Theme, canvas, png, settings
 from .table import BUDGETS, Point, aimed_row, points, share_of
 
 BAND_PICTURE: Final = Path("reports/frontier/bands.png")
-#: Who knows everything: of the attackers that are measured on every defence the one to be held off.
+#: The attacker who knows everything: of the attackers that are measured on every defence, the one to hold off.
 ATTACKER: Final = "selective"
 COLOURS: Final = "cividis"  # one that the colour-blind can read
 

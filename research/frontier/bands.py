@@ -70,7 +70,7 @@ def called(
     movement_films: int,
     furthest: int = FURTHEST,
 ) -> tuple[list[Finding], dict[str, Any]]:
-    """How findings would be called, as ``fit_calls`` has it, and what that comes to.
+    """How ``fit_calls`` would call findings, and the results.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ TIMED_BATCH: Final = 8
 
 @dataclass(frozen=True)
 class Common:
-    """What is the same for all that are compared.
+    """The settings that are the same for all compared networks.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ def title_of(name: str, inside: Inside | None) -> str:
 
 
 def _watch_of(network: ChestNetwork) -> GateNetwork:
-    """The eyes of the gate: the network's own watch, or its first block, as one that was not hardened has it."""
+    """The gate's network: the network's own watch, or its first block if it was not hardened."""
     if network.watch is not None:
         return network.watch
     watch = GateNetwork()

@@ -49,7 +49,7 @@ REPORT: Final = Path("reports/frontier/rivals.json")
 EPSILON: Final = 1 / 255
 GOALS: Final[tuple[Goal, ...]] = ("hide", "invent")
 CENTRES: Final = 256
-#: Of the row that a rival is to be compared with.
+#: The name of the row with which a rival is compared.
 OWN: Final = "its own last layer"
 
 #: Of a last feature map, shape (N, C, H, W), after ReLU -> (N, d).

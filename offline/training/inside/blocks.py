@@ -1,6 +1,6 @@
 """Blocks that stand between the dense blocks of a network. As they are made they change nothing: what they add starts at zero.
 
-So a network that was trained without them answers as before, and hardening decides what becomes of them.
+So a network that was trained without them answers as before, and hardening decides how much they change.
 """
 
 from __future__ import annotations
