@@ -68,7 +68,7 @@ def test_sign_and_verify(bundle: Path, key: Path, tmp_path: Path, capsys: Captur
 def test_what_is_damaged_is_not_signed(bundle: Path, key: Path, capsys: Captured) -> None:
     (bundle / MODEL_CARD).write_text("# altered\n")
     assert cxr_offline(["sign", str(bundle), "--key", str(key)]) == 1
-    assert "MODEL_CARD.md does not have the SHA-256" in capsys.readouterr().err
+    assert "MODEL_CARD.md has another SHA-256" in capsys.readouterr().err
     assert not (bundle / SIGNATURE).exists()
 
 
