@@ -14,7 +14,7 @@ from app import commands
 from app.http.security import ANONYMOUS, sharer
 from app.metrics import Metrics
 from app.settings import Settings
-from tests.http.told import running
+from tests.support.told import running
 
 
 def request_from(address: str) -> Request:

@@ -10,7 +10,7 @@ import yaml
 from app.forward.metrics import ForwardMetrics
 from app.http.problems import PROBLEMS
 from app.metrics import REJECTED, SENDER_FAULTS, Metrics
-from tests.http.served import ROOT
+from tests.support.processes import ROOT
 
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()

@@ -22,7 +22,7 @@ from offline.evaluation import PRESETS, evaluate
 from offline.evaluation.observing import evenly
 from offline.evaluation.store import Stages
 from offline.evaluation.subject import LoadedBundle
-from tests.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
+from tests.support.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
 
 COUNTS = {"train": 48, "val": 19, "test": 4}
 CALLS = (Wanted("absent-to-present", "nearest"), Wanted("any-change", "random"))  # every one of them takes minutes
