@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Literal, get_args
 
 import torch
@@ -27,16 +27,6 @@ _PERCENTILES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _DIFFERENCES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
 #: Near-duplicates of a film.
 _NEIGHBOURS: Final = (0, 1, 2, 3, 5, 7, 10, 20, 50, 100, 200, 500, 1000)
-#: What a sender may do wrong, so that its film is not judged: each is a problem under ``/problems/``.
-SENDER_FAULTS: Final = (
-    "malformed-request",
-    "malformed-image",
-    "unsuitable-image",
-    "not-acceptable",
-    "body-too-large",
-    "image-too-large",
-    "unsupported-media-type",
-)
 #: Why a connection was ended: where in what came the fault was, that it was too much or too late, or that answers were not read.
 CutReason = Literal["request-line", "headers", "body", "too-large", "late", "unread"]
 REJECTED: Final = "rejected-as-adversarial"
@@ -51,7 +41,13 @@ class CoarseHistogram(Histogram):
 
 
 class Metrics(MetricTable):
-    """All metrics of one application. Labels hold no identifier of patient, study or caller."""
+    """All metrics of one application. Labels hold no identifier of patient, study or caller.
+
+    Parameters
+    ----------
+    sender_faults : collection of str
+        What a sender may do wrong, so that its film is not judged: names of problems, which are counted.
+    """
 
     # HTTP.
     requests = counter("cxr_http_requests", "Answers by route and status.", ["route", "status"])
@@ -254,8 +250,9 @@ class Metrics(MetricTable):
     )
     build = metric(Info, "cxr_build", "Versions.")
 
-    def __init__(self) -> None:
+    def __init__(self, sender_faults: Collection[str] = ()) -> None:
         super().__init__()
+        self._sender_faults = sender_faults
         for reason in get_args(CutReason):
             self.connections_cut.labels(reason)
         for answer in ("judged", "refused"):
@@ -289,7 +286,7 @@ class Metrics(MetricTable):
 
     def count_not_judged(self, slug: str, model_version: str, source_kind: str) -> None:
         """Count a film that was refused by its sender's fault; other problems are in the answers by status alone."""
-        if slug in SENDER_FAULTS:
+        if slug in self._sender_faults:
             self.decisions.labels("not_judged", slug, model_version, source_kind).inc()
 
     def describe(self, bundle: Bundle, backends: Sequence[Backend], max_waiting: int) -> None:
@@ -329,5 +326,5 @@ class Metrics(MetricTable):
             self.decisions.labels("accepted", "none", version, kind)
             self.decisions.labels("rejected", REJECTED, version, kind)
         for kind in (*kinds, UNKNOWN_KIND):
-            for slug in SENDER_FAULTS:
+            for slug in self._sender_faults:
                 self.decisions.labels("not_judged", slug, version, kind)

@@ -249,6 +249,17 @@ OF_JUDGED_FILMS: Final = (
     "quarantine-unavailable",
 )
 
+#: What a sender may do wrong, so that its film is not judged; metrics count these by name.
+SENDER_FAULTS: Final = (
+    "malformed-request",
+    "malformed-image",
+    "unsuitable-image",
+    "not-acceptable",
+    "body-too-large",
+    "image-too-large",
+    "unsupported-media-type",
+)
+
 #: The one table from the code's errors to problems.
 SLUG_OF: Final[dict[type[Exception], str]] = {
     MalformedImage: "malformed-image",

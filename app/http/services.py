@@ -23,6 +23,7 @@ from app.settings import Settings, SettingsError
 from app.tracing import Tracing
 from app.versions import Catalogue, ChoiceFile, Versions, load
 
+from .problems import SENDER_FAULTS
 from .security import Access
 
 log = logging.getLogger("cxr_gate")
@@ -50,7 +51,7 @@ class Services:
         self.provider = provider = _provider(settings)
         quota = Quota(settings.quota_per_minute, settings.quota_burst) if settings.quota_per_minute else None
         self.access = Access(_callers(settings), quota, provider, metrics_open=settings.metrics_open)
-        self.metrics = Metrics()
+        self.metrics = Metrics(SENDER_FAULTS)
         if provider:
             self.metrics.oidc_keys_fetched.set_function(lambda: provider.fetched_at)
         self.tracing = Tracing.from_environment(os.environ, "cxr-gate")

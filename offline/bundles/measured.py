@@ -13,11 +13,11 @@ from ..report.reading import AimedRow
 from ..run import Run
 
 
-class _Record(BaseModel):
+class _ReportPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class OvershootingRow(_Record):
+class OvershootingRow(_ReportPart):
     """One of the paper's attacks, which know nothing of the gate."""
 
     steps: int
@@ -28,14 +28,14 @@ class OvershootingRow(_Record):
     evasion_rate: float
 
 
-class GroupRow(_Record):
+class GroupRow(_ReportPart):
     """Clean films of a group."""
 
     n: int
     false_rejection_rate: float
 
 
-class BundleReport(_Record):
+class BundleReport(_ReportPart):
     """What was measured on the test films of a run. NaN stands for an AUROC of films that all have the finding, or none."""
 
     test_n: int

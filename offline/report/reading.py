@@ -24,7 +24,7 @@ PAPER_ATTACKS: Final = tuple(f"{setting} {attack}" for setting in SETTINGS for a
 _AT_POINT: Final = tuple(wanted.goal for wanted in AT_POINT)  # each has a finding of its own
 
 
-class _Part(BaseModel):
+class _EvaluationPart(BaseModel):
     """A part of an evaluation: a null is as good as absent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,7 +35,7 @@ class _Part(BaseModel):
         return {k: v for k, v in fields.items() if v is not None} if isinstance(fields, Mapping) else fields
 
 
-class Interval(_Part):
+class Interval(_EvaluationPart):
     """A measure and its 95 % interval."""
 
     value: float | None = None
@@ -51,7 +51,7 @@ class MeanAuroc(Interval):
     findings: int | None = None
 
 
-class DetectionLevel(_Part):
+class DetectionLevel(_EvaluationPart):
     """What is caught where this share of clean films is refused: by a threshold of held-out films, and in hindsight."""
 
     false_rejection_rate: float | None = None
@@ -60,7 +60,7 @@ class DetectionLevel(_Part):
     on_roc: float | None = None
 
 
-class AttackRow(_Part):
+class AttackRow(_EvaluationPart):
     """One detector on one attack."""
 
     n: int | None = None
@@ -83,14 +83,14 @@ class AttackRow(_Part):
         )
 
 
-class DetectorThreshold(_Part):
+class DetectorThreshold(_EvaluationPart):
     """A threshold in the detector's own unit, and the bound on its false-rejection rate."""
 
     value: float | None = None
     bound: float | None = None
 
 
-class DetectorRow(_Part):
+class DetectorRow(_EvaluationPart):
     """One detector on all attacks."""
 
     detector: str | None = None
@@ -113,7 +113,7 @@ class DetectorRow(_Part):
         return self.attacks.get(attack, AttackRow())
 
 
-class AimedRow(_Part):
+class AimedRow(_EvaluationPart):
     """An attacker with a goal, at one epsilon."""
 
     attacker: str | None = None
@@ -145,7 +145,7 @@ class LibraryRow(AimedRow):
     library: str | None = None
 
 
-class TransferRow(_Part):
+class TransferRow(_EvaluationPart):
     """Attacks made on a substitute, at one epsilon."""
 
     epsilon: float | None = None
@@ -155,7 +155,7 @@ class TransferRow(_Part):
     passed: int | None = None
 
 
-class SubstituteRow(_Part):
+class SubstituteRow(_EvaluationPart):
     """A black-box attacker's network."""
 
     name: str | None = None
@@ -175,7 +175,7 @@ class SubstituteRow(_Part):
         return next((row for row in self.transfer if row.epsilon == epsilon), TransferRow())
 
 
-class SanityRow(_Part):
+class SanityRow(_EvaluationPart):
     """A check that an attack works at all."""
 
     attacker: str | None = None
@@ -184,7 +184,7 @@ class SanityRow(_Part):
     detail: str | None = None
 
 
-class RefusalRow(_Part):
+class RefusalRow(_EvaluationPart):
     """Clean films refused: after a harmless change, or of a group."""
 
     name: str | None = None
@@ -198,7 +198,7 @@ class RefusalRow(_Part):
         return {"name": fields.get("change", fields.get("group")), **fields} if isinstance(fields, Mapping) else fields
 
 
-class OrientationRow(_Part):
+class OrientationRow(_EvaluationPart):
     """Films of one sense, and what became of them."""
 
     film: str | None = None
@@ -208,7 +208,7 @@ class OrientationRow(_Part):
     passed: int | None = None
 
 
-class CurveRow(_Part):
+class CurveRow(_EvaluationPart):
     """A detector fitted on n films."""
 
     detector: str | None = None
@@ -218,7 +218,7 @@ class CurveRow(_Part):
     detection_rate: dict[str, float | None] = {}
 
 
-class CleanFilms(_Part):
+class CleanFilms(_EvaluationPart):
     """The network and the gate on clean test films."""
 
     mean_auroc: Interval = Interval()
@@ -228,7 +228,7 @@ class CleanFilms(_Part):
     false_rejection_rate: Interval = Interval()
 
 
-class GateOfBundle(_Part):
+class GateOfBundle(_EvaluationPart):
     """The gate that the bundle serves."""
 
     threshold: float | None = None
@@ -237,7 +237,7 @@ class GateOfBundle(_Part):
     bound: float | None = None
 
 
-class ExtractionSpeed(_Part):
+class ExtractionSpeed(_EvaluationPart):
     """How fast features were extracted."""
 
     images_per_second: float | None = None
@@ -245,19 +245,19 @@ class ExtractionSpeed(_Part):
     chest_xray14_hours: float | None = None
 
 
-class FlipRow(_Part):
+class FlipRow(_EvaluationPart):
     """How often an attack changed the top finding."""
 
     flip_rate: float | None = None
 
 
-class ExperimentOptions(_Part):
+class ExperimentOptions(_EvaluationPart):
     """What the preset said."""
 
     square_queries: int | None = None
 
 
-class Evaluation(_Part):
+class Evaluation(_EvaluationPart):
     """All of ``evaluation.json`` that the report shows."""
 
     preset: str | None = None

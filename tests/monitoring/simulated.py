@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from app.http.problems import SENDER_FAULTS
 from app.metrics import Metrics
 from app.pipeline import LABELS, Bundle, Verdict, read_bundle, torch_backend
 from tests.support.processes import ROOT
@@ -90,7 +91,7 @@ class Service:
     def start(self, *bundles: Bundle) -> Service:
         """Begin anew, as after a restart: with a bundle for all replicas, or one for each."""
         self.bundles = list(bundles) * (self.replicas if len(bundles) == 1 else 1)
-        self.metrics = [Metrics() for _ in self.bundles]
+        self.metrics = [Metrics(SENDER_FAULTS) for _ in self.bundles]
         for metrics, bundle in zip(self.metrics, self.bundles, strict=True):
             metrics.describe(bundle, [BACKEND], 64)
             metrics.ready.set(1)

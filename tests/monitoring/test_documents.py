@@ -8,8 +8,8 @@ import re
 import yaml
 
 from app.forward.metrics import ForwardMetrics
-from app.http.problems import PROBLEMS
-from app.metrics import REJECTED, SENDER_FAULTS, Metrics
+from app.http.problems import PROBLEMS, SENDER_FAULTS
+from app.metrics import REJECTED, Metrics
 from tests.support.processes import ROOT
 
 METRICS = (ROOT / "docs" / "metrics.md").read_text()

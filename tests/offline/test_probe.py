@@ -53,7 +53,7 @@ def test_start_answers_for_the_films_and_is_the_same_for_every_seed(films: list[
     pixels = keep_pixels(films, 0)
     assert pixels is not None
     with torch.no_grad():
-        logits = starts[0].eval()(pixels)[1]
+        logits = starts[0].eval()(pixels).logits
     entropy = torch.nn.functional.binary_cross_entropy_with_logits
     targets = torch.from_numpy(targets_of(films)).float()
     chance = torch.logit(targets.mean(0).clamp(1e-3, 1 - 1e-3)).expand_as(targets)
