@@ -22,17 +22,10 @@ from PIL import Image
 
 from app.pipeline import Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
 from tests.decoding.processes import small_film
+from tests.support.asking import ANSWER_SECONDS
 from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
 from tests.support.films import dicom, encoded, jpeg, pixels, png
-from tests.support.served import (
-    ANSWER_SECONDS,
-    Served,
-    assert_accepted,
-    assert_problem,
-    read_answer,
-    request_head,
-    serve,
-)
+from tests.support.served import Served, assert_accepted, assert_problem, read_answer, request_head, serve
 
 pytest.importorskip("ray", reason="the extra ray is not installed: pip install 'cxr-gate[ray]'")
 

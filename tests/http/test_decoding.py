@@ -25,7 +25,8 @@ from tests.decoding.processes import (
 )
 from tests.http.conftest import Start
 from tests.pipeline.mutants import mutants, valid_films
-from tests.support.served import ANSWER_SECONDS, Served, assert_accepted, assert_problem
+from tests.support.asking import ANSWER_SECONDS
+from tests.support.served import Served, assert_accepted, assert_problem
 from tests.support.waiting import eventually
 
 MUTANTS = 50

@@ -10,9 +10,10 @@ import httpx
 from pydicom.dataset import Dataset
 
 from app.results.codes import ACCEPTED, REJECTED
+from tests.support.asking import ANSWER_SECONDS
 from tests.support.orthanc import PASSWORD, USER, Orthanc
 from tests.support.processes import ROOT, Process, clean_environment, command
-from tests.support.served import ANSWER_SECONDS, Served
+from tests.support.served import Served
 from tests.support.waiting import eventually
 
 SERVICE_START_SECONDS = 240.0  # while films are sent, and others start
