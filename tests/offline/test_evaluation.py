@@ -24,12 +24,12 @@ from offline.evaluation.store import Stages
 from offline.evaluation.subject import LoadedBundle
 from tests.support.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
 
-COUNTS = {"train": 28, "val": 19, "test": 3}
+COUNTS = {"train": 28, "val": 19, "test": 4}
 CALLS = (Wanted("absent-to-present", "nearest"), Wanted("any-change", "random"))  # every one of them takes minutes
 TINY = replace(
     PRESETS["quick"],
     name="tiny",
-    films=2,
+    films=3,
     attack_steps=1,
     minimal_films=1,
     gradient_films=1,
