@@ -195,12 +195,13 @@ def library_stage(
     """APGD, Square and DeepFool of an independent library, on the same goals."""
     images = to_images(levels, subject.device)
     victim = subject.victim
+    most = preset.aware_steps  # which only a preset of tests has fewer of
     runs: dict[str, Callable[[Any], AttackResult]] = {
-        "APGD": lambda target: apgd(victim, images, target, WHITE_BOX_EPSILON, steps=20, seed=seed),
+        "APGD": lambda target: apgd(victim, images, target, WHITE_BOX_EPSILON, steps=min(20, most), seed=seed),
         "Square": lambda target: square(
             victim, images, target, WHITE_BOX_EPSILON, queries=preset.square_queries, seed=seed
         ),
-        "DeepFool": lambda target: deepfool(victim, images, target, seed=seed),
+        "DeepFool": lambda target: deepfool(victim, images, target, steps=min(50, most), seed=seed),
     }
     rows = []
     for wanted in goals_on(victim):

@@ -17,7 +17,8 @@ from app.engine.pace import Pace
 from app.engine.place import LEAST_BYTES_A_SECOND, PAUSE_SECONDS
 from app.metrics import Metrics
 from app.settings import Settings
-from tests.engine.told import ToldScreener, outcomes, running
+from tests.engine.told import outcomes, running
+from tests.support.screeners import ToldScreener
 
 HUNDRED = Settings(max_waiting_bytes=100, deadline_seconds=30)
 

@@ -13,7 +13,7 @@ import pytest
 
 from app.forward.aside import Aside, FilmSetAside, path_beside
 from app.forward.given_up import COLUMNS, add_command, run
-from tests.http.served import run_command
+from tests.support.processes import run_command
 
 SAID = "2026-01-02T03:04:05Z"
 REFUSED = FilmSetAside("a1", 7, 0.0, 1767323045.0, 1, 400, "malformed-image", "0" * 32, None)

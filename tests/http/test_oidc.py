@@ -28,8 +28,10 @@ from app.access.oidc import Provider as Known
 from app.http.application import create_application
 from app.settings import Settings, SettingsError
 from tests.access.provider import AUDIENCE, Provider, jwk, new_key, providing
-from tests.http.served import assert_problem, png
-from tests.http.told import Told, ToldScreener, running, told
+from tests.support.films import png
+from tests.support.screeners import ServedToldScreener
+from tests.support.served import assert_problem
+from tests.support.told import Told, running, told
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def test_keys_and_tokens_are_good_side_by_side_and_both_are_in_the_record(
     key = add_key(tmp_path / "callers.json", "u-1", ["score"])
     settings = {"keys_file": str(tmp_path / "callers.json"), "oidc_issuer": provider.issuer, "oidc_audience": AUDIENCE}
     record = {"record_url": f"sqlite:///{tmp_path / 'record.sqlite'}", "record_key_file": tmp_path / "record.key"}
-    application = create_application([ToldScreener(accepting_bundle)], Settings(**settings, **record))  # type: ignore[arg-type]
+    application = create_application([ServedToldScreener(accepting_bundle)], Settings(**settings, **record))  # type: ignore[arg-type]
     with running(application) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         for credential in (key, provider.token()):
             headers = {"Authorization": f"Bearer {credential}", "Content-Type": "image/png"}
@@ -353,7 +355,7 @@ def test_a_provider_that_hangs_holds_nobody_up_but_whose_key_it_has(
 
 
 def start(bundle: Path, **settings: str) -> None:
-    create_application([ToldScreener(bundle)], Settings(record_url="sqlite://", **settings))  # type: ignore[arg-type]
+    create_application([ServedToldScreener(bundle)], Settings(record_url="sqlite://", **settings))  # type: ignore[arg-type]
 
 
 def test_settings_that_cannot_be_are_refused(accepting_bundle: Path) -> None:

@@ -18,8 +18,9 @@ from app.pipeline.errors import ImageTooLarge, MalformedImage, NumericalError, U
 from app.pipeline.labels import LABELS
 from app.quarantine import QuarantineUnavailable
 from app.records import RecordUnavailable
-from tests.http.served import ROOT, Served, clean_environment
 from tests.http.stowing import scored, told
+from tests.support.processes import ROOT, clean_environment
+from tests.support.served import Served
 
 DOCUMENT = (ROOT / "docs" / "pacs.md").read_text()
 

@@ -29,15 +29,11 @@ import torch
 from app.access import add_key
 from app.pipeline import LABELS, Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
 from app.pipeline.bundle import read_manifest
-from tests.bundles import ACCEPT_EVERYTHING, random_network, simple_gaussian, write_random_bundle
-from tests.http.served import (
-    ANSWER_SECONDS,
-    ROOT,
-    Served,
-    assert_problem,
-    png,
-    serve,
-)
+from tests.support.asking import ANSWER_SECONDS
+from tests.support.bundles import ACCEPT_EVERYTHING, random_network, simple_gaussian, write_random_bundle
+from tests.support.films import png
+from tests.support.processes import ROOT
+from tests.support.served import Served, assert_problem, serve
 
 CLIENTS = 8
 FILMS = [png(seed) for seed in range(4)]

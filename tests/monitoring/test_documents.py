@@ -10,7 +10,7 @@ import yaml
 from app.forward.metrics import ForwardMetrics
 from app.http.problems import PROBLEMS, SENDER_FAULTS
 from app.metrics import REJECTED, Metrics
-from tests.http.served import ROOT
+from tests.support.processes import ROOT
 
 METRICS = (ROOT / "docs" / "monitoring.md").read_text()
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()

@@ -15,7 +15,7 @@ from offline.data.harmless import flip, jpeg
 from offline.evaluation.presets import Aim
 from research.frontier import alternative_detectors
 from research.frontier.table import read_report
-from tests.bundles import random_network, write_random_bundle
+from tests.support.bundles import random_network, write_random_bundle
 
 from .small import noise_films
 

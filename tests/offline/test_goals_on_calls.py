@@ -30,7 +30,7 @@ from offline.report.tables import write_tables
 from offline.run import Run
 from research import readme, threat_model
 from research.frontier import table as frontier
-from tests.bundles import manifest_fields
+from tests.support.bundles import manifest_fields
 
 from .attacks.toys import LinearVictim, gaussian
 from .report_material import aware, evaluation

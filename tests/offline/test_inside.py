@@ -23,7 +23,7 @@ from offline.training.inside.blocks import CENTRES, RANK, Denoising, NonLocalCon
 from offline.training.inside.dual_norm import DualNorm, meeting, norms_of, with_clean_norms
 from research.frontier import inside as measuring
 from research.frontier import rivals
-from tests.bundles import random_network
+from tests.support.bundles import random_network
 
 from .small import noise_films, random_run
 from .test_bands import Tiny

@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from research.frontier import rivals
 from research.frontier.table import read_report
-from tests.bundles import random_network, write_random_bundle
+from tests.support.bundles import random_network, write_random_bundle
 
 from .small import noise_films
 

@@ -14,7 +14,7 @@ from app.cli import main as cxr_gate
 from app.pipeline.bundle import MANIFEST, MODEL_CARD
 from app.pipeline.signature import SIGNATURE
 from offline.cli import main as cxr_offline
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
 
 Captured = pytest.CaptureFixture[str]
 

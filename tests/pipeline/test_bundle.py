@@ -34,8 +34,7 @@ from app.pipeline.gate import GAUSSIAN
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.orientation import SENSES, Orientation
 from app.pipeline.preprocess import PREPROCESSING
-
-from ..bundles import random_content
+from tests.support.bundles import random_content
 
 TEXTS = {MODEL_CARD: b"# A model of noise\n", "report/index.html": b"<p>nothing</p>\n"}
 FILES = (NETWORK, GAUSSIAN, ORIENTATION, CONTENT, HEATMAP, GOLDEN, *TEXTS)

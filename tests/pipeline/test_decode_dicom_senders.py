@@ -26,9 +26,10 @@ from pydicom.uid import (
 
 from app.pipeline import decode
 from app.pipeline.errors import MalformedImage, UnsuitableImage, UnsupportedMedia
+from tests.support.films import compressed, part10
 
 from . import dcmtk
-from .films import compressed, computed12, film, part10, smooth
+from .films import computed12, film, smooth
 
 WHOLE12 = {"WindowCenter": 2048, "WindowWidth": 4096}
 GREY = np.tile(np.arange(256, dtype=np.uint8), (256, 1))

@@ -18,8 +18,9 @@ from pydicom.sequence import Sequence
 from app.pipeline import decode, tones
 from app.pipeline.errors import UnsuitableImage
 from app.pipeline.exposed_field import LEFT_OUT
+from tests.support.films import part10
 
-from .films import around, film, part10, smooth
+from .films import around, film, smooth
 from .test_decode_dicom_presentation import SQUARES, lut
 
 FILM = smooth(12)

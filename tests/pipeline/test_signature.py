@@ -19,7 +19,7 @@ from app.pipeline.bundle import MANIFEST, MODEL_CARD, NETWORK
 from app.pipeline.errors import BundleError
 from app.pipeline.gate import GAUSSIAN
 from app.pipeline.signature import SIGNATURE, TrustedKeys, encode_signature, key_id_of
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
 
 MANIFEST_BYTES = b'{"files": {"a": "1"}}\n'
 

@@ -22,7 +22,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from .films import compressed, film, part10
+from tests.support.films import compressed, part10
+
+from .films import film
 
 SIDE = 256
 _ROWS, _COLUMNS = np.mgrid[:SIDE, :SIDE]

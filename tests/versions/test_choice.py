@@ -12,7 +12,7 @@ from app.pipeline.bundle import read_manifest
 from app.settings import Settings, SettingsError
 from app.versions import Catalogue, load_chosen
 from app.versions.choice import Choice, ChoiceFile
-from tests.bundles import ACCEPT_EVERYTHING, REJECT_EVERYTHING, write_random_bundle
+from tests.support.bundles import ACCEPT_EVERYTHING, REJECT_EVERYTHING, write_random_bundle
 
 
 @pytest.fixture(scope="module")
