@@ -28,11 +28,11 @@ from app.pipeline.network import IMAGENET_MEAN, IMAGENET_STD, ChestNetwork, Logi
 from app.pipeline.preprocess import picture_tensor
 from offline import generated_tables
 from offline.attacks import SearchOptions, Victim, epsilon_curve, minimal, paper_attacks
-from offline.data.films import Film, of_split, read_films, targets_of
+from offline.data.films import Film, evenly, of_split, read_films, targets_of
 from offline.data.harmless import Change, blur, flip, jpeg, noise, resize
 from offline.data.loading import as_written, in_order
 from offline.evaluation.circumstances import circumstances
-from offline.evaluation.observing import BATCH, Images, batches, evenly, load_images, observe, to_levels
+from offline.evaluation.observing import BATCH, Images, batches, load_images, observe, to_levels
 from offline.evaluation.presets import AIM, Aim
 from offline.evaluation.subject import LoadedBundle
 from offline.evaluation.uninformed import attack_all

@@ -29,10 +29,10 @@ from app.pipeline.outputs import Outputs
 from offline import generated_tables
 from offline.attacks import Goal, SearchOptions, Victim, minimal
 from offline.calls.fitting import youden_logits
-from offline.data.films import Film, of_split, read_films, targets_of
+from offline.data.films import Film, evenly, of_split, read_films, some_of, targets_of
 from offline.data.loading import in_order
 from offline.evaluation.circumstances import circumstances
-from offline.evaluation.observing import BATCH, Images, batches, evenly, load_images
+from offline.evaluation.observing import BATCH, Images, batches, load_images
 from offline.evaluation.subject import LoadedBundle
 from offline.metrics import mean_auroc
 from offline.report.words import strength
@@ -244,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.inside:
         return run_inside(given, films, device)
     train, val = of_split(films, "train"), of_split(films, "val")
-    attacked = load_images([val[index] for index in evenly(len(val), given.films)], "reading")
+    attacked = load_images(some_of(val, given.films), "reading")
     networks = []
     for folder in given.bundle or (Path("artifacts/paper"), Path("artifacts/default")):
         subject = LoadedBundle.load(folder, device)
