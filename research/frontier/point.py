@@ -31,8 +31,8 @@ from offline.metrics import mean_auroc
 from offline.run import Run, weights_sha256
 
 from .bands import called, paired_loss
+from .table import HELD_OUT
 
-HELD_OUT: Final[tuple[Split, ...]] = ("val", "test")
 EPSILONS: Final = (1 / 255, 0.005, 0.02)
 HARMLESS: Final = ("noise sd .005", "gamma .8", "gamma 1.25", "JPEG quality 75")
 
