@@ -79,7 +79,6 @@ class Aside(SqliteFile):
 
     Parameters
     ----------
-    path : Path
     make : bool
         Make it if there is none.
 
