@@ -16,10 +16,6 @@ _State = tuple[int, int, int, int]
 class Callers:
     """Finds who has a key; reads the file again when it changes. Used in one thread.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     KeysFileError

@@ -80,7 +80,6 @@ class Aside(SqliteFile):
 
     Parameters
     ----------
-    path : Path
     make : bool
         Make it if there is none.
 

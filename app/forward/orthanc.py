@@ -60,7 +60,6 @@ class Orthanc:
 
     Parameters
     ----------
-    client : httpx.AsyncClient
     most_film_bytes : int
         The forwarder fetches no film with more.
     """
@@ -81,11 +80,7 @@ class Orthanc:
 
     async def instances(self, offset: int) -> list[str]:
         """Orthanc's names of some instances, at most ``LISTED``, in Orthanc's own order; none if there are no more."""
-        response = await self._ask("GET", "/instances", (200,), params={"since": offset, "limit": LISTED})
-        try:
-            return [str(name) for name in response.json()]
-        except (ValueError, TypeError, RecursionError):
-            raise Fault("the answer to /instances is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
+        return await self._names("GET", "/instances", params={"since": offset, "limit": LISTED})
 
     async def last_change(self) -> int:
         """The number of the newest change; 0 if there was none."""
@@ -121,11 +116,14 @@ class Orthanc:
     async def reports(self, study: str) -> list[str]:
         """Orthanc's names of the structured reports of a study, some hundred at most, by its StudyInstanceUID."""
         query = {"Level": "Instance", "Query": {"StudyInstanceUID": study, "Modality": "SR"}, "Limit": PAGE}
-        response = await self._ask("POST", "/tools/find", (200,), json=query)
+        return await self._names("POST", "/tools/find", json=query)
+
+    async def _names(self, method: str, path: str, **options: Any) -> list[str]:
+        response = await self._ask(method, path, (200,), **options)
         try:
             return [str(name) for name in response.json()]
         except (ValueError, TypeError, RecursionError):
-            raise Fault("the answer to /tools/find is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
+            raise Fault(f"the answer to {path} is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
 
     async def _page(self, parameters: dict[str, int]) -> Page:
         body = self._json(await self._ask("GET", "/changes", (200,), params=parameters))

@@ -18,7 +18,6 @@ class SqliteFile:
 
     Parameters
     ----------
-    path : Path
     lock_seconds : float
         How long it waits for another process that writes.
     absent : str or None

@@ -54,7 +54,6 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     ----------
     screeners : sequence of Screener
         Of the version that is active at first.
-    settings : Settings
     previous : Version or None
         What was active before it, on the same devices, to go back to.
 

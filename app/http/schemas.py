@@ -56,15 +56,7 @@ class CalledFinding(BaseModel):
     @classmethod
     def by_name(cls, called: tuple[Called, ...]) -> dict[str, CalledFinding]:
         """The calls in the form of answers."""
-        return {
-            one.name: cls(
-                call=one.call,
-                present_from=one.present_from,
-                absent_below=one.absent_below,
-                percentile=one.percentile,
-            )
-            for one in called
-        }
+        return {one.name: cls.model_validate(one, from_attributes=True) for one in called}
 
 
 class Accepted(BaseModel):
@@ -204,7 +196,7 @@ class PublicFinding(BaseModel):
     @classmethod
     def of(cls, finding: Finding) -> PublicFinding:
         """Leave out what only computes."""
-        return cls(**{name: getattr(finding, name) for name in cls.model_fields})
+        return cls.model_validate(finding, from_attributes=True)
 
 
 class PublicGate(BaseModel):
@@ -223,7 +215,7 @@ class PublicGate(BaseModel):
     @classmethod
     def of(cls, gate: GateModel) -> PublicGate:
         """Leave out what is not for callers."""
-        return cls(**{name: getattr(gate, name) for name in cls.model_fields})
+        return cls.model_validate(gate, from_attributes=True)
 
 
 class ModelDescription(BaseModel):

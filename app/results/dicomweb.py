@@ -117,12 +117,8 @@ class DicomwebServer:
         """
         try:
             header = _header(report)
-        except (
-            InvalidDicomError,
-            MalformedImage,
-            EOFError,
-            ValueError,
-        ):  # a file that somebody else wrote, or a disk that fails
+        except (InvalidDicomError, MalformedImage, EOFError, ValueError):
+            # A file that somebody else wrote, or a disk that fails.
             log.error("a file in the outbox is no report")
             return Delivered("refused")
         return asyncio.run(self._delivered(report, header))
@@ -199,9 +195,7 @@ class _Exchange:
     async def _has(self, path: str, uid: str) -> bool:
         accept = {"Accept": "application/dicom+json"}
         found = await self._ask("GET", path, params={"SOPInstanceUID": uid}, headers=accept)
-        if found.status_code == 404:  # the series does not exist; a wrong path shows when storing
-            return False
-        if found.status_code == 204:
+        if found.status_code in {204, 404}:  # 404: the series does not exist; a wrong path shows when storing
             return False
         if found.status_code != 200:
             raise _failed("QIDO-RS", found)

@@ -89,7 +89,6 @@ def make_report(
 
     Parameters
     ----------
-    source : Source
     verdict : Verdict
         Its log density is not reported: an exact score is an oracle for an attacker.
     key : bytes

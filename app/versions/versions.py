@@ -50,7 +50,6 @@ class Versions:
 
     Parameters
     ----------
-    engine : Engine
     previous : Version or None
         The version that was active before the engine's version.
     load : callable

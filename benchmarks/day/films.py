@@ -40,8 +40,8 @@ from benchmarks.films import undecodable
 from offline.attacks import AttackOptions, attack, paper_attacks
 from offline.attacks.native import NativeNetwork
 from offline.attacks.posting import posted_within
-from offline.data.films import Film, of_split, read_films
-from offline.evaluation.observing import evenly, to_levels
+from offline.data.films import Film, evenly, of_split, read_films
+from offline.evaluation.observing import to_levels
 from offline.evaluation.store import Outcome, Stages
 
 SEED: Final = 1

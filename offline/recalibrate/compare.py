@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import AttackOptions, paper_attacks
+from ..data.films import evenly
 from ..detectors.measures import bootstrap_weights, detection_auroc, share
-from ..evaluation.observing import Images, evenly, observe
+from ..evaluation.observing import Images, observe
 from ..evaluation.presets import WHITE_BOX_EPSILON
 from ..evaluation.subject import LoadedBundle
 from ..evaluation.uninformed import attack_all

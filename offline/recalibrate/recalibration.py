@@ -22,9 +22,9 @@ from app.pipeline.screener import Screener
 
 from ..bundles.signing import SigningKey
 from ..bundles.version import code_version
-from ..data.films import FilmsError
+from ..data.films import FilmsError, evenly, patients_of
 from ..data.loading import in_order
-from ..evaluation.observing import BATCH, Images, evenly, to_images, to_levels
+from ..evaluation.observing import BATCH, Images, to_images, to_levels
 from ..evaluation.subject import LoadedBundle
 from ..gate.moments import Moments
 from ..gate.orientation import LEAST_PERCENTILE, in_every_sense
@@ -88,7 +88,7 @@ def recalibrate(
     BundleError
         What was written does not reproduce its golden outputs.
     """
-    patients = np.array([film.patient for film in site.films])
+    patients = patients_of(site.films)
     base = subject.bundle.gate
     chosen = evenly(len(site.films), options.attack_films)
     looks, levels = look(subject, site, chosen, options.workers)
@@ -140,7 +140,7 @@ def _report(
     evidence: list[Evidence],
 ) -> dict[str, Any]:
     """The content of the JSON report."""
-    patients = np.array([film.patient for film in site.films])
+    patients = patients_of(site.films)
     detection = detection_rows(before, after)
     return {
         "base_version": subject.bundle.manifest.model_version,

@@ -96,7 +96,6 @@ class Hardening:
         Whose logits the film's shall be like; in eval mode, on the device.
     deviations : Tensor, shape (L,)
         Of the teacher's logits over films.
-    options : HardenOptions
     """
 
     def __init__(self, teacher: nn.Module, deviations: Tensor, options: HardenOptions) -> None:

@@ -40,7 +40,6 @@ def refit_head(
 
     Parameters
     ----------
-    run, output : Run
     teachers : sequence of Run
         One, or several whose logits are averaged.
     ridge : float

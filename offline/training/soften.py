@@ -25,7 +25,6 @@ def soften(run: Run, deviation: float, output: Run) -> Path:
 
     Parameters
     ----------
-    run, output : Run
     deviation : float
         Of the Gaussian, in pixels of the 224.
 

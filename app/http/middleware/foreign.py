@@ -30,7 +30,6 @@ class RefuseForeign:
 
     Parameters
     ----------
-    app : ASGIApp
     hosts : collection of str
         Beside this machine's own, in lower case and without ports; ``*`` is any.
     """

@@ -67,12 +67,7 @@ async def list_decisions(
     limit: Annotated[int, Interval(ge=1, le=MOST_DECISIONS), DIGITS] = DEFAULT_DECISIONS,
 ) -> JSONResponse:
     """Decisions, newest first."""
-    wanted = {
-        "verdict": verdict,
-        "source_kind": source_kind,
-        "model_version": model_version,
-        "caller": caller,
-    }
+    wanted = {"verdict": verdict, "source_kind": source_kind, "model_version": model_version, "caller": caller}
     filters = {name: value for name, value in wanted.items() if value is not None}
     found = await run_in_threadpool(Services.of(request).record.decided, filters, before, limit)
     page = DecisionPage(

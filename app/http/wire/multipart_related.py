@@ -64,7 +64,6 @@ class RelatedParser:
     ----------
     boundary : bytes
         As the Content-Type names it, without the two hyphens.
-    max_parts : int
     max_part_bytes : int
         A longer part is read over, and given with ``too_large``: it must not fail its neighbours.
 

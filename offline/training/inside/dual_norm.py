@@ -14,12 +14,7 @@ from torch import Tensor, nn
 
 
 class DualNorm(nn.Module):
-    """Two normalisations that start alike; clean films meet one, attacked films the other.
-
-    Parameters
-    ----------
-    norm : BatchNorm2d
-    """
+    """Two normalisations that start alike; clean films meet one, attacked films the other."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
