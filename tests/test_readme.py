@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from research.readme import filled_readme, filled_results
-from tests.http.served import Served, clean_environment, serve
+from tests.support.processes import clean_environment
+from tests.support.served import Served, serve
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

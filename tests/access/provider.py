@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from tests.support.answering import Handler, answering
 
 AUDIENCE = "https://cxr.example"
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -64,32 +65,20 @@ class Provider:
 def providing() -> Iterator[Provider]:
     provider = Provider()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Asked(Handler):
+        protocol_version = "HTTP/1.0"
+
+        def get(self) -> None:
             provider.asked.append(self.path)
             assert provider.held.wait(30)
             found: dict[str, Any] | None = {
                 "/.well-known/openid-configuration": {"issuer": provider.issuer, "jwks_uri": f"{provider.issuer}/keys"},
                 "/keys": {"keys": provider.published},
             }.get(self.path)
-            status = 503 if provider.down else 404 if found is None else 200
-            body = json.dumps(found).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(503 if provider.down else 404 if found is None else 200, json.dumps(found).encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    provider.issuer = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield provider
-    finally:
-        provider.held.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(Asked) as provider.issuer:
+        try:
+            yield provider
+        finally:
+            provider.held.set()

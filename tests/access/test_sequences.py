@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.access.sequences import DESCRIPTOR_SIZE, MOST_FILMS, RADIUS, Sequences, descriptor
 from app.pipeline import decode, film_tensor
 from offline.data.films import read_films
-from tests.http.served import pixels
+from tests.support.films import pixels
 
 Image = NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from tests.http.conftest import accepting_bundle, rejecting, rejecting_bundle, service, start
-from tests.http.served import ROOT
+from tests.support.processes import ROOT
 
 __all__ = ["accepting_bundle", "rejecting", "rejecting_bundle", "service", "start"]
 

@@ -30,8 +30,10 @@ from cxr_gate_client import (
 
 from app.access import Quota, add_key
 from app.pipeline import LABELS
-from tests.http.served import ROOT, Served, dicom, jpeg, png
-from tests.http.told import told
+from tests.support.films import dicom, jpeg, png
+from tests.support.processes import ROOT
+from tests.support.served import Served
+from tests.support.told import told
 
 NONE = Retries(most=0)
 Score = Callable[..., Result]

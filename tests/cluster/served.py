@@ -6,13 +6,11 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,9 @@ import httpx
 import yaml
 
 from app.cluster.ray_proxy import CALLBACK, CALLBACK_VARIABLE
-from tests.http.served import ROOT, Served, clean_environment
+from tests.support.processes import ROOT, clean_environment, free_port
+from tests.support.served import Served
+from tests.support.waiting import eventually
 
 START_SECONDS = 120.0
 
@@ -28,8 +28,8 @@ START_SECONDS = 120.0
 class Cluster(Served):
     """A running cluster; ``process`` is the one that all others descend from."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path, folder: Path) -> None:
-        super().__init__(process, port, log)
+    def __init__(self, arguments: list[str], port: int, log: Path, environment: dict[str, str], folder: Path) -> None:
+        super().__init__(arguments, port, log, environment)
         self.folder = folder  # Ray's own
 
     def replicas(self) -> list[int]:
@@ -61,17 +61,14 @@ class Cluster(Served):
 
     def await_replicas(self, count: int) -> None:
         """Wait until so many are ready."""
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the cluster ended with {self.process.returncode}:\n{self.logged()}")
-            try:
-                if self.get("/readyz").status_code == 200 and sum(self.metric("cxr_ready").values()) == count:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
-        raise AssertionError(f"no {count} replicas after {START_SECONDS} s:\n{self.logged()}")
+
+        def ready() -> bool:
+            assert self.process.poll() is None, f"the cluster ended with {self.process.returncode}:\n{self.logged()}"
+            with suppress(httpx.TransportError):
+                return self.get("/readyz").status_code == 200 and sum(self.metric("cxr_ready").values()) == count
+            return False
+
+        eventually(ready, START_SECONDS, self.logged, pause=0.2)
 
 
 def ray_environment() -> dict[str, str]:
@@ -89,9 +86,7 @@ def ray_environment() -> dict[str, str]:
 @contextmanager
 def serve_cluster(bundle: Path, folder: Path, scaling: dict[str, float], **settings: str) -> Iterator[Cluster]:
     """Run a cluster until the block ends; `scaling` changes ``autoscaling_config``, `settings` the replicas' environment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     configuration: dict[str, Any] = yaml.safe_load((ROOT / "deploy/ray/serve.yaml").read_text())
     configuration["http_options"]["port"] = port
     (application,) = configuration["applications"]
@@ -105,33 +100,24 @@ def serve_cluster(bundle: Path, folder: Path, scaling: dict[str, float], **setti
     application["deployments"][0]["autoscaling_config"].update(scaling)
     (folder / "serve.yaml").write_text(yaml.safe_dump(configuration))
     own = Path(tempfile.mkdtemp(prefix="ray"))  # short: paths of sockets beneath it have at most 107 bytes
-    log = folder / "driver.log"
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.cluster.driver",
-                str(folder / "serve.yaml"),
-                str(scaling["max_replicas"]),
-                str(own),
-            ],
-            cwd=ROOT,
-            env={**ray_environment(), CALLBACK_VARIABLE: CALLBACK},
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-    cluster = Cluster(process, port, log, own)
+    arguments = [str(folder / "serve.yaml"), str(scaling["max_replicas"]), str(own)]
+    cluster = Cluster(
+        [sys.executable, "-m", "tests.cluster.driver", *arguments],
+        port,
+        folder / "driver.log",
+        {**ray_environment(), CALLBACK_VARIABLE: CALLBACK},
+        own,
+    )
     try:
+        cluster.launch()
         cluster.await_replicas(int(scaling["min_replicas"]))
         yield cluster
     finally:
         cluster.client.close()
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+        if cluster.process.poll() is None:
+            cluster.process.send_signal(signal.SIGINT)
             try:
-                process.wait(timeout=60)
+                cluster.process.wait(timeout=60)
             except subprocess.TimeoutExpired:
-                process.kill()  # its raylet notices, and ends the rest
-                process.wait(timeout=10)
+                cluster.kill()  # its raylet notices, and ends the rest
         shutil.rmtree(own, ignore_errors=True)

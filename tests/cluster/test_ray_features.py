@@ -15,9 +15,10 @@ from offline.data.films import SPLITS
 from offline.gate.features import merge_shards, saved, saved_moments
 from offline.gate.moments import Moments
 from offline.run import Run
-from tests.bundles import random_network
 from tests.cluster.served import ray_environment
-from tests.http.served import ROOT, png
+from tests.support.bundles import random_network
+from tests.support.films import png
+from tests.support.processes import ROOT
 
 pytest.importorskip("ray", reason="the extra ray is not installed: pip install 'cxr-gate[ray]'")
 pytestmark = pytest.mark.slow

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,26 +21,16 @@ import torch
 from PIL import Image
 
 from app.pipeline import Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
 from tests.decoding.processes import small_film
-from tests.http.served import (
-    ANSWER_SECONDS,
-    Served,
-    assert_accepted,
-    assert_problem,
-    dicom,
-    encoded,
-    jpeg,
-    pixels,
-    png,
-    read_answer,
-    request_head,
-    serve,
-)
+from tests.support.asking import ANSWER_SECONDS
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.films import dicom, encoded, jpeg, pixels, png
+from tests.support.served import Served, assert_accepted, assert_problem, read_answer, request_head, serve
 
 pytest.importorskip("ray", reason="the extra ray is not installed: pip install 'cxr-gate[ray]'")
 
 from tests.cluster.served import Cluster, serve_cluster
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -214,10 +203,8 @@ def test_a_client_that_hangs_up_harms_nobody(cluster: Cluster, when: str) -> Non
             with cluster.connect() as connection:
                 connection.sendall(request[:length])
         assert {neighbour.result().status_code for neighbour in neighbours} <= {200, 422}
-    end = time.monotonic() + 20
-    while sum(cluster.metric("cxr_waiting_requests").values()) > 0:
-        assert time.monotonic() < end, "a request of a client that left still counts as waiting"
-        time.sleep(0.1)
+    left = "a request of a client that left still counts as waiting"
+    eventually(lambda: not sum(cluster.metric("cxr_waiting_requests").values()), 20, lambda: left)
 
 
 def test_nothing_of_a_request_is_in_rays_logs(cluster: Cluster) -> None:
@@ -235,10 +222,8 @@ def test_nothing_of_a_request_is_in_rays_logs(cluster: Cluster) -> None:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert read_answer(connection)[0] == 200
     request_id = cluster.get("/healthz").headers["x-request-id"]
-    end = time.monotonic() + 20
-    while request_id not in (logs := _all_logs(cluster)):
-        assert time.monotonic() < end, "the answers are not in the logs"
-        time.sleep(0.2)
+    eventually(lambda: request_id in _all_logs(cluster), 20, lambda: "the answers are not in the logs", pause=0.2)
+    logs = _all_logs(cluster)
     for secret in (uid, name, caller):
         assert secret not in logs
     assert not re.search(r"GET /|POST /", logs)
@@ -265,10 +250,7 @@ def test_replicas_come_with_requests_and_go_without_harm(bundle: Path, tmp_path:
                 assert read_answer(connection)[0] == expected
             later = connections.enter_context(cluster.connect())
             later.sendall(request[:-100])
-            end = time.monotonic() + 60
-            while "Removing 1 replica" not in cluster.logged():
-                assert time.monotonic() < end, cluster.logged()
-                time.sleep(0.2)
+            eventually(lambda: "Removing 1 replica" in cluster.logged(), 60, cluster.logged, pause=0.2)
             for connection in (*slow[:2], later):
                 connection.sendall(request[-100:])
                 assert read_answer(connection)[0] == expected

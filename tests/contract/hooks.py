@@ -12,8 +12,8 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 
-from tests.http.served import dicom, jpeg, png
 from tests.http.stowing import CONTENT_TYPE, related
+from tests.support.films import dicom, jpeg, png
 
 #: Half of the path parameters name what is there; the rest is Schemathesis's own.
 THERE = {

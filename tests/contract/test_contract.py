@@ -13,9 +13,10 @@ import numpy as np
 from app.access import add_key
 from app.pipeline import Screener, read_bundle, to_tensor
 from app.pipeline.backends.torch_cpu import TorchCpu
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import Keeping, Site, keeping
-from tests.http.served import ROOT, pixels, png
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.films import pixels, png
+from tests.support.processes import ROOT
+from tests.support.reviewing import Keeping, Site, keeping
 
 EXAMPLES = 10  # of each operation, beside those that the document's own limits give
 SEEDS = range(4)

@@ -19,7 +19,9 @@ import numpy as np
 from imagecodecs import jpeg2k_encode
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from tests.pipeline.films import compressed, film, part10, smooth
+from tests.pipeline.films import film, smooth
+from tests.support.films import compressed, part10
+from tests.support.waiting import eventually
 
 SECONDS = 60.0  # on a machine that others use
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
@@ -129,10 +131,7 @@ def await_child(fork_server: int, other_than: frozenset[int] = frozenset()) -> i
 
 
 def await_end(pids: list[int]) -> None:
-    end = time.monotonic() + SECONDS
-    while any(map(alive, pids)):
-        assert time.monotonic() < end, f"{[pid for pid in pids if alive(pid)]} live on"
-        time.sleep(0.01)
+    eventually(lambda: not any(map(alive, pids)), SECONDS, lambda: f"{[pid for pid in pids if alive(pid)]} live on")
 
 
 @contextmanager

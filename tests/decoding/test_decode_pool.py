@@ -30,8 +30,9 @@ from app.pipeline.errors import InputError, MalformedImage, UnsuitableImage
 from app.pipeline.exposed_field import ExposedField
 from app.pipeline.image import DecodedImage
 from app.settings import Settings
-from tests.pipeline.films import compressed, film, part10
+from tests.pipeline.films import film
 from tests.pipeline.mutants import valid_films
+from tests.support.films import compressed, part10
 
 from .processes import (
     SECONDS,

@@ -27,9 +27,9 @@ from app.pipeline import decode
 from app.pipeline.dicom.part10 import PEEKED_BYTES
 from app.pipeline.errors import MalformedImage
 from app.settings import Settings
-from tests.http.served import jpeg, png
-from tests.pipeline.films import film, part10
+from tests.pipeline.films import film
 from tests.pipeline.mutants import valid_films
+from tests.support.films import jpeg, part10, png
 
 from .processes import SECONDS, await_child, await_end, fork_server_of, slow_film, small_film
 

@@ -17,7 +17,8 @@ from app.engine.pace import Pace
 from app.engine.place import LEAST_BYTES_A_SECOND, PAUSE_SECONDS
 from app.metrics import Metrics
 from app.settings import Settings
-from tests.engine.told import ToldScreener, outcomes, running
+from tests.engine.told import outcomes, running
+from tests.support.screeners import ToldScreener
 
 HUNDRED = Settings(max_waiting_bytes=100, deadline_seconds=30)
 
@@ -192,7 +193,7 @@ def test_a_caller_alone_leaves_time_to_others() -> None:
     with ExitStack() as held_places:
         for _ in range(17):
             held_places.enter_context(admitted.place("a"))
-        with pytest.raises(Overloaded, match="one caller may keep"):
+        with pytest.raises(Overloaded, match="one caller may have"):
             held_places.enter_context(admitted.place("a"))
         for _ in range(5):
             held_places.enter_context(admitted.place("b"))

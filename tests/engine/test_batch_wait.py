@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.engine.told import ToldScreener, outcomes, running
+from tests.engine.told import outcomes, running
+from tests.support.screeners import ToldScreener
 
 AN_HOUR = 3_600_000.0
 

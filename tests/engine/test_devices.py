@@ -10,28 +10,13 @@ import pytest
 from app.engine import InferenceFailed, Judged, NotReady
 from app.engine import device as devices
 from app.pipeline.errors import BundleError
-from tests.engine.told import SECONDS, Bench, ToldScreener, outcomes, running
-
-
-class Breakable(ToldScreener):
-    """Fails on everything, the golden outputs too, while it is broken."""
-
-    def __init__(self, device: str) -> None:
-        super().__init__(self._obey, device=device)
-        self.broken = False
-
-    def _obey(self, marks: list[int]) -> None:
-        if self.broken:
-            self.golden_error = BundleError("no such device")
-            raise RuntimeError("CUDA error: device-side assert triggered")
-
-    def mend(self) -> None:
-        self.broken, self.golden_error = False, None
+from tests.engine.told import SECONDS, Bench, outcomes, running
+from tests.support.screeners import ToldScreener
 
 
 def test_films_of_a_broken_device_are_judged_by_another_and_it_comes_back() -> None:
     async def scenario() -> None:
-        bad, good = Breakable("cuda:0"), ToldScreener(device="cuda:1")
+        bad, good = ToldScreener(device="cuda:0"), ToldScreener(device="cuda:1")
         async with running(bad, good, device_retry_seconds=0.02) as bench:
             assert bench.metric("cxr_devices_in_service") == 2
             bad.broken = True
@@ -46,7 +31,7 @@ def test_films_of_a_broken_device_are_judged_by_another_and_it_comes_back() -> N
             assert bench.engine.ready
             assert await outcomes(*(bench.submit(mark) for mark in range(30, 60))) == [*range(30, 60)]
             assert bench.metric("cxr_device_failures_total", device="cuda:0") == 1
-            bad.mend()
+            bad.broken = False
             await bench.until("cxr_devices_in_service", 2)
 
     asyncio.run(scenario())
@@ -54,7 +39,7 @@ def test_films_of_a_broken_device_are_judged_by_another_and_it_comes_back() -> N
 
 def test_with_the_last_device_readiness_falls_and_those_who_wait_are_told() -> None:
     async def scenario() -> None:
-        only = Breakable("cuda:0")
+        only = ToldScreener(device="cuda:0")
         async with running(only, device_retry_seconds=0.02, max_batch=2) as bench:
             tasks = [await bench.hold(), *(bench.submit(mark) for mark in (20, 30, 40))]
             await bench.queued()
@@ -66,7 +51,7 @@ def test_with_the_last_device_readiness_falls_and_those_who_wait_are_told() -> N
                 bench.engine.admit("one")
             assert (bench.metric("cxr_ready"), bench.metric("cxr_devices_in_service")) == (0, 0)
             assert (bench.waiting, bench.metric("cxr_waiting_bytes")) == (0, 0)
-            only.mend()
+            only.broken = False
             await bench.until("cxr_ready", 1)
             assert await outcomes(bench.submit(50)) == [50]
 
@@ -75,7 +60,7 @@ def test_with_the_last_device_readiness_falls_and_those_who_wait_are_told() -> N
 
 def test_a_device_stays_out_while_its_golden_check_fails() -> None:
     async def scenario() -> None:
-        only = Breakable("cuda:0")
+        only = ToldScreener(device="cuda:0")
         checks = threading.Semaphore(0)
         async with running(only, device_retry_seconds=0.01) as bench:
             only.broken = True

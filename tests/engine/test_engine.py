@@ -8,7 +8,8 @@ import pytest
 
 from app.engine import DeadlinePassed, InferenceFailed, NotReady, Overloaded, Place
 from app.pipeline.errors import BundleError, MalformedImage, NumericalError
-from tests.engine.told import Bench, ToldScreener, film, given, judged, outcomes, running
+from tests.engine.told import Bench, film, given, judged, outcomes, running
+from tests.support.screeners import ToldScreener
 
 
 def test_films_that_wait_form_one_batch() -> None:

@@ -14,8 +14,9 @@ from app.engine import shadow as shadows
 from app.pipeline import Verdict
 from app.pipeline.errors import BundleError, NumericalError, UnsuitableImage
 from app.pipeline.labels import LABELS
+from tests.support.screeners import ToldScreener
 
-from .told import SECONDS, Bench, ToldScreener, outcomes, running, version
+from .told import SECONDS, Bench, outcomes, running, version
 
 Opinion = Verdict | NumericalError | UnsuitableImage
 

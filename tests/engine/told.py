@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import io
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from app.engine import Engine, Judged, Place, Version
 from app.metrics import Metrics
-from app.pipeline import Screener, Verdict
-from app.pipeline.errors import BundleError, NumericalError
-from app.pipeline.labels import LABELS
+from app.pipeline import Screener
 from app.settings import Settings
-from tests.marked import marks as marks_of
-from tests.marked import picture
+from tests.support.screeners import ToldScreener, picture
 
 SECONDS = 10.0
-Rule = Callable[[list[int]], None]
 
 
 def film(mark: int) -> bytes:
@@ -34,50 +26,6 @@ def film(mark: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture(mark)).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-class ToldScreener:
-    """Keeps the batches that it was given; waits while `gate` is down; `rule` may raise."""
-
-    def __init__(
-        self,
-        rule: Rule = lambda marks: None,
-        not_finite: frozenset[int] = frozenset(),
-        device: str = "told",
-        most_at_once: int | None = None,
-    ) -> None:
-        self.device = device
-        self.most_at_once = most_at_once
-        self.rule = rule
-        self.not_finite = not_finite
-        self.batches: list[list[int]] = []
-        self.released: list[int] = []
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-        self.golden_error: BundleError | None = None
-
-    def require_golden(self) -> None:
-        if self.golden_error:
-            raise self.golden_error
-
-    def screen(self, images: Tensor) -> list[Verdict | NumericalError]:
-        marks = marks_of(images)
-        self.batches.append(marks)
-        self.entered.set()
-        assert self.gate.wait(SECONDS)
-        self.rule(marks)
-        return [
-            NumericalError("not finite")
-            if mark in self.not_finite
-            else Verdict(True, float(mark), np.full(len(LABELS), 0.5))
-            for mark in marks
-        ]
-
-    def set_gate_aside(self, image: Tensor) -> NDArray[np.float64]:
-        (mark,) = marks_of(image)
-        self.released.append(mark)
-        return np.full(14, mark / 100)
 
 
 Read = Callable[[Place], Awaitable[bytes]]

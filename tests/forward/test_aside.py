@@ -101,22 +101,28 @@ def test_a_full_list_drops_the_oldest_refusals_before_films_that_failed(aside: A
         assert again.trim(3) == []
 
 
+def execute(path: Path, statement: str) -> None:
+    """As another program does it."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+
 def test_a_list_of_an_earlier_version_has_dropped_nothing(aside: Aside, path: Path) -> None:
     aside.put(GIVEN_UP)
-    aside._connection.execute("DROP TABLE dropped")
     aside.close()
+    execute(path, "DROP TABLE dropped")
     with closing(Aside(path, make=False)) as again:
         assert (again.dropped(), again.listed()) == (0, [GIVEN_UP])
 
 
-def test_a_disk_that_fills_while_the_list_is_trimmed_leaves_it_as_it_was(aside: Aside) -> None:
+def test_a_disk_that_fills_while_the_list_is_trimmed_leaves_it_as_it_was(aside: Aside, path: Path) -> None:
     for film in (GIVEN_UP, replace(GIVEN_UP, instance="c3")):
         aside.put(film)
-    aside._connection.execute("CREATE TRIGGER full BEFORE INSERT ON dropped BEGIN SELECT RAISE(FAIL, 'full'); END")
+    execute(path, "CREATE TRIGGER full BEFORE INSERT ON dropped BEGIN SELECT RAISE(FAIL, 'full'); END")
     with pytest.raises(Misconfigured, match="full"):
         aside.trim(1)
     assert aside.count() == (0, 2)
-    aside._connection.execute("DROP TRIGGER full")
+    execute(path, "DROP TRIGGER full")
     assert len(aside.trim(1)) == 1
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from app.forward.command import add_command, run
-from tests.http.served import ROOT, command
+from tests.support.processes import ROOT, command
 
 
 def parse(*arguments: str, **environment: str) -> argparse.Namespace:

@@ -13,7 +13,7 @@ import pytest
 
 from app.forward.aside import Aside, FilmSetAside, path_beside
 from app.forward.given_up import COLUMNS, add_command, run
-from tests.http.served import run_command
+from tests.support.processes import run_command
 
 SAID = "2026-01-02T03:04:05Z"
 REFUSED = FilmSetAside("a1", 7, 0.0, 1767323045.0, 1, 400, "malformed-image", "0" * 32, None)
@@ -74,7 +74,7 @@ def test_those_of_a_reason_are_tried_again(aside: Aside, state: Path, capsys: py
 
 def test_only_what_is_given_up_is_forgotten(aside: Aside, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert given_up("--state", str(state), "--forget", "a1", "c3") == 0
-    assert "the former are forgotten" in table(capsys)[1]
+    assert "those given up on are forgotten" in table(capsys)[1]
     assert aside.listed() == [LATE, WAITING]
 
 

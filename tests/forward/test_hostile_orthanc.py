@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.forward import Aside, Books, answers
@@ -27,7 +28,12 @@ Say = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 def ask(say: Say, what: Callable[[Orthanc], Awaitable[object]], most_film_bytes: int = 2**20) -> object:
-    """What a question comes to at a server that says this to each request; over a socket."""
+    """What a question comes to at an Orthanc that says this to each request; over a socket."""
+    return ask_by(say, lambda client: what(Orthanc(client, most_film_bytes)))
+
+
+def ask_by(say: Say, what: Callable[[httpx.AsyncClient], Awaitable[object]]) -> object:
+    """The same of any server."""
 
     async def main() -> object:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,7 +48,7 @@ def ask(say: Say, what: Callable[[Orthanc], Awaitable[object]], most_film_bytes:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with server, open_client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
             try:
-                return await what(Orthanc(client, most_film_bytes))
+                return await what(client)
             except ForwardError as error:
                 return error
 
@@ -102,7 +108,7 @@ def test_a_trickle_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     assert isinstance(ask(trickle, lambda orthanc: orthanc.film("film")), Fault)
     assert isinstance(ask(trickle, lambda orthanc: orthanc.changes(0)), Passing)
-    assert isinstance(ask(trickle, lambda orthanc: Service(orthanc._client).score(b"film")), Fault)
+    assert isinstance(ask_by(trickle, lambda client: Service(client).score(b"film")), Fault)
     assert time.monotonic() - began < 10
 
 

@@ -10,8 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.collecting import Answer, collect, collected, eventually, listening
-from tests.http.served import ROOT, START_SECONDS, clean_environment, command
+from tests.support.collecting import Answer, collect, collected, listening
+from tests.support.processes import ROOT, START_SECONDS, clean_environment, command
+from tests.support.waiting import eventually
 
 
 def orthanc_and_service(path: str, body: bytes) -> Answer:

@@ -26,7 +26,8 @@ from PIL import Image
 from pydicom.data import get_testdata_files
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from tests.pipeline.films import compressed, film, part10
+from tests.pipeline.films import film
+from tests.support.films import compressed, part10
 
 #: Of an input: a film of the smallest side in 8 bits has 50 KB.
 MAX_BYTES = 100_000

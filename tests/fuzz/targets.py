@@ -19,7 +19,7 @@ from app.pipeline.errors import InputError, MalformedImage
 from app.pipeline.identity import is_uid, read_identity
 from app.pipeline.manifest import Manifest
 from app.results import UnreportableSource, make_report, pixels_digest, read_source, to_part10
-from tests.bundles import manifest_fields
+from tests.support.bundles import manifest_fields
 
 from .connection import fuzz_connection
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundles import ACCEPT_EVERYTHING, REJECT_EVERYTHING, write_random_bundle
-from tests.http.served import Served, serve
+from tests.support.bundles import ACCEPT_EVERYTHING, REJECT_EVERYTHING, write_random_bundle
+from tests.support.served import Served, serve
 
 Start = Callable[..., AbstractContextManager[Served]]
 

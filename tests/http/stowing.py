@@ -9,7 +9,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom.dataset import Dataset
 
-from tests.http.served import Served
+from tests.support.asking import Asked
 
 STUDIES = "/dicomweb/studies"
 BOUNDARY = "a-boundary"
@@ -24,12 +24,12 @@ def related(films: Sequence[bytes], part_type: str | None = "application/dicom")
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
-def post(service: Served, body: bytes, path: str = STUDIES, **headers: str) -> httpx.Response:
+def post(service: Asked, body: bytes, path: str = STUDIES, **headers: str) -> httpx.Response:
     named = {"Content-Type": CONTENT_TYPE} | {name.replace("_", "-"): value for name, value in headers.items()}
     return service.client.post(path, content=body, headers=named)
 
 
-def stow(service: Served, *films: bytes, path: str = STUDIES) -> httpx.Response:
+def stow(service: Asked, *films: bytes, path: str = STUDIES) -> httpx.Response:
     return post(service, related(films), path)
 
 
@@ -61,7 +61,7 @@ def reasons(answer: Dataset) -> list[int]:
     return [item.FailureReason for item in failed(answer)]
 
 
-def counted(service: Served, name: str) -> Mapping[tuple[str, ...], float]:
+def counted(service: Asked, name: str) -> Mapping[tuple[str, ...], float]:
     """A counter's values by its labels' values."""
     return {
         tuple(sample.labels.values()): sample.value

@@ -14,9 +14,11 @@ from app.access import add_key, revoke_keys
 from app.access.file import SCOPES, Scope
 from app.http.application import create_application
 from app.settings import Settings, SettingsError
-from tests.http.served import Served, assert_problem, dicom, png, run_command, serve
 from tests.http.stowing import CONTENT_TYPE, related
-from tests.http.told import ToldScreener
+from tests.support.films import dicom, png
+from tests.support.processes import run_command
+from tests.support.screeners import ServedToldScreener
+from tests.support.served import Served, assert_problem, serve
 
 ID = "0" * 32
 NEEDS: dict[tuple[str, str], set[Scope]] = {
@@ -172,7 +174,7 @@ def test_without_keys_nobody_reviews(service: Served) -> None:
 def test_a_file_of_callers_that_is_none_stops_the_start(accepting_bundle: Path, tmp_path: Path) -> None:
     settings = Settings(record_url="sqlite://", keys_file=str(tmp_path / "none.json"))
     with pytest.raises(SettingsError, match=r"CXR_KEYS_FILE: .* is not there"):
-        create_application([ToldScreener(accepting_bundle)], settings)
+        create_application([ServedToldScreener(accepting_bundle)], settings)
 
 
 def test_a_service_that_is_open_to_the_network_says_so(keyed: Keyed) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from app.access import add_key
 from app.records import open_record
-from tests.http.reviewing import Keeping, Site, keeping
-from tests.http.served import assert_problem, dicom, png
 from tests.records.making import decision, subject, verdict
+from tests.support.films import dicom, png
+from tests.support.reviewing import Keeping, Site, keeping
+from tests.support.served import assert_problem
 
 EARLIER = 700
 FIELDS = {

@@ -19,8 +19,9 @@ from pydicom.uid import generate_uid
 
 from app.cli import main
 from app.pipeline import read_bundle
-from tests.http.served import Served, assert_accepted, assert_problem, dicom, jpeg, png
 from tests.http.stowing import answer_of, counted, failed, related, scored, stow, told
+from tests.support.films import dicom, jpeg, png
+from tests.support.served import Served, assert_accepted, assert_problem
 
 Start = Callable[..., AbstractContextManager[Served]]
 
@@ -298,8 +299,7 @@ def test_killed_at_random_moments_under_load_all_that_was_answered_is_recorded(
             load = Load(service.port, 8)
             assert load.begun.wait(60)
             time.sleep(chance.uniform(0, 1.5))  # the moment is the test
-            service.process.kill()
-            service.process.wait(timeout=10)
+            service.kill()
             answered += load.ended()
         recorded = {entry["request_id"] for entry in entries(tmp_path)}
         assert not set(answered) - recorded

@@ -12,7 +12,8 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from app.pipeline import decode
-from tests.http.served import Served, assert_problem, dicom, half, jpeg, png
+from tests.support.films import dicom, half, jpeg, png
+from tests.support.served import Served, assert_problem
 
 DICOM = "application/dicom"
 

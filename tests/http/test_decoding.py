@@ -24,8 +24,10 @@ from tests.decoding.processes import (
     struck,
 )
 from tests.http.conftest import Start
-from tests.http.served import ANSWER_SECONDS, Served, assert_accepted, assert_problem
 from tests.pipeline.mutants import mutants, valid_films
+from tests.support.asking import ANSWER_SECONDS
+from tests.support.served import Served, assert_accepted, assert_problem
+from tests.support.waiting import eventually
 
 MUTANTS = 50
 DICOM = "application/dicom"
@@ -60,8 +62,7 @@ def test_a_service_that_is_killed_leaves_no_process(start: Start) -> None:
         assert child in family
         assert b"CXR_RECORD_URL" in Path(f"/proc/{service.process.pid}/environ").read_bytes()
         assert b"CXR_" not in Path(f"/proc/{child}/environ").read_bytes()
-        service.process.kill()
-        service.process.wait()
+        service.kill()
         await_end(family)
         assert pending.exception(ANSWER_SECONDS) is not None
 
@@ -115,6 +116,6 @@ def test_a_film_whose_decoder_gets_no_cpu_is_told_503_and_when_to_come_again(sta
         assert "too busy" in body["detail"]
         assert 2 <= int(answer.headers["retry-after"]) <= 4
         await_end(pids)
-        end = time.monotonic() + ANSWER_SECONDS
-        while 'cxr_decode_process_failures_total{reason="starved"} 1.0' not in service.get("/metrics").text:
-            assert time.monotonic() < end  # the process is counted when it has ended, which may be after the answer
+        # The process is counted when it has ended, which may be after the answer.
+        counted = 'cxr_decode_process_failures_total{reason="starved"} 1.0'
+        eventually(lambda: counted in service.get("/metrics").text)

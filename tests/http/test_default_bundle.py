@@ -17,7 +17,9 @@ from sklearn.datasets import load_sample_image
 from app.pipeline.labels import LABELS
 from benchmarks.field.frames import Film, barred, bordered, collimated, eight_sided, rounded
 from benchmarks.field.posted import png
-from tests.http.served import ROOT, Served, assert_accepted, assert_problem, encoded, run_command, serve
+from tests.support.films import encoded
+from tests.support.processes import ROOT, run_command
+from tests.support.served import Served, assert_accepted, assert_problem, serve
 
 BUNDLE = ROOT / "artifacts" / "default"
 FILMS = 30

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from app.settings import Settings, SettingsError
 from tests.http.conftest import Start
-from tests.http.served import ROOT, START_SECONDS, assert_accepted, clean_environment, command
 from tests.results.films import film
-from tests.results.orthanc import PASSWORD, USER, eventually, free_port, running_orthanc
+from tests.support.orthanc import PASSWORD, USER, Orthanc
+from tests.support.processes import free_port, run_command
+from tests.support.served import assert_accepted
+from tests.support.waiting import eventually
 
 
 def test_the_service_delivers_whatever_the_caller_accepts_and_through_a_kill(start: Start, tmp_path: Path) -> None:
@@ -30,11 +31,11 @@ def test_the_service_delivers_whatever_the_caller_accepts_and_through_a_kill(sta
         eventually(lambda: "was not delivered" in service.logged())
         waiting = {path.stem for path in folder.glob("*.dcm")}
         assert len(waiting) == 2
-        service.process.kill()
-        service.process.wait()
+        service.kill()
         assert not [uid for uid in waiting if uid in service.logged()]
         assert PASSWORD not in service.logged()
-    with running_orthanc(tmp_path / "orthanc", port) as orthanc, start(CXR_RESULTS_URL=url, **settings) as service:
+    orthanc = Orthanc.archive(tmp_path / "orthanc", port)
+    with orthanc.running(), start(CXR_RESULTS_URL=url, **settings) as service:
         eventually(lambda: not list(folder.glob("*.dcm")))
         service.post(film_of_json, "application/dicom")
         eventually(lambda: 'cxr_results_total{outcome="present"} 1.0' in service.get("/metrics").text)
@@ -49,15 +50,7 @@ def test_a_folder_that_cannot_be_written_to_stops_the_start(tmp_path: Path, acce
         "CXR_RESULTS_URL": "http://localhost/dicom-web",
         "CXR_RESULTS_FOLDER": str(tmp_path / "file" / "results"),
     }
-    done = subprocess.run(
-        command("serve", "--bundle", str(accepting_bundle), "--device", "cpu"),
-        cwd=ROOT,
-        env=clean_environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
+    done = run_command("serve", "--bundle", str(accepting_bundle), "--device", "cpu", **settings)
     assert done.returncode == 1
     assert "CXR_RESULTS_FOLDER" in done.stderr
 

@@ -12,8 +12,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from app.pipeline.labels import LABELS
-from tests.http.served import Served, assert_accepted, assert_problem, half, jpeg, png, with_modality
 from tests.results.films import NAME, PATIENT, film
+from tests.support.films import half, jpeg, png, with_modality
+from tests.support.served import Served, assert_accepted, assert_problem
 
 DICOM = "application/dicom"
 

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
-from tests.http.served import Served, assert_problem, dicom, png
 from tests.results.films import film
+from tests.support.films import dicom, png
+from tests.support.served import Served, assert_problem
 
 
 def explain(

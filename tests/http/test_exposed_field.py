@@ -13,8 +13,9 @@ from PIL import Image
 
 from app.pipeline import Screener, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
-from tests.http.reviewing import Site, keeping_here
-from tests.http.served import Served, assert_accepted, assert_problem, dicom, encoded, pixels, png
+from tests.support.films import dicom, encoded, pixels, png
+from tests.support.reviewing import Site, keeping_here
+from tests.support.served import Served, assert_accepted, assert_problem
 
 DICOM = "application/dicom"
 #: Columns and rows of a border that is not the same on any two sides.

@@ -21,10 +21,11 @@ import torch
 
 from app.cli import main
 from tests.http.conftest import Start
-from tests.http.served import Served, assert_accepted, assert_problem, dicom, png
 from tests.http.stowing import CONTENT_TYPE, related
 from tests.http.test_flow import film, held, mark_of, post
-from tests.http.told import SECONDS, Told, told
+from tests.support.films import dicom, png
+from tests.support.served import Served, assert_accepted, assert_problem
+from tests.support.told import SECONDS, Told, told
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 

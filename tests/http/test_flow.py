@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 
 from app.pipeline import LABELS
-from tests.http.served import assert_accepted, assert_problem, dicom, read_answer
 from tests.http.stowing import CONTENT_TYPE, related
-from tests.http.told import SECONDS, Told, told
-from tests.marked import picture
+from tests.support.films import dicom
+from tests.support.screeners import picture
+from tests.support.served import assert_accepted, assert_problem, read_answer
+from tests.support.told import SECONDS, Told, told
 
 
 def film(mark: int, ballast: int = 0) -> bytes:
@@ -233,7 +234,12 @@ def test_a_refusal_reaches_whoever_sends_all_before_he_reads(
 
 
 def test_a_poisonous_film_fails_alone(service: Told) -> None:
-    service.screener.poison = 25
+
+    def poisonous(marks: list[int]) -> None:
+        if 25 in marks:
+            raise RuntimeError("CUDA error")
+
+    service.screener.rule = poisonous
     try:
         with held(service) as first, ThreadPoolExecutor(10) as pool:
             answers = [pool.submit(post, service, film(mark)) for mark in range(20, 30)]
@@ -241,7 +247,7 @@ def test_a_poisonous_film_fails_alone(service: Told) -> None:
             service.screener.gate.set()
             statuses = [answer.result().status_code for answer in answers]
     finally:
-        service.screener.poison = None
+        service.screener.rule = lambda marks: None
     assert first.result().status_code == 200
     assert statuses == [503 if mark == 25 else 200 for mark in range(20, 30)]
     assert assert_problem(answers[5].result(), 503)["type"] == "/problems/inference-failed"

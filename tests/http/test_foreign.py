@@ -11,10 +11,10 @@ import pytest
 
 from app.access import add_key
 from app.settings import Settings, SettingsError
-from tests.http.served import read_answer
 from tests.http.stowing import CONTENT_TYPE
 from tests.http.test_flow import film
-from tests.http.told import SECONDS, Told, told
+from tests.support.served import read_answer
+from tests.support.told import SECONDS, Told, told
 
 FILM = film(20)
 PAGE = "GET", "/v1/model"

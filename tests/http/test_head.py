@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from tests.http.served import ANSWER_SECONDS, Served
+from tests.support.asking import ANSWER_SECONDS
+from tests.support.served import Served
 
 #: Of no request alone, or of the moment.
 VARIES = {"x-request-id", "date", "content-length", "etag"}

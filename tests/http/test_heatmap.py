@@ -21,10 +21,11 @@ from app.cli import main
 from app.pipeline.heatmap import Heatmap
 from app.pipeline.labels import LABELS
 from app.records import open_record
-from tests.http.served import Served, assert_accepted, assert_problem, dicom, png
 from tests.http.stowing import counted
-from tests.http.told import Told, ToldScreener, told
 from tests.results.films import film
+from tests.support.films import dicom, png
+from tests.support.served import Served, assert_accepted, assert_problem
+from tests.support.told import Told, told
 
 Start = Callable[..., AbstractContextManager[Served]]
 PNG, DICOM = "image/png", "application/dicom"
@@ -103,11 +104,11 @@ def test_openapi_knows_it(service: Served) -> None:
 
 
 @pytest.fixture
-def shown(accepting_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Told, list[Heatmap]]]:
+def shown(accepting_bundle: Path) -> Iterator[tuple[Told, list[Heatmap]]]:
     """A service that shows what the list holds."""
     held = [STANDS_OUT]
-    monkeypatch.setattr(ToldScreener, "explain", lambda *_: held[0])
     with told(accepting_bundle) as running:
+        running.screener.heatmap = lambda: held[0]
         yield running, held
 
 

@@ -20,8 +20,9 @@ from app.http.middleware import linger
 from app.http.wire import protocol
 from app.http.wire.protocol import MAX_HEAD_BYTES, MAX_HEADERS
 from app.metrics import CutReason
-from tests.http.served import assert_accepted, assert_problem, png, read_answer
-from tests.http.told import SECONDS, Told, told
+from tests.support.films import png
+from tests.support.served import assert_accepted, assert_problem, read_answer
+from tests.support.told import SECONDS, Told, told
 
 FILM = png()
 LENGTH = b"Content-Length: %d\r\n" % len(FILM)

@@ -13,10 +13,11 @@ import pytest
 from app.access import add_key
 from app.http.idempotency import KEPT_SECONDS, FilmsOfKeys
 from app.http.problems import HttpError
-from tests.http.reviewing import Keeping, Site, keeping
-from tests.http.served import assert_problem, png
 from tests.http.test_flow import film
-from tests.http.told import Told, told
+from tests.support.films import png
+from tests.support.reviewing import Keeping, Site, keeping
+from tests.support.served import assert_problem
+from tests.support.told import Told, told
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 
@@ -93,9 +94,14 @@ def test_a_key_is_for_one_film_of_one_caller(service: Told) -> None:
 
 
 def test_a_film_that_could_not_be_judged_can_be_tried_again(service: Told) -> None:
-    service.screener.poison = 42
+    usual = service.screener.rule
+
+    def poisonous(marks: list[int]) -> None:
+        raise RuntimeError("CUDA error")
+
+    service.screener.rule = poisonous
     assert assert_problem(post(service, 42, KEY), 503)["type"] == "/problems/inference-failed"
-    service.screener.poison = None
+    service.screener.rule = usual
     assert post(service, 42, KEY).status_code == 200
     assert service.screener.judged == [42]
 

@@ -12,7 +12,8 @@ from app.http.application import create_application
 from app.pipeline import Screener, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.settings import Settings
-from tests.http.served import assert_problem, png
+from tests.support.films import png
+from tests.support.served import assert_problem
 
 
 def test_an_unexpected_error_is_a_problem(accepting_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

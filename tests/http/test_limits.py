@@ -13,37 +13,31 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from tests.http.served import (
-    Served,
-    assert_accepted,
-    assert_problem,
-    dataset,
-    encoded,
-    part10,
-    pixels,
-    png,
-    read_answer,
-    request_head,
-)
+from tests.support.asking import Asked
+from tests.support.films import dataset, encoded, part10, pixels, png
+from tests.support.served import Served, assert_accepted, assert_problem, read_answer, request_head
+from tests.support.told import Told, told
+from tests.support.waiting import eventually
 
 Start = Callable[..., AbstractContextManager[Served]]
 MAX_BODY_BYTES = 100_000
 
 
 @pytest.fixture(scope="module")
-def narrow(start: Start) -> Iterator[Served]:
+def narrow(accepting_bundle: Path) -> Iterator[Told]:
     """Takes small bodies only, and radiofluoroscopy too."""
-    with start(CXR_MAX_BODY_BYTES=str(MAX_BODY_BYTES), CXR_ACCEPTED_MODALITIES="CR,DX,RF") as served:
+    with told(accepting_bundle, max_body_bytes=MAX_BODY_BYTES, accepted_modalities="CR,DX,RF") as served:
         yield served
 
 
-def test_a_declared_length_over_the_limit_is_refused_unread(narrow: Served) -> None:
+def test_a_declared_length_over_the_limit_is_refused_unread(narrow: Told) -> None:
     started = time.monotonic()
     with narrow.connect() as connection:
         connection.sendall(request_head(10**10) + png()[:100])  # the rest never comes
@@ -55,7 +49,7 @@ def test_a_declared_length_over_the_limit_is_refused_unread(narrow: Served) -> N
     assert_accepted(narrow.post(png()))
 
 
-def test_who_waits_for_100_continue_is_refused_without_it(narrow: Served) -> None:
+def test_who_waits_for_100_continue_is_refused_without_it(narrow: Told) -> None:
     head = request_head(MAX_BODY_BYTES + 1).removesuffix(b"\r\n") + b"Expect: 100-continue\r\n\r\n"
     with narrow.connect() as connection:
         connection.sendall(head)
@@ -64,13 +58,13 @@ def test_who_waits_for_100_continue_is_refused_without_it(narrow: Served) -> Non
         assert connection.recv(1) == b""  # closed: else the next bytes could be body or head
 
 
-def test_a_site_says_which_modalities_are_scored(narrow: Served, service: Served) -> None:
+def test_a_site_says_which_modalities_are_scored(narrow: Told, service: Served) -> None:
     data = part10(dataset(Modality="RF"))
     assert_accepted(narrow.post(data, "application/dicom"))
     assert "Modality" in assert_problem(service.post(data, "application/dicom"), 400)["detail"]
 
 
-def test_a_chunked_body_over_the_limit_is_refused_before_its_end(narrow: Served) -> None:
+def test_a_chunked_body_over_the_limit_is_refused_before_its_end(narrow: Told) -> None:
     chunk = b"%x\r\n%s\r\n" % (10_000, png().ljust(10_000, b"\0")[:10_000])
     with narrow.connect() as connection:
         connection.sendall(request_head(None) + chunk * 11)  # and no last chunk
@@ -79,7 +73,7 @@ def test_a_chunked_body_over_the_limit_is_refused_before_its_end(narrow: Served)
     assert_accepted(narrow.post(png()))
 
 
-def test_a_chunked_body_under_the_limit_is_served(narrow: Served) -> None:
+def test_a_chunked_body_under_the_limit_is_served(narrow: Told) -> None:
     data = png()
     response = narrow.client.post(
         "/v1/score",
@@ -90,19 +84,19 @@ def test_a_chunked_body_under_the_limit_is_served(narrow: Served) -> None:
     assert_accepted(response)
 
 
-def test_the_limit_itself_is_allowed_and_one_more_is_not(narrow: Served) -> None:
+def test_the_limit_itself_is_allowed_and_one_more_is_not(narrow: Told) -> None:
     data = png()
     assert_accepted(narrow.post(data.ljust(MAX_BODY_BYTES, b"\0")))  # bytes after IEND are no part of a PNG
     assert_problem(narrow.post(data.ljust(MAX_BODY_BYTES + 1, b"\0")), 413)
 
 
-def test_a_multipart_body_over_the_limit(narrow: Served) -> None:
+def test_a_multipart_body_over_the_limit(narrow: Told) -> None:
     large = png().ljust(3 * MAX_BODY_BYTES, b"\0")
     assert_problem(narrow.client.post("/v1/score", files={"file": ("a.png", large, "image/png")}), 413)
     assert_accepted(narrow.client.post("/v1/score", files={"file": ("a.png", png(), "image/png")}))
 
 
-def test_a_film_in_a_form_has_the_same_limit(narrow: Served) -> None:
+def test_a_film_in_a_form_has_the_same_limit(narrow: Told) -> None:
     larger = png().ljust(MAX_BODY_BYTES + 1, b"\0")
     assert_problem(narrow.client.post("/v1/score", files={"file": ("a.png", larger, "image/png")}), 413)
 
@@ -130,14 +124,14 @@ def test_a_deflated_dicom_does_not_unfold_over_the_limit(start: Start) -> None:
         assert service.memory_kib("VmHWM") - before < 200 * 1024
 
 
-def test_a_pixel_limit_of_the_operator(start: Start) -> None:
-    with start(CXR_MAX_PIXELS=str(256 * 256)) as service:
+def test_a_pixel_limit_of_the_operator(accepting_bundle: Path) -> None:
+    with told(accepting_bundle, max_pixels=256 * 256) as service:
         assert_accepted(service.post(png()))
         body = assert_problem(service.post(encoded(Image.fromarray(pixels(side=257)))), 413)
         assert "65,536" in body["detail"]
 
 
-def _post_at_once(service: Served, count: int, data: bytes) -> list[int]:
+def _post_at_once(service: Asked, count: int, data: bytes) -> list[int]:
     with ThreadPoolExecutor(count) as pool:
         answers = list(pool.map(lambda _: service.post(data), range(count)))
     for answer in answers:
@@ -147,9 +141,9 @@ def _post_at_once(service: Served, count: int, data: bytes) -> list[int]:
     return [answer.status_code for answer in answers]
 
 
-def test_overload_is_503_with_retry_after_and_passes(start: Start) -> None:
+def test_overload_is_503_with_retry_after_and_passes(accepting_bundle: Path) -> None:
     large = encoded(Image.fromarray(pixels(side=2048)))
-    with start(CXR_MAX_WAITING="1") as service:
+    with told(accepting_bundle, max_waiting=1) as service:
         statuses: Counter[int] = Counter()
         for _ in range(5):
             statuses.update(_post_at_once(service, 8, large))
@@ -160,8 +154,8 @@ def test_overload_is_503_with_retry_after_and_passes(start: Start) -> None:
         assert service.get("/healthz").status_code == 200
 
 
-def test_a_deadline_that_passed_is_504(start: Start) -> None:
-    with start(CXR_DEADLINE_SECONDS="0.0001") as service:
+def test_a_deadline_that_passed_is_504(accepting_bundle: Path) -> None:
+    with told(accepting_bundle, deadline_seconds=0.0001) as service:
         body = assert_problem(service.post(png()), 504)
         assert body["type"] == "/problems/deadline-passed"
         assert service.get("/readyz").status_code == 200
@@ -207,10 +201,8 @@ def test_a_client_that_hangs_up_harms_nobody(service: Served, when: str) -> None
                 connection.sendall(request[:length])
         assert [neighbour.result().status_code for neighbour in neighbours] == [200] * 4
     assert_accepted(service.post(png()))
-    end = time.monotonic() + 20
-    while "cxr_waiting_requests 0.0" not in service.get("/metrics").text:
-        assert time.monotonic() < end, "a request of a client that left still counts as waiting"
-        time.sleep(0.1)
+    left = "a request of a client that left still counts as waiting"
+    eventually(lambda: "cxr_waiting_requests 0.0" in service.get("/metrics").text, 20, lambda: left)
 
 
 def test_sigterm_lets_requests_in_flight_finish(start: Start) -> None:

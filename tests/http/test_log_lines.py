@@ -15,18 +15,19 @@ import httpx
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
-from torch import Tensor
 
 from app.decoding.decoders import Decoders
 from app.http.middleware.observe import Observe
 from app.logs import JsonFormatter
 from app.metrics import Metrics
 from app.pipeline import DecodedImage
+from app.pipeline.heatmap import Heatmap
 from app.pipeline.image import SourceKind
 from app.settings import Settings
 from app.tracing import Tracing
-from tests.http.served import ANSWER_SECONDS, png
-from tests.http.told import ToldScreener, told
+from tests.support.films import png
+from tests.support.told import told
+from tests.support.waiting import eventually
 
 SECRET = "^".join(("Doe", "Jane"))  # put together, since a line of the source may be in the log
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -61,10 +62,7 @@ def test_the_servers_own_line_on_a_fault_names_the_request(lines: list[dict[str,
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        end = time.monotonic() + ANSWER_SECONDS
-        while not server.started:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        eventually(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
         headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
         assert httpx.get(f"http://127.0.0.1:{port}/", headers=headers).status_code == 500
@@ -108,18 +106,16 @@ def test_a_line_of_a_decoders_thread_names_the_request(
     assert {"trace_id", "span_id"}.isdisjoint(noticed[0])
 
 
-def test_a_line_of_a_devices_thread_names_the_requests(
-    lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, accepting_bundle: Path
-) -> None:
-    def broken(self: ToldScreener, image: Tensor, finding: int) -> None:
+def test_a_line_of_a_devices_thread_names_the_requests(lines: list[dict[str, Any]], accepting_bundle: Path) -> None:
+    def broken() -> Heatmap:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr(ToldScreener, "explain", broken)
     with told(accepting_bundle) as service:
+        service.screener.heatmap = broken
         path, named = "/v1/explain?finding=Mass", {"Content-Type": "image/png"}
         answer = service.client.post(path, content=png(), headers=named)
     assert answer.status_code == 503
-    (line,) = [line for line in lines if line["message"] == "what was asked for beside the verdict failed"]
+    (line,) = [line for line in lines if line["message"] == "the heatmap beside the verdict failed"]
     assert line["request_ids"] == [answer.headers["x-request-id"]]
     assert SECRET not in json.dumps(lines)
 

@@ -12,18 +12,8 @@ from pathlib import Path
 import pytest
 from pydicom.uid import RLELossless
 
-from tests.http.served import (
-    Served,
-    assert_accepted,
-    assert_problem,
-    dataset,
-    dicom,
-    half,
-    jpeg,
-    part10,
-    png,
-    read_answer,
-)
+from tests.support.films import dataset, dicom, half, jpeg, part10, png
+from tests.support.served import Served, assert_accepted, assert_problem, read_answer
 
 DICOM = "application/dicom"
 FORM = "multipart/form-data; boundary=edge"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.served import PROBLEM_FIELDS, Served
 from tests.pipeline.films import NAME, PATIENT_ID
 from tests.pipeline.mutants import Mutant, mutants, valid_films
+from tests.support.served import PROBLEM_FIELDS, Served
 
 EVERY = 5  # of the 500 that tests/pipeline/test_decode_dicom_hostile.py decodes
 

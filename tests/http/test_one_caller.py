@@ -18,10 +18,10 @@ from app.engine import place
 from app.http.routes import stow
 from app.pipeline import DecodedImage
 from app.pipeline.image import SourceKind
-from tests.http.served import read_answer
 from tests.http.stowing import CONTENT_TYPE
 from tests.http.test_flow import film, head
-from tests.http.told import SECONDS, Told, told
+from tests.support.served import read_answer
+from tests.support.told import SECONDS, Told, told
 
 #: The whole of 127/8 is this machine: another address for the sake of the test.
 ATTACKER, OTHER = "127.0.0.2", "127.0.0.3"

@@ -11,9 +11,9 @@ import pytest
 from app.access import Quota, add_key
 from app.http.wire.protocol import MAX_HEAD_BYTES
 from app.settings import Settings, SettingsError
-from tests.http.served import read_answer
 from tests.http.test_flow import film
-from tests.http.told import SECONDS, Told, told
+from tests.support.served import read_answer
+from tests.support.told import SECONDS, Told, told
 
 ALLOWED = "https://viewer.example"
 OTHERS = [

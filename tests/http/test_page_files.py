@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.http.served import ROOT, Served
+from tests.support.processes import ROOT
+from tests.support.served import Served
 
 SOURCES = ROOT / "web"
 BUILT = ROOT / "app" / "http" / "static" / "page"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import socket
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +15,10 @@ import httpx
 import pytest
 import yaml
 
-from tests.http.served import ROOT, Served, assert_accepted, assert_problem, dicom, half, png
+from tests.support.films import dicom, half, png
+from tests.support.processes import ROOT, Process, free_port, tool
+from tests.support.served import Served, assert_accepted, assert_problem
+from tests.support.waiting import eventually
 
 Start = Callable[..., AbstractContextManager[Served]]
 
@@ -52,10 +53,7 @@ class Prometheus:
 
     def until(self, expression: str) -> None:
         """Wait until an expression gives anything."""
-        end = time.monotonic() + START_SECONDS
-        while not self.query(expression):
-            assert time.monotonic() < end, f"{expression} gave nothing in {START_SECONDS} s"
-            time.sleep(0.1)
+        eventually(lambda: self.query(expression), START_SECONDS, lambda: f"{expression} gave nothing", pause=0.1)
 
 
 def configure(folder: Path, services: list[Served]) -> Path:
@@ -94,42 +92,23 @@ def prometheus(
     folder = tmp_path_factory.mktemp("prometheus")
     services = [service, replica, rejecting]
     configuration = configure(folder, services)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [
-        "prometheus",
+        tool("prometheus"),
         f"--config.file={configuration}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}",
         "--log.level=error",
     ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        with httpx.Client(base_url=f"http://{address}", timeout=30) as client:
-            server = Prometheus(client)
-            await_ready(client, process, folder / "log")
-            server.until("count(cxr_build_info) == 3")
-            send_films(services)
-            server.until(f"sum(cxr_decisions_total) == {sum(map(decisions, services))}")
-            server.until('ALERTS{alertname="CxrAttackBurst", alertstate="firing"}')
-            yield server
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def await_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
-        try:
-            if client.get("/-/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"Prometheus is not ready after {START_SECONDS} s:\n{log.read_text()}")
+    program = Process(command, folder / "log", dict(os.environ))
+    with program.running(), httpx.Client(base_url=f"http://{address}", timeout=30) as client:
+        program.await_answer(lambda: client.get("/-/ready"), START_SECONDS)
+        server = Prometheus(client)
+        server.until("count(cxr_build_info) == 3")
+        send_films(services)
+        server.until(f"sum(cxr_decisions_total) == {sum(map(decisions, services))}")
+        server.until('ALERTS{alertname="CxrAttackBurst", alertstate="firing"}')
+        yield server
 
 
 def send_films(services: list[Served]) -> None:
@@ -173,7 +152,7 @@ def test_every_rule_is_evaluated_without_fault(prometheus: Prometheus) -> None:
 def test_an_alert_says_what_it_is_in_words(prometheus: Prometheus) -> None:
     alerts = prometheus.client.get("/api/v1/alerts").json()["data"]["alerts"]
     (burst,) = (alert for alert in alerts if alert["labels"]["alertname"] == "CxrAttackBurst")
-    assert re.fullmatch(r"\d+ films in 15 minutes lie where attacked films lie", burst["annotations"]["summary"])
+    assert re.fullmatch(r"\d+ films in 15 minutes scored where attacked films score", burst["annotations"]["summary"])
     for alert in alerts:
         assert "error expanding" not in str(alert["annotations"])
 

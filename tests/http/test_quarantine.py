@@ -7,8 +7,7 @@ import json
 import os
 import socket
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,12 @@ from app.pipeline.backends.torch_cpu import TorchCpu
 from app.quarantine import open_quarantine
 from app.records import FilmEvent, Writer, open_record
 from app.settings import Settings, SettingsError
-from tests.http.reviewing import KEY, REASON, Keeping, Site, keeping, keeping_here
-from tests.http.served import Served, assert_accepted, assert_problem, dicom, encoded, jpeg, pixels, png, read_answer
 from tests.http.stowing import CONTENT_TYPE, answer_of, failed, related
 from tests.records.making import decision, subject, verdict
+from tests.support.films import dicom, encoded, jpeg, pixels, png
+from tests.support.reviewing import KEY, REASON, Keeping, Site, keeping, keeping_here
+from tests.support.served import Served, assert_accepted, assert_problem, read_answer
+from tests.support.waiting import eventually
 
 DICOM = "application/dicom"
 
@@ -45,13 +46,6 @@ def kept(site: Site, rejecting_bundle: Path) -> Iterator[Keeping]:
 
 def grey(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)))
-
-
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_a_film_is_rejected_kept_looked_at_released_and_given_back(kept: Keeping, site: Site, service: Served) -> None:
@@ -323,11 +317,11 @@ def test_a_film_ages_out(tmp_path: Path, screener: Screener) -> None:
         old = kept.reject(png(1))
     # Three seconds, and the film is older by the time that the service is up again.
     with keeping_here(site, screener, CXR_QUARANTINE_DAYS=str(3 / 86_400)) as kept:
-        until(lambda: not site.files())
+        eventually(lambda: not site.files())
         assert_problem(kept.get(f"/v1/results/{old}"), 404)
         new = kept.reject(png(2))
-        until(lambda: ("removed", "cxr-gate") in site.happened(new))
-        until(lambda: not site.files())
+        eventually(lambda: ("removed", "cxr-gate") in site.happened(new))
+        eventually(lambda: not site.files())
         assert [entry["reason"] for entry in site.entries("kind = 'removed'")] == ["age", "age"]
 
 

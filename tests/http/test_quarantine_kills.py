@@ -20,10 +20,11 @@ from app.pipeline import Screener, read_bundle, to_tensor
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.quarantine import QuarantineKeys, Vault
 from app.records import open_record
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import KEY, Keeping, Site, keeping
-from tests.http.served import dicom, pixels, png
 from tests.http.stowing import CONTENT_TYPE, related
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.films import dicom, pixels, png
+from tests.support.reviewing import KEY, Keeping, Site, keeping
+from tests.support.waiting import eventually
 
 SEEDS = range(12)
 #: So little that films are pushed out while others are looked at.
@@ -159,8 +160,7 @@ def test_killed_at_random_moments_nothing_that_was_answered_is_lost(
             assert traffic.begun.wait(60)
             time.sleep(chance.uniform(0, 2))  # the moment is the test
             assert kept.service is not None
-            kept.service.process.kill()
-            kept.service.process.wait(timeout=10)
+            kept.service.kill()
             traffic.ended()
             traffics.append(traffic)
     with keeping(site, choosing_bundle, **LIMITS):
@@ -183,13 +183,10 @@ def test_killed_between_the_film_and_its_entry_there_is_neither(choosing_bundle:
         holder = sqlite3.connect(site.folder / "record.sqlite", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         answers = [pool.submit(kept.score, png(seed)) for seed in SEEDS]
-        end = time.monotonic() + 4  # the record gives up after five seconds
-        while sum(name.endswith(".film") for name in site.files()) < len(SEEDS) // 2:  # whole, and not in the writing
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        # Whole, and not in the writing; the record gives up after five seconds.
+        eventually(lambda: sum(name.endswith(".film") for name in site.files()) >= len(SEEDS) // 2, 4, pause=0.01)
         assert kept.service is not None
-        kept.service.process.kill()
-        kept.service.process.wait(timeout=10)
+        kept.service.kill()
         holder.close()
         assert all(isinstance(answer.exception(), httpx.TransportError) for answer in answers)
     assert len(site.files()) == len(SEEDS) // 2

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from app.pipeline.labels import LABELS
-from tests.http.served import Served, assert_accepted, assert_problem, dicom, png
 from tests.http.stowing import CONTENT_TYPE, STUDIES, answer_of, related
 from tests.results.films import film
+from tests.support.films import dicom, png
+from tests.support.served import Served, assert_accepted, assert_problem
 
 
 def post(service: Served, path: str) -> httpx.Response:

@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 from app.access import Quota, add_key, revoke_keys
-from tests.http.served import assert_problem, dicom, png
 from tests.http.stowing import CONTENT_TYPE, related
-from tests.http.told import Told, told
+from tests.support.films import dicom, png
+from tests.support.served import assert_problem
+from tests.support.told import Told, told
 
 BURST = 3
 

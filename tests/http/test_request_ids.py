@@ -15,9 +15,11 @@ import pytest
 
 from app.access import add_key
 from tests.http.conftest import Start
-from tests.http.reviewing import Keeping, Site, keeping
-from tests.http.served import ANSWER_SECONDS, Served, png, read_answer
 from tests.http.stowing import CONTENT_TYPE, related
+from tests.support.asking import ANSWER_SECONDS
+from tests.support.films import png
+from tests.support.reviewing import Keeping, Site, keeping
+from tests.support.served import Served, read_answer
 
 OURS = re.compile("[0-9a-f]{32}")
 KNOWN = [

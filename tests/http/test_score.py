@@ -11,10 +11,7 @@ import pytest
 from PIL import Image
 
 from app.pipeline.labels import LABELS
-from tests.http.served import (
-    Served,
-    assert_accepted,
-    assert_problem,
+from tests.support.films import (
     dicom,
     dicom_not_a_number,
     dicom_with_syntax,
@@ -27,6 +24,7 @@ from tests.http.served import (
     unsupported_syntax,
     with_modality,
 )
+from tests.support.served import Served, assert_accepted, assert_problem
 
 FILMS = {
     "png": (png, "image/png"),

@@ -13,9 +13,10 @@ from PIL import Image
 
 from app.access import add_key
 from app.settings import Settings, SettingsError
-from tests.http.served import assert_problem, dicom, encoded, pixels
 from tests.http.stowing import CONTENT_TYPE, related
-from tests.http.told import Told, told
+from tests.support.films import dicom, encoded, pixels
+from tests.support.served import assert_problem
+from tests.support.told import Told, told
 
 LIMIT = 5
 

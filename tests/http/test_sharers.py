@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import pytest
 from fastapi import FastAPI, Request
 
 from app import commands
+from app.cli import main
 from app.http.security import ANONYMOUS, sharer
 from app.metrics import Metrics
-from app.settings import Settings
-from tests.http.told import running
+from tests.support.told import running
 
 
 def request_from(address: str) -> Request:
@@ -61,7 +60,7 @@ def test_an_address_that_a_caller_writes_is_not_his(
     monkeypatch.setattr(commands, "configure_logging", lambda: None)
     monkeypatch.setattr(commands, "make_application", lambda _: application)
     monkeypatch.setattr(commands.uvicorn, "run", lambda _, **options: given.update(options))
-    assert commands._serve(argparse.Namespace(host="127.0.0.1", port=0), Settings()) == 0
+    assert main(["serve", "--port", "0"]) == 0
     with running(application, proxy_headers=given["proxy_headers"]) as port:
         headers = {"X-Forwarded-For": "10.1.2.3", "X-Forwarded-Proto": "https"}
         assert httpx.get(f"http://127.0.0.1:{port}/", headers=headers).json() == [

@@ -12,9 +12,12 @@ import httpx
 from app.access import add_key
 from app.pipeline.bundle import read_manifest
 from offline.bundles.signing import SigningKey, new_signing_key, sign_bundle
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
 from tests.http.conftest import Start
-from tests.http.served import ANSWER_SECONDS, Served, assert_problem, png, run_command
+from tests.support.asking import ANSWER_SECONDS
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.films import png
+from tests.support.processes import run_command
+from tests.support.served import Served, assert_problem
 
 
 def ready_line(service: Served) -> dict[str, Any]:

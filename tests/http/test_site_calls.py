@@ -12,7 +12,9 @@ from app.pipeline.bundle import read_manifest
 from app.pipeline.calls import read_site_table, site_digest
 from app.pipeline.labels import LABELS
 from tests.http.conftest import Start
-from tests.http.served import Served, png, run_command
+from tests.support.films import png
+from tests.support.processes import run_command
+from tests.support.served import Served
 
 TABLE = "finding,prevalence\nMass,0.02\nEdema,0.9\n"
 

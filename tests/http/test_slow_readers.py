@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from app.http.wire import protocol
 from app.metrics import Metrics
 from tests.http.test_hostile_http import LAST, all_of, statuses
-from tests.http.told import SECONDS, Told, running, told
+from tests.support.told import SECONDS, Told, running, told
+from tests.support.waiting import eventually
 
 LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CUT = 'cxr_connections_cut_total{reason="unread"}'
@@ -91,9 +92,7 @@ def test_the_end_of_an_answer_that_nobody_reads_is_not_kept() -> None:
         connect(port) as connection,
     ):
         connection.sendall(LAST)
-        end = time.monotonic() + SECONDS
-        while not tail.state.metrics.registry.get_sample_value("cxr_connections_cut_total", {"reason": "unread"}):
-            assert time.monotonic() < end, "it is kept"
-            time.sleep(0.05)
+        cut = ("cxr_connections_cut_total", {"reason": "unread"})
+        eventually(lambda: tail.state.metrics.registry.get_sample_value(*cut), SECONDS, lambda: "it is kept")
         assert not all_of(connection).endswith(b"0\r\n\r\n")
     assert 0 < tail.left < 65_536

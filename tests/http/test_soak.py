@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.http.served import Served, dicom, jpeg, png
+from tests.support.films import dicom, jpeg, png
+from tests.support.served import Served
 
 REQUESTS = 1000
 AT_ONCE = 20

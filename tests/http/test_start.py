@@ -9,18 +9,20 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app.cli import main
+from app.commands import make_application
 from app.pipeline import bundle as bundle_format
+from app.pipeline.errors import PipelineError
 from app.settings import Settings, SettingsError
-from tests.bundles import ACCEPT_EVERYTHING, random_network, simple_gaussian, write_random_bundle
 from tests.http.conftest import Start
-from tests.http.served import ROOT, START_SECONDS, clean_environment, command, png, run_command
+from tests.support.bundles import ACCEPT_EVERYTHING, random_network, simple_gaussian, write_random_bundle
+from tests.support.films import png
+from tests.support.processes import run_command
 
 
 def _change_a_byte(name: str) -> Callable[[Path], None]:
@@ -68,10 +70,10 @@ def _new_format(folder: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "network-byte": (_change_a_byte("network.safetensors"), "network.safetensors does not have the SHA-256"),
-    "gaussian-byte": (_change_a_byte("gaussian.safetensors"), "gaussian.safetensors does not have the SHA-256"),
-    "golden-byte": (_change_a_byte("golden.safetensors"), "golden.safetensors does not have the SHA-256"),
-    "card-byte": (_change_a_byte("MODEL_CARD.md"), "MODEL_CARD.md does not have the SHA-256"),
+    "network-byte": (_change_a_byte("network.safetensors"), "network.safetensors has another SHA-256"),
+    "gaussian-byte": (_change_a_byte("gaussian.safetensors"), "gaussian.safetensors has another SHA-256"),
+    "golden-byte": (_change_a_byte("golden.safetensors"), "golden.safetensors has another SHA-256"),
+    "card-byte": (_change_a_byte("MODEL_CARD.md"), "MODEL_CARD.md has another SHA-256"),
     "no-network": (_remove("network.safetensors"), "network.safetensors is missing"),
     "no-gaussian": (_remove("gaussian.safetensors"), "gaussian.safetensors is missing"),
     "no-golden": (_remove("golden.safetensors"), "golden.safetensors is missing"),
@@ -79,12 +81,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no-json": (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
     "threshold": (_lower_threshold, "changed after it was written"),
     "new-format": (_new_format, "format_version"),
-    "gaussian-copied": (_gaussian_of_another, "gaussian.safetensors does not have the SHA-256"),
+    "gaussian-copied": (_gaussian_of_another, "gaussian.safetensors has another SHA-256"),
     "gaussian-signed": (_gaussian_of_another_well_signed, "fitted on another network"),
     "gaussian-renamed": (_gaussian_of_another_under_this_ones_name, "golden log densities"),
 }
-#: The server reads a bundle as check-bundle does; these differ in where they are found.
-DAMAGES_FOR_SERVER = ("network-byte", "no-gaussian", "no-manifest", "gaussian-signed", "gaussian-renamed")
+#: The server reads a bundle as check-bundle does; these differ in where they are found: in the reading, and in the proving.
+DAMAGES_FOR_SERVER = ("network-byte", "gaussian-renamed")
 
 
 def _damaged(accepting_bundle: Path, folder: Path, damage: str) -> Path:
@@ -150,18 +152,8 @@ def test_the_backend_that_was_named_serves_and_is_told(start: Start) -> None:
 def test_a_backend_that_is_not_there_is_no_reason_to_take_another(
     accepting_bundle: Path, settings: dict[str, str], reason: str
 ) -> None:
-    ended = subprocess.run(
-        command("serve", "--bundle", str(accepting_bundle), "--port", "0"),
-        cwd=ROOT,
-        env=clean_environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert reason in ended.stderr
-    assert "Traceback" not in ended.stderr
+    with pytest.raises((SettingsError, PipelineError), match=reason):
+        make_application(Settings.from_environment({**settings, "CXR_BUNDLE": str(accepting_bundle)}))
 
 
 @pytest.mark.parametrize(
@@ -175,19 +167,22 @@ def test_a_backend_that_is_not_there_is_no_reason_to_take_another(
     ],
     ids=["typo", "word", "zero", "nan", "inf"],
 )
-def test_a_wrong_setting_is_named(accepting_bundle: Path, name: str, value: str, reason: str) -> None:
-    ended = subprocess.run(
-        command("serve", "--bundle", str(accepting_bundle), "--port", "0"),
-        cwd=ROOT,
-        env=clean_environment({name: value}),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
+def test_a_wrong_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, reason: str
+) -> None:
+    """Before the bundle is read, of which there is none."""
+    monkeypatch.setenv(name, value)
+    assert main(["serve", "--bundle", "nowhere", "--port", "0"]) == 1
+    told = capsys.readouterr().err
+    assert name in told
+    assert reason in told
+
+
+def test_the_command_names_a_wrong_setting_and_shows_no_traceback() -> None:
+    ended = run_command("serve", "--bundle", "nowhere", "--port", "0", CXR_MAX_WAITING="many")
     assert ended.returncode == 1
-    assert name in ended.stderr
-    assert reason in ended.stderr
+    assert "CXR_MAX_WAITING" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,18 +23,6 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from requests import HTTPError
 
 from app.pipeline.labels import LABELS
-from tests.http.served import (
-    Served,
-    assert_accepted,
-    assert_problem,
-    dataset,
-    dicom,
-    half,
-    part10,
-    png,
-    read_answer,
-    unsupported_syntax,
-)
 from tests.http.stowing import (
     BOUNDARY,
     CONTENT_TYPE,
@@ -51,6 +39,11 @@ from tests.http.stowing import (
     told,
 )
 from tests.results.films import run_tool
+from tests.support.films import dataset, dicom, half, part10, png, unsupported_syntax
+from tests.support.served import Served, assert_accepted, assert_problem, read_answer
+from tests.support.told import Told
+from tests.support.told import told as serving_told
+from tests.support.waiting import eventually
 
 Start = Callable[..., AbstractContextManager[Served]]
 
@@ -467,21 +460,21 @@ def test_no_uid_reaches_the_log_or_the_metrics(service: Served) -> None:
 
 
 @pytest.fixture(scope="module")
-def narrow(start: Start) -> Any:
+def narrow(accepting_bundle: Path) -> Iterator[Told]:
     """Small limits, one place, and a short deadline."""
-    limits = {"MAX_BODY_BYTES": "80000", "MAX_STORE_BYTES": "300000", "MAX_STORE_INSTANCES": "3", "MAX_WAITING": "1"}
-    with start(**{f"CXR_{name}": value for name, value in limits.items()}, CXR_DEADLINE_SECONDS="5") as served:
+    limits = {"max_body_bytes": 80_000, "max_store_bytes": 300_000, "max_store_instances": 3, "max_waiting": 1}
+    with serving_told(accepting_bundle, **limits, deadline_seconds=5) as served:
         yield served
 
 
-def test_an_instance_over_the_limit_fails_alone(narrow: Served) -> None:
+def test_an_instance_over_the_limit_fails_alone(narrow: Told) -> None:
     answer = answer_of(stow(narrow, film(1), film(2, PixelData=bytes(100_000)), film(3)), 202)
     assert [told(item)[9] for item in scored(answer)] == [1, 3]
     assert reasons(answer) == [0xC413]
     assert "80,000" in told(failed(answer)[0])[8]
 
 
-def test_too_many_instances_or_bytes_are_413(narrow: Served) -> None:
+def test_too_many_instances_or_bytes_are_413(narrow: Told) -> None:
     assert "3 parts" in assert_problem(stow(narrow, *[film(1)] * 4), 413)["detail"]
     assert_problem(stow(narrow, bytes(300_000)), 413)
     body = related([bytes(300_000)])
@@ -498,13 +491,11 @@ def head(length: int) -> bytes:
     return "\r\n".join((*lines, "", "")).encode()
 
 
-def test_while_one_sender_holds_the_only_place_another_is_told_503(narrow: Served) -> None:
+def test_while_one_sender_holds_the_only_place_another_is_told_503(narrow: Told) -> None:
     body = related([film(1), film(2)])
     with narrow.connect() as connection:
         connection.sendall(head(len(body)) + body[:1000])
-        end = time.monotonic() + 20
-        while not counted(narrow, "cxr_waiting_requests")[()]:
-            assert time.monotonic() < end
+        eventually(lambda: counted(narrow, "cxr_waiting_requests")[()])
         refused = stow(narrow, film(3))
         assert refused.headers["retry-after"]
         assert assert_problem(refused, 503)["type"] == "/problems/overloaded"
@@ -513,7 +504,7 @@ def test_while_one_sender_holds_the_only_place_another_is_told_503(narrow: Serve
         assert (status, headers["content-type"]) == (200, DICOM_JSON)  # two instances in one place, one after the other
 
 
-def test_a_sender_that_stops_is_cut_off_at_the_deadline(narrow: Served) -> None:
+def test_a_sender_that_stops_is_cut_off_at_the_deadline(narrow: Told) -> None:
     body = related([film(1), film(2)])
     with narrow.connect() as connection:
         connection.sendall(head(len(body)) + body[: len(body) // 2 + 1000])
@@ -523,18 +514,18 @@ def test_a_sender_that_stops_is_cut_off_at_the_deadline(narrow: Served) -> None:
     assert_accepted(narrow.post(png()))
 
 
-def test_a_sender_that_hangs_up_leaves_nothing_behind(narrow: Served) -> None:
+def test_a_sender_that_hangs_up_leaves_nothing_behind(narrow: Told) -> None:
     body = related([film(1), film(2)])
     with narrow.connect() as connection:
         connection.sendall(head(len(body)) + body[: len(body) // 2 + 1000])
-    end = time.monotonic() + 20
-    while counted(narrow, "cxr_waiting_requests")[()]:
-        assert time.monotonic() < end, "the place of a sender that left is still taken"
+    left = "the place of a sender that left is still taken"
+    eventually(lambda: not counted(narrow, "cxr_waiting_requests")[()], 20, lambda: left)
     answer_of(stow(narrow, film(3)), 200)
 
 
-def test_when_every_instance_meets_a_passing_fault_the_answer_is_503(start: Start) -> None:
-    with start(CXR_DEADLINE_SECONDS="0.02") as service:  # enough to read a small film, and too little to judge it
+def test_when_every_instance_meets_a_passing_fault_the_answer_is_503(accepting_bundle: Path) -> None:
+    # The deadline is enough to read a small film, and too little to judge it.
+    with serving_told(accepting_bundle, seconds_a_film=1, deadline_seconds=0.02) as service:
         response = stow(service, film(1), film(2))
     assert reasons(answer_of(response, 503)) == [0xA700] * 2
     assert response.headers["retry-after"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +14,9 @@ from pydicom.filereader import dcmread
 
 from app.http.problems import PROBLEMS
 from app.pipeline.labels import LABELS
-from tests.http.served import ANSWER_SECONDS, Served, assert_accepted, assert_problem, dataset, dicom, half, part10, png
+from tests.support.films import dataset, dicom, half, part10, png
+from tests.support.served import Served, assert_accepted, assert_problem
+from tests.support.waiting import eventually
 
 DICOM = "application/dicom"
 
@@ -278,9 +279,7 @@ def test_a_window_that_is_no_number_is_not_repeated(service: Served) -> None:
 
 def test_the_log_is_json_with_a_line_for_each_answer(service: Served) -> None:
     request_id = service.post(png()).headers["x-request-id"]
-    end = time.monotonic() + ANSWER_SECONDS  # the line is written once the answer has left
-    while request_id not in service.logged() and time.monotonic() < end:
-        time.sleep(0.01)
+    eventually(lambda: request_id in service.logged())  # the line is written once the answer has left
     lines = [json.loads(line) for line in service.logged().splitlines()]
     mine = [line for line in lines if line.get("request_id") == request_id]
     assert [(line["status"], line["route"]) for line in mine] == [(200, "/v1/score")]

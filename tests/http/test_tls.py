@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import ssl
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +16,11 @@ from app.http.application import create_application
 from app.settings import Settings, SettingsError
 from app.tls import Renewal, Tls
 from tests.http.certificates import Authority, Pair, ends
-from tests.http.served import ROOT, START_SECONDS, clean_environment, command, png
-from tests.http.told import ToldScreener, running
+from tests.support.films import png
+from tests.support.screeners import ServedToldScreener
+from tests.support.served import Served
+from tests.support.told import running
+from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -48,43 +48,17 @@ class Mutual:
 def mutual(accepting_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mutual]:
     folder = tmp_path_factory.mktemp("tls")
     servers, callers = Authority(folder, "servers"), Authority(folder, "callers")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    made = Mutual(port, servers, callers, servers.sign("server"), callers.sign("pacs"))
-    options = (
-        "--tls-certificate",
-        made.server.certificate,
-        "--tls-key",
-        made.server.key,
-        "--tls-client-ca",
-        callers.file,
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command(
-                "serve", "--bundle", str(accepting_bundle), "--port", str(port), "--device", "cpu", *map(str, options)
-            ),
-            cwd=ROOT,
-            env=clean_environment({}),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    server = servers.sign("server")
+    options = {"--tls-certificate": server.certificate, "--tls-key": server.key, "--tls-client-ca": callers.file}
+    service = Served.of(accepting_bundle, folder / "log", *(str(word) for pair in options.items() for word in pair))
+    made = Mutual(service.port, servers, callers, server, callers.sign("pacs"))
     try:
-        end = time.monotonic() + START_SECONDS
+        service.launch()
         with made.client(made.caller) as client:
-            while True:
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < end, (folder / "log").read_text()
-                try:
-                    assert client.get("/readyz").status_code == 200
-                    break
-                except httpx.TransportError:
-                    time.sleep(0.1)
+            service.await_answer(lambda: client.get("/readyz"))
         yield made
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=40)
+        service.end()
 
 
 def test_a_caller_with_a_certificate_is_served(mutual: Mutual) -> None:
@@ -142,7 +116,7 @@ def test_without_authorities_of_callers_none_needs_a_certificate(mutual: Mutual,
     )
     tls = Tls.of(settings)
     assert tls
-    with running(create_application([ToldScreener(accepting_bundle)], settings), **tls.options()) as port:
+    with running(create_application([ServedToldScreener(accepting_bundle)], settings), **tls.options()) as port:
         answer = httpx.get(f"https://127.0.0.1:{port}/healthz", verify=mutual.context(None), timeout=30)
         assert answer.status_code == 200
         with pytest.raises(httpx.ConnectError, match=r"(?i)certificate verify failed"):
@@ -169,21 +143,15 @@ def test_a_certificate_that_takes_the_place_of_another_is_served(
         ):
             return secure.getpeercert(binary_form=True)
 
-    def until(reached: Callable[[], bool]) -> None:
-        end = time.monotonic() + 30
-        while not reached():
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
     first, second = (ssl.PEM_cert_to_DER_cert(pair.certificate.read_text()) for pair in (served, renewed))
-    application = create_application([ToldScreener(accepting_bundle)], settings)
+    application = create_application([ServedToldScreener(accepting_bundle)], settings)
     with running(application, **begun.options(), ssl_context_factory=renewal.context) as port:
         assert shown() == first
         served.certificate.write_bytes(renewed.certificate.read_bytes())  # its key is not there yet
-        until(lambda: "cannot be used" in caplog.text)
+        eventually(lambda: "cannot be used" in caplog.text)
         assert shown() == first
         served.key.write_bytes(renewed.key.read_bytes())
-        until(lambda: shown() == second)
+        eventually(lambda: shown() == second)
     assert announced == [ends(renewed)]
 
 

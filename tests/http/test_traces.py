@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from tests.collecting import Answer, Listener, collect, collected, eventually, listening, of_trace
 from tests.http.conftest import Start
-from tests.http.served import Served, png, read_answer
 from tests.http.stowing import CONTENT_TYPE, STUDIES, post, related
 from tests.results.films import film
+from tests.support.collecting import Answer, Listener, collect, collected, listening, of_trace
+from tests.support.films import png
+from tests.support.served import Served, read_answer
+from tests.support.waiting import eventually
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 STAGES = ("read", "decode", "wait", "inference", "record", "report", "deliver")

@@ -15,7 +15,7 @@ import torch
 from app.http.problems import SENDER_FAULTS
 from app.metrics import Metrics
 from app.pipeline import LABELS, Bundle, Verdict, read_bundle, torch_backend
-from tests.http.served import ROOT
+from tests.support.processes import ROOT
 
 JOB = "cxr-gate"
 BUNDLE = read_bundle(ROOT / "artifacts" / "paper")

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.http.served import ROOT
+from tests.support.processes import ROOT
 
 from .test_documents import ALERTS
 

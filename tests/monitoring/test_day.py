@@ -13,7 +13,7 @@ import yaml
 
 from benchmarks.day import compress, page, plan
 from benchmarks.day.watching import attributed
-from tests.http.served import ROOT
+from tests.support.processes import ROOT
 
 REPORT = ROOT / "reports" / "day"
 DURATION = re.compile(r"(?<![\w:-])(\d+)(ms|s|m|h|d)\b")  # in a name, as cxr-films-15m, it is none

@@ -12,7 +12,7 @@ from app.pipeline.network import LogitsOnly
 from offline.attacks import AttackOptions, as_posted, attack
 from offline.data.films import read_films
 from offline.data.loading import load_film
-from tests.http.served import ROOT
+from tests.support.processes import ROOT
 
 from .simulated import BACKEND, BUNDLE
 

@@ -8,7 +8,7 @@ from PIL import Image
 from app.pipeline import LABELS
 from offline.data.films import Film, Split
 from offline.run import Run
-from tests.bundles import random_network
+from tests.support.bundles import random_network
 
 
 def random_run(folder: Path, seed: int, *, data: str = "films") -> Run:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from PIL import Image
 from app.cli import main as cxr_gate
 from app.pipeline import LABELS, read_bundle
 from offline.run import Run
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 300.0  # seconds; far over what is needed
@@ -74,11 +74,8 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained; killed once its first epoch was saved, and started again."""
     output = tmp_path_factory.mktemp("run")
     process = offline(*train_arguments(folder, output))
-    end = time.monotonic() + TIMEOUT
-    while not Run(output).checkpoint.exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    eventually(lambda: Run(output).checkpoint.exists() or process.poll() is not None, TIMEOUT)
+    assert process.poll() is None, process.communicate()[0]
     process.send_signal(signal.SIGKILL)
     process.communicate()
     progress = finished(offline(*train_arguments(folder, output)))

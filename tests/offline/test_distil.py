@@ -21,7 +21,7 @@ from offline.gate.fit import FitOptions, FittedGate, save_gate
 from offline.gate.threshold import Threshold
 from offline.run import Run
 from offline.training.distil import AnsweredFilms, DistilOptions, Served, ask, compare, distil
-from tests.bundles import random_network, write_random_bundle
+from tests.support.bundles import random_network, write_random_bundle
 
 from .small import noise_films
 

@@ -15,32 +15,32 @@ from PIL import Image
 from app.pipeline import LABELS
 from offline.attacks.blackbox import Substitute
 from offline.attacks.goals import AT_POINT, OPPOSITE, Wanted
-from offline.data.films import Film, FilmsError
+from offline.data.films import Film, FilmsError, evenly
 from offline.data.harmless import CHANGES, drawn
 from offline.data.loading import load_film
 from offline.evaluation import PRESETS, evaluate
-from offline.evaluation.observing import evenly
 from offline.evaluation.store import Stages
 from offline.evaluation.subject import LoadedBundle
-from tests.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
+from tests.support.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
 
-COUNTS = {"train": 48, "val": 19, "test": 4}
+COUNTS = {"train": 28, "val": 19, "test": 4}
 CALLS = (Wanted("absent-to-present", "nearest"), Wanted("any-change", "random"))  # every one of them takes minutes
 TINY = replace(
     PRESETS["quick"],
     name="tiny",
     films=3,
     attack_steps=1,
-    minimal_films=2,
-    gradient_films=2,
-    transfer_films=2,
+    minimal_films=1,
+    gradient_films=1,
+    transfer_films=1,
     constraint_films=1,
     native_films=1,
     sanity_films=0,
     library_films=1,
     aware_steps=2,
+    weight_rounds=1,
     square_queries=3,
-    supervised_films=4,
+    supervised_films=2,
     budgets=(2 / 255,),
     calls=CALLS,
     harmless=True,

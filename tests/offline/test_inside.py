@@ -23,7 +23,7 @@ from offline.training.inside.blocks import CENTRES, RANK, Denoising, NonLocalCon
 from offline.training.inside.dual_norm import DualNorm, meeting, norms_of, with_clean_norms
 from research.frontier import inside as measuring
 from research.frontier import rivals
-from tests.bundles import random_network
+from tests.support.bundles import random_network
 
 from .small import noise_films, random_run
 from .test_bands import Tiny
@@ -281,7 +281,7 @@ def test_the_watch_is_the_first_block_of_what_was_started_from() -> None:
 
 
 def test_the_page_shows_the_committed_report() -> None:
-    page, report = (ROOT / "docs" / "research.md").read_text(), ROOT / measuring.REPORT
+    page, report = (ROOT / "research" / "README.md").read_text(), ROOT / measuring.REPORT
     assert page == measuring.filled(page, json.loads(report.read_text()) if report.is_file() else {})
 
 

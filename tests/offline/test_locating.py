@@ -23,8 +23,8 @@ from offline.locating.locate import ANOTHER_FILM, BEST_POINT, MEAN_BOX, POINTS, 
 from offline.locating.maps import SERVED, enlarged, grad_cam, layercam, maps_of
 from offline.locating.measures import hits, on_original, outside_the_chest, overlap, strongest
 from offline.locating.words import table
-from tests.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
 from tests.offline.small import noise_films
+from tests.support.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = ExposedField.whole(512, 512)

@@ -35,7 +35,7 @@ from offline.recalibrate.suspicion import (
     robust_z,
 )
 from offline.recalibrate.tables import ATTACKS, filled
-from tests.bundles import write_random_bundle
+from tests.support.bundles import write_random_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 D = 6

@@ -15,8 +15,8 @@ from offline.cli import main
 from offline.data.films import Film, FilmsError
 from offline.evaluation.tamper import REPORT, tamper
 from research.threat_model import tampering
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
 from tests.offline.small import noise_films
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
 
 ROWS, COLUMNS = 200, 160
 

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.orthanc.pacs import Orthanc, Service, running
+from tests.orthanc.pacs import Service
+from tests.support.orthanc import Orthanc
 
 
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
-    server = Orthanc(tmp_path / "orthanc")
-    with running(server):
+    server = Orthanc.deployed(tmp_path / "orthanc")
+    with server.running():
         yield server
 
 
 @pytest.fixture(scope="session")
 def default_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    server = Service(tmp_path_factory.mktemp("service"))
-    with running(server):
+    server = Service.kept_in(tmp_path_factory.mktemp("service"))
+    with server.running():
         yield server

@@ -12,8 +12,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from tests.orthanc.pacs import Forwarder, Orthanc, Service, film_of, running, says_accepted
+from tests.orthanc.pacs import Forwarder, Service, film_of, says_accepted
 from tests.orthanc.test_forward import noisy
+from tests.support.orthanc import Orthanc
 
 SEED = 4
 FILMS_A_WAVE = 3
@@ -69,7 +70,7 @@ def test_killed_at_random_points_each_film_has_one_report(
     forwarder = Forwarder(tmp_path, orthanc, default_service.url)
     victims: list[Forwarder | Service] = [forwarder if index % 2 == 0 else default_service for index in range(kills)]
     chance.shuffle(victims)
-    with running(forwarder):
+    with forwarder.running():
         for victim in victims:
             if victim is default_service:
                 default_service.await_ready()
@@ -89,7 +90,7 @@ def test_killed_forwarder_alone_many_times(
     chance = random.Random(SEED)
     forwarder = Forwarder(tmp_path, orthanc, default_service.url)
     default_service.await_ready()
-    with running(forwarder):
+    with forwarder.running():
         for _ in range(10):
             films.send(orthanc, 1)
             time.sleep(chance.uniform(0.3, 1.5))
@@ -105,7 +106,7 @@ def test_orthanc_goes_away_and_comes_back(
     chance = random.Random(SEED)
     forwarder = Forwarder(tmp_path, orthanc, default_service.url)
     default_service.await_ready()
-    with running(forwarder):
+    with forwarder.running():
         for _ in range(3):
             films.send(orthanc, FILMS_A_WAVE)
             time.sleep(chance.uniform(0, MOST_SECONDS_BEFORE_A_KILL))

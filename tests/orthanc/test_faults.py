@@ -13,10 +13,12 @@ import pytest
 
 from app.forward.answers import open_client
 from app.forward.orthanc import Orthanc as Client
-from tests.http.served import run_command
-from tests.orthanc.pacs import USER, Forwarder, Orthanc, eventually, free_port, running
+from tests.orthanc.pacs import Forwarder
 from tests.orthanc.standin import Answer, problem, stand_in
 from tests.results.films import film
+from tests.support.orthanc import USER, Orthanc
+from tests.support.processes import free_port, run_command
+from tests.support.waiting import eventually
 
 OK = Answer()
 
@@ -30,8 +32,8 @@ def instance(patient: str, **tags: object) -> bytes:
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """One for all tests here; each starts the forwarder at its own first change."""
-    server = Orthanc(tmp_path_factory.mktemp("pacs"))
-    with running(server):
+    server = Orthanc.deployed(tmp_path_factory.mktemp("pacs"))
+    with server.running():
         yield server
 
 
@@ -55,7 +57,7 @@ def test_what_may_pass_is_tried_again_and_retry_after_is_obeyed(orthanc: Orthanc
     ]
     with stand_in(lambda _, nth: answers[nth]) as service:
         forwarder = forwarder_from_here(tmp_path, orthanc, service.url)
-        with running(forwarder):
+        with forwarder.running():
             orthanc.upload(instance("retried"))
             forwarder.await_caught_up()
     times = service.asked["retried"]
@@ -80,7 +82,7 @@ def test_what_is_refused_is_counted_and_passed_over(orthanc: Orthanc, tmp_path: 
     port = free_port()
     with stand_in(lambda patient, _: refusals.get(patient, OK)) as service:
         forwarder = forwarder_from_here(tmp_path, orthanc, service.url, "--metrics-port", str(port))
-        with running(forwarder):
+        with forwarder.running():
             orthanc.upload(*map(instance, refusals), instance("fine"), instance("ct", Modality="CT"))
             forwarder.await_caught_up()
             eventually(lambda: "cxr_forward_backlog_changes 0.0" in metrics_at(port), 10, forwarder.logged)
@@ -132,7 +134,7 @@ def test_what_was_given_up_is_listed_survives_a_kill_and_is_tried_again(orthanc:
         forwarder = forwarder_from_here(
             tmp_path, orthanc, service.url, "--give-up-hours", "0.000001", "--in-flight", "1"
         )
-        with running(forwarder):
+        with forwarder.running():
             orthanc.upload(*map(instance, ("refused", "starved", "scored")))
             forwarder.await_caught_up()  # past the two, and it never waits for them again
             forwarder.kill()
@@ -159,7 +161,7 @@ def test_the_checkpoint_waits_for_the_first_that_is_not_done(orthanc: Orthanc, t
     with stand_in(lambda patient, _: OK if heal or patient == "quick" else problem(503, "overloaded")) as service:
         forwarder = forwarder_from_here(tmp_path, orthanc, service.url)
         start = orthanc.last_change()
-        with running(forwarder):
+        with forwarder.running():
             orthanc.upload(instance("stuck"), instance("quick"))
             eventually(lambda: bool(reported(orthanc, "quick")), 20, forwarder.logged)
             assert forwarder.checkpoint() == start
@@ -174,7 +176,7 @@ def test_the_checkpoint_waits_for_the_first_that_is_not_done(orthanc: Orthanc, t
 def test_sigterm_finishes_the_film_in_hand(orthanc: Orthanc, tmp_path: Path) -> None:
     with stand_in(lambda *_: Answer(delay_seconds=2)) as service:
         forwarder = forwarder_from_here(tmp_path, orthanc, service.url)
-        with running(forwarder):
+        with forwarder.running():
             orthanc.upload(instance("in hand"))
             eventually(lambda: bool(service.asked), 20, forwarder.logged)
             assert forwarder.stop() == 0
@@ -186,7 +188,7 @@ def test_sigterm_finishes_the_film_in_hand(orthanc: Orthanc, tmp_path: Path) -> 
 def test_sigterm_does_not_wait_for_a_service_that_is_down(orthanc: Orthanc, tmp_path: Path) -> None:
     start = orthanc.last_change()
     forwarder = forwarder_from_here(tmp_path, orthanc, f"http://127.0.0.1:{free_port()}")
-    with running(forwarder):
+    with forwarder.running():
         orthanc.upload(instance("later"))
         eventually(lambda: len(forwarder.events("trying again")) > 1, 20, forwarder.logged)
         assert forwarder.stop(seconds=5) == 0
@@ -217,8 +219,7 @@ def test_what_needs_a_person_stops_the_forwarder(
 
 
 def assert_ends_with(forwarder: Forwarder, message: str) -> None:
-    assert forwarder.running is not None
-    assert forwarder.running.wait(timeout=30) == 1
+    assert forwarder.process.wait(timeout=30) == 1
     assert message in forwarder.logged().splitlines()[-1]
     assert "Traceback" not in forwarder.logged()
 
@@ -240,7 +241,7 @@ def test_two_forwarders_cannot_share_a_state(orthanc: Orthanc, tmp_path: Path) -
     with stand_in(lambda *_: OK) as service:
         first, second = (Forwarder(tmp_path, orthanc, service.url, "--start", "now") for _ in range(2))
         second.log = tmp_path / "second.log"
-        with running(first):
+        with first.running():
             eventually(lambda: bool(first.events("following")), 20, first.logged)
             second.start()
             assert_ends_with(second, "another forwarder uses this --state")
@@ -249,7 +250,7 @@ def test_two_forwarders_cannot_share_a_state(orthanc: Orthanc, tmp_path: Path) -
 def test_the_token_is_sent_to_the_service(orthanc: Orthanc, tmp_path: Path) -> None:
     with stand_in(lambda *_: OK) as service:
         forwarder = forwarder_from_here(tmp_path, orthanc, service.url, CXR_FORWARD_SERVICE_TOKEN="t0ken")
-        with running(forwarder):
+        with forwarder.running():
             orthanc.upload(instance("token"))
             forwarder.await_caught_up()
     (headers,) = service.headers
@@ -270,7 +271,7 @@ def test_what_is_deleted_does_not_look_like_another_orthanc(orthanc: Orthanc, tm
     """Its changes go with it, so the log may end before the checkpoint; the counter never goes back."""
     with stand_in(lambda *_: OK) as service:
         forwarder = forwarder_from_here(tmp_path, orthanc, service.url)
-        with running(forwarder):
+        with forwarder.running():
             orthanc.upload(instance("deleted"))
             forwarder.await_caught_up()
             (found,) = orthanc.client.post(

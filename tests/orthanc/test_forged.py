@@ -10,11 +10,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from app.statements import OTHER_TEXT
-from tests.orthanc.pacs import Forwarder, Orthanc, free_port
+from tests.orthanc.pacs import Forwarder
 from tests.orthanc.standin import Answer, stand_in
 from tests.orthanc.test_faults import instance
 from tests.results.test_forged import forged
 from tests.results.test_report import REJECTED, report_bytes
+from tests.support.orthanc import Orthanc
+from tests.support.processes import free_port
 
 
 def test_a_forged_report_in_orthanc_does_not_stand_alone(orthanc: Orthanc, tmp_path: Path) -> None:

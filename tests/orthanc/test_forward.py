@@ -11,7 +11,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from tests.orthanc.pacs import Forwarder, Orthanc, Service, film_of, running, says_accepted
+from tests.orthanc.pacs import Forwarder, Service, film_of, says_accepted
+from tests.support.orthanc import Orthanc
 
 #: How ``storescu`` is told the transfer syntax of each film that is compressed.
 PROPOSALS = {"j2k_lossless": "-xv", "j2k_lossy": "-xw", "jpeg_baseline": "-xy"}
@@ -45,7 +46,7 @@ def test_films_that_are_sent_get_reports_in_their_studies(
     sent = [*films, tampered]
 
     forwarder = Forwarder(tmp_path, orthanc, default_service.url)
-    with running(forwarder):
+    with forwarder.running():
         if program == "dcmsend":
             orthanc.send(program, *sent)
         else:
@@ -83,12 +84,12 @@ def test_a_stopped_forwarder_takes_up_where_it_was(
 ) -> None:
     forwarder = Forwarder(tmp_path, orthanc, default_service.url)
     first, second = (film for film in films if film.stem in {"dx_chest_effusion", "dx_chest_cardiomegaly"})
-    with running(forwarder):
+    with forwarder.running():
         orthanc.send("dcmsend", first)
         forwarder.await_caught_up()
     assert forwarder.stop() == 0
     orthanc.send("dcmsend", second)
-    with running(forwarder):
+    with forwarder.running():
         forwarder.await_caught_up()
     assert len(orthanc.reports()) == 2
     stored = forwarder.events("report stored")
@@ -101,11 +102,11 @@ def test_a_lost_state_file_repeats_nothing_that_is_seen(
     forwarder = Forwarder(tmp_path, orthanc, default_service.url)
     (film,) = (film for film in films if film.stem == "dx_chest_effusion")
     orthanc.send("dcmsend", film)
-    with running(forwarder):
+    with forwarder.running():
         forwarder.await_caught_up()
     (report,) = orthanc.reports()
     forwarder.state.unlink()
-    with running(forwarder):
+    with forwarder.running():
         forwarder.await_caught_up()
     assert [line["new"] for line in forwarder.events("report stored")] == [True, False]
     assert orthanc.reports() == [report]
@@ -118,7 +119,7 @@ def test_start_now_leaves_what_was_there(
     orthanc.send("dcmsend", old)
     before = orthanc.last_change()
     forwarder = Forwarder(tmp_path, orthanc, default_service.url, "--start", "now")
-    with running(forwarder):
+    with forwarder.running():
         forwarder.await_caught_up()
         assert json.loads(forwarder.state.read_text())["last_change"] == before
         orthanc.send("dcmsend", new)

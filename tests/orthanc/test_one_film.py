@@ -17,11 +17,11 @@ from scipy.stats import spearmanr
 
 from app.pipeline import decode
 from app.pipeline.errors import InputError
-from tests.orthanc.pacs import Orthanc
-from tests.pipeline.films import part10
 from tests.pipeline.test_ordinary_headers import HEADERS, Detector
 from tests.pipeline.test_two_films import PLAIN, SAME
 from tests.pipeline.two_films import NOTED, REFUSED, A
+from tests.support.films import part10
+from tests.support.orthanc import Orthanc
 
 #: Of ranks: 1 where one picture is the other in other tones. Clipped black and white have one rank each.
 ALIKE = 0.98

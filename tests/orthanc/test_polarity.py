@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from app.pipeline import decode
-from tests.orthanc.pacs import Orthanc
 from tests.pipeline import dcmtk
-from tests.pipeline.films import film, part10
+from tests.pipeline.films import film
+from tests.support.films import part10
+from tests.support.orthanc import Orthanc
 
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
 CONTRADICTIONS = {("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.orthanc.pacs import Forwarder, Orthanc, eventually
+from tests.orthanc.pacs import Forwarder
 from tests.orthanc.standin import Answer, stand_in
 from tests.orthanc.test_faults import instance, reported
+from tests.support.orthanc import Orthanc
+from tests.support.waiting import eventually
 
 
 def test_restored_and_run_past_the_checkpoint(orthanc: Orthanc, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from scipy.special import expit
 from app.pipeline import LABELS, Screener, decode, film_tensor, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.pipeline.heatmap import MAP_SHAPE
-from tests.bundles import write_random_bundle
+from tests.support.bundles import write_random_bundle
 
 #: Of the film that is accepted, in the order of the labels: calibrated log odds, how far it lies over present_from in log odds
 #: (the band is .8 wide; None: not called), and how many per cent of the films without the finding lie lower (None: unknown).

@@ -27,11 +27,12 @@ from app.pipeline import Screener, read_bundle
 from app.pipeline.backends.torch_cpu import TorchCpu
 from app.records import open_record
 from benchmarks.field.frames import chest
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import Keeping, Site, keeping, keeping_here
-from tests.http.served import ROOT, encoded
 from tests.page.bundle import write_bundle_that_calls
 from tests.records.making import decision, subject, verdict
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.films import encoded
+from tests.support.processes import ROOT
+from tests.support.reviewing import Keeping, Site, keeping, keeping_here
 
 #: Kept as artefacts of the run.
 SCREENSHOTS = ROOT / "build" / "screenshots"

@@ -14,7 +14,8 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 from pydicom.data import get_testdata_file
 
-from tests.http.served import ROOT, serve
+from tests.support.processes import ROOT
+from tests.support.served import serve
 
 TIMES = 11
 #: A second drop waits in the list, so the page is opened anew for each.

@@ -16,10 +16,10 @@ from playwright.sync_api import Page, Route, expect
 
 from app.pipeline import LABELS
 from app.results import film_png_16
-from tests.http.reviewing import Keeping
-from tests.http.served import encoded
 from tests.page.bundle import WISHED
 from tests.page.conftest import DESK, READING_ROOM, Open, Visit, assert_accessible
+from tests.support.films import encoded
+from tests.support.reviewing import Keeping
 
 Answer = dict[str, Any]
 #: As tests.page.bundle has it, by hand: each group from what is furthest up to what is furthest down beside its own point.

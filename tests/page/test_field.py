@@ -10,10 +10,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from benchmarks.field.frames import chest, collimated, turned_rectangle
-from tests.bundles import write_random_bundle
-from tests.http.reviewing import Keeping
 from tests.page.bundle import densities
 from tests.page.conftest import Open, assert_accessible, drawn, serving
+from tests.support.bundles import write_random_bundle
+from tests.support.reviewing import Keeping
 
 ROWS, COLUMNS = 320, 300
 TOP, LEFT, BOTTOM, RIGHT = 40, 25, 15, 60

@@ -7,9 +7,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.http.reviewing import Keeping
-from tests.http.served import png
 from tests.page.conftest import EARLIER, READING_ROOM, Open, assert_accessible
+from tests.support.films import png
+from tests.support.reviewing import Keeping
 
 
 def test_a_key_is_asked_for_and_kept_no_longer_than_the_tab(visit: Open, kept: Keeping) -> None:

@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.access import Quota, add_key
 from app.pipeline import LABELS
-from tests.http.served import png
-from tests.http.told import Told, told
+from tests.support.films import png
+from tests.support.told import Told, told
 
 #: What a frontend developer writes; docs/clients.md shows it.
 PAGE = """<!doctype html><title>a viewer of the hospital</title>

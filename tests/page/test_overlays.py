@@ -11,10 +11,10 @@ from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from benchmarks.field.frames import chest
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import Keeping
-from tests.http.served import dicom, encoded
 from tests.page.conftest import Film, Open, Visit, drawn, serving
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.films import dicom, encoded
+from tests.support.reviewing import Keeping
 
 SIDE = 300
 TOP, LEFT, BOTTOM, RIGHT = 30, 45, 60, 15

@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.pipeline.bundle import read_manifest
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import Keeping, keeping
-from tests.http.served import png
 from tests.page.conftest import Open, site_in
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.films import png
+from tests.support.reviewing import Keeping, keeping
 
 #: Of Effusion: present_from, absent_below, sensitivity. Every film of these networks lies between .2 and .8.
 POINTS = {"first": (0.95, 0.9, 0.123), "second": (0.05, 0.01, 0.456)}

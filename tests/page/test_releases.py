@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page, Request, expect
 
 from app.pipeline.labels import LABELS
-from tests.bundles import REJECT_EVERYTHING, write_random_bundle
-from tests.http.reviewing import REASON, Keeping
-from tests.http.served import png
 from tests.page.conftest import Film, Open, Visit, assert_accessible, serving
+from tests.support.bundles import REJECT_EVERYTHING, write_random_bundle
+from tests.support.films import png
+from tests.support.reviewing import REASON, Keeping
 
 FIRST: Film = ("first.png", png(1))
 SECOND: Film = ("second.png", png(2))

@@ -12,8 +12,9 @@ from app.pipeline import decode, film_tensor, read_bundle
 from app.pipeline.network import LogitsOnly
 from offline.attacks import AttackOptions, as_posted, attack
 from offline.demo import png as png_of
-from tests.http.served import ROOT, serve
 from tests.page.conftest import DESK, Visit
+from tests.support.processes import ROOT
+from tests.support.served import serve
 
 BUNDLE = ROOT / "artifacts" / "default"
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from tests.http.served import png
-from tests.http.told import Told, told
 from tests.page.conftest import Visit
+from tests.support.answering import Handler, answering
+from tests.support.films import png
+from tests.support.told import Told, told
 
 #: What a page can send without anybody's leave: no preflight is asked for with this type.
 POST_A_FILM = """async (url) => {
@@ -24,18 +23,11 @@ POST_A_FILM = """async (url) => {
 READ = "async (url) => await fetch(url).then(async (answer) => [answer.status, await answer.text()], () => [0, ''])"
 
 
-class _Elsewhere(BaseHTTPRequestHandler):
+class _Elsewhere(Handler):
     """Another site: an empty page."""
 
-    def do_GET(self) -> None:
-        """The page."""
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<!doctype html><title>elsewhere</title>")
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
+    def get(self) -> None:
+        self.answer(200, b"<!doctype html><title>elsewhere</title>", {"Content-Type": "text/html"})
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +38,8 @@ def service(plain_bundle: Path) -> Iterator[Told]:
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), _Elsewhere)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(_Elsewhere) as url:
+        yield f"{url}/"
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from tests.support.films import chest_film
 
 NAME, PATIENT_ID = "Doe^Jane", "MRN12345"
 
@@ -46,38 +43,5 @@ def smooth(bits: int, signed: bool = False, side: int = 256) -> NDArray[np.integ
 
 def film(stored: NDArray[np.integer] | None = None, **tags: object) -> Dataset:
     """A DX chest film, of 12 bits where `stored` has words; None for a tag leaves it out."""
-    pixels = stored12() if stored is None else stored
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
-    dataset.PatientName, dataset.PatientID = NAME, PATIENT_ID
-    dataset.Modality, dataset.BodyPartExamined, dataset.ViewPosition = "DX", "CHEST", "PA"
-    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated = 8 * pixels.itemsize
-    dataset.BitsStored = 8 if pixels.itemsize == 1 else 12
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    for keyword, value in tags.items():
-        if value is None:
-            delattr(dataset, keyword)
-        else:
-            setattr(dataset, keyword, value)
-    return dataset
-
-
-def compressed(frame: bytes, syntax: str, like: Dataset) -> Dataset:
-    """The film with one encapsulated frame in place of its pixels."""
-    like.file_meta.TransferSyntaxUID = syntax
-    like.PixelData = encapsulate([frame])
-    like["PixelData"].VR = "OB"
-    like["PixelData"].is_undefined_length = True
-    return like
-
-
-def part10(dataset: Dataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
+    named = {"PatientName": NAME, "PatientID": PATIENT_ID}
+    return chest_film(stored12() if stored is None else stored, **{**named, **tags})

@@ -24,9 +24,10 @@ from pydicom.uid import HTJ2K, JPEG2000, HTJ2KLossless, JPEG2000Lossless
 
 from app.pipeline import decode
 from app.pipeline.errors import InputError
+from tests.support.films import compressed, part10
 
 from . import dcmtk
-from .films import compressed, computed12, film, part10, smooth
+from .films import computed12, film, smooth
 
 Random = np.random.Generator
 Mutation = Callable[[bytes, Random], bytes]

@@ -34,8 +34,7 @@ from app.pipeline.gate import GAUSSIAN
 from app.pipeline.gaussian import Gaussian
 from app.pipeline.orientation import SENSES, Orientation
 from app.pipeline.preprocess import PREPROCESSING
-
-from ..bundles import random_content
+from tests.support.bundles import random_content
 
 TEXTS = {MODEL_CARD: b"# A model of noise\n", "report/index.html": b"<p>nothing</p>\n"}
 FILES = (NETWORK, GAUSSIAN, ORIENTATION, CONTENT, HEATMAP, GOLDEN, *TEXTS)
@@ -198,7 +197,7 @@ def test_one_byte_changed(copy: Path, name: str) -> None:
     content = bytearray((copy / name).read_bytes())
     content[-1] ^= 1
     (copy / name).write_bytes(content)
-    with pytest.raises(BundleError, match=f"{name} does not have the SHA-256"):
+    with pytest.raises(BundleError, match=f"{name} has another SHA-256"):
         read_bundle(copy)
 
 

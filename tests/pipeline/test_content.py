@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from app.pipeline.content import KINDS, LATERAL, OTHER, SHAPES, Content, normalised, thumbnails, turned_back
 from app.pipeline.orientation import SENSES
-
-from ..bundles import always_frontal, random_content
+from tests.support.bundles import always_frontal, random_content
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:

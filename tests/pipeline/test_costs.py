@@ -24,8 +24,9 @@ from app.pipeline.identity import read_identity
 from app.pipeline.image import SourceKind
 from app.pipeline.stripping import is_out_of_proportion, strip_jpeg, strip_png
 from app.results import UnreportableSource, read_source
+from tests.support.films import part10
 
-from .films import film, part10
+from .films import film
 
 MEGABYTE = 1 << 20
 MAX_SECONDS = 0.9

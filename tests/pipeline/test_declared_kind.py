@@ -14,7 +14,7 @@ from app.pipeline import decode
 from app.pipeline.decode import has_signature, sniff
 from app.pipeline.errors import MalformedImage
 from app.pipeline.image import SourceKind
-from tests.http.served import dataset, dicom, jpeg, part10, pixels, png
+from tests.support.films import dataset, dicom, jpeg, part10, pixels, png
 
 FILMS: dict[SourceKind, bytes] = {"png": png(), "jpeg": jpeg(), "dicom": dicom()}
 

@@ -12,8 +12,9 @@ from pydicom.encaps import encapsulate
 
 from app.pipeline import decode
 from app.pipeline.errors import ImageTooLarge, InputError, MalformedImage, UnsuitableImage, UnsupportedMedia
+from tests.support.films import part10
 
-from .films import PATIENT_ID, film, part10, stored12
+from .films import PATIENT_ID, film, stored12
 
 MPEG2 = "1.2.840.10008.1.2.4.100"
 

@@ -17,8 +17,9 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from app.pipeline import decode
 from app.pipeline.errors import ImageTooLarge, InputError, MalformedImage
+from tests.support.films import compressed, part10
 
-from .films import NAME, PATIENT_ID, compressed, computed12, film, part10, smooth
+from .films import NAME, PATIENT_ID, computed12, film, smooth
 from .mutants import mutants, valid_films
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,10 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 from app.pipeline import decode
 from app.pipeline.dicom.windows import apply_window
 from app.pipeline.errors import MalformedImage, UnsuitableImage
+from tests.support.films import part10
 
 from . import dcmtk
-from .films import around, film, part10, smooth, stored12
+from .films import around, film, smooth, stored12
 
 SQUARES = (4095 * (np.arange(4096) / 4095) ** 2).astype(np.uint16)
 

@@ -26,9 +26,10 @@ from pydicom.uid import (
 
 from app.pipeline import decode
 from app.pipeline.errors import MalformedImage, UnsuitableImage, UnsupportedMedia
+from tests.support.films import compressed, part10
 
 from . import dcmtk
-from .films import compressed, computed12, film, part10, smooth
+from .films import computed12, film, smooth
 
 WHOLE12 = {"WindowCenter": 2048, "WindowWidth": 4096}
 GREY = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
@@ -267,7 +268,7 @@ def test_windows_are_not_for_films_saved_in_colour() -> None:
 def test_fewer_samples_than_colour_needs() -> None:
     dataset = colour(RGB)
     dataset.PixelData = GREY.tobytes()
-    with pytest.raises(MalformedImage, match="need 196,608 bytes, and 65,536 came"):
+    with pytest.raises(MalformedImage, match="need 196,608 bytes, but 65,536 came"):
         decode(part10(dataset))
 
 

@@ -13,8 +13,9 @@ from app.pipeline.dicom.rules import HeaderRules
 from app.pipeline.dicom.suitability import CHEST_REGION_CODES, FRONTAL_VIEW_CODES
 from app.pipeline.errors import UnsuitableImage
 from app.settings import Settings, SettingsError
+from tests.support.films import part10
 
-from .films import film, part10
+from .films import film
 
 
 def coded(value: str, scheme: str = "SCT") -> Sequence:

@@ -33,9 +33,10 @@ from pydicom.uid import (
 from app.pipeline import decode
 from app.pipeline.dicom.codecs import CODECS
 from app.pipeline.dicom.part10 import NATIVE
+from tests.support.films import compressed, part10
 
 from . import dcmtk
-from .films import compressed, computed12, film, part10, smooth
+from .films import computed12, film, smooth
 
 #: What DCMTK can write: how, and whether it loses nothing.
 WRITTEN: dict[str, tuple[UID, list[str], bool]] = {

@@ -18,8 +18,9 @@ from app.pipeline.dicom.tags import MAX_TEXT_BYTES
 from app.pipeline.dicom.words import KINDS, rows, split, words
 from app.pipeline.errors import UnsuitableImage
 from app.settings import Settings, SettingsError
+from tests.support.films import part10
 
-from .films import film, part10
+from .films import film
 
 ROWS = rows()
 #: A film that says what it is, and one that says nothing.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from app.pipeline import LABELS, Bundle, ChestNetwork, Screener, read_bundle, torch_backend
 from app.pipeline.heatmap import MAP_SHAPE, SPREAD, Heatmap, class_activation_maps, spread
 from app.pipeline.manifest import Finding
-from tests.bundles import ACCEPT_EVERYTHING, write_random_bundle
+from tests.support.bundles import ACCEPT_EVERYTHING, write_random_bundle
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from app.pipeline.identity import Identity, is_uid, read_identity
-from tests.http.served import dataset, dicom, png
+from tests.support.films import dataset, dicom, png
 
 STUDY, INSTANCE = "1.2.3.1", "1.2.3.2"
 FILM = dataset(StudyInstanceUID=STUDY, SOPInstanceUID=INSTANCE)

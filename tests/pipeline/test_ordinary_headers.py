@@ -21,8 +21,9 @@ from scipy.stats import spearmanr
 
 from app.pipeline import decode
 from app.pipeline.errors import MalformedImage
+from tests.support.films import compressed, part10
 
-from .films import compressed, film, part10
+from .films import film
 from .two_films import lut, overlaid
 
 DEPTHS = (10, 12, 14, 16)

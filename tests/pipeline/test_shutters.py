@@ -8,8 +8,9 @@ import pytest
 from app.pipeline import decode
 from app.pipeline.image import DecodedImage
 from benchmarks.field.frames import chest
+from tests.support.films import part10
 
-from .films import film, part10
+from .films import film
 
 ROWS, COLUMNS = 320, 300
 STORED = np.rint(chest(ROWS, COLUMNS) * 4095).astype(np.uint16)

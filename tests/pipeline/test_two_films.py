@@ -20,9 +20,10 @@ from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 from app.pipeline import decode
 from app.pipeline.dicom.rules import HeaderRules
 from app.pipeline.errors import InputError, MalformedImage, UnsuitableImage
+from tests.support.films import part10
 
 from . import dcmtk
-from .films import film, part10
+from .films import film
 from .two_films import NOTED, REFUSED, TWELVE, A, B, interleaved, lut, voi
 
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,8 @@ import pytest
 from app.pipeline import DecodedImage, Verdict
 from app.pipeline.labels import LABELS
 from app.records import Decision, DecisionSubject, Recalled, Record, RecordKey
+from tests.support.processes import free_port
+from tests.support.waiting import eventually
 
 UID = "1.2.826.0.1.3680043.8.498.1"
 
@@ -100,9 +100,7 @@ def postgresql() -> Iterator[Callable[[], str]]:
         with (folder / "log").open("wb") as log:
             made = [str(programs[-1]), "-D", str(data), "-U", "cxr", "-A", "trust", "-E", "UTF8", "--no-sync"]
             subprocess.run(made, cwd=folder, stdout=log, stderr=log, check=True, **user)  # type: ignore[call-overload]
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+            port = free_port()
             arguments = ["-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F"]
             server = subprocess.Popen(
                 [str(programs[-1].with_name("postgres")), *arguments],
@@ -123,15 +121,15 @@ def _database(port: int, server: subprocess.Popen[bytes], log: Path) -> Callable
     import psycopg
 
     where = f"postgresql://cxr@127.0.0.1:{port}/"
-    end = time.monotonic() + 30
-    while True:
+
+    def answers() -> bool:
         assert server.poll() is None, log.read_text()
-        try:
+        with suppress(psycopg.OperationalError):
             psycopg.connect(where + "postgres").close()
-            break
-        except psycopg.OperationalError:
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
+            return True
+        return False
+
+    eventually(answers, 30, log.read_text)
 
     def emptied() -> str:
         with psycopg.connect(where + "postgres", autocommit=True, options="-c lock_timeout=10s") as connection:

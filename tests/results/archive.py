@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+
+from tests.support.answering import Handler, answering
 
 
 @dataclass(frozen=True)
@@ -68,37 +69,19 @@ def archive(script: Script = lambda *_: Answer()) -> Iterator[Archive]:
     """One that is asked at ``url`` until the block ends."""
     made = Archive(script)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
+    class Asked(Handler):
+        def get(self) -> None:
             path, _, query = self.path.partition("?")
             uid = query.removeprefix("SOPInstanceUID=")
             self.say(made.find(uid, "/studies/" not in path) if uid else made.give(path.rsplit("/", 1)[1]))
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            self.say(made.store(body.split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0]))
+        def post(self) -> None:
+            self.say(made.store(self.body().split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0]))
 
         def say(self, answer: Answer) -> None:
             assert answer.status is not None
-            self.send_response(answer.status)
-            for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer.body)
+            self.answer(answer.status, answer.body, answer.headers)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
-    try:
+    with answering(Asked) as url:
+        made.url = f"{url}/dicom-web"
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

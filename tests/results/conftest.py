@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.results.orthanc import Orthanc, running_orthanc
+from tests.support.orthanc import Orthanc
 
 
 @pytest.fixture(scope="session")
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    with running_orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+    server = Orthanc.archive(tmp_path_factory.mktemp("orthanc"))
+    with server.running():
         yield server

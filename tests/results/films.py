@@ -14,7 +14,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.tag import Tag
 from pydicom.uid import generate_uid
 
-from tests.http.served import dicom
+from tests.support.films import dicom
 
 NAME, PATIENT = "Doe^Jane", "P-4711"
 

@@ -14,13 +14,16 @@ from app.results import deliver as deliver_module
 from app.results import schedule as schedule_module
 from app.results.dicomweb import DeliveryFailed
 from tests.results.films import film, film_with_bytes
-from tests.results.orthanc import PASSWORD, USER, Orthanc, Wire, eventually, free_port, running_orthanc
 from tests.results.test_report import KEY, REJECTED, report, report_bytes
+from tests.results.wire import Wire
+from tests.support.orthanc import PASSWORD, USER, Orthanc
+from tests.support.processes import free_port
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
 def server(orthanc: Orthanc) -> DicomwebServer:
-    return DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY)
+    return DicomwebServer(orthanc.dicom_web, USER, PASSWORD, key=KEY)
 
 
 def uid_of(data: bytes) -> str:
@@ -32,7 +35,7 @@ def test_a_report_is_stored_once_and_found_by_an_independent_client(orthanc: Ort
     made = report_bytes(data)
     assert server.deliver(made).outcome == "stored"
     assert server.deliver(made).outcome == "present"
-    client = DICOMwebClient(orthanc.url, session=_session())
+    client = DICOMwebClient(orthanc.dicom_web, session=_session())
     (found,) = client.search_for_instances("1.2.3.1", search_filters={"Modality": "SR"})
     assert found["00080018"]["Value"] == [report(data).SOPInstanceUID]
     back = client.retrieve_instance("1.2.3.1", report(data).SeriesInstanceUID, report(data).SOPInstanceUID)
@@ -56,14 +59,14 @@ def _session():
 
 
 def test_a_lost_answer_is_looked_after_before_storing_again(orthanc: Orthanc) -> None:
-    wire = Wire(orthanc.port, losing=1)
+    wire = Wire(orthanc.http_port, losing=1)
     through = DicomwebServer(wire.url, USER, PASSWORD, key=KEY)
     data = film()
     made = report_bytes(data, REJECTED)
     with pytest.raises(DeliveryFailed, match="no answer"):
         through.deliver(made)
     assert uid_of(data) in orthanc.instances()  # it was stored, and we could not know
-    again = DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY)
+    again = DicomwebServer(orthanc.dicom_web, USER, PASSWORD, key=KEY)
     assert again.deliver(made).outcome == "present"
     assert orthanc.instances().count(uid_of(data)) == 1
     wire.close()
@@ -73,7 +76,7 @@ def test_a_lost_answer_is_looked_after_before_storing_again(orthanc: Orthanc) ->
     ("path", "user", "fault"), [("/nowhere", USER, "404"), ("", "somebody", "401")], ids=["wrong-path", "wrong-user"]
 )
 def test_a_wrong_setting_is_tried_again(orthanc: Orthanc, path: str, user: str, fault: str) -> None:
-    wrong = DicomwebServer(orthanc.url + path, user, PASSWORD, key=KEY)
+    wrong = DicomwebServer(orthanc.dicom_web + path, user, PASSWORD, key=KEY)
     with pytest.raises(DeliveryFailed, match=fault):
         wrong.deliver(report_bytes(film(), REJECTED))
 
@@ -104,7 +107,8 @@ def test_the_outbox_outlives_the_delivery_and_waits_for_the_server(
     assert len(list((tmp_path / "outbox").glob("*.dcm"))) == 3
     second = delivery()
     second.start()
-    with running_orthanc(tmp_path / "orthanc", port) as server:
+    server = Orthanc.archive(tmp_path / "orthanc", port)
+    with server.running():
         eventually(lambda: not list((tmp_path / "outbox").glob("*.dcm")))
         assert sorted(server.instances()) == sorted(map(uid_of, films))
     second.stop()
@@ -116,7 +120,7 @@ def test_what_will_never_be_taken_is_put_aside_and_the_next_is_delivered(
     orthanc: Orthanc, tmp_path: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
     metrics, data = Metrics(), film()
-    delivery = Delivery(Outbox(tmp_path), DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY), metrics)
+    delivery = Delivery(Outbox(tmp_path), DicomwebServer(orthanc.dicom_web, USER, PASSWORD, key=KEY), metrics)
     delivery.put("1.2", spoil(report_bytes(film(), REJECTED)))
     delivery.put(uid_of(data), report_bytes(data, REJECTED))
     delivery.start()

@@ -21,8 +21,8 @@ from app.supervised import SupervisedThread
 from app.waiting import MOST_RETRY_AFTER_SECONDS
 from tests.results.archive import Answer, Archive, Script, archive
 from tests.results.films import film
-from tests.results.orthanc import eventually
 from tests.results.test_report import KEY, REJECTED, report_bytes
+from tests.support.waiting import eventually
 
 GOOD = [f"1.2.{n}" for n in range(10)]
 
@@ -33,7 +33,8 @@ class Bench:
     def __init__(self, folder: Path, archive: Archive) -> None:
         self.archive = archive
         self.metrics = Metrics()
-        self.outbox = Outbox(folder / "outbox")
+        self.folder = folder / "outbox"
+        self.outbox = Outbox(self.folder)
         self.delivery = Delivery(self.outbox, DicomwebServer(archive.url, key=KEY), self.metrics)
 
     def put(self, *patients: str) -> None:
@@ -43,7 +44,7 @@ class Bench:
             self.delivery.put(patient, report_bytes(film(PatientID=patient, SOPInstanceUID=instance), REJECTED))
 
     def waiting(self) -> set[str]:
-        return {name for name, _ in self.outbox.waiting()}
+        return {path.stem for path in self.folder.glob("*.dcm")}
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"cxr_{name}", labels)

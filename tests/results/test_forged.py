@@ -24,8 +24,9 @@ from app.results.report import LAYOUT
 from app.statements import MORE_BYTES, OTHER_TEXT, another, says_the_same
 from tests.results.archive import Answer, Archive, archive
 from tests.results.films import film
-from tests.results.orthanc import PASSWORD, USER, Orthanc, eventually
 from tests.results.test_report import ACCEPTED, KEY, MANIFEST, REJECTED, assert_valid, report, report_bytes
+from tests.support.orthanc import PASSWORD, USER, Orthanc
+from tests.support.waiting import eventually
 
 
 def changed(data: bytes, change: Callable[[Dataset], object]) -> bytes:
@@ -120,7 +121,7 @@ def test_a_forged_report_that_came_first_does_not_suppress_the_true_one(orthanc:
     true = report_bytes(data, REJECTED)
     assert orthanc.client.post("/instances", content=forged(true)).json()["Status"] == "Success"
     metrics, outbox = Metrics(), Outbox(tmp_path)
-    delivery = Delivery(outbox, DicomwebServer(orthanc.url, USER, PASSWORD, key=KEY), metrics)
+    delivery = Delivery(outbox, DicomwebServer(orthanc.dicom_web, USER, PASSWORD, key=KEY), metrics)
     delivery.start()
     for times in (1, 2):  # a film that is sent again adds no third
         delivery.put(report(data, REJECTED).SOPInstanceUID, true)

@@ -15,10 +15,10 @@ from app.results import DicomwebServer, dicomweb
 from app.results.dicomweb import MOST_UIDS, DeliveryFailed
 from tests.results.archive import Answer, archive
 from tests.results.films import film
-from tests.results.orthanc import eventually
 from tests.results.test_fairness import delivering
 from tests.results.test_forged import Forger
 from tests.results.test_report import KEY, REJECTED, report_bytes
+from tests.support.waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\n"
 

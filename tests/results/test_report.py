@@ -21,9 +21,9 @@ from app.pipeline import LABELS, Verdict
 from app.pipeline.manifest import Manifest
 from app.results import UnreportableSource, make_report, pixels_digest, read_source, to_part10
 from app.results.codes import FINDINGS, SCHEME
-from tests.bundles import manifest_fields
 from tests.results.films import NAME, PATIENT, film, film_with_bytes, run_tool
 from tests.results.test_source import NAMES
+from tests.support.bundles import manifest_fields
 
 MADE = datetime(2026, 3, 1, 12, 30, 15, 250, tzinfo=UTC)
 KEY = bytes(range(32))

@@ -13,8 +13,8 @@ from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, RawDataStorage
 
 from app.results.source import OPTIONAL, REQUIRED_EVEN_IF_EMPTY, UnreportableSource, read_source
-from tests.http.served import part10
 from tests.results.films import NAME, PATIENT, film, film_with_bytes
+from tests.support.films import part10
 
 
 def test_what_a_report_takes_over() -> None:

@@ -69,7 +69,7 @@ async def list_decisions(
     before: Annotated[_Entry | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Interval(ge=1, le=MOST_DECISIONS), DIGITS] = DEFAULT_DECISIONS,
 ) -> JSONResponse:
-    """What was decided, newest first."""
+    """Decisions, newest first."""
     wanted = {
         "verdict": verdict,
         "source_kind": source_kind,

@@ -27,7 +27,7 @@ from offline.attacks import (
 from offline.attacks.adaptive import AwareAttack
 from offline.attacks.goals import CallGoal
 from offline.attacks.libraries import apgd
-from tests.bundles import manifest_fields
+from tests.support.bundles import manifest_fields
 
 from .toys import SIDE, LinearVictim, gaussian
 

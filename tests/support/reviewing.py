@@ -17,8 +17,8 @@ from app.cli import main
 from app.http.application import create_application
 from app.pipeline import Screener
 from app.settings import Settings
-from tests.http.served import Served, serve
-from tests.http.told import running
+from tests.support.served import Served, serve
+from tests.support.told import running
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 REASON = "a prosthesis, and no sign of tampering"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+
+from tests.support.answering import Handler, answering
 
 trace_service = pytest.importorskip(
     "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="the extra otel is not installed"
@@ -18,7 +17,6 @@ trace_service = pytest.importorskip(
 
 #: Status, body and media type.
 Answer = tuple[int, bytes, str]
-SECONDS = 60.0
 
 
 @dataclass
@@ -65,34 +63,17 @@ def listening(respond: Callable[[str, bytes], Answer]) -> Iterator[Listener]:
     """A server on a free port that writes down what it is asked; `respond` gets path and body."""
     made = Listener()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+    class Asked(Handler):
+        def get(self) -> None:
+            body = self.body()
             made.asked.append((f"{self.command} {self.path}", {k.lower(): v for k, v in self.headers.items()}, body))
             status, content, media_type = respond(self.path, body)
-            self.send_response(status)
-            self.send_header("Content-Type", media_type)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.answer(status, content, {"Content-Type": media_type})
 
-        do_GET = do_POST = answer  # noqa: N815  # the library's names
+        post = get
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with answering(Asked) as made.url:
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def collect(path: str, body: bytes) -> Answer:
@@ -107,10 +88,3 @@ def collected(url: str) -> dict[str, str]:
 
 def of_trace(listener: Listener, trace_id: str, name: str) -> list[Span]:
     return [each for each in listener.spans() if (each.trace_id, each.name) == (trace_id, name)]
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
