@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 
-# The wheels of torch carry CUDA, and the lock has OpenVINO, which computes on the CPU (CXR_BACKEND=auto: docs/backends.md), so one
+# The wheels of torch carry CUDA, and the lock has OpenVINO, which computes on the CPU (CXR_BACKEND=auto: docs/engine.md), so one
 # image serves both:
 #   docker build -t cxr-gate .
 #   docker run --rm --read-only --tmpfs /tmp -p 8000:8000 cxr-gate

@@ -97,9 +97,11 @@ page: ## check web/, test it and build it anew into app/http/static/page, which 
 	cd web && npm ci --no-fund --no-audit && npm run types && npm run check && npm run build
 
 # No machine needs Node but one on which web/ is worked at: there `make page` has installed what its checks take.
-lint: $(STAMP) ## check formatting, lint and types
+lint: $(STAMP) ## check formatting, lint, prose, spelling and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m scripts.check_prose
+	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/mypy
 	@if [ -d web/node_modules ]; then npm --prefix web run --silent check; \
 	else echo "web/ is not checked: its tools are absent, and make page installs them"; fi

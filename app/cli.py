@@ -71,14 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     provenance = commands.add_parser(
         "verify-bundle",
         help="say who signed a bundle, whether it is whole, and what it was made from",
-        description="Print what was checked, line by line: the signature, the version, the SHA-256 of each file, and what "
-        "nobody checks. Nothing is computed on the bundle: check-bundle does that.",
+        description="Print each check, line by line: the signature, the version, the SHA-256 of each file, and the files that "
+        "nobody checks. It computes nothing with the network: check-bundle does that.",
     )
     provenance.add_argument("bundle", type=Path, metavar="DIR")
     provenance.add_argument(
         "--trusted-keys",
         metavar="PATH",
-        help="PEM file or folder of *.pem (default: CXR_TRUSTED_KEYS; without any, no signature is asked for)",
+        help="PEM file or folder of *.pem (default: CXR_TRUSTED_KEYS; without any, no signature is required)",
     )
     verify = commands.add_parser(
         "verify-record", help="find entries of the record that were changed, removed or put in"
@@ -90,15 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--expect-head",
         metavar="NUMBER:SEAL",
-        help="a head that was printed or logged before: shows that no newer entries were cut off before it",
+        help="a head that was printed or logged before: shows whether entries up to it were cut off",
     )
     export = commands.add_parser(
         "export-quarantine",
         help="write kept films out in clear, for cxr-offline recalibrate",
         description="Write the films of the quarantine that were released (or are in another state) to an empty folder, "
-        "decrypted, as they were posted. They are patient data: the folder is for cxr-offline recalibrate --films, and should be "
-        "deleted after that. Who did so is in the record. Reads CXR_QUARANTINE_FOLDER, its key and the record as the service "
-        "does, which may run.",
+        "decrypted, as they were posted. They are patient data: use the folder for cxr-offline recalibrate --films, and "
+        "delete it after that. The record says who did this. Reads CXR_QUARANTINE_FOLDER, its key and the record as the "
+        "service does; the service may run.",
     )
     export.add_argument(
         "--state", default="released", choices=("released", "confirmed", "pending"), help="(default: released)"
@@ -108,12 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     headers = commands.add_parser(
         "check-headers",
-        help="say what the headers of an archive's films would get",
+        help="say which of an archive's films would be refused by their headers, and why",
         description="Print for each combination of headers whether its films would be accepted or refused, and why. TABLE is a "
         "CSV whose columns are DICOM keywords: Modality, and any of BodyPartExamined, ViewPosition, PatientOrientation, "
         "SeriesDescription, StudyDescription, ProtocolName, AcquisitionDeviceProcessingDescription, "
         "PerformedProcedureStepDescription, PresentationIntentType. A column named films counts films; without it a line is one "
-        "film. No film is read. Words that your machines use and that are not known are added by "
+        "film. No film is read. Add words that your machines use and that are not known by "
         "CXR_HEADER_WORDS=chest+TRX,lateral+PERF; chest-TRX removes one. The lists are chest, region (another one), frontal, "
         "lateral, view (oblique, decubitus) and silent (names neither region nor view); docs/dicom.md.",
     )

@@ -25,10 +25,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of one setting."""
+    """The metadata of one setting."""
 
     group: Group
-    help: str  # what it does, and the unit where it has one
+    help: str  # what it does, with its unit if it has one
     #: From the text to the value. Raises ``ValueError`` with what the value must be, or ``SettingsError`` with a whole sentence.
     parse: Callable[[str], object]
     allowed: str = ""  # the values that it takes, for people; empty where the help says it
@@ -110,7 +110,7 @@ def values(
 
 
 def unknown(variable: str, known: Mapping[str, object]) -> str:
-    """That there is no such setting, and which one may be meant."""
+    """A message that there is no such setting, and which one the operator may mean."""
     nearest = get_close_matches(variable.upper(), known, 1)
     return f"unknown setting {variable}" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
@@ -132,7 +132,7 @@ def listed(kind: Any, prefix: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as the environment has it."""
+    """A value in the form in which the environment gives it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, frozenset | tuple):

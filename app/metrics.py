@@ -56,14 +56,14 @@ class Metrics(MetricTable):
     )
     connections_cut = counter(
         "cxr_connections_cut",
-        "Connections that were ended for what came on them and is no request, for what was late, or for answers not read.",
+        "Connections that the service ended: the bytes were no request, or came too late, or the caller did not read its answer.",
         ["reason"],
     )
 
-    # What was decided, and on what.
+    # Decisions and their films.
     decisions = counter(
         "cxr_decisions",
-        "Films accepted, rejected, or not judged for what their sender sent; the reason is the problem's name.",
+        "Films accepted, rejected, or not judged by their sender's fault; the reason is the problem's name.",
         ["decision", "reason", "model_version", "source_kind"],
     )
     calls = counter(
@@ -73,14 +73,14 @@ class Metrics(MetricTable):
     )
     heatmaps = counter(
         "cxr_heatmaps",
-        "Heatmaps that were given, by whether some place of the film stands out for the finding.",
+        "Heatmaps given, by whether some place of the film stands out for the finding.",
         ["localised", "model_version"],
     )
     stored_instances = counter(
         "cxr_store_instances", "Instances of STOW-RS requests: scored, answered from the record, or failed.", ["answer"]
     )
     missing_tags = counter(
-        "cxr_missing_tags", "DICOM films that lack a tag which would say that they are frontal chest films.", ["tag"]
+        "cxr_missing_tags", "DICOM films without a tag that would say that they are frontal chest films.", ["tag"]
     )
 
     # Stages and decoding.
@@ -106,10 +106,10 @@ class Metrics(MetricTable):
     batch_size = metric(Histogram, "cxr_batch_size", "Images in a forward pass.", buckets=(1, 2, 4, 8, 16, 32, 64))
 
     # Admission and queues.
-    waiting_limit = gauge("cxr_waiting_requests_limit", "Requests that may wait; more are told 503.")
-    waiting = gauge("cxr_waiting_requests", "Admitted and not yet answered.")
-    waiting_bytes = gauge("cxr_waiting_bytes", "Bytes of the bodies of those, as far as they have come.")
-    estimated_wait = gauge("cxr_estimated_wait_seconds", "Until what waits now is done, as estimated.")
+    waiting_limit = gauge("cxr_waiting_requests_limit", "Requests that may wait; further ones get 503.")
+    waiting = gauge("cxr_waiting_requests", "Requests admitted and not yet answered.")
+    waiting_bytes = gauge("cxr_waiting_bytes", "Bytes of their bodies that have arrived.")
+    estimated_wait = gauge("cxr_estimated_wait_seconds", "Estimated seconds until the requests that wait now are done.")
     admissions_refused = counter(
         "cxr_admissions_refused",
         "Requests refused, most before their bodies were read: requests, bytes or wait over the limit, or not-ready.",
@@ -117,7 +117,8 @@ class Metrics(MetricTable):
     )
     places_taken = counter(
         "cxr_places_taken",
-        "Requests told 503 as their bodies came, too slowly or as one of their caller's many, when another needed the place.",
+        "Requests that got 503 while their body arrived, since it was slow or its caller had many, and another "
+        "caller needed the place.",
     )
     queue_films = gauge(
         "cxr_queue_films",
@@ -141,7 +142,7 @@ class Metrics(MetricTable):
     log_density_margin = metric(
         CoarseHistogram,
         "cxr_log_density_margin_nats",
-        "Log density less the threshold, of every judged image; below 0 is rejected.",
+        "Log density minus the threshold, of every judged image; below 0 is rejected.",
         ["model_version"],
         buckets=_MARGINS,
     )
@@ -153,15 +154,17 @@ class Metrics(MetricTable):
         ["model_version"],
         buckets=_PERCENTILES,
     )
-    false_rejection_target = gauge("cxr_false_rejection_target_ratio", "Asked for.", ["model_version"])
+    false_rejection_target = gauge(
+        "cxr_false_rejection_target_ratio", "The share of clean films rejected that was asked for.", ["model_version"]
+    )
     false_rejection_lower = gauge(
         "cxr_false_rejection_lower_ratio",
-        "The rate on films like the calibration films is over this, 95 %.",
+        "The share on films like the calibration films is over this, with 95 % confidence.",
         ["model_version"],
     )
     false_rejection_upper = gauge(
         "cxr_false_rejection_upper_ratio",
-        "The rate on films like the calibration films is below this, 95 %.",
+        "The share on films like the calibration films is below this, with 95 % confidence.",
         ["model_version"],
     )
     calibration_films = gauge(
@@ -172,13 +175,15 @@ class Metrics(MetricTable):
     )
 
     # Reports to the DICOMweb server.
-    results = counter("cxr_results", "Reports to the DICOMweb server, by what became of them.", ["outcome"])
-    result_failures = counter("cxr_result_failures", "Attempts to deliver a report that failed.")
+    results = counter("cxr_results", "Reports to the DICOMweb server, by outcome.", ["outcome"])
+    result_failures = counter("cxr_result_failures", "Failed attempts to deliver a report.")
     results_waiting = gauge("cxr_results_waiting", "Reports in the outbox.")
-    results_oldest = gauge("cxr_results_oldest_seconds", "For how long the oldest report in the outbox waits.")
+    results_oldest = gauge(
+        "cxr_results_oldest_seconds", "Seconds for which the oldest report in the outbox has waited."
+    )
     result_conflicts = counter(
         "cxr_report_conflicts",
-        "Reports of somebody else's, or changed ones, that the DICOMweb server has under the UID of a report.",
+        "Reports that the DICOMweb server has under the UID of one of ours, but that somebody else wrote or changed.",
     )
 
     # Threads.
@@ -192,9 +197,9 @@ class Metrics(MetricTable):
     record_head = gauge("cxr_record_head", "Number of the newest entry that this process wrote.")
     record_oldest = gauge(
         "cxr_record_oldest_timestamp_seconds",
-        "When the oldest entry was written, at the last turn of retention (Unix time); 0: there is none, or no retention.",
+        "When the oldest entry was written, as of the last run of retention (Unix time); 0: no entry, or no retention.",
     )
-    record_days = gauge("cxr_record_retention_days", "After which entries are removed; 0: never.")
+    record_days = gauge("cxr_record_retention_days", "Days after which entries are removed; 0: never.")
 
     # The version in shadow.
     shadow_decisions = counter(
@@ -218,8 +223,8 @@ class Metrics(MetricTable):
     quarantine_films = gauge(
         "cxr_quarantine_films", "Rejected films that are kept, by what was decided on them.", ["state"]
     )
-    quarantine_bytes = gauge("cxr_quarantine_bytes", "Of all kept films' files.")
-    quarantine_orphans = gauge("cxr_quarantine_orphans", "Films that the record does not know, and that lie aside.")
+    quarantine_bytes = gauge("cxr_quarantine_bytes", "Bytes of all kept films' files.")
+    quarantine_orphans = gauge("cxr_quarantine_orphans", "Films that lie aside, since the record does not know them.")
     quarantine_removed = counter(
         "cxr_quarantine_removed", "Films that were removed: for their age, or for room.", ["reason"]
     )
@@ -230,7 +235,7 @@ class Metrics(MetricTable):
     near_duplicates = metric(
         CoarseHistogram,
         "cxr_near_duplicate_films",
-        "Of each new film: how many others that its caller sent differ from it by very little.",
+        "For each new film: how many other films of its caller differ from it by very little.",
         buckets=_NEIGHBOURS,
     )
     query_sequence_films = counter(
@@ -242,11 +247,11 @@ class Metrics(MetricTable):
     # Certificates and keys; what runs.
     tls_certificate_ends = gauge(
         "cxr_tls_certificate_expiry_timestamp_seconds",
-        "When the service's own certificate, or one of its chain, ends (Unix time); 0 where it has none.",
+        "When the service's own certificate, or one of its chain, ends (Unix time); 0: it has none.",
     )
     oidc_keys_fetched = gauge(
         "cxr_oidc_keys_timestamp_seconds",
-        "When the identity provider's keys were last fetched (Unix time); 0 where there is none, or none came.",
+        "When the identity provider's keys were last fetched (Unix time); 0: there is no provider, or none came.",
     )
     build = metric(Info, "cxr_build", "Versions.")
 

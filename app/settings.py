@@ -17,7 +17,7 @@ from app.pipeline.image import DEFAULT_MAX_PIXELS
 __all__ = ["PREFIX", "Settings", "SettingsError"]
 
 PREFIX: Final = "CXR_"
-#: In the same environment, and not of the service: ``cxr-gate forward`` checks the first, tests find films by the second.
+#: Names in the same environment that the service ignores: ``cxr-gate forward`` checks the first, tests find films by the second.
 _OTHERS: Final = ("CXR_FORWARD_", "CXR_SHARED_DATA")
 #: A host as callers name it: a name, an address of either kind, or ``*`` for any.
 _HOST: Final = re.compile(r"\*|[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
@@ -58,12 +58,12 @@ _TOKENS = Group("Tokens of an identity provider", "access.md")
 _TLS = Group("TLS", "access.md")
 _LOAD = Group("Load and limits", "engine.md")
 _DECODING = Group("Decoding", "dicom.md")
-_COMPUTING = Group("Computing", "backends.md")
+_COMPUTING = Group("Computing", "engine.md")
 _HEADERS = Group("Which DICOM films are judged", "dicom.md")
 _RECORD = Group("The record of decisions", "record.md")
 _QUARANTINE = Group("The quarantine of rejected films", "quarantine.md")
 _QUERIES = Group("Attacks by queries", "query-detection.md")
-_RESULTS = Group("Reports to a DICOMweb server", "dicom-results.md")
+_RESULTS = Group("Reports to a DICOMweb server", "pacs.md")
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,19 @@ class Settings:
 
     bundle: Path = _SERVED.setting(Path("artifacts/default"), "folder of the bundle")
     bundles: str = _SERVED.setting(
-        "", "folder whose subfolders are more bundles, to bring in without a restart; empty: there is CXR_BUNDLE alone"
+        "", "folder whose subfolders are more bundles, to bring in without a restart; empty: CXR_BUNDLE is the only one"
     )
     versions_file: Path = _SERVED.setting(
         Path("state/active.json"), "file that says which version was made active; one for each service"
     )
     shadow_waiting: int = _SERVED.setting(
-        64, "films that may wait for the version in shadow, 200 KB each; those over it are not compared"
+        64, "films that may wait for the version in shadow, 200 KB each; further films are not compared"
     )
     trusted_keys: str = _SERVED.setting(
         "", "PEM file, or folder of *.pem: only bundles signed by one of these keys are served; empty: any bundle is"
     )
     calls_file: str = _SERVED.setting(
-        "", "CSV of the site's own prevalences and operating points (docs/calls.md); empty: those of the bundle hold"
+        "", "CSV of the site's own prevalences and operating points (docs/calls.md); empty: the bundle's own"
     )
 
     keys_file: str = _CALLERS.setting(
@@ -95,22 +95,22 @@ class Settings:
     allowed_hosts: str = _CALLERS.setting(
         "",
         "without keys: names or addresses, beside this machine's, by which a proxy, the forwarder or Prometheus asks; separated "
-        "by spaces, without ports; * is any, after which only the network keeps pages out",
+        "by spaces, without ports; * allows any, and then only the network keeps foreign pages out",
         parse=_hosts,
     )
     metrics_open: bool = _CALLERS.setting(
         False, "without keys: true lets anybody who reaches the service read /metrics"
     )
     quota_per_minute: float = _CALLERS.setting(
-        0.0, "requests a minute of each caller with a key whose entry says nothing else; 0: no limit", zero=True
+        0.0, "requests a minute of each caller whose entry names no quota; 0: no limit", zero=True
     )
     quota_burst: int = _CALLERS.setting(10, "requests that such a caller may make at once, after a pause")
 
     oidc_issuer: str = _TOKENS.setting(
-        "", "OpenID Connect provider whose tokens are good; https, or this machine's own; empty: none"
+        "", "OpenID Connect provider whose tokens are accepted; https, or on this machine; empty: none"
     )
     oidc_audience: str = _TOKENS.setting(
-        "", "this service's name at the provider; needed, else a token for any other service would be good here"
+        "", "this service's name at the provider; required: without it a token for any other service would work here"
     )
     oidc_jwks_url: str = _TOKENS.setting(
         "", "where the provider's keys are; empty: where its .well-known/openid-configuration says"
@@ -130,14 +130,14 @@ class Settings:
     max_body_bytes: int = _LOAD.setting(64 * 1024 * 1024, "bytes of one request's body, or of one instance of a store")
     max_pixels: int = _LOAD.setting(DEFAULT_MAX_PIXELS, "pixels of one film, by its header")
     max_waiting: int = _LOAD.setting(
-        64, "requests admitted and not yet answered; those over it are told 503; one caller may have three quarters"
+        64, "requests admitted and not yet answered; further ones get 503; one caller may have three quarters"
     )
     max_waiting_bytes: int = _LOAD.setting(
         512 * 1024 * 1024,
-        "bytes of their bodies together, as they arrive; a request that is alone is never refused by it",
+        "bytes of their bodies together, as they arrive; a request that is alone is never refused for its bytes",
     )
     deadline_seconds: float = _LOAD.setting(30.0, "from admission to the answer, which is 504 after that")
-    drain_seconds: int = _LOAD.setting(30, "for what was admitted, when the service stops")
+    drain_seconds: int = _LOAD.setting(30, "for requests already admitted, when the service stops")
     max_store_instances: int = _LOAD.setting(200, "instances of one STOW-RS request")
     max_store_bytes: int = _LOAD.setting(512 * 1024 * 1024, "bytes of one STOW-RS request")
     store_parallel: int = _LOAD.setting(
@@ -145,12 +145,11 @@ class Settings:
     )
 
     decode_threads: int = _DECODING.setting(
-        2, "PNG and JPEG of usual sizes and uncompressed DICOM films that are decoded at once"
+        2, "films decoded at once in threads: PNG and JPEG of usual sizes, and uncompressed DICOM"
     )
     decode_processes: int = _DECODING.setting(
         2,
-        "compressed DICOM films, and PNG and JPEG of many pixels in few bytes, that are decoded at once, each in a process of "
-        "its own",
+        "films decoded at once, each in a process of its own: compressed DICOM, and PNG and JPEG of many pixels in few bytes",
     )
     decode_memory_mb: int = _DECODING.setting(
         1024, "MiB of memory that such a process may take; raise it with CXR_MAX_PIXELS"
@@ -161,8 +160,8 @@ class Settings:
     )
     decode_sandbox: str = _DECODING.setting(
         "try",
-        "filter of system calls around such a process: try warns where the machine has none, require does not start then, off "
-        "does without",
+        "filter of system calls around such a process: try warns if the machine has none, require does not start then, off uses "
+        "none",
         one_of=("try", "require", "off"),
     )
 
@@ -170,26 +169,28 @@ class Settings:
         "auto", "torch or openvino; auto: torch on GPUs, and on the CPU openvino where it is installed"
     )
     device: str = _COMPUTING.setting(
-        "auto", "cpu, or GPUs by commas (cuda:0,cuda:1); auto: every GPU, or the CPU where there is none"
+        "auto", "cpu, or GPUs with commas between them (cuda:0,cuda:1); auto: every GPU, or the CPU if there is none"
     )
     inference_threads: int = _COMPUTING.setting(
         0, "threads on the CPU; 0: every core that the process may use, or OMP_NUM_THREADS", zero=True
     )
     max_batch: int = _COMPUTING.setting(8, "films in a forward pass; fewer where a backend gains nothing by more")
     batch_wait_ms: float = _COMPUTING.setting(
-        0.0, "milliseconds that a batch which is not full waits for more films; 0: not at all", zero=True
+        0.0, "milliseconds for which a batch that is not full waits for more films; 0: not at all", zero=True
     )
-    device_retry_seconds: float = _COMPUTING.setting(10.0, "between golden checks of a device that is out of service")
+    device_retry_seconds: float = _COMPUTING.setting(
+        10.0, "seconds between golden checks of a device that is out of service"
+    )
 
     accepted_modalities: frozenset[str] = _HEADERS.setting(
         ALWAYS_ACCEPTED_MODALITIES,
-        "values of Modality, by commas: CR and DX, to which RF and SC may be added",
+        "values of Modality, with commas between them: CR and DX, to which RF and SC may be added",
         parse=_modalities,
     )
     header_words: tuple[str, ...] = _HEADERS.setting(
         (),
-        "the site's own words in headers, by commas: chest+TRX adds one, lateral-PERFIL removes one (cxr-gate check-headers "
-        "--help)",
+        "the site's own words in headers, with commas between them: chest+TRX adds one, lateral-PERFIL removes "
+        "one (cxr-gate check-headers --help)",
         parse=_header_words,
     )
     refuse_hiding_windows: bool = _HEADERS.setting(
@@ -209,7 +210,7 @@ class Settings:
     )
     record_days: int = _RECORD.setting(0, "days after which an entry is removed; 0: it is kept for ever", zero=True)
     record_optional: bool = _RECORD.setting(
-        False, "true: a decision that cannot be written is answered all the same; false: it is told 503"
+        False, "true: a decision that cannot be written is answered all the same; false: the answer is 503"
     )
 
     quarantine_folder: str = _QUARANTINE.setting(
@@ -222,34 +223,32 @@ class Settings:
     quarantine_key: str = _QUARANTINE.setting("", "the same from the environment, instead of a file", secret=True)
     quarantine_mb: int = _QUARANTINE.setting(
         4096,
-        "MiB of all kept films, at least twice CXR_MAX_BODY_BYTES; over it the oldest go, those that were decided on first",
+        "MiB of all kept films, at least twice CXR_MAX_BODY_BYTES; beyond it the oldest are removed, those with a decision first",
     )
     quarantine_days: float = _QUARANTINE.setting(
-        30.0, "days after which a film goes; below CXR_RECORD_DAYS, where that is set"
+        30.0, "days after which a film is removed; below CXR_RECORD_DAYS, if that is set"
     )
 
     query_sequences: str = _QUERIES.setting(
         "count",
-        "what is done about many near-duplicates of one caller: count has a metric and the log, refuse also answers 403, off "
-        "remembers nothing",
+        "about many near-duplicates from one caller: count writes a metric and the log, refuse also answers 403, off remembers "
+        "nothing",
         one_of=("count", "refuse", "off"),
     )
-    query_near_duplicates: int = _QUERIES.setting(10, "near-duplicates of a film that make it one of a sequence")
-    query_films: int = _QUERIES.setting(
-        4096, "films of each caller that are remembered; of all callers together 65,536 (51 MB)"
-    )
+    query_near_duplicates: int = _QUERIES.setting(10, "so many near-duplicates make a film part of a sequence")
+    query_films: int = _QUERIES.setting(4096, "films remembered of each caller; of all callers together 65,536 (51 MB)")
     query_hours: float = _QUERIES.setting(24.0, "hours after which they are forgotten")
 
     results_url: str = _RESULTS.setting(
         "",
-        "base of the DICOMweb server that gets a report of every DICOM film (http://pacs:8042/dicom-web); empty: none does",
+        "base of the DICOMweb server that gets a report of every DICOM film (http://pacs:8042/dicom-web); empty: no server",
         parse=_http,
         address=True,
     )
-    results_user: str = _RESULTS.setting("", "name at that server; empty: it asks for none")
-    results_password: str = _RESULTS.setting("", "password of that name", secret=True)
+    results_user: str = _RESULTS.setting("", "user name at that server; empty: it asks for none")
+    results_password: str = _RESULTS.setting("", "password of that user", secret=True)
     results_folder: Path = _RESULTS.setting(
-        Path("state/results"), "folder where reports wait for that server; mode 0700, for it holds patient data"
+        Path("state/results"), "folder where reports wait for that server; mode 0700, since it holds patient data"
     )
 
     @classmethod
@@ -265,10 +264,10 @@ class Settings:
 
     @property
     def has_callers(self) -> bool:
-        """Whether callers have keys or tokens; else anybody who reaches the service may use it."""
+        """Whether callers have keys or tokens. If not, anybody who reaches the service may use it."""
         return bool(self.keys_file or self.oidc_issuer)
 
     @property
     def header_rules(self) -> HeaderRules:
-        """What holds for the headers of DICOM films."""
+        """The rules for headers of DICOM films."""
         return HeaderRules(self.accepted_modalities, self.header_words, self.refuse_hiding_windows)

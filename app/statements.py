@@ -1,7 +1,8 @@
-"""What a report says, so that two of one UID can be compared: the forwarder and the delivery do.
+"""The content of a report, so that the forwarder and the delivery can compare two reports under one UID.
 
-An archive that has a UID keeps what it has. Where that is not what was to be stored, somebody made a report in our name, or
-changed one of ours. Compared is what a reader is told, and of whom: not the time, nor what an archive adds or writes otherwise.
+An archive that has a UID keeps the instance that it has. If that is not the report that was to be stored, somebody
+made a report in our name, or changed one of ours. The comparison covers the statements to a reader and the patient,
+but not the time, or tags that an archive adds or rewrites.
 """
 
 from __future__ import annotations

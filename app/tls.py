@@ -1,4 +1,4 @@
-"""TLS of the service itself: what uvicorn is told, when the certificate ends, and how another takes its place."""
+"""TLS of the service itself: the arguments for uvicorn, the end of the certificate, and its replacement."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Renewal:
         stamps = [_stamp(file) for file in self._files]
         if stamps == self._seen:
             return
-        self._seen = stamps  # of before they are read: what is written later is looked at again
+        self._seen = stamps  # taken before the files are read, so that later changes are noticed
         try:
             # Tried on a context of its own first: a pair that does not fit would leave the live one without a key.
             tls = Tls.of(self._settings)

@@ -5,7 +5,7 @@
 A trace is carried by a context variable, which tasks and worker threads of a request inherit. Spans are made and exported
 where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set and the extra ``otel`` installed; else the caller's ``traceparent`` is passed on as
 it came, and every function here does next to nothing. No span has an identifier of a patient or study, a path that was
-filled in by a caller, an error's text, or a score: who may read traces need not be one who may see these (docs/traces.md).
+filled in by a caller, an error's text, or a score: who may read traces need not be one who may see these (docs/monitoring.md).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def resumed(trace: Trace | None) -> Iterator[None]:
 
 @contextmanager
 def span(name: str, kind: Kind = "internal", **attributes: AttributeValue) -> Iterator[None]:
-    """A stage of the work in hand, as a span; of an error its class is told, never its text."""
+    """A stage of the present work, as a span. Of an error it has the class, never the text."""
     trace = _here.get()
     if trace is None or trace.tracer is None or trace.span is None:
         yield

@@ -19,6 +19,6 @@ def parse_retry_after(text: str) -> float:
         try:
             at = parsedate_to_datetime(text)
             seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-        except (ValueError, OverflowError):  # the latter: a year that no date has
+        except (ValueError, OverflowError):  # OverflowError: a year that no date has
             return 0.0
     return min(max(seconds, 0.0), MOST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else 0.0

@@ -1,8 +1,8 @@
 """Backends side by side, the model alone: speed, floor, agreement and the cost of the Gaussian, as Markdown.
 
 Wall time depends on what else the machine does: the ratios are of neighbouring runs, and CPU time, which waits for nobody,
-stands beside. What is no backend here is measured to show why: the network unfolded, whole batches in OpenVINO, bfloat16,
-ONNX Runtime.
+stands beside. Alternatives that are no backend here are measured to show why: the network unfolded, whole batches in
+OpenVINO, bfloat16, ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PARTS = ("speed", "gaussian", "gate", "agreement")
 
 
 def runs(bundle: Bundle, threads: int, max_batch: int) -> dict[str, Run]:
-    """What is compared, by name; the first is what the bundle was fitted with."""
+    """The compared variants, by name; the bundle was fitted with the first."""
     network = bundle.network
 
     def unfolded(images: Tensor) -> Outputs[NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""The load, in a process of its own: ``python -m benchmarks.generator`` reads a load as JSON and writes what came of it.
+"""The load, in a process of its own: ``python -m benchmarks.generator`` reads a load as JSON and writes its results.
 
 Closed loop: each client sends its next film when it has its answer. Open loop: films arrive by a Poisson process whether
 or not answers came, and latency counts from when a film should have been sent, so a slow service cannot slow its load.

@@ -1,4 +1,4 @@
-"""What is measured on each system, and when: three visits to each, in turns, each with a fresh server."""
+"""The measurements on each system, and their order: three visits to each, in turns, each with a fresh server."""
 
 from __future__ import annotations
 

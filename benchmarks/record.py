@@ -98,7 +98,7 @@ async def accepted(port: int, films: list[bytes]) -> list[bytes]:
 
 
 def options(description: str | None) -> argparse.Namespace:
-    """What a comparison can be told on its command line."""
+    """The options of a comparison's command line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=Path("artifacts/default"))
     parser.add_argument("--other", type=Path, metavar="TREE", help="a checkout that is measured too")

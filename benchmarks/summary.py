@@ -15,7 +15,7 @@ def quantile(values: list[float], share: float) -> float:
 
 
 def summary(system: str, cell: PlannedLoad, offered: float, came: dict[str, Any]) -> dict[str, Any]:
-    """What came of one load; latencies are those of good films that were answered rightly, in seconds."""
+    """The results of one load; latencies are those of good films with right answers, in seconds."""
     good = [(said, due, end) for kind, said, due, end in came["records"] if kind == "good"]
     correct = [(due, end) for said, due, end in good if said == "correct"]
     refused = [end - due for said, due, end in good if said == "refused"]

@@ -38,8 +38,8 @@ class Shown:
 def demo(url: str, bundle: Path, film: Path, epsilon: float, steps: int) -> list[Shown]:
     """Post a film, then its 8-bit copy at 224x224, then that copy attacked by BIM; the last two differ in the attack alone.
 
-    The attack uses the network of `bundle`, which must be the one served. What is judged is what is
-    sent: an 8-bit PNG, rounded.
+    The attack uses the network of `bundle`, which must be the one served. The judged image is the one that is sent:
+    an 8-bit PNG, rounded.
 
     Raises
     ------

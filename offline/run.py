@@ -49,7 +49,7 @@ def weights_sha256(network: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A file of a run, and the command that writes it."""
+    """A file of a run, and the command that writes it; to ``read`` what was not written raises FilmsError."""
 
     path: Path
     command: str
@@ -65,16 +65,10 @@ class _Kept:
 
 
 class RunRecord(_Kept):
-    """What a step tells of its work, as JSON."""
+    """A step's account of its work, as JSON."""
 
     def read(self) -> dict[str, Any]:
-        """The record.
-
-        Raises
-        ------
-        FilmsError
-            The step was not run.
-        """
+        """The record."""
         self._require()
         content: dict[str, Any] = json.loads(self.path.read_text())
         return content
@@ -92,13 +86,7 @@ class FittedArrays(_Kept):
     """What a step fits, as arrays by name."""
 
     def read(self) -> dict[str, NDArray[Any]]:
-        """The arrays.
-
-        Raises
-        ------
-        FilmsError
-            The step was not run.
-        """
+        """The arrays."""
         self._require()
         return load_file(self.path)
 
@@ -245,7 +233,7 @@ class Run:
         return self.folder / f"{kind}-{identity_sha256[:12]}"
 
     def arch(self) -> str:
-        """Of the network, as its record has it."""
+        """The network's digest, from its record."""
         record = self.training.read_if_there()
         return str(record["options"].get("arch", PLAIN)) if record else PLAIN
 
@@ -279,13 +267,7 @@ class Run:
         return network.eval().requires_grad_(False)
 
     def save(self, weights: Mapping[str, Tensor], record: Mapping[str, object]) -> Path:
-        """Write a network and the record of its training, which makes the folder a run that can be fitted.
-
-        Returns
-        -------
-        Path
-            The weights file.
-        """
+        """Write a network and the record of its training, which makes a run that can be fitted; returns the weights file."""
         self.save_weights(weights)
         self.training.write(record)
         return self.weights
@@ -296,13 +278,7 @@ class Run:
         save_weights({name: value.contiguous().cpu() for name, value in weights.items()}, self.weights)
 
     def save_successor(self, output: Run, weights: Mapping[str, Tensor], then: str) -> Path:
-        """Write weights that were made from those of this run as a run of their own; `then` says how.
-
-        Returns
-        -------
-        Path
-            The weights file.
-        """
+        """Write weights that were made from this run's as a run of their own; `then` says how. Returns the weights file."""
         record = self.training.read()
         return output.save(weights, {**record, "initial_weights": f"{record['initial_weights']}, then {then}"})
 

@@ -1,6 +1,6 @@
 """The figures of README.md and docs/results.md, from committed reports: ``python -m research.readme`` fills them in.
 
-The README's answer is what the served bundle says of pydicom's film; no number is typed by hand.
+The README's answer is that of the served bundle for pydicom's film; no number is typed by hand.
 """
 
 from __future__ import annotations

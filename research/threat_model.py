@@ -14,7 +14,7 @@ from offline.generated_tables import markdown_table
 from offline.report.reading import AimedRow, Evaluation
 from offline.report.words import decimal, percent, share_of, strength, text
 
-#: Of the bundle that is served; the whole experiment on it, and on the paper's gate.
+#: Reports of the served bundle: the whole experiment on it, and on the paper's gate.
 _SERVED = Path("artifacts/default")
 _SERVED_WHOLE = Path("reports/default/evaluation.json")
 _PAPER = Path("reports/paper/evaluation.json")
@@ -51,7 +51,7 @@ def overshooting(evaluation: Evaluation) -> str:
 
 
 def outsiders(evaluation: Evaluation) -> str:
-    """Who has the service's answers alone: a substitute learned from them, or queries."""
+    """Attackers who have only the service's answers: a substitute learned from them, or queries."""
     rows = []
     for one in evaluation.substitutes:
         for transfer in one.transfer:
@@ -66,7 +66,7 @@ def outsiders(evaluation: Evaluation) -> str:
 
 
 def insiders(served: Evaluation, paper: Evaluation) -> str:
-    """Who has the network, and who has the gate too: against what is served, and against the paper's gate."""
+    """Attackers who have the network, and those who have the gate too: against the served gate, and against the paper's."""
     head = ["attacker", "knows the gate", "epsilon", "goal"]
     for gate in ("what is served", "the paper's gate"):
         head += [f"passes {gate}", "mean change"]

@@ -1,4 +1,4 @@
-"""``make pin-images``: put the digest of each base image, as its registry has it now, behind its tag.
+"""``make pin-images``: put each base image's digest, as its registry gives it now, behind its tag.
 
 A tag may lead to another image tomorrow; a digest cannot. Needs docker with buildx and the registries, so it is run where
 images are built, and what it changed is committed.

@@ -28,11 +28,11 @@ A `-` means that a setting is empty by default.
 """
 _HEADING: Final = "| setting | default | takes | meaning |\n|---|---|---|---|"
 _OTHERS: Final = """\
-## Names that are not ours
+## Names of other programs
 
-`FORWARDED_ALLOW_IPS` lists the proxies whose `X-Forwarded-For` is believed ([engine.md](engine.md)). `OMP_NUM_THREADS` sets the
-threads on the CPU where `CXR_INFERENCE_THREADS` is 0. The `OTEL_` names say where traces go ([traces.md](traces.md)).
-`CXR_SHARED_DATA` is for tests: it says where the shared films are.
+`FORWARDED_ALLOW_IPS` lists the proxies whose `X-Forwarded-For` the service believes ([engine.md](engine.md#who-may-wait)).
+`OMP_NUM_THREADS` sets the threads on the CPU if `CXR_INFERENCE_THREADS` is 0. The `OTEL_` names say where traces go
+([monitoring.md](monitoring.md#traces)). `CXR_SHARED_DATA` is for tests: it says where the shared films are.
 """
 _EXAMPLE: Final = f"""\
 # Every setting, with its default. Written by {COMMAND}.

@@ -16,10 +16,6 @@ _State = tuple[int, int, int, int]
 class Callers:
     """Finds who has a key; reads the file again when it changes. Used in one thread.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     KeysFileError
@@ -56,11 +52,11 @@ class Callers:
             kept = [caller for caller in self._callers if caller in error.callers]
             self._callers = tuple(kept)
             log.error(
-                "others may write to the file of callers: only keys that were good before and are in it still hold",
+                "others may write to the file of callers: only keys that were valid before and are still in it hold",
                 extra={"error": str(error), "keys": len(kept)},
             )
         except KeysFileError as error:
-            log.error("the file of callers is broken, and the last good one holds", extra={"error": str(error)})
+            log.error("the file of callers is broken; the last good one holds", extra={"error": str(error)})
         else:
             log.info("the file of callers was read", extra={"keys": len(self._callers)})
 

@@ -32,9 +32,9 @@ examples:
   curl -H "Authorization: Bearer $KEY" -H 'Content-Type: application/dicom' --data-binary @FILM http://127.0.0.1:8000/v1/score
 
 to change a caller's key without a gap:
-  cxr-gate new-key --name pacs --scope score        both keys are good from now on
+  cxr-gate new-key --name pacs --scope score        both keys work from now on
   (give the new one to the caller)
-  cxr-gate revoke-key --name pacs --keep-newest     the old one is none from now on
+  cxr-gate revoke-key --name pacs --keep-newest     the old key stops working
 """
 _REVOKE: Final = f"""\
 Take a caller's keys out of the file of callers. The service ({SETTING}=FILE) refuses them from its next request on.
@@ -62,9 +62,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
     )
     new.add_argument("--name", required=True, help="who calls: goes into the record with each decision")
     new.add_argument(
-        "--scope", required=True, action="append", choices=SCOPES, help="what the key is good for; may be repeated"
+        "--scope", required=True, action="append", choices=SCOPES, help="scope of the key; may be repeated"
     )
-    new.add_argument("--days", type=_DAYS, help="so many days the key is good (default: until it is revoked)")
+    new.add_argument("--days", type=_DAYS, help="days for which the key is valid (default: until it is revoked)")
     new.add_argument(
         "--per-minute",
         type=_PER_MINUTE,
@@ -73,7 +73,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
     new.add_argument("--burst", type=_BURST, help="and at once, after a pause (needs --per-minute; default: 10)")
     revoke = commands.add_parser("revoke-key", parents=[keys], help="take a caller's keys back", description=_REVOKE)
     revoke.add_argument("--name", required=True, help="whose keys")
-    revoke.add_argument("--keep-newest", action="store_true", help="all but the one that was made last")
+    revoke.add_argument("--keep-newest", action="store_true", help="all but the newest one")
 
 
 def run(parsed: argparse.Namespace) -> int:

@@ -228,7 +228,7 @@ def _file_fault(error: ValidationError) -> str:
 
 
 def _entry_fault(place: Sequence[int | str], kind: str) -> str:
-    """What is wrong with an entry: which field, and what it must be. What it is instead is not told."""
+    """The fault of an entry: which field, and what it must be. The message does not quote the wrong value."""
     name = str(place[0]) if place else ""
     if name in _Entry.model_fields and not (kind == "missing" and len(place) == 1):
         return f": {_Entry.model_fields[name].description}"

@@ -66,7 +66,7 @@ class TokenRefused(Exception):
 
 
 class ProviderUnavailable(Exception):
-    """No key of the provider's is known yet, so no token can be told from another."""
+    """No key of the provider is known yet, so no token can be checked."""
 
 
 class _FetchFailed(Exception):
@@ -105,7 +105,7 @@ class Provider:
     ) -> None:
         if not audience:
             raise OidcError(
-                "CXR_OIDC_AUDIENCE is needed: else any token of the provider's, for whatever service, is good"
+                "CXR_OIDC_AUDIENCE is required: without it a token for any other service of the provider would work here"
             )
         for url in filter(None, (issuer, jwks_url)):
             if not (url.startswith("https://") or _LOCAL.fullmatch(url)):
@@ -178,7 +178,7 @@ class Provider:
                 options={"require": REQUIRED},
             )
         except jwt.InvalidTokenError as error:
-            raise TokenRefused(_REASONS.get(type(error), "the token is none of the provider's")) from error
+            raise TokenRefused(_REASONS.get(type(error), "the token is not a valid token of the provider")) from error
         subject = claims["sub"]
         if not _SUBJECT.fullmatch(subject):
             raise TokenRefused("the token's subject (sub) is not 1 to 255 printable ASCII characters")
@@ -192,7 +192,7 @@ class Provider:
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, _FetchFailed) as error:
             reason = str(error) if isinstance(error, _FetchFailed) else type(error).__name__
             log.error(
-                "the identity provider's keys could not be fetched; those that are known hold",
+                "the identity provider's keys could not be fetched; the known keys still hold",
                 extra={"reason": reason, "known": len(self._keys)},
             )
             return
@@ -243,7 +243,7 @@ def looks_like_token(credential: str) -> bool:
 
 _REASONS: Final[dict[type[Exception], str]] = {
     jwt.ExpiredSignatureError: "the token has expired",
-    jwt.ImmatureSignatureError: "the token is not good yet (nbf, iat)",
+    jwt.ImmatureSignatureError: "the token is not valid yet (nbf, iat)",
     jwt.InvalidAudienceError: "the token is for another service (aud)",
     jwt.InvalidIssuerError: "the token is another provider's (iss)",
     jwt.MissingRequiredClaimError: f"the token lacks one of {', '.join(REQUIRED)}",

@@ -59,7 +59,7 @@ def descriptor(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Sighting:
-    """What is known of a film when it comes.
+    """The neighbours of a film at its arrival.
 
     Attributes
     ----------

@@ -104,7 +104,7 @@ def build(arguments: dict[str, str]) -> serve.Application:
         serve.ingress(_application)(RayDeployment),
         name="gate",
         ray_actor_options={"num_cpus": 1, "num_gpus": 1 if _on_gpu(settings.device) else 0},
-        # Ray sends a replica no more than it admits; as many again may wait in each proxy, and more are told 503.
+        # Ray sends a replica no more than it admits; as many again may wait in each proxy, and further ones get 503.
         max_ongoing_requests=settings.max_waiting,
         max_queued_requests=settings.max_waiting,
         backpressure_config={"retry_after_s": RETRY_AFTER_SECONDS},

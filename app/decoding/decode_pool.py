@@ -1,4 +1,4 @@
-"""Decoding in processes: starts and ends them, and believes nothing that they say before it is checked."""
+"""Decoding in processes: starts and ends them, and checks everything that they say."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from .turns import Turns
 
 log = logging.getLogger("cxr_gate")
 
-#: Why a process gave no answer; see docs/metrics.md.
+#: Why a process gave no answer; see docs/monitoring.md.
 Failure = Literal["crash", "memory", "cpu", "starved"]
 
-#: Of the fork server, which imports for less than a second and then answers within milliseconds.
+#: Seconds for the fork server, which imports for less than a second and then answers within milliseconds.
 FORK_SERVER_SECONDS: Final = 30.0
 #: How often a dead fork server is asked, the first time included.
 ASKED: Final = 2
-#: So many deaths of its decoder in a row, each on an idle machine, are a film's own doing.
+#: A film is at fault after so many deaths of its decoder in a row, each on an idle machine.
 DEATHS: Final = 2
 TOO_BUSY: Final = "the machine was too busy to decode the film in time; try again later"
-#: What may help where a film cannot be decoded.
+#: Remedies for a film that cannot be decoded.
 REMEDY: Final[dict[SourceKind, str]] = {
     "dicom": "send it as Explicit VR Little Endian",
     "png": "save it anew, with fewer pixels",
     "jpeg": "save it anew, with fewer pixels and not as progressive",
 }
-#: Variables that the fork server gets, and those that begin so; of all others, who knows which hold a password?
+#: Variables, and beginnings of names, that the fork server gets from the environment. Any other may hold a password.
 INHERITED: Final = frozenset({"HOME", "LANG", "LANGUAGE", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV"})
 INHERITED_FAMILIES: Final = ("LC_", "LD_", "MALLOC_", "GLIBC_", "PYTHON")
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class DecodingUnavailable(Exception):
-    """The machine, not the film, is the reason that it was not decoded; it may be sent again."""
+    """The machine, not the film, is the reason that the film was not decoded; it may be sent again."""
 
 
 class Unconfined(DecodingUnavailable):
-    """Decoders cannot be confined here, and are to be."""
+    """Decoders cannot be confined here, but the settings require it."""
 
 
 class _Died(Exception):
-    """A process ended without an answer; ``exit_code`` is None where nobody knows it any more."""
+    """A process ended without an answer; ``exit_code`` is None if nobody knows it any more."""
 
     def __init__(self, exit_code: int | None) -> None:
         super().__init__()
@@ -72,12 +72,12 @@ class DecodePool:
     ----------
     options : DecodeOptions
     failed : callable
-        Is told of each process that gave no answer, and why.
+        Called for each process that gave no answer, with the reason.
     machine : Machine
-        Is asked whether it is idle.
+        Says whether it is idle.
     """
 
-    #: The module of the fork server, which tests replace by one whose decoders misbehave.
+    #: The module of the fork server. Tests replace it by one whose decoders misbehave.
     program = "app.decoding.fork_server"
 
     def __init__(
@@ -102,7 +102,7 @@ class DecodePool:
             self._start()
 
     def stop(self) -> None:
-        """End the fork server, and with it whatever is still being decoded."""
+        """End the fork server, and with it all decoding that still goes on."""
         with self._lock:
             self._stop()
 
@@ -110,7 +110,7 @@ class DecodePool:
         """Decode a film; see ``app.pipeline.decode`` for its errors.
 
         A film whose decoder died is decoded again, alone. It is refused for good once its decoder has died twice in a row on
-        an idle machine: with no other film decoded at the time, and with CPU time and memory to spare.
+        an idle machine: no other film was decoded at the time, and there was CPU time and memory to spare.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class DecodePool:
         until : float
             When to give up, in ``time.monotonic()`` seconds.
         kind : SourceKind
-            What it was declared to be.
+            The declared kind.
 
         Raises
         ------
@@ -158,7 +158,7 @@ class DecodePool:
             raise MalformedImage(
                 f"{film} was not decoded within {self._options.cpu_seconds} s of CPU time; {remedy}"
             ) from None
-        except TimeoutError:  # of a turn that did not come, too
+        except TimeoutError:  # also when its turn did not come
             raise DecodingUnavailable(TOO_BUSY) from None
         raise MalformedImage(f"{film} could not be decoded: its decoder crashed on an idle machine, twice; {remedy}")
 
@@ -210,7 +210,7 @@ class DecodePool:
         raise _Died(code)
 
     def _end(self, process: bytes) -> tuple[int | None, float]:
-        """End a process that still runs; its exit code, None if nobody knows it, and the CPU time that it spent."""
+        """End a process that still runs. Returns its exit code, or None if nobody knows it, and the CPU time that it spent."""
         told = self._ask(process)
         if told == UNKNOWN:
             return None, 0.0
@@ -218,7 +218,7 @@ class DecodePool:
         return int(code), float(seconds)
 
     def _ask(self, request: bytes, *descriptors: int) -> bytes:
-        """Have the fork server answer; one that has died is replaced, once.
+        """Ask the fork server; one that has died is replaced, once.
 
         Raises
         ------
@@ -247,7 +247,10 @@ class DecodePool:
             for name, value in os.environ.items()
             if name in INHERITED or name.startswith(INHERITED_FAMILIES)
         }
-        one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # a process of several is not to be forked
+        one_thread = {
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }  # a process with several threads must not be forked
         with theirs:
             self._fork_server = subprocess.Popen(
                 [sys.executable, "-m", self.program, str(theirs.fileno()), self._options.as_json()],
@@ -267,7 +270,7 @@ class DecodePool:
         self._judge(told.removeprefix(READY.decode()))
 
     def _judge(self, unconfined: str) -> None:
-        """Say, or refuse, that decoders are not confined.
+        """Warn that decoders are not confined, or refuse to start.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Which film is decoded where, how many at once, and what is measured of it."""
+"""Decides where a film is decoded and how many at once, and measures it."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Place = Literal["thread", "process"]
 
 
 def place_of(data: bytes, kind: SourceKind | None = None) -> Place:
-    """Where a film is decoded: in a process unless it is surely uncompressed DICOM, or PNG or JPEG of a usual size.
+    """Where to decode a film: in a process, unless it is surely uncompressed DICOM, or PNG or JPEG of a usual size.
 
     Parameters
     ----------
     data : bytes
     kind : SourceKind, optional
-        What it was declared to be. None: the signature tells.
+        The declared kind. None: the signature decides.
 
     Raises
     ------
     MalformedImage
-        None of the three.
+        The bytes are none of the three.
     """
     kind = kind or sniff(data)
     in_thread = is_uncompressed(data) if kind == "dicom" else not is_out_of_proportion(data, kind)
@@ -54,8 +54,8 @@ class Decoders:
     settings : Settings
     metrics : Metrics
     took : callable
-        Is told of each film, decoded or not, the seconds for which it kept its place from others: what it took, over
-        the number of films that are decoded there at once.
+        Called for each film, decoded or not, with the seconds for which it kept others waiting: its own seconds, divided by the
+        number of films that are decoded there at once.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, took: Callable[[float], None]) -> None:
@@ -63,7 +63,7 @@ class Decoders:
         self._metrics = metrics
         self._took = took
         self._at_once: dict[Place, int] = {"thread": settings.decode_threads, "process": settings.decode_processes}
-        # A film's process is waited for in a thread, which then resizes the film.
+        # A thread waits for a film's process, and then resizes the film.
         self._pools: dict[Place, ThreadPoolExecutor] = {
             place: ThreadPoolExecutor(count, thread_name_prefix=f"decode-{place}")
             for place, count in self._at_once.items()
@@ -78,7 +78,7 @@ class Decoders:
         self._decode_pool = DecodePool(options, self._count_failure)
 
     def start(self) -> None:
-        """Make processes possible; takes under a second.
+        """Start the pool of processes; takes under a second.
 
         Raises
         ------
@@ -87,21 +87,21 @@ class Decoders:
         self._decode_pool.start()
 
     def stop(self) -> None:
-        """Finish what was submitted."""
+        """Finish the films that were submitted."""
         for pool in self._pools.values():
             pool.shutdown(wait=True)
         self._decode_pool.stop()
 
     async def decode(self, data: bytes, until: float, kind: SourceKind | None = None) -> tuple[DecodedImage, Tensor]:
-        """Decode a film as what it was declared to be, or as its signature tells; the tensor has shape (1, 1, 224, 224).
+        """Decode a film as its declared kind, or as its signature says; the tensor has shape (1, 1, 224, 224).
 
-        Cancelled while it waits, it is dropped; cancelled while it is decoded, it is decoded to its end for nobody.
+        A film that is cancelled while it waits is dropped. One that is cancelled while it is decoded is decoded to its end.
 
         Parameters
         ----------
         data : bytes
         until : float
-            When a film that is decoded in a process is given up, in ``time.monotonic()`` seconds.
+            When to give up a film that is decoded in a process, in ``time.monotonic()`` seconds.
         kind : SourceKind, optional
             As in ``place_of``.
 
@@ -113,8 +113,8 @@ class Decoders:
         place = place_of(data, kind)
         waiting = self._waiting(place)
         waiting.inc()
-        held = [data]  # the pool keeps what was cancelled until a thread comes to it: of the film's bytes, nothing
-        # In the request's context, so that what is logged there names it.
+        held = [data]  # the pool keeps a cancelled task until a thread comes to it, but then without the film's bytes
+        # In the request's context, so that log lines from there name the request.
         future = self._pools[place].submit(copy_context().run, self._timed, place, held, until, kind)
 
         def note_dropped(done: Future[tuple[DecodedImage, Tensor]]) -> None:
@@ -126,7 +126,9 @@ class Decoders:
         try:
             async with asyncio.timeout(until - time.monotonic() if place == "process" else None):
                 return await asyncio.wrap_future(future)
-        except TimeoutError:  # its turn did not come; a film that is being decoded is given up by the pool, just now
+        except (
+            TimeoutError
+        ):  # its turn did not come; the pool itself gives up a film that is being decoded at this moment
             raise DecodingUnavailable(TOO_BUSY) from None
 
     def _timed(

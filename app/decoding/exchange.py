@@ -1,10 +1,10 @@
-"""What passes between the service and a process that decodes one film, and how the service reads it.
+"""The messages between the service and a process that decodes one film.
 
-    service -> process   what the film was declared to be (a byte: its place in ``KINDS``), the film, the end of the stream
+    service -> process   the declared kind of the film (a byte: its place in ``KINDS``), the film, the end of the stream
     process -> service   length of the header (uint32, little endian), the header (JSON), an image's pixels (float32)
 
 The header is ``{"field": {...}, "notes": [...], "missing_tags": [...], "presentation": "..."}``, or ``{"error", "message"}``.
-A decoder that read hostile bytes may have been taken over, so its answer is data, is checked, and is never unpickled. A pipe
+A film may have taken its decoder over, so the answer is plain data, which is checked and never unpickled. A pipe
 beats shared memory here: large arrays get large pages, whereas shared memory is filled and mapped in small ones.
 """
 
@@ -29,11 +29,11 @@ from app.pipeline.image import DecodedImage, SourceKind
 KINDS: Final[tuple[SourceKind, ...]] = ("dicom", "png", "jpeg")
 LENGTH: Final = struct.Struct("<I")
 MAX_HEADER_BYTES: Final = 64 * 1024
-#: Characters; some 150 say all.
+#: Characters of a message; some 150 are enough.
 MAX_PRESENTATION: Final = 500
-#: What it is made of; it goes into the record and the report.
+#: The characters that a presentation may have; it goes into the record and the report.
 _SAID: Final = re.compile(r"[ -~]")
-#: In place of an error's name: the memory limit was met.
+#: Stands in place of an error's name if the memory limit was met.
 NO_MEMORY: Final = "MemoryError"
 #: What may be wrong with a film; no other error is taken from a process.
 _ERRORS: Final[dict[str, type[InputError]]] = {
@@ -44,15 +44,15 @@ _ERRORS: Final[dict[str, type[InputError]]] = {
 
 
 class MemoryLimitMet(Exception):
-    """A process says so of itself."""
+    """The process reports that it met the memory limit."""
 
 
 class NoAnswer(Exception):
-    """A process ended, or said what no sound process says."""
+    """A process ended, or gave an answer that no sound process gives."""
 
 
 def header_of(image: DecodedImage) -> dict[str, object]:
-    """What is sent of an image before its pixels; ``image_of`` reads it."""
+    """The header that goes before an image's pixels; ``image_of`` reads it."""
     return {
         "field": image.field.as_json(),
         "notes": image.notes,
@@ -64,21 +64,21 @@ def header_of(image: DecodedImage) -> dict[str, object]:
 def image_of(
     header: dict[str, Any], max_pixels: int, fill: Callable[[memoryview], None], kind: SourceKind = "dicom"
 ) -> DecodedImage:
-    """The image that ``header_of`` told of. Every value is checked here: the header may be a hostile one.
+    """The image that ``header_of`` described. Every value is checked here, since the header may be hostile.
 
     Parameters
     ----------
     header : dict
     max_pixels : int
     fill : callable
-        Writes the pixels, as bytes, into all of what it is given.
+        Writes the pixels, as bytes, into the whole buffer that it gets.
     kind : SourceKind
         What the film was declared to be.
 
     Raises
     ------
     NoAnswer, KeyError, TypeError, ValueError
-        It is unsound; and whatever `fill` raises.
+        The header is unsound; and all that `fill` raises.
     """
     field = ExposedField.from_json(header["field"])
     if field.rows * field.columns > max_pixels:
@@ -93,14 +93,14 @@ def image_of(
 def exchange(
     process: socket.socket, data: bytes, until: float, max_pixels: int, kind: SourceKind = "dicom"
 ) -> DecodedImage:
-    """Send a film to a process, and make of its answer what ``decode`` gives or raises.
+    """Send a film to a process, and turn its answer into the result or the error of ``decode``.
 
     Parameters
     ----------
     process : socket
     data : bytes
     until : float
-        The end of waiting, in ``time.monotonic()`` seconds.
+        When to stop waiting, in ``time.monotonic()`` seconds.
     max_pixels : int
     kind : SourceKind
         What the film was declared to be.
@@ -108,12 +108,12 @@ def exchange(
     Returns
     -------
     DecodedImage
-        Its pixels are not checked for range: what comes of a decoder that was taken over is an image at worst.
+        Its pixels are not checked for range: the worst result of a decoder that was taken over is some image.
 
     Raises
     ------
     InputError
-        As the process did.
+        The process raised it.
     MemoryLimitMet, NoAnswer
     TimeoutError
         No whole answer before `until`.

@@ -1,15 +1,15 @@
-"""The process that decoding processes are forked from, one a film.
+"""The process from which decoding processes are forked, one for each film.
 
-It has the decoders in memory, and neither threads nor sockets nor anything of a patient or of a key, so that a fork is quick and
-begins clean. It ends with the service, however that ends, and takes its children with it. Each child goes behind the walls of
-``sandbox`` before it reads a byte of its film, so all that a decoder may load later is loaded here.
+It has the decoders in memory, but no threads, no sockets, no patient data and no key. So a fork is quick and begins
+clean. It ends with the service, however that ends, and takes its children with it. Each child goes behind the walls
+of ``sandbox`` before it reads a byte of its film, so the server loads everything that a decoder may need later.
 
     request over the control socket                answer
     "fork", with a socket                          process id; the child decodes the film that comes over the socket
     process id                                     exit code, and seconds of CPU time that the child spent; it is killed
                                                    first, if it still runs
 
-Run as ``python -m app.decoding.fork_server CONTROL OPTIONS``, by ``DecodePool`` alone.
+Only ``DecodePool`` runs it, as ``python -m app.decoding.fork_server CONTROL OPTIONS``.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ from app.pipeline.errors import InputError
 from . import sandbox
 from .exchange import KINDS, LENGTH, NO_MEMORY, header_of
 
-#: Followed by why its children are not confined, if they are not.
+#: The reason why its children are not confined follows, if they are not.
 READY: Final = b"ready"
 FORK: Final = b"fork"
-#: In place of an exit code: the child was another fork server's.
+#: Stands in place of an exit code if the child belonged to another fork server.
 UNKNOWN: Final = b"unknown"
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What holds for every film.
+    """The options that hold for every film.
 
     Attributes
     ----------
     max_pixels : int
     rules : HeaderRules
     memory_bytes : int
-        A child's private memory (RLIMIT_DATA), some 70 MiB of which it is born with; its address space may grow by as
+        A child's private memory (RLIMIT_DATA), of which it has some 70 MiB from birth; its address space may grow by as
         much (RLIMIT_AS).
     cpu_seconds : int
-        A child's CPU time (RLIMIT_CPU), which the kernel counts in whole seconds. Time that it waits costs it nothing.
+        A child's CPU time (RLIMIT_CPU), which the kernel counts in whole seconds. Waiting does not count.
     sandbox : {"try", "require", "off"}
-        Whether a filter of system calls confines a child: where the system has one, always, or never.
+        Whether a filter of system calls confines a child: if the system has one, always, or never.
     """
 
     max_pixels: int
@@ -73,12 +73,12 @@ class DecodeOptions:
     sandbox: str = "try"
 
     def as_json(self) -> str:
-        """For the command line."""
+        """The options for the command line."""
         return json.dumps(asdict(self), default=sorted)  # the set of modalities
 
     @classmethod
     def of_json(cls, text: str) -> DecodeOptions:
-        """What ``as_json`` gave."""
+        """Read the output of ``as_json``."""
         told = json.loads(text)
         rules = told.pop("rules")
         return cls(
@@ -89,9 +89,9 @@ class DecodeOptions:
 
 def main(arguments: list[str]) -> None:
     """Fork until the control socket is closed."""
-    for stop in (signal.SIGINT, signal.SIGTERM):  # they may reach the whole group; the service drains first
+    for stop in (signal.SIGINT, signal.SIGTERM):  # signals may reach the whole group, but the service drains first
         signal.signal(stop, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # a hostile file shall not write to the service's log
+    warnings.simplefilter("ignore")  # a hostile file must not write to the service's log
     logging.disable()
     control = socket.socket(fileno=int(arguments[0]))
     options = DecodeOptions.of_json(arguments[1])
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> None:
     born_bytes = _address_space()
     sandbox.make_unreadable()
     unconfined = "CXR_DECODE_SANDBOX is off" if options.sandbox == "off" else sandbox.fault()
-    gc.freeze()  # a collection in a child would copy the pages of all that is shared
+    gc.freeze()  # a garbage collection in a child would copy all shared pages
     children: set[int] = set()
     control.send(READY + (unconfined or "").encode())
     while True:
@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> None:
             continue
         pid = int(request)
         told = UNKNOWN
-        if pid in children:  # else it was another fork server's, which took it along
+        if pid in children:  # otherwise it belonged to another fork server, and died with it
             os.kill(pid, signal.SIGKILL)
             _, status, spent = os.wait4(pid, 0)
             told = f"{os.waitstatus_to_exitcode(status)} {spent.ru_utime + spent.ru_stime:.3f}".encode()
@@ -122,14 +122,14 @@ def main(arguments: list[str]) -> None:
 
 
 def _load_all() -> None:
-    """Load what decoders load at their first film of some kind: a child can open no file."""
+    """Load the modules that decoders load at their first film of some kind: a child can open no file."""
     for name in {*python_encoding.values()}:
         codecs.lookup(name)
     Image.preinit()
 
 
 def _address_space() -> int:
-    """Bytes of this process's address space, with which its children are born."""
+    """Bytes of this process's address space, which its children start with."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 
@@ -147,7 +147,7 @@ def _fork(
             code = 1
             try:
                 sandbox.drop_rights(service)
-                _end_with(fork_server)  # after the rights: who becomes another user is no longer killed
+                _end_with(fork_server)  # after dropping rights: a process that becomes another user loses this setting
                 limit()
                 answer = socket.socket(fileno=service)
                 if confined:
@@ -163,14 +163,14 @@ def _fork(
 
 
 def _end_with(fork_server: int) -> None:
-    """Be killed when the fork server ends, in whatever code this process is then."""
+    """Be killed when the fork server ends, whatever code runs in this process then."""
     if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0 or os.getppid() != fork_server:
         os._exit(1)
 
 
 def _limit(options: DecodeOptions, born_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (options.memory_bytes, options.memory_bytes))
-    # RLIMIT_DATA counts neither what is mapped as a stack (MAP_GROWSDOWN) nor the page tables of what is only read.
+    # RLIMIT_DATA counts neither memory that is mapped as a stack (MAP_GROWSDOWN) nor page tables of memory that is only read.
     most = born_bytes + options.memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     # SIGXCPU at the first, SIGKILL at the second, whatever code runs by then.

@@ -1,4 +1,4 @@
-"""Whether the machine is idle, as Linux tells it: so that what a busy machine does is not taken for a film's doing."""
+"""Is the machine idle? Linux says so, and then a busy machine is not mistaken for a bad film."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Final
 
-#: How long the use of the cores is watched.
+#: Seconds for which the use of the cores is watched.
 WATCHED_SECONDS: Final = 0.25
-#: So many cores must be unused meanwhile: a decoder that begins then has at least this much to itself.
+#: So many cores must be idle meanwhile; a decoder that begins then has at least this much.
 UNUSED_CORES: Final = 0.5
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
@@ -22,26 +22,26 @@ class Machine:
     Parameters
     ----------
     proc : Path
-        Where the kernel's figures are.
+        The folder of the kernel's figures.
     """
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
 
     def memory_kills(self) -> int:
-        """How many processes the kernel has killed for want of memory since it started; 0 where it does not count them."""
+        """How many processes the kernel has killed for lack of memory since it started; 0 if it does not count them."""
         found = re.search(r"^oom_kill (\d+)$", self._read("vmstat"), re.MULTILINE)
         return int(found[1]) if found else 0
 
     def is_idle(self, memory_kills: int) -> bool:
-        """Whether half a core is unused for a quarter of a second, and no process was killed for want of memory.
+        """Whether half a core is idle for a quarter of a second, and no process was killed for lack of memory.
 
-        Ask while no film is decoded in a process: then what is measured is the work of others.
+        Ask while no film is decoded in a process, so that the measurement shows the work of others.
 
         Parameters
         ----------
         memory_kills : int
-            How many there had been before.
+            The number of such kills before.
         """
         if self.memory_kills() > memory_kills:
             return False

@@ -1,12 +1,12 @@
-"""The walls around a process that decodes one film: what was taken over by the film reaches nothing but its answer.
+"""The walls around a process that decodes one film: a film that takes its decoder over reaches only its own answer.
 
-    no new files        RLIMIT_NOFILE of 0, and every descriptor closed but the one that the answer leaves by
+    no new files        RLIMIT_NOFILE of 0, and every descriptor closed except the one for the answer
     no new rights       no_new_privs; root becomes nobody
     not to be read      not dumpable: no process of the same user reads its memory, or attaches to it
     few system calls    a seccomp filter allows what computing needs (memory, time, the socket), and refuses all else with EPERM
 
-The filter is a list of what may be done, so what Linux adds later is refused too. It is written by hand, in the instructions of
-classic BPF (seccomp(2)): a library would have to be there, be of the right version, and be trusted with this.
+The filter lists the allowed calls, so it also refuses calls that Linux adds later. It is written by hand, in the
+instructions of classic BPF (seccomp(2)): a library would have to be installed in the right version, and be trusted with this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-#: Whom root becomes: the kernel's overflow user, whom nothing belongs to.
+#: The user that root becomes: the kernel's overflow user, who owns nothing.
 NOBODY: Final = 65534
 
 # linux/prctl.h, linux/seccomp.h
@@ -60,7 +60,7 @@ _FREE: Final[Mapping[str, tuple[int, int]]] = {
     "fstat": (5, 80),
     "sendto": (44, 206),
     "recvfrom": (45, 207),
-    # time, chance, and who one is
+    # time, random numbers, and the process's own ids
     "clock_gettime": (228, 113),
     "clock_getres": (229, 114),
     "clock_nanosleep": (230, 115),
@@ -81,10 +81,10 @@ _FREE: Final[Mapping[str, tuple[int, int]]] = {
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-#: For memory of its own that cannot be run.
+#: Flags of private memory that cannot be executed.
 _MMAP: Final = (9, 222)
 _MPROTECT: Final = (10, 226)
-#: To the process itself, as abort(3) needs.
+#: Signals to the process itself, as abort(3) needs.
 _SIGNALS: Final[Mapping[str, tuple[int, int]]] = {"kill": (62, 129), "tgkill": (234, 131)}
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
@@ -96,9 +96,9 @@ def filter_of(machine: str, process: int, otherwise: int = _REFUSE) -> bytes:
     ----------
     machine : {"x86_64", "aarch64"}
     process : int
-        Its id: whom it may send signals.
+        Its id: it may send signals only to itself.
     otherwise : int
-        What becomes of every other call.
+        The filter's answer to every other call.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def filter_of(machine: str, process: int, otherwise: int = _REFUSE) -> bytes:
         (_LOAD, 0, 0, _THIRD_ARGUMENT),
         (_JUMP_IF_SET, 3, 0, _PROT_EXEC),
         (_LOAD, 0, 0, _FOURTH_ARGUMENT),
-        (_JUMP_IF_SET, 1, 0, _MAP_SHARED),  # RLIMIT_DATA does not count what is shared
+        (_JUMP_IF_SET, 1, 0, _MAP_SHARED),  # RLIMIT_DATA does not count shared memory
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, otherwise),
     ]
@@ -160,16 +160,16 @@ def make_unreadable() -> None:
 
 
 def drop_rights(keep: int) -> None:
-    """Close all descriptors but one, open none from now on, and be nobody where this was root.
+    """Close all descriptors but one, open none from now on, and become nobody if this was root.
 
     Parameters
     ----------
     keep : int
-        The descriptor.
+        The descriptor that stays open.
     """
     os.closerange(0, keep)
     os.closerange(keep + 1, max(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
-    # Of signals, those that wait in a queue, which all processes of a user share.
+    # Queued signals, whose limit all processes of a user share.
     for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_SIGPENDING):
         resource.setrlimit(limit, (0, 0))
     if os.geteuid() == 0:
@@ -177,18 +177,18 @@ def drop_rights(keep: int) -> None:
             os.setgroups([])
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
-        except OSError:  # in a container that knows of no such user; the filter stands all the same
+        except OSError:  # a container may not know this user; the filter stands all the same
             pass
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 def confine(otherwise: int = _REFUSE) -> None:
-    """Allow this process, for good, no system calls but those that computing needs.
+    """From now on allow this process only the system calls that computing needs.
 
     Parameters
     ----------
     otherwise : int
-        What becomes of others; tests have them kill the process.
+        The answer to other calls; tests let them kill the process.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def confine(otherwise: int = _REFUSE) -> None:
 
 
 def fault() -> str | None:
-    """Why a process cannot be confined here; None where it can. Tried in a child, which may be forked here."""
+    """Why a process cannot be confined here; None if it can. It is tried in a child, which may be forked here."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,4 +1,4 @@
-"""Whose film is decoded now: many side by side, or one alone."""
+"""Turns at decoding: many films side by side, or one alone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 
 class Turn:
-    """A film's time with its decoder; ``had_company`` says that another film was decoded in some part of it."""
+    """A film's time with its decoder; ``had_company`` says whether another film was decoded at some moment of it."""
 
     def __init__(self) -> None:
         self.had_company = False
 
 
 class Turns:
-    """Gives turns to several threads. A turn alone waits for those that run, and all that come later wait for it."""
+    """Gives turns to several threads. A turn alone waits until the running turns have ended, and later turns wait for it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

@@ -33,7 +33,7 @@ _TOO_SLOW: Final = (
     f"{LEAST_BYTES_A_SECOND // 1024} KiB/s or more"
 )
 _TOO_MANY: Final = (
-    "every place was held, most by this caller, and one whose body was on its way was given to another caller; send "
+    "all places were taken, most of them by this caller, so this request lost its place to another caller; send "
     "fewer at once"
 )
 
@@ -173,13 +173,16 @@ class Admission:
             return "requests", f"{len(self._places)} requests wait already"
         own = [place for place in self._places if place.sharer == sharer]
         if own and len(own) + 1 > SHARE * free:
-            return "requests", f"{len(own)} requests of the caller wait already, and the rest is kept for others"
+            return (
+                "requests",
+                f"{len(own)} requests of the caller wait already, and the other places are kept for other callers",
+            )
         usable = USABLE_SHARE * self._settings.deadline_seconds
         ahead = self.seconds_ahead
         if ahead > usable:
-            return "wait", "what waits already takes longer than the deadline leaves"
+            return "wait", "the requests that wait already take longer than the deadline allows"
         if own and ahead * self._coming(own) > SHARE * (usable - ahead) * self._coming(self._places):
-            return "wait", "what the caller sent already takes as long as one caller may keep the service busy"
+            return "wait", "the caller's waiting requests already take all the time that one caller may have"
         return None
 
     @staticmethod

@@ -186,7 +186,7 @@ class Device:
             if item.explain is not None and verdict.accepted:
                 heatmap = item.version.screeners[self._number].explain(item.tensor, item.explain)
         except Exception as error:
-            log.error("what was asked for beside the verdict failed", extra=self._failure(error, [item]))
+            log.error("the heatmap beside the verdict failed", extra=self._failure(error, [item]))
             item.result.set_exception(InferenceFailed("the device failed on this image; try again"))
             return
         item.result.set_result(Judged(item.version, verdict, heatmap))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PAUSE_SECONDS: Final = 2.0
 #: At least so much must arrive, or the place can be taken. Four lines of 64 kbit/s are faster.
 LEAST_BYTES_A_SECOND: Final = 16 * 1024
-#: What is sent ahead counts for no more than a pause: else a large part, sent at once, would buy an hour of silence.
+#: Bytes sent ahead count for no more than a pause; otherwise a large part, sent at once, would buy an hour of silence.
 _MOST_CREDIT: Final = PAUSE_SECONDS * LEAST_BYTES_A_SECOND
 
 
@@ -110,7 +110,7 @@ class Place:
         return self._since is not None
 
     def take(self, why: str) -> None:
-        """End the wait for the sender, for another's sake; `why` is told to the sender."""
+        """End the wait for the sender, since another request needs the place; the sender's answer says `why`."""
         self.taken = True
         self._why = why
         if self._cut is not None:

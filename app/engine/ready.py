@@ -127,11 +127,11 @@ class ReadyQueue:
             self._changed.notify_all()
 
     def take(self, limit: int) -> list[Item] | ShadowFilm:
-        """All that waits for one version, up to `limit`, as soon as there is any; empty once closed and empty.
+        """All films that wait for one version, up to `limit`, as soon as there are any; empty once closed and empty.
 
         A released film is a batch by itself.
 
-        While nothing waits, a film for the shadow. What was cancelled or came too late is dropped.
+        While nothing waits, a film for the shadow. Films that were cancelled or came too late are dropped.
 
         With ``CXR_BATCH_WAIT_MS`` a batch that is not full waits for more until its first film has waited so long, unless
         that would cost one of them its deadline.

@@ -1,11 +1,11 @@
-"""The forwarder: follows Orthanc's log of changes, and puts a report of the service beside each new chest film.
+"""The forwarder follows Orthanc's log of changes, and puts a report of the service beside each new chest film.
 
     Orthanc /changes -> film -> service POST /v1/score -> report (DICOM SR) -> Orthanc /instances -> checkpoint
 
-The checkpoint moves only over changes that are done with, and after the report is in Orthanc, or the film is on the list of those
-that are set aside. So a crash of any side loses nothing. What is repeated after one is invisible: the service names the same
-report by the same SOPInstanceUID, and Orthanc keeps the one that it has. Nothing here imports torch: a forwarder is small, and
-starts at once.
+The checkpoint moves only over finished changes: those whose report is in Orthanc, or whose film is on the list of
+films set aside. So a crash of any side loses nothing. A repeat after a crash changes nothing: the service gives the
+same report the same SOPInstanceUID, and Orthanc keeps the one that it has. Nothing here imports torch: a forwarder
+is small, and starts at once.
 """
 
 from .aside import Aside

@@ -1,4 +1,4 @@
-"""One request over HTTP, and what its failures mean: to be tried again, or not."""
+"""One request over HTTP, and what its failures mean: try again, or not."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from .errors import Fault, Passing, TooLarge
 
 #: An answer may take the service's deadline (30 s by default) and the transfer of a film.
 ANSWER_SECONDS: Final = 120.0
-#: That is of each read; a whole answer may take so long. Who sends a byte now and then would else hold a film's place for ever.
+#: The limit above holds for each read. A whole answer may take this long; otherwise a server that sends a byte now
+#: and then would hold a film's place for ever.
 WHOLE_SECONDS: Final = 600.0
-#: Of an answer that is no film: a list of a thousand instances has some 50 KB.
+#: Bytes of an answer that is no film: a list of a thousand instances has some 50 KB.
 MOST_BYTES: Final = 16 * 2**20
 CONNECT_SECONDS: Final = 10.0
 #: Orthanc closes a connection that was idle for a second; one that is older is not used again.
 IDLE_SECONDS: Final = 0.5
-#: May pass by itself, whoever answers: timeout, quota, bad gateway, overloaded or starting, gateway timeout.
+#: Statuses that may pass by themselves, whoever answers: timeout, quota, bad gateway, overloaded or starting, gateway timeout.
 PASSING_STATUSES: Final = frozenset({408, 429, 502, 503, 504})
-#: The other side is away, so the request is not what it failed on.
+#: Errors that say that the other side is away, so the request itself is not at fault.
 _AWAY: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def open_client(base_url: str, **options: Any) -> httpx.AsyncClient:
     """A client of one server.
 
-    Films go where the address says, and nowhere else: no proxy or password is taken from the environment. The
-    certificates that are trusted are the system's (``SSL_CERT_FILE`` names others, as OpenSSL has it).
+    Films go where the address says, and nowhere else: no proxy or password is taken from the environment. It trusts
+    the system's certificates (``SSL_CERT_FILE`` names others, as for OpenSSL).
     """
     return httpx.AsyncClient(
         base_url=base_url,
@@ -61,7 +62,7 @@ async def ask(
     Passing
         Nobody is there.
     Fault
-        Somebody is there, and gave no whole answer to this request.
+        Somebody is there, but gave no whole answer to this request.
     TooLarge
         The answer has over `most` bytes.
     """
@@ -80,5 +81,5 @@ def _no_answer(whom: str, error: httpx.RequestError) -> str:
 
 
 def retry_after(response: httpx.Response) -> float:
-    """The seconds that an answer asks to wait; 0 where it does not."""
+    """The seconds that an answer asks to wait; 0 if it asks for none."""
     return parse_retry_after(response.headers.get("retry-after", ""))

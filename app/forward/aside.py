@@ -1,7 +1,8 @@
-"""Films that are set aside: to be tried again later by themselves, or given up on until a person says otherwise.
+"""Films that are set aside: the forwarder tries them again later, or has given up on them until a person decides.
 
-Without it a film on which the service fails again and again would hold the others up, or would be lost. What is here names a film
-by Orthanc's name of it, a hash of identifiers: the file is for its owner alone, and the names are for the operator, not for logs.
+Without this list a film on which the service fails again and again would hold the others up, or would be lost. The
+list names a film as Orthanc does, by a hash of identifiers. So only the owner may read the file, and the names are
+for the operator, not for logs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .sqlite_file import SqliteFile
 FORMAT_VERSION: Final = 1
 #: How long a command and the forwarder wait for each other.
 LOCK_SECONDS: Final = 30.0
-#: No film is set aside for longer at once: what another side asks for is no more, nor ``MOST_POSTPONED_SECONDS``.
+#: No film is set aside for longer at once. The other side cannot ask for more, and ``MOST_POSTPONED_SECONDS`` is no more.
 LONGEST_WAIT_SECONDS: Final = MOST_RETRY_AFTER_SECONDS
 
 
@@ -36,19 +37,19 @@ class FilmSetAside:
     instance : str
         Orthanc's name of it.
     change : int
-        Orthanc's change by which it came; so logs name it.
+        The number of Orthanc's change by which it came. Logs name the film by it.
     first, last : float
-        When it was first and last tried. A person who has it tried anew sets `first`.
+        When it was first and last tried. If a person lets it be tried anew, `first` is set anew.
     tries : int
-        How often it was set aside since.
+        How often it was set aside since then.
     status : int
-        HTTP's, of the last answer; 0 where there was none.
+        HTTP status of the last answer; 0 if there was none.
     reason : str
-        Why it is here: the name of a problem of the service, or ``no-answer``, ``unnamed``, ``orthanc``.
+        Why it was set aside: the name of a problem of the service, or ``no-answer``, ``unnamed``, ``orthanc``.
     request_id : str
-        Of the last answer; ``none`` where it had none.
+        The id in the last answer; ``none`` if it had none.
     next_try : float, optional
-        None: it is given up on.
+        When to try again. None: the forwarder has given up on it.
     """
 
     instance: str
@@ -68,7 +69,7 @@ _NAMES: Final = ", ".join(field.name for field in fields(FilmSetAside))
 
 
 def path_beside(state: Path) -> Path:
-    """Where the films of a forwarder are, whose state file this is."""
+    """The list of films that belongs to a state file."""
     return state.with_name(state.name + ".films")
 
 
@@ -79,14 +80,13 @@ class Aside(SqliteFile):
 
     Parameters
     ----------
-    path : Path
     make : bool
         Make it if there is none.
 
     Raises
     ------
     Misconfigured
-        From every method too: the file is no such list, cannot be read or written, or there is none.
+        Every method may raise it too: the file is no such list, cannot be read or written, or there is none.
     """
 
     _NAME = "the list of films beside --state"
@@ -102,28 +102,28 @@ class Aside(SqliteFile):
         self._run(f"INSERT OR REPLACE INTO films ({_NAMES}) VALUES ({marks})", astuple(film))
 
     def remove(self, instance: str) -> None:
-        """It is done with; nothing happens if it is not here."""
+        """Remove a finished film; nothing happens if it is not on the list."""
         self._run("DELETE FROM films WHERE instance = ?", (instance,))
 
     def find(self, instance: str) -> FilmSetAside | None:
-        """What is known of a film, if it is here."""
+        """The entry of a film, if it is on the list."""
         found = self._films("WHERE instance = ?", (instance,))
         return found[0] if found else None
 
     def due(self, now: float) -> list[FilmSetAside]:
-        """Those to be tried again, the one that has waited longest first.
+        """The films to try again, the one that has waited longest first.
 
-        Of one whose turn lies further ahead than any wait the clock was set back since, and it is due too.
+        If a film's turn lies further ahead than any wait, the clock was set back since, and the film is due too.
         """
         return self._films("WHERE next_try <= ? OR next_try > ? ORDER BY next_try", (now, now + LONGEST_WAIT_SECONDS))
 
     def count(self) -> tuple[int, int]:
-        """How many are to be tried again, and how many are given up on."""
+        """How many films will be tried again, and how many were given up on."""
         ((waiting, all_of_them),) = self._run("SELECT count(next_try), count(*) FROM films", ())
         return waiting, all_of_them - waiting
 
     def listed(self, instances: Sequence[str] = (), reason: str | None = None) -> list[FilmSetAside]:
-        """All films, or these alone; the one that was tried last comes last."""
+        """All films, or only these; the film that was tried last comes last."""
         return [
             film
             for film in self._films("ORDER BY last, instance", ())
@@ -131,22 +131,22 @@ class Aside(SqliteFile):
         ]
 
     def try_again(self, films: Iterable[FilmSetAside], now: float) -> None:
-        """Have films tried at once, as if for the first time. One that was done with meanwhile stays so."""
+        """Let films be tried at once, as if for the first time. A film that was finished meanwhile stays finished."""
         for film in films:
             self._run(
                 "UPDATE films SET next_try = ?, first = ?, tries = 0 WHERE instance = ?", (now, now, film.instance)
             )
 
     def forget(self, films: Iterable[FilmSetAside]) -> None:
-        """Remove films that are given up on, and no others."""
+        """Remove films that were given up on, and no others."""
         for film in films:
             self._run("DELETE FROM films WHERE instance = ? AND next_try IS NULL", (film.instance,))
 
     def trim(self, most: int) -> list[FilmSetAside]:
-        """Drop films given up on beyond `most`, and count them for good; returns those that were dropped.
+        """Drop films given up on beyond `most`, and count them for good; returns the dropped ones.
 
-        Refused films go first, the oldest before the others: they will never have a report. Then films that failed go, the oldest
-        first. Films that are to be tried again are never dropped.
+        Refused films are dropped first, oldest first, since they will never have a report; then films that failed,
+        oldest first. Films that will be tried again are never dropped.
         """
         if self.count()[1] <= most:
             return []
@@ -159,7 +159,7 @@ class Aside(SqliteFile):
             self._run("DELETE FROM dropped WHERE rowid < last_insert_rowid()", ())
             self._run("COMMIT", ())
         except Misconfigured:
-            with contextlib.suppress(sqlite3.Error):  # a full disk has ended it already
+            with contextlib.suppress(sqlite3.Error):  # a full disk has ended the transaction already
                 self._connection.execute("ROLLBACK")
             raise
         return films
@@ -170,7 +170,7 @@ class Aside(SqliteFile):
         return int(films)
 
     def _prepare(self) -> None:
-        self._connection.execute("PRAGMA synchronous = EXTRA")  # a power cut leaves what was, or what is
+        self._connection.execute("PRAGMA synchronous = EXTRA")  # a power cut leaves the old or the new content
         ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
         if version not in {0, FORMAT_VERSION}:
             raise Misconfigured("the list of films beside --state is of a later version of this program")
@@ -181,7 +181,7 @@ class Aside(SqliteFile):
                 "reason TEXT NOT NULL, request_id TEXT NOT NULL, next_try REAL);"
                 f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
             )
-        # Earlier versions had none, and do not mind it.
+        # Earlier versions did not have this table, and ignore it.
         self._connection.execute("CREATE TABLE IF NOT EXISTS dropped (films INTEGER NOT NULL)")
 
     def _films(self, where: str, values: tuple[object, ...]) -> list[FilmSetAside]:

@@ -1,4 +1,4 @@
-"""Up to which change everything is done with, kept where a crash or a power cut leaves the old or the new, never less."""
+"""The change up to which everything is finished, in a file that holds the old or the new value after a crash or a power cut."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT_VERSION: Final = 1
 
 
 class Checkpoint:
-    """A file that holds one number, and what some changes up to it were; owned by one forwarder at a time.
+    """A file that holds one number and anchors of some changes up to it; owned by one forwarder at a time.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Checkpoint:
         try:
             state = json.loads(text)
             if state["format_version"] == FORMAT_VERSION and state["last_change"] >= 0:
-                known = state.get("anchors", [])  # none where an earlier version wrote it
+                known = state.get("anchors", [])  # none if an earlier version wrote the file
                 return int(state["last_change"]), tuple(Anchor(int(number), str(digest)) for number, digest in known)
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
@@ -81,9 +81,9 @@ class Checkpoint:
 
 
 class Progress:
-    """Which changes are in hand, and so up to where all are done with.
+    """Which changes are being worked on, and so up to which change all are finished.
 
-    Changes are begun in order and finished in any.
+    Changes begin in order, and finish in any order.
     """
 
     def __init__(self, last: int, anchors: Sequence[Anchor] = ()) -> None:
@@ -92,28 +92,28 @@ class Progress:
         self._anchors = list(anchors)
 
     def begin(self, sequence: int, anchor: Anchor | None = None) -> None:
-        """Take a change in hand; it is known by its anchor from now on."""
+        """Begin with a change, and remember its anchor."""
         self._begun = sequence
         self._in_hand.add(sequence)
         if anchor:
             self._anchors.append(anchor)
 
     def finish(self, sequence: int) -> None:
-        """It is done with."""
+        """A change is finished."""
         self._in_hand.remove(sequence)
 
     @property
     def settled(self) -> int:
-        """The greatest number up to which nothing is in hand."""
+        """The greatest number up to which all changes are finished."""
         return min(self._in_hand) - 1 if self._in_hand else self._begun
 
     @property
     def newest(self) -> Anchor | None:
-        """The newest change that was read, where it is known what it was."""
+        """The anchor of the newest change that was read, if there is one."""
         return self._anchors[-1] if self._anchors else None
 
     def all_anchors(self) -> tuple[Anchor, ...]:
-        """Of what was read, also of what is in hand."""
+        """Anchors of the changes that were read, unfinished ones too."""
         return tuple(self._anchors)
 
     def anchors(self) -> tuple[Anchor, ...]:

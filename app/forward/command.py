@@ -33,16 +33,17 @@ from .service import Service
 from .settings import PREFIX, ForwardSettings
 
 DESCRIPTION = """\
-Follow Orthanc's log of changes, post each new chest film to the service, and store the report that it gives (a DICOM SR)
-beside the film, in the same study. Rejected films get a report too, which says that there is no result; films that the
-service cannot score (not a frontal chest film, damaged, too large) get none, are counted, and are on a list with the reason
-(cxr-gate given-up).
+Follow Orthanc's log of changes, post each new chest film to the service, and store the report that comes back (a DICOM SR)
+beside the film, in the same study. A rejected film gets a report too, which says that there is no result. A film that the
+service cannot score (not a frontal chest film, damaged, too large) gets none; it is counted, and is on a list with the
+reason (cxr-gate given-up).
 
-A crash or restart of the forwarder, the service or Orthanc loses nothing, and leaves one report a film: the state file
-moves on only when a report is in Orthanc, and what is repeated has the same SOPInstanceUID. (Orthanc's
-OverwriteInstances should be false.) While the service or Orthanc is away or overloaded, it is asked again for ever. A film that
-fails while others may not is set aside, tried again later and later, and given up on in the end; the list has it then. An Orthanc
-that was restored from a backup is noticed, and what its log of changes does not tell is found by listing.
+A crash or restart of the forwarder, the service or Orthanc loses nothing and leaves one report for each film: the state file
+moves on only when a report is in Orthanc, and a repeated report has the same SOPInstanceUID. (Orthanc's OverwriteInstances
+should be false.) While the service or Orthanc is away or overloaded, the forwarder asks again for ever. A film that fails
+while others may not is set aside, tried again later and later, and given up on in the end; then it is on the list. The
+forwarder notices an Orthanc that was restored from a backup, and finds films that the log of changes does not name by listing
+all that Orthanc has.
 """
 #: Secrets have no option: a command line is seen by every user of the machine.
 SECRETS: Final = "\n".join(
@@ -50,11 +51,11 @@ SECRETS: Final = "\n".join(
 )
 EPILOG = f"""\
 Each option can be set in the environment too, by {PREFIX} and its name in capitals ({PREFIX}ORTHANC_URL).
-Secrets are set there alone:
+Secrets can be set only there:
 {SECRETS}
 
-SIGTERM or SIGINT finishes the films in hand, then ends with 0. The exit code is 1 where a person is needed: wrong
-credentials or addresses, a state file of another Orthanc, or a disk that cannot be written to.
+SIGTERM or SIGINT finishes the films that are being worked on, then ends with 0. The exit code is 1 if a person is needed: for
+wrong credentials or addresses, a state file of another Orthanc, or a disk that cannot be written to.
 
 example, for an Orthanc and a service on this machine:
   {PREFIX}ORTHANC_PASSWORD=... cxr-gate forward --orthanc-user forwarder --state /var/lib/cxr-gate/forward.json
@@ -89,7 +90,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
 
 
 def _reader(setting: Setting) -> Callable[[str], object]:
-    """Reads an option; argparse shows the message of this kind of error alone, and names the option before it."""
+    """A reader for an option. argparse shows the message only of this kind of error, and names the option before it."""
 
     def read(text: str) -> object:
         try:
@@ -101,7 +102,7 @@ def _reader(setting: Setting) -> Callable[[str], object]:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Forward until a signal; the exit code is 0 after one, 1 where a person is needed."""
+    """Forward until a signal; the exit code is 0 after one, 1 if a person is needed."""
     configure_logging()
     try:
         if parsed.unknown:
@@ -151,7 +152,7 @@ async def _forward(settings: ForwardSettings) -> None:
 
 
 def _serve_metrics(host: str, port: int, metrics: ForwardMetrics) -> Callable[[], None]:
-    """Serve them in a thread; returns what ends it."""
+    """Serve the metrics in a thread; returns the function that ends it."""
     try:
         server, thread = start_http_server(port, host, metrics.registry)
     except OSError as error:

@@ -1,11 +1,11 @@
 """Every error of the forwarder.
 
 ForwardError
-├── Passing         the other side is away or overloaded, for whatever film; tried again for ever
-├── Fault           this film failed, and perhaps it alone does; tried again a few times, then it is set aside
-├── TooLarge        the answer has more bytes than it may: of a film, it is given up at once
+├── Passing         the other side is away or overloaded, whatever the film; tried again for ever
+├── Fault           this film failed, perhaps this one alone; tried again a few times, then set aside
+├── TooLarge        the answer has more bytes than the limit; a film is given up at once
 ├── Misconfigured   needs a person: credentials, addresses, the state file; the forwarder stops
-└── Stopping        a stop was asked for while something had to be tried again
+└── Stopping        the forwarder is to stop while something had to be tried again
 
 No message holds an address of a resource: Orthanc's names of resources are hashes of patients' identifiers.
 """
@@ -18,7 +18,7 @@ class ForwardError(Exception):
 
 
 class Passing(ForwardError):
-    """A fault that may pass; ``retry_after`` is the seconds that the other side asked for."""
+    """A fault that may pass; ``retry_after`` has the seconds that the other side asked for."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
@@ -31,9 +31,9 @@ class Fault(ForwardError):
     Attributes
     ----------
     status : int
-        HTTP's; 0 where there was no answer.
+        The HTTP status; 0 if there was no answer.
     reason : str
-        The name of the service's problem; ``unnamed`` where it has none, ``no-answer``, or ``orthanc``.
+        The name of the service's problem; ``unnamed`` if it has none; ``no-answer``; or ``orthanc``.
     request_id : str
     retry_after : float
         The seconds that the other side asked for.
@@ -50,12 +50,12 @@ class Fault(ForwardError):
 
 
 class TooLarge(ForwardError):
-    """More bytes than are fetched; to ask again would only cost them again."""
+    """The answer has more bytes than the forwarder fetches. Asking again would only cost them again."""
 
 
 class Misconfigured(ForwardError):
-    """What no retry mends; the message says what to set."""
+    """A fault that no retry repairs; the message says what to set."""
 
 
 class Stopping(ForwardError):
-    """Given up for now, because the forwarder is to stop."""
+    """Given up for now, since the forwarder is to stop."""

@@ -1,4 +1,4 @@
-"""The loop: follow the changes, several films in flight, the checkpoint behind them; and take up what was set aside."""
+"""The loop: follow the changes with several films in flight, move the checkpoint behind them, and try films set aside again."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from .service import Refusal, Report, Service
 
 log = logging.getLogger("cxr_forward")
 
-#: A film that is set aside is tried again after this, then after twice as long, up to an hour.
+#: Seconds after which a film that was set aside is tried again; then after twice as long, up to an hour.
 POSTPONED_SECONDS: Final = 60.0
 MOST_POSTPONED_SECONDS: Final = 3600.0
-#: Of a film that is not even fetched, as the service would say of it.
+#: Status and reason of a film that is not fetched, as the service would give them.
 TOO_LARGE: Final = Refusal(413, "body-too-large", "none")
 
 
 @dataclass(frozen=True)
 class ForwardOptions:
-    """How to follow; ``start`` counts only where there is no checkpoint yet.
+    """How to follow; ``start`` counts only if there is no checkpoint yet.
 
-    ``give_up_seconds`` is the time from a film's first failure to its last try. Of the films that are given up on the newest
-    ``keep_given_up`` are listed. ``reconcile_seconds`` lie between two listings of what Orthanc has.
+    ``give_up_seconds`` is the time from a film's first failure to its last try. The newest ``keep_given_up`` films
+    that were given up on stay listed. ``reconcile_seconds`` lie between two listings of what Orthanc has.
     """
 
     modalities: frozenset[str]
@@ -52,7 +52,7 @@ class ForwardOptions:
 
 
 class Forwarder:
-    """One Orthanc, one service, one checkpoint, the films that are set aside, and those that are done with."""
+    """Follows one Orthanc for one service: with a checkpoint, the films set aside, and the books of finished ones."""
 
     def __init__(
         self,
@@ -80,12 +80,12 @@ class Forwarder:
         self._gap_before = 0  # the newest change where the log was found cleared
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Forward until `stop` is set; what is in hand then is finished, unless it waits to be tried again.
+        """Forward until `stop` is set. Films that are being worked on then are finished, unless they wait for another try.
 
         Raises
         ------
         Fault, Misconfigured
-            Alone, or in an ExceptionGroup.
+            By itself, or in an ExceptionGroup.
         """
         retry = Retry(stop, self._notice)
         try:
@@ -93,7 +93,7 @@ class Forwarder:
             if not self._books.complete:
                 await self._reconciliation.take_in(retry)
                 self._books.completed()
-            self._books.hasten(0.0)  # nobody knows what became of Orthanc meanwhile
+            self._books.hasten(0.0)  # Orthanc may have changed in the meantime
         except Stopping:
             return
         self._progress = Progress(since, self._checkpoint.anchors)
@@ -129,12 +129,12 @@ class Forwarder:
                     await wait(stop, self._options.poll_seconds)
 
     async def _read(self, since: int) -> Page | None:
-        """The changes after `since`; None where the log is no longer the one that was read until now.
+        """The changes after `since`; None if the log is no longer the one that was read until now.
 
         Raises
         ------
         Misconfigured
-            It is the log of another Orthanc, by all that is known.
+            By all signs it is the log of another Orthanc.
         """
         newest = self._progress.newest
         before = newest.sequence - 1 if newest else since
@@ -156,25 +156,25 @@ class Forwarder:
         return Page(changes, page.done, page.last)
 
     async def _begin_anew(self) -> int:
-        """Orthanc was restored from a backup: follow its log from its end, and look for what it has without a report."""
+        """Orthanc was restored from a backup: follow its log from its end, and look for films without a report."""
         last = await self._orthanc.last_change()
         page = await self._orthanc.changes(last - 1)
         known = await surviving(self._progress.all_anchors(), self._orthanc.changes)
         known += [Anchor.of(change) for change in page.changes if change.sequence == last]
-        self._books.require_thorough()  # before the checkpoint moves, so that a crash forgets neither
+        self._books.require_thorough()  # before the checkpoint moves, so that a crash loses neither
         self._progress = Progress(last, known)
         self._metrics.restored.inc()
         self._metrics.log_lost.set_to_current_time()
         log.error(
-            "Orthanc's log of changes is not what it was: it was restored from a backup. What it has is compared with what had "
-            "a report",
+            "Orthanc's log of changes is not what it was: Orthanc was restored from a backup. The forwarder "
+            "compares its films with those that had a report",
             extra={"after_change": last},
         )
         self._checkpoint.save(last, known)
         return last
 
     async def _reconcile(self, stop: asyncio.Event, slots: asyncio.Semaphore, retry: Retry) -> None:
-        """Attend to what the log did not tell of: at the start, now and then, and when the log has a gap."""
+        """Forward films that the log did not name: at the start, now and then, and when the log has a gap."""
         while not await wait(stop, self._options.poll_seconds):
             if not self._reconciliation.is_due():
                 continue
@@ -197,8 +197,9 @@ class Forwarder:
                 return
 
     async def _told(self, progress: Progress, stop: asyncio.Event) -> bool:
-        """Wait until all is attended to that the log tells of now; False where it became another log, or a stop was asked for."""
-        ends = self._ends + 2  # one may be on its way, and was asked for before now
+        """Wait until all changes that the log names now are finished. False if it became another log, or the "
+        "forwarder is to stop."""
+        ends = self._ends + 2  # one page may be on its way that was requested before
         while self._ends < ends or progress.settled < self._end:
             if await wait(stop, self._options.poll_seconds) or progress is not self._progress:
                 return False
@@ -208,12 +209,12 @@ class Forwarder:
         try:
             await self._attend(0, instance, retry)
         except Stopping:
-            pass  # it is found again
+            pass  # the next listing finds it again
         finally:
             slots.release()
 
     async def _watch(self, stop: asyncio.Event) -> None:
-        """Measure the backlog, also while every slot is held by a film that must be tried again."""
+        """Measure the backlog, even while films that must be tried again hold every slot."""
         while not await wait(stop, self._options.poll_seconds):
             self._measure_aside()  # a command may have changed it
             with contextlib.suppress(Passing, Fault):  # those who follow the changes see these too
@@ -221,7 +222,7 @@ class Forwarder:
                 self._metrics.backlog.set(newest - self._progress.settled)
 
     async def _start(self) -> int:
-        """Where to begin; kept at once, so that a crash cannot move a start from now."""
+        """The change to begin after. It is saved at once, so that a crash cannot move a start from now."""
         last = self._checkpoint.last
         if last is None:
             start = self._options.start
@@ -232,9 +233,9 @@ class Forwarder:
         return last
 
     async def _take_up(self, stop: asyncio.Event, slots: asyncio.Semaphore, tasks: asyncio.TaskGroup) -> None:
-        """Try the films that are set aside, when they are due: once each time, so that they take little from new films."""
+        """Try the films set aside when they are due: once each time, so that they take little time from new films."""
         once = Retry(stop, self._notice, fault_attempts=1)
-        self._trim()  # the limit may be a new one
+        self._trim()  # the limit may have changed since the last run
         self._measure_aside()
         while True:
             for film in self._aside.due(time.time()):
@@ -252,10 +253,10 @@ class Forwarder:
         try:
             await self._attend(change.sequence, change.resource, retry)
         except Stopping:
-            return  # it stays in hand, so that the checkpoint stays before it
+            return  # it stays unfinished, so that the checkpoint stays before it
         finally:
             slots.release()
-        progress.finish(change.sequence)  # of the log that it was read from
+        progress.finish(change.sequence)  # the log from which it was read
         self._save()
 
     async def _handle_again(self, film: FilmSetAside, once: Retry, slots: asyncio.Semaphore) -> None:
@@ -268,7 +269,7 @@ class Forwarder:
             slots.release()
 
     async def _attend(self, change: int, instance: str, retry: Retry) -> None:
-        """Bring one film to its end, or set it aside; whichever it was is on the disk after that.
+        """Finish one film, or set it aside; either is on the disk when this returns.
 
         Raises
         ------
@@ -290,7 +291,8 @@ class Forwarder:
         self._measure_aside()
 
     async def _forward(self, change: int, instance: str, retry: Retry) -> tuple[str, str | None]:
-        """Put the report of one film into Orthanc; returns the outcome, as the metrics name it, and the report's name."""
+        """Put the report of one film into Orthanc. Returns the outcome, by its name in the metrics, and "
+        "Orthanc's name of the report."""
         modality = await retry(partial(self._orthanc.modality, instance))
         if modality not in self._options.modalities:  # reports, which are SR, too
             return "skipped", None
@@ -317,7 +319,7 @@ class Forwarder:
         return "stored" if stored.new else "already_stored", stored.instance
 
     def _postpone(self, change: int, instance: str, fault: Fault) -> str | None:
-        """Set a film aside that failed; returns its outcome if that was for too long."""
+        """Set a failed film aside; returns its outcome if it has failed for too long."""
         now = time.time()
         known = self._aside.find(instance)
         first, tries = (known.first, known.tries) if known and known.next_try is not None else (now, 0)
@@ -349,7 +351,7 @@ class Forwarder:
         self._trim()
 
     def _trim(self) -> None:
-        """Keep the list of films given up on in bounds. What leaves it is in the log, which has its own rotation."""
+        """Keep the list of films given up on within its limit. The log, which has its own rotation, names those that leave it."""
         for film in self._aside.trim(self._options.keep_given_up):
             self._metrics.given_up_dropped.inc()
             log.warning(
@@ -374,5 +376,5 @@ class Forwarder:
 
 
 def postponed_seconds(tries: int) -> float:
-    """How long a film waits that was set aside so often before, less up to a half: many need not return at once."""
+    """Seconds that a film waits that was set aside so often before, minus up to a half, so that many do not return at once."""
     return min(MOST_POSTPONED_SECONDS, POSTPONED_SECONDS * 2.0 ** min(tries, 30)) * random.uniform(0.5, 1.0)

@@ -1,4 +1,5 @@
-"""``cxr-gate given-up``: which films the forwarder has given up on or set aside, and why; to be tried again, or forgotten."""
+"""``cxr-gate given-up`` lists the films that the forwarder gave up on or set aside, and why, and lets them be "
+"tried again or forgotten."""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ COLUMNS: Final = ("last_try", "next_try", "tries", "status", "reason", "instance
 
 DESCRIPTION = """\
 List the films that cxr-gate forward has given up on, and those that it has set aside and will try again by itself: one a
-line, columns divided by tabs. A film is given up on because the service refused it for good (status 400, 403, 413 or 415; the
-reason is the name of the problem, explained at /problems/REASON of the service), or because it failed for longer than
---give-up-hours of cxr-gate forward. The list holds the newest --keep-given-up of cxr-gate forward; how many it held before
-is told, and the forwarder's log names each when it leaves.
+line, with tabs between the columns. The forwarder gives up on a film because the service refused it for good (status 400, 403,
+413 or 415; the reason is the name of the problem, explained at /problems/REASON of the service), or because it failed for
+longer than --give-up-hours of cxr-gate forward. The list holds the newest --keep-given-up of cxr-gate forward. The last line
+says how many older ones are no longer listed; the forwarder's log names each when it leaves the list.
 
 'instance' is Orthanc's name of the film (Orthanc shows it at /app/explorer.html#instance?uuid=INSTANCE). It is a hash of
-identifiers: treat the list as you treat those. 'change' is what the forwarder's log calls the film. The forwarder may run.
+identifiers: treat the list as you treat those. 'change' is the film's name in the forwarder's log. The forwarder may run.
 """
 
 
@@ -34,7 +35,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
     """Add ``given-up`` to the commands; the state file may come from `environment`."""
     parser = commands.add_parser(
         "given-up",
-        help="list the films that cxr-gate forward gave up on, with the reason; have them tried again",
+        help="list the films that cxr-gate forward gave up on, with the reason; let it try them again",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,19 +47,20 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], e
         required=state is None,
         help=f"the forwarder's state file (or {STATE}); the list lies beside it",
     )
-    parser.add_argument("--reason", metavar="REASON", help="films that are here for this reason alone")
-    parser.add_argument("instances", nargs="*", metavar="INSTANCE", help="these films alone")
+    parser.add_argument("--reason", metavar="REASON", help="only films that are listed for this reason")
+    parser.add_argument("instances", nargs="*", metavar="INSTANCE", help="only these films")
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
         "--retry",
         action="store_true",
-        help="have the forwarder try them again: at once if it runs, else when it starts",
+        help="let the forwarder try them again: at once if it runs, otherwise when it starts",
     )
-    action.add_argument("--forget", action="store_true", help="remove those from the list that are given up on")
+    action.add_argument("--forget", action="store_true", help="remove films that were given up on from the list")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """List, and do what was asked; the exit code is 0, or 1 where the list cannot be read or has not what was named."""
+    """List films, and retry or forget them if asked. The exit code is 0, or 1 if the list cannot be read or "
+    "lacks a named film."""
     try:
         with closing(Aside(path_beside(parsed.state), make=False)) as aside:
             films = aside.listed(parsed.instances, parsed.reason)
@@ -74,7 +76,7 @@ def run(parsed: argparse.Namespace) -> int:
         print(f"cxr-gate: {error}", file=sys.stderr)
         return 1
     given_up = sum(film.next_try is None for film in films)
-    done = "; all will be tried again" if parsed.retry else "; the former are forgotten" if parsed.forget else ""
+    done = "; all will be tried again" if parsed.retry else "; those given up on are forgotten" if parsed.forget else ""
     print(f"{given_up} given up on, {len(films) - given_up} set aside to be tried again{done}", file=sys.stderr)
     if dropped:
         print(f"{dropped} given up on earlier are no longer listed; the forwarder's log has them", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Whether Orthanc's log of changes is still the one that was followed: by what it says of changes that were read before.
+"""Is Orthanc's log of changes still the one that was followed? It is, if it still has the changes that were read before.
 
-A number alone does not tell: an Orthanc that was restored from a backup numbers other changes alike.
+A number alone is not enough: an Orthanc that was restored from a backup gives the same numbers to other changes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Lineage = Literal["same", "unknown", "restored", "another"]
 
 @dataclass(frozen=True)
 class Anchor:
-    """A change that was read: its number, and a digest of what it was, since it names a resource."""
+    """A change that was read: its number, and a digest of its content, since the content names a resource."""
 
     sequence: int
     digest: str
@@ -33,7 +33,7 @@ class Anchor:
 
 
 def thinned(anchors: Sequence[Anchor]) -> tuple[Anchor, ...]:
-    """Of anchors in order the newest, and before it ever fewer: the oldest of each distance from 2^n to 2^(n+1) changes."""
+    """The newest of the anchors, and ever fewer of the older ones: the oldest at each distance from 2^n to 2^(n+1) changes."""
     if not anchors:
         return ()
     newest = anchors[-1]
@@ -42,12 +42,12 @@ def thinned(anchors: Sequence[Anchor]) -> tuple[Anchor, ...]:
 
 
 async def lineage(anchors: Sequence[Anchor], read: Callable[[int], Awaitable[Page]]) -> Lineage:
-    """What became of the log since these changes were read from it.
+    """What happened to the log since these changes were read from it.
 
     Parameters
     ----------
     anchors : sequence of Anchor
-        In order. Without any nothing can be told.
+        In order. Without any, nothing can be said.
     read : callable
         Gives the changes after a number.
     """
@@ -69,7 +69,7 @@ async def surviving(anchors: Sequence[Anchor], read: Callable[[int], Awaitable[P
 
 
 def _at(anchor: Anchor, page: Page) -> bool | None:
-    """Whether the change is there; None where none of its number is."""
+    """Whether the change is there; None if no change has its number."""
     first = page.changes[0] if page.changes else None
     if first is None or first.sequence != anchor.sequence:
         return None

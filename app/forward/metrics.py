@@ -10,7 +10,7 @@ class ForwardMetrics(MetricTable):
 
     instances = counter(
         "cxr_forward_instances",
-        "New instances done with: stored, already_stored (a repeat), refused, skipped (not asked for), gone, failed.",
+        "New instances that are finished: stored, already_stored (a repeat), refused, skipped (another modality), gone, failed.",
         ["outcome"],
     )
     given_up = counter(
@@ -20,28 +20,30 @@ class ForwardMetrics(MetricTable):
         "cxr_forward_given_up_dropped",
         "Films that left the list of those given up on because it was full, the oldest first.",
     )
-    given_up_films = gauge("cxr_forward_given_up_films", "On the list of films given up on (cxr-gate given-up).")
-    postponed_films = gauge("cxr_forward_postponed_films", "Set aside, to be tried again by itself.")
+    given_up_films = gauge("cxr_forward_given_up_films", "Films on the list of films given up on (cxr-gate given-up).")
+    postponed_films = gauge(
+        "cxr_forward_postponed_films", "Films set aside, which the forwarder will try again by itself."
+    )
     refusals = counter("cxr_forward_refusals", "Films that the service cannot score.", ["status", "reason"])
-    retries = counter("cxr_forward_retries", "Attempts that are made again.")
-    in_flight = gauge("cxr_forward_in_flight", "Instances in hand.")
-    checkpoint = gauge("cxr_forward_checkpoint", "Change up to which all is done with.")
+    retries = counter("cxr_forward_retries", "Attempts that were made again.")
+    in_flight = gauge("cxr_forward_in_flight", "Instances that the forwarder is working on.")
+    checkpoint = gauge("cxr_forward_checkpoint", "Number of the change up to which everything is finished.")
     backlog = gauge("cxr_forward_backlog_changes", "Orthanc's changes after the checkpoint.")
     found = counter(
-        "cxr_forward_found_instances", "Instances that Orthanc has, and of which its log of changes did not tell."
+        "cxr_forward_found_instances", "Instances that Orthanc has, but that its log of changes did not name."
     )
-    restored = counter("cxr_forward_restored", "Times that Orthanc was found restored from a backup.")
+    restored = counter("cxr_forward_restored", "Times that Orthanc turned out to be restored from a backup.")
     conflicts = counter(
         "cxr_forward_report_conflicts",
-        "Reports of somebody else's, or changed ones, that Orthanc has under the UID of a report.",
+        "Reports that Orthanc has under the UID of one of ours, but that somebody else wrote or changed.",
     )
     log_lost = gauge(
         "cxr_forward_log_lost_timestamp_seconds",
-        "When it was last noticed that Orthanc was restored, or that its log lacks what it has (Unix time); 0: never.",
+        "When the forwarder last noticed that Orthanc was restored, or that its log has a gap (Unix time); 0: never.",
     )
     last_success = gauge(
         "cxr_forward_last_success_timestamp_seconds",
-        "When Orthanc was last asked for changes with success, or a report was stored (Unix time).",
+        "When Orthanc last answered with its changes, or a report was stored (Unix time).",
     )
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What the forwarder asks of Orthanc, over its REST interface."""
+"""The forwarder's requests to Orthanc, over its REST interface."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PAGE: Final = 100
 #: Instances in one answer.
 LISTED: Final = 1000
 NEW_INSTANCE: Final = "NewInstance"
-#: Of a film that is fetched, unless another limit is set: four times what the service takes by default.
+#: Bytes of a film that is fetched, unless another limit is set: four times the service's default limit.
 MOST_FILM_BYTES: Final = 256 * 2**20
-#: Of the text of one tag.
+#: Bytes of the text of one tag.
 _MOST_TAG_BYTES: Final = 64 * 2**10
 DROPS_QUERIES: Final = "is there a proxy between that drops the query (?since=...) of addresses?"
-#: The reason of its faults.
+#: The reason that its faults have.
 ORTHANC: Final = "orthanc"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One entry of Orthanc's log; `sequence` only grows, also where entries or resources were deleted."""
+    """One entry of Orthanc's log; `sequence` only grows, even if entries or resources were deleted."""
 
     sequence: int
     kind: str
@@ -45,7 +45,8 @@ class Page:
 
 @dataclass(frozen=True)
 class Stored:
-    """What Orthanc has now: its name of it, and whether it is what was sent, or what was there before."""
+    """The instance that Orthanc has now: Orthanc's name of it, and whether it is the one that was sent or one "
+    "that was there before."""
 
     instance: str
     new: bool
@@ -54,14 +55,13 @@ class Stored:
 class Orthanc:
     """Orthanc behind a client; every method may raise Passing, Fault or Misconfigured.
 
-    Where it fails to give one film (its file is lost), that is a Fault, of that film; where it fails otherwise (its disk is full,
-    its database is locked), that is no film's matter, and Passing.
+    If Orthanc cannot give one film (its file is lost), that is a Fault of that film. If it fails in another way (its
+    disk is full, its database is locked), that concerns no film, and is Passing.
 
     Parameters
     ----------
-    client : httpx.AsyncClient
     most_film_bytes : int
-        More of a film is not fetched.
+        The forwarder fetches no film with more.
     """
 
     def __init__(self, client: httpx.AsyncClient, most_film_bytes: int = MOST_FILM_BYTES) -> None:
@@ -73,31 +73,27 @@ class Orthanc:
         page = await self._page({"since": since, "limit": PAGE})
         before = since
         for change in page.changes:
-            if change.sequence <= before:  # followed, they would be followed in a circle
+            if change.sequence <= before:  # following them would lead in a circle
                 raise Misconfigured(f"Orthanc gives changes that were not asked for, or not in order; {DROPS_QUERIES}")
             before = change.sequence
         return page
 
     async def instances(self, offset: int) -> list[str]:
-        """Orthanc's names of some instances, at most ``LISTED``, in an order of its own; none where there are no more."""
-        response = await self._ask("GET", "/instances", (200,), params={"since": offset, "limit": LISTED})
-        try:
-            return [str(name) for name in response.json()]
-        except (ValueError, TypeError, RecursionError):
-            raise Fault("the answer to /instances is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
+        """Orthanc's names of some instances, at most ``LISTED``, in Orthanc's own order; none if there are no more."""
+        return await self._names("GET", "/instances", params={"since": offset, "limit": LISTED})
 
     async def last_change(self) -> int:
-        """The number of the newest change, 0 where there was none."""
+        """The number of the newest change; 0 if there was none."""
         return (await self._page({"since": 2**31 - 1, "limit": 1})).last
 
     async def modality(self, instance: str) -> str | None:
-        """Modality (0008,0060), or None where it is absent, or the instance is gone."""
+        """Modality (0008,0060), or None if it is absent or the instance is gone."""
         path = f"/instances/{instance}/content/0008-0060"
         response = await self._ask_of_film("GET", path, (200, 404), most=_MOST_TAG_BYTES)
         return response.text.strip(" \0").upper() if response.status_code == 200 else None
 
     async def film(self, instance: str) -> bytes | None:
-        """The Part 10 file, or None where the instance is gone.
+        """The Part 10 file, or None if the instance is gone.
 
         Raises
         ------
@@ -108,7 +104,7 @@ class Orthanc:
         return response.content if response.status_code == 200 else None
 
     async def store(self, report: bytes) -> Stored:
-        """Store a Part 10 file; where Orthanc has one of its SOPInstanceUID, it keeps that."""
+        """Store a Part 10 file. If Orthanc already has one with its SOPInstanceUID, it keeps that one."""
         body = self._json(await self._ask("POST", "/instances", (200,), content=report))
         status = body.get("Status")
         if status not in {"Success", "AlreadyStored"}:
@@ -120,11 +116,14 @@ class Orthanc:
     async def reports(self, study: str) -> list[str]:
         """Orthanc's names of the structured reports of a study, some hundred at most, by its StudyInstanceUID."""
         query = {"Level": "Instance", "Query": {"StudyInstanceUID": study, "Modality": "SR"}, "Limit": PAGE}
-        response = await self._ask("POST", "/tools/find", (200,), json=query)
+        return await self._names("POST", "/tools/find", json=query)
+
+    async def _names(self, method: str, path: str, **options: Any) -> list[str]:
+        response = await self._ask(method, path, (200,), **options)
         try:
             return [str(name) for name in response.json()]
         except (ValueError, TypeError, RecursionError):
-            raise Fault("the answer to /tools/find is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
+            raise Fault(f"the answer to {path} is not Orthanc's; is --orthanc-url right?", ORTHANC) from None
 
     async def _page(self, parameters: dict[str, int]) -> Page:
         body = self._json(await self._ask("GET", "/changes", (200,), params=parameters))
@@ -133,7 +132,7 @@ class Orthanc:
                 Change(int(c["Seq"]), str(c["ChangeType"]), str(c["ID"]), str(c.get("Date", "")))
                 for c in body["Changes"]
             )
-            # Without any there are no more now, whatever is said: else they are asked for without a pause.
+            # An empty page ends the reading, whatever Done says: otherwise the forwarder would ask without a pause.
             return Page(changes, bool(body["Done"]) or not changes, int(body["Last"]))
         except (KeyError, TypeError, ValueError):
             raise Fault("the answer to /changes is not Orthanc's; is --orthanc-url right?", ORTHANC) from None

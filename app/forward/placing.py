@@ -1,6 +1,7 @@
-"""A report -> Orthanc, and not under a UID at which Orthanc has something else.
+"""A report -> Orthanc, but not under a UID under which Orthanc has something else.
 
-Orthanc keeps what it has of a UID without a word. Whoever was answered a report could have stored another under its UID first.
+Orthanc silently keeps the instance that it already has under a UID. Somebody who received a report could have stored
+another under its UID first.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from .orthanc import ORTHANC, Orthanc
 
 
 class Placed(NamedTuple):
-    """Where a report is: Orthanc's name of it, whether it is new, and whether Orthanc has another under its UID."""
+    """Where a report was stored: Orthanc's name of it, whether it is new, and whether Orthanc has another under its UID."""
 
     instance: str
     new: bool
@@ -21,7 +22,7 @@ class Placed(NamedTuple):
 
 
 async def place(orthanc: Orthanc, report: bytes) -> Placed:
-    """Store a report unless Orthanc has it, beside whatever else is under its UID.
+    """Store a report unless Orthanc has it. If Orthanc has another under its UID, store it beside that one.
 
     Raises
     ------
@@ -30,18 +31,18 @@ async def place(orthanc: Orthanc, report: bytes) -> Placed:
     stored = await orthanc.store(report)
     if stored.new:
         return Placed(stored.instance, new=True, conflict=False)
-    from app.statements import says_the_same  # it needs pydicom, which a forwarder that meets no repeat does without
+    from app.statements import says_the_same  # it needs pydicom, which a forwarder without repeats never loads
 
     theirs = await _fetched(orthanc, stored.instance)
     if theirs is None:
-        raise Fault("Orthanc has a report already, and has it no longer", ORTHANC)
+        raise Fault("Orthanc had the report a moment ago, and no longer has it", ORTHANC)
     if await asyncio.to_thread(says_the_same, report, theirs):
         return Placed(stored.instance, new=False, conflict=False)
     return await _beside(orthanc, report)
 
 
 async def _fetched(orthanc: Orthanc, instance: str) -> bytes | None:
-    """An instance that may be a report; nothing of one that is far too large for it."""
+    """An instance that may be a report; None if it is far too large for one."""
     try:
         return await orthanc.film(instance)
     except TooLarge:
@@ -49,9 +50,9 @@ async def _fetched(orthanc: Orthanc, instance: str) -> bytes | None:
 
 
 async def _beside(orthanc: Orthanc, report: bytes) -> Placed:
-    """Store a report under another UID, unless the study has one already that says the same.
+    """Store a report under another UID, unless the study already has one that says the same.
 
-    The UID is random: what is made from anything that Orthanc has could be taken too.
+    The UID is random: somebody could foresee and take one that is made from data in Orthanc.
     """
     from pydicom.uid import generate_uid
 

@@ -1,4 +1,4 @@
-"""What Orthanc has -> the films that its log of changes did not tell of."""
+"""Find the films in Orthanc that its log of changes did not name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from .retry import Retry
 
 log = logging.getLogger("cxr_forward")
 
-#: Where the log lost entries, Orthanc's instances are listed no more often than this.
+#: Seconds: if the log lost entries, Orthanc's instances are listed no more often than this.
 GAP_SECONDS: Final = 600.0
-#: Pages of a listing in a row that bring nothing new. What comes meanwhile moves others to the next page, but a few at a time.
+#: Pages of a listing in a row that bring nothing new. Instances that arrive meanwhile move others to the next page,
+#: but only a few at a time.
 MOST_WITHOUT_NEWS: Final = 10
-#: Found at once; the rest by the next listing, which follows.
+#: Instances that one listing finds; the next listing, which follows at once, finds the rest.
 MOST_FOUND: Final = 10_000
 
 
 class Reconciliation:
-    """Compares what Orthanc has with the books: at the start, now and then, and where the log is not what it was."""
+    """Compares the instances of Orthanc with the books: at the start, now and then, and when the log has changed."""
 
     def __init__(self, orthanc: Orthanc, books: Books, seconds: float, metrics: ForwardMetrics) -> None:
         self._orthanc = orthanc
@@ -37,7 +38,8 @@ class Reconciliation:
         self._thorough = 0
 
     async def take_in(self, retry: Retry) -> None:
-        """Take all that is there for done with: what an earlier version did, or a start that leaves it out.
+        """Count all instances in Orthanc as finished: an earlier version handled them, or the operator chose a start
+        that leaves them out.
 
         Raises
         ------
@@ -47,7 +49,7 @@ class Reconciliation:
         self._books.add(self._books.missing(thorough=False, most=-1), time.time())
 
     def gap(self) -> None:
-        """The log has lost entries, so look soon."""
+        """The log has lost entries, so a listing is due soon."""
         ago = time.monotonic() - self._last if self._last else GAP_SECONDS
         self._books.hasten(time.time() + max(0.0, GAP_SECONDS - ago))
 
@@ -67,18 +69,16 @@ class Reconciliation:
         await self._list(retry)
 
     def found(self) -> list[str]:
-        """Of those the ones that are not done with, or whose report is gone where Orthanc was restored."""
+        """The listed instances that are not finished or, if Orthanc was restored, whose report is gone."""
         found = self._books.missing(self._thorough > 0, MOST_FOUND)
         if found:
             self._metrics.found.inc(len(found))
             self._metrics.log_lost.set_to_current_time()
-            log.warning(
-                "instances were found of which the log of changes did not tell", extra={"instances": len(found)}
-            )
+            log.warning("Orthanc has instances that its log of changes did not name", extra={"instances": len(found)})
         return found
 
     def finish(self, found: int) -> None:
-        """All that was found is attended to."""
+        """All instances that were found are finished."""
         self._books.forget_gone(self._began)
         if found == MOST_FOUND:
             self._books.hasten(0.0)  # there may be more

@@ -1,4 +1,4 @@
-"""Try again, later and later, with jitter, until it passes or a stop is asked for."""
+"""Try again, later and later, with jitter, until it succeeds or the forwarder is to stop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .errors import Fault, Passing, Stopping
 
 FIRST_SECONDS: Final = 0.5
 MOST_SECONDS: Final = 60.0
-#: A film that the other side fails on is tried this often in a row, then set aside, so that it cannot hold up all others.
+#: So often in a row a film is tried on which the other side fails. Then it is set aside, so that it cannot hold up all others.
 FAULT_ATTEMPTS: Final = 5
 
 T = TypeVar("T")
 
 
 class Retry:
-    """Repeats an attempt: after ``Passing`` for ever, after ``Fault`` until there were `fault_attempts`."""
+    """Repeats an attempt: after ``Passing`` for ever, after ``Fault`` up to `fault_attempts` times."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Retry:
         Fault
             The last of too many, or one that asks for a longer wait than any here.
         Stopping
-            A stop was asked for between two attempts.
+            The forwarder is to stop, and this was noticed between two attempts.
         """
         attempts = faults = 0
         while True:
@@ -56,16 +56,17 @@ class Retry:
             attempts += 1
             self._noticed(noticed, delay)
             if await wait(self._stop, delay):
-                raise Stopping("stopping; what was in hand is taken up at the next start")
+                raise Stopping("stopping; unfinished films are taken up at the next start")
 
 
 def backoff_seconds(attempts: int) -> float:
-    """Twice as long after each attempt, up to a limit, less up to half of it: many that failed at once do not return at once."""
+    """Twice as long after each attempt, up to a limit, minus up to half of it, so that many films that failed "
+    "at once do not return at once."""
     return min(MOST_SECONDS, FIRST_SECONDS * 2.0 ** min(attempts, 30)) * random.uniform(0.5, 1.0)
 
 
 async def wait(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait, or until a stop is asked for; whether it was."""
+    """Wait, but only until the forwarder is to stop; returns whether it is."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
     return stop.is_set()

@@ -1,4 +1,4 @@
-"""What the forwarder asks of the service: a report for a film."""
+"""The forwarder's request to the service: a report for a film."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .answers import PASSING_STATUSES, ask, retry_after
 from .errors import Fault, Misconfigured, Passing, TooLarge
 
 DICOM: Final = "application/dicom"
-#: The film will never be scored: malformed or unsuitable, too large, of a syntax that is not read.
+#: Statuses of a film that will never be scored: malformed or unsuitable, too large, of a syntax that is not read.
 REFUSALS: Final = frozenset({400, 413, 415})
-#: It will not be scored now or later, though the key is a good one: a problem of status 403.
+#: The problem of status 403 for a film that will not be scored, now or later, though the key is right.
 REFUSED_SEQUENCE: Final = "query-sequence"
-#: The key is a good one, and may not do this: the other problem of status 403.
+#: The problem of status 403 for a key that is known but lacks the scope.
 WITHOUT_SCOPE: Final = "forbidden"
-#: Of what may pass, that which may meet this film and not the next one: it took too long, its decoder or the device failed on
-#: it, or it is rejected and cannot be kept.
+#: Statuses and problems that may pass, but may concern this film alone: it took too long, its decoder or the device
+#: failed on it, or it is rejected and cannot be kept.
 _OF_FILM: Final = frozenset({408, 504})
 _PROBLEMS_OF_FILM: Final = frozenset({"decoding-unavailable", "inference-failed", "quarantine-unavailable"})
 
@@ -70,7 +70,7 @@ class Service:
         reason, request_id = _reason(response), _request_id(response)
         if status in REFUSALS or (status == 403 and reason == REFUSED_SEQUENCE):
             return Refusal(status, reason, request_id)
-        if status == 403 and reason != WITHOUT_SCOPE:  # of whoever stands between, and perhaps of this film alone
+        if status == 403 and reason != WITHOUT_SCOPE:  # from a proxy in between, and perhaps only for this film
             raise Fault("403 from another than the service, or for a reason that is new", reason, status, request_id)
         if status in {401, 403}:
             raise Misconfigured(
@@ -91,7 +91,7 @@ def _media_type(response: httpx.Response) -> str:
 
 
 def _reason(response: httpx.Response) -> str:
-    """The slug of a problem; nothing that a stranger's answer says is repeated in a log."""
+    """The slug of a problem. Nothing else of a stranger's answer is repeated in a log."""
     try:
         found = re.fullmatch(r"/problems/([a-z-]{1,60})", response.json()["type"])
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""What an operator may set for the forwarder: each setting is an option of ``cxr-gate forward`` too, but for the secrets."""
+"""The forwarder's settings. Each is an option of ``cxr-gate forward`` too, except the secrets."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PREFIX: Final = "CXR_FORWARD_"
 def _url(text: str) -> str:
     url = urlsplit(text)
     if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.query or url.fragment:
-        raise ValueError("must be http://HOST:PORT or https://HOST, with a path if need be")
+        raise ValueError("must be http://HOST:PORT or https://HOST, with a path if needed")
     return text
 
 
 def _modalities(text: str) -> frozenset[str]:
     found = frozenset(text.upper().replace(" ", "").split(","))
     if not all(re.fullmatch("[A-Z]{2,16}", modality) for modality in found) or "SR" in found:
-        raise ValueError("must be such as CR,DX; SR, which reports are, cannot be one")
+        raise ValueError("must be modalities such as CR,DX; SR is not allowed, since reports are SR")
     return found
 
 
@@ -51,7 +51,7 @@ class ForwardSettings:
 
     state: Path = _ENDS.setting(
         Path(),
-        "file that remembers how far the forwarder is, with two more beside it (.films, .done); its folder must exist",
+        "file that remembers how far the forwarder has come, with two more beside it (.films, .done); its folder must exist",
         required=True,
     )
     orthanc_url: str = _ENDS.setting("http://127.0.0.1:8042", "Orthanc's REST interface", parse=_url, address=True)
@@ -67,25 +67,27 @@ class ForwardSettings:
     )
     start: str = _WORK.setting(
         "beginning",
-        "where to start while there is no state file: beginning (all that Orthanc has), now, or after the change of this number",
+        "where to start without a state file: beginning (all that Orthanc has), now, or after the change with this number",
         parse=_start,
     )
-    in_flight: int = _WORK.setting(4, "films in hand at once, each held in memory")
+    in_flight: int = _WORK.setting(4, "films worked on at once, each held in memory")
     max_film_mb: int = _WORK.setting(
         MOST_FILM_BYTES // 2**20,
-        "MiB; a film that has more is not fetched, and is on the list of those given up on. Keep it over the service's "
-        "CXR_MAX_BODY_BYTES",
+        "MiB; the forwarder does not fetch a larger film, and puts it on the list of films given up on. Keep this over the "
+        "service's CXR_MAX_BODY_BYTES",
     )
     give_up_hours: float = _WORK.setting(
-        24.0, "a film that fails again and again is given up on, so long after its first failure (cxr-gate given-up)"
+        24.0,
+        "hours after its first failure when the forwarder gives up on a film that keeps failing (cxr-gate given-up)",
     )
     keep_given_up: int = _WORK.setting(
-        10000, "films given up on that are listed, the newest; those before are counted, and named by the log"
+        10000, "how many films given up on stay listed, the newest; older ones are counted, and the log names them"
     )
     reconcile_hours: float = _WORK.setting(
         6.0,
-        "how often, and at the start, to list what Orthanc has, for instances of which its log of changes did not tell",
+        "hours between listings of all that Orthanc has, to find instances that its log of changes did not "
+        "name; also at the start",
     )
-    poll_seconds: float = _WORK.setting(2.0, "how often to look for new changes")
+    poll_seconds: float = _WORK.setting(2.0, "seconds between looks for new changes")
     metrics_host: str = _WORK.setting("127.0.0.1", "address of Prometheus metrics")
     metrics_port: int = _WORK.setting(0, "port of Prometheus metrics (/metrics); 0 serves none", parse=_port)

@@ -1,4 +1,4 @@
-"""A file of SQLite that the forwarder keeps beside its state; whatever is wrong with it is told as a fault of the set-up."""
+"""A file of SQLite that the forwarder keeps beside its state. Every fault of the file is reported as a fault of the set-up."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ T = TypeVar("T")
 
 
 class SqliteFile:
-    """Open, for its owner alone; ``close`` after use. Who inherits it says in ``_prepare`` what is in the file.
+    """An open file that only its owner may read; ``close`` it after use. A subclass says in ``_prepare`` what the file holds.
 
     Parameters
     ----------
-    path : Path
     lock_seconds : float
         How long it waits for another process that writes.
     absent : str or None
-        What to say where there is no file; None: it is made.
+        The message if there is no file; None: make one.
 
     Raises
     ------
     Misconfigured
-        From every method too: the file cannot be read or written, or there is none.
+        Every method may raise it too: the file cannot be read or written, or there is none.
     """
 
-    #: What the file is, and what to do where it cannot be used.
+    #: The name of the file in messages, and the remedy if it cannot be used.
     _NAME: ClassVar[str]
     _REMEDY: ClassVar[str]
 

@@ -39,10 +39,10 @@ NO_TELEMETRY: TelemetryConfig = {
 TAGS: Final = {
     "films": "Post a film: score it, see where the evidence for a finding lies, or see it as it is decoded.",
     "dicomweb": "STOW-RS: store many instances in one request.",
-    "quarantine": "Rejected films: reviewers look at them and decide, and senders fetch what was released.",
-    "decisions": "What was decided, for operators.",
+    "quarantine": "Rejected films: reviewers look at them and decide, and senders fetch released results.",
+    "decisions": "Past decisions, for operators.",
     "versions": "Which bundles there are, and how one becomes active, for operators.",
-    "service": "What is served, and how the service is.",
+    "service": "The served model, and the state of the service.",
 }
 _ROUTERS: Final = (score, explain, decode, stow, quarantine, results, decision_list, versions, model, health)
 
@@ -54,7 +54,6 @@ def create_application(screeners: Sequence[Screener], settings: Settings, previo
     ----------
     screeners : sequence of Screener
         Of the version that is active at first.
-    settings : Settings
     previous : Version or None
         What was active before it, on the same devices, to go back to.
 

@@ -1,4 +1,4 @@
-"""What is raised while a request is answered -> its problem."""
+"""Errors that are raised while a request is answered -> their problems."""
 
 from __future__ import annotations
 

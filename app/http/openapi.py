@@ -93,7 +93,7 @@ class Documented(FastAPI):
         return document
 
     def openapi(self) -> dict[str, Any]:
-        """The document, as ``/openapi.json`` has it."""
+        """The document of ``/openapi.json``."""
         return self._completed
 
 
@@ -125,7 +125,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
 
 
 def _tidy(schema: dict[str, Any]) -> None:
-    """Of a parameter: a query has no null (what is not wanted is left out), and name and description stand outside."""
+    """Tidy a parameter's schema: a query has no null (a parameter that is not wanted is left out), and name and
+    description stand outside."""
     for outside in ("title", "description"):
         schema.pop(outside, None)
     kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]

@@ -20,11 +20,11 @@ from app.results import UnreportableSource
 from app.versions import UnknownVersion, VersionConflict, VersionRefused
 
 MEDIA_TYPE: Final = "application/problem+json"
-#: Of faults whose end nobody can estimate; Overloaded brings its own.
+#: For faults whose end nobody can estimate; Overloaded brings its own estimate.
 RETRY_AFTER_SECONDS: Final = 2
 
 
-#: What the gate's rejection tells, whichever resource the film was posted to.
+#: The detail of the gate's rejection, whichever resource the film was posted to.
 REJECTED_DETAIL: Final = (
     "the image's features are unlike those of clean chest films, so no probabilities are given; "
     "do not retry, let a person look at the film"
@@ -55,17 +55,17 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "rejected-as-adversarial": Problem(
         422,
         "rejected as adversarial",
-        "The image's features are unlike those of clean chest films, so no probabilities are given. It may have been "
-        "tampered with; a rare or damaged film, and one clean film in twenty to thirty, is rejected too.",
+        "The image's features are unlike those of clean chest films, so no probabilities are given. Somebody may have tampered "
+        "with it. The gate also rejects some rare or damaged films, and one clean film in twenty to thirty.",
         "Do not retry: the same image gets the same answer. Let a person look at the film, and read it without this service. "
-        "Where the site keeps rejected films, its reviewer can release this one, and /v1/results/{request_id} then gives its "
+        "If the site keeps rejected films, its reviewer can release this one, and /v1/results/{request_id} then gives its "
         "probabilities.",
     ),
     "malformed-request": Problem(
         400,
         "malformed request",
         "The request could not be understood, or has a query parameter that its path does not know.",
-        "Correct it as the detail says.",
+        "Correct the request as the detail says.",
     ),
     "malformed-image": Problem(
         400, "malformed image", "The image is empty, damaged, cut short or undecodable.", "Send the whole file again."
@@ -74,13 +74,13 @@ PROBLEMS: Final[dict[str, Problem]] = {
         400,
         "unsuitable image",
         "The image can be read, but is not a frontal chest radiograph of usable size.",
-        "Send frontal chest films (CR or DX, PA or AP) only. The detail names the tag or the size, or says what the pixels show.",
+        "Send only frontal chest films (CR or DX, PA or AP). The detail names the tag or the size, or says what the pixels show.",
     ),
     "unreportable-source": Problem(
         400,
         "unreportable source",
-        "A DICOM result was asked for, and the film's header lacks or spoils what a report in its study must hold.",
-        "Correct the tag that the detail names, or ask for application/json, which needs none of it.",
+        "The request asks for a DICOM result, but a tag that a report in the film's study must hold is missing or damaged.",
+        "Correct the tag that the detail names, or ask for application/json, which does not need the tag.",
     ),
     "unauthenticated": Problem(
         401,
@@ -91,22 +91,23 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "forbidden": Problem(
         403,
         "forbidden",
-        "The key or token is not good for what was asked; or the service has no keys, and this is only for callers with one.",
+        "The key or token lacks the scope for this request; or the service has no keys, and this request needs one.",
         "Ask the service's operator for a key with the scope that the detail names (cxr-gate new-key --scope).",
     ),
     "foreign-request": Problem(
         403,
         "foreign request",
-        "The service has no keys, so it answers only who asks for this machine by its own names, or by those that its operator "
+        "The service has no keys. So it answers only requests for this machine's own names or for names that its operator "
         "allowed, and no request that another site's page sends.",
-        "Ask by http://localhost:PORT or http://127.0.0.1:PORT. The operator adds names with CXR_ALLOWED_HOSTS, or gives callers "
-        "keys (cxr-gate new-key), after which any name is good.",
+        "Use http://localhost:PORT or http://127.0.0.1:PORT. The operator adds names with CXR_ALLOWED_HOSTS, or gives callers "
+        "keys (cxr-gate new-key); with keys any name will do.",
     ),
     "quota": Problem(
         429,
         "quota",
         "The caller has asked more than its quota allows. The service itself may be idle.",
-        "Retry after the seconds that Retry-After names. If it stays, send less at once, or ask the service's operator for more.",
+        "Retry after the seconds that Retry-After names. If it persists, send less at once, or ask the service's operator for a "
+        "larger quota.",
         True,
     ),
     "query-sequence": Problem(
@@ -114,33 +115,35 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "query sequence",
         "The caller has sent many films that differ from this one by very little, as an attack by queries does. The film is not "
         "judged.",
-        "Do not retry: the same film is refused again, until what it is like has been forgotten, a day by default. Films that "
-        "are unlike it are judged as before. Let a person look at the film, and ask the service's operator.",
+        "Do not retry: the same film is refused again until the service forgets the films like it, after a day by default. "
+        "Other films are judged as before. Let a person look at the film, and ask the service's operator.",
     ),
     "not-found": Problem(404, "not found", "There is nothing at this path.", "See /docs for the paths."),
-    "method-not-allowed": Problem(405, "method not allowed", "This path has other methods.", "See /docs."),
+    "method-not-allowed": Problem(
+        405, "method not allowed", "This path does not have this method.", "See /docs for its methods."
+    ),
     "not-acceptable": Problem(
         406,
         "not acceptable",
         "The answer exists in no media type that Accept names.",
-        "Name the type that the detail says, or leave Accept out.",
+        "Name the media type that the detail gives, or leave Accept out.",
     ),
     "awaiting-review": Problem(
         409,
         "awaiting review",
         "The gate rejected the film, and nobody has decided on it yet.",
-        "Ask the site's reviewer to look at it, and ask again after that.",
+        "Ask the site's reviewer to look at the film, and repeat the request after that.",
     ),
     "already-decided": Problem(
         409,
         "already decided",
-        "Another reviewer decided otherwise on the film before.",
-        "Decisions are not taken back. Speak with that reviewer; a film that was released wrongly is the site's incident.",
+        "Another reviewer has already made the opposite decision on the film.",
+        "Decisions cannot be taken back. Speak with that reviewer; treat a film that was released wrongly as an incident.",
     ),
     "confirmed-as-bad": Problem(
         410,
         "confirmed as bad",
-        "A reviewer has looked at the film, and says that it must not be read by the network.",
+        "A reviewer has looked at the film, and decided that the network must not read it.",
         "Do not ask again. Read the film without this service, and find out where it came from.",
     ),
     "body-too-large": Problem(413, "body too large", "The body is over the byte limit.", "Send a smaller file."),
@@ -161,15 +164,15 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "film-unreadable": Problem(
         500,
         "film unreadable",
-        "The kept film cannot be had again: its file was changed or is gone, or its key is lost.",
-        "Tell the operator of the service, whose log has the reason under the request_id.",
+        "The kept film cannot be read: its file was changed or is gone, or its key is lost.",
+        "Tell the operator of the service; the log has the reason under the request_id.",
     ),
     "overloaded": Problem(
         503,
         "overloaded",
-        "Too many requests or bytes wait, of everybody or of this caller alone, or longer work than the deadline leaves; or the "
-        "body came too slowly while others waited.",
-        "Retry after the seconds that Retry-After names: by then what waits now should be done.",
+        "Too many requests or bytes wait, from all callers or from this one; or the work that waits takes "
+        "longer than the deadline; or the body came too slowly while others waited.",
+        "Retry after the seconds that Retry-After names: by then the requests that wait now should be done.",
         True,
     ),
     "not-ready": Problem(
@@ -180,51 +183,55 @@ PROBLEMS: Final[dict[str, Problem]] = {
         True,
     ),
     "inference-failed": Problem(
-        503, "inference failed", "The device failed on this image.", "Retry; if it stays, tell the operator.", True
+        503, "inference failed", "The device failed on this image.", "Retry; if it persists, tell the operator.", True
     ),
     "decoding-unavailable": Problem(
         503,
         "decoding unavailable",
-        "The machine was too busy to decode the film in time, its decoder died while the machine was busy or short of memory, or "
-        "no process could be started to decode it in. Nothing is known to be wrong with the film.",
-        "Retry after the seconds that Retry-After names; if it stays, tell the operator that the machine is short of CPU time, "
-        "memory or processes (cxr_decode_process_failures_total says more).",
+        "The machine was too busy to decode the film in time; or its decoder died while the machine was busy "
+        "or short of memory; or no process could be started to decode it. The film itself may be good.",
+        "Retry after the seconds that Retry-After names; if it persists, tell the operator that the machine is "
+        "short of CPU time, memory or processes (cxr_decode_process_failures_total says more).",
         True,
     ),
     "record-unavailable": Problem(
         503,
         "record unavailable",
-        "The decision could not be written down, and is not given without that.",
-        "Retry; if it stays, tell the operator that the database of CXR_RECORD_URL does not answer.",
+        "The decision could not be written to the record, and the service gives no decision without that.",
+        "Retry; if it persists, tell the operator that the database of CXR_RECORD_URL does not answer.",
         True,
     ),
     "identity-provider-unavailable": Problem(
         503,
         "identity provider unavailable",
-        "The service has no key of the identity provider's yet, and cannot tell whose the token is.",
-        "Retry; if it stays, tell the operator that the provider of CXR_OIDC_ISSUER does not answer.",
+        "The service has no key of the identity provider yet, so it cannot check the token.",
+        "Retry; if it persists, tell the operator that the provider of CXR_OIDC_ISSUER does not answer.",
         True,
     ),
     "version-conflict": Problem(
         409,
         "version conflict",
-        "The version is not in a state from which it can go where it was asked to.",
-        "GET /v1/versions shows the state. A version comes in by way of the shadow; only what is loaded and proven is promoted.",
+        "The version's present state does not allow this step.",
+        "GET /v1/versions shows the state. Let a version run in shadow first: only the shadow and the previous version can be "
+        "promoted, since they are loaded and proven.",
     ),
     "version-refused": Problem(
         503,
         "version refused",
-        "The bundle does not verify or prove itself here, or the choice could not be written down. What was active stays so.",
-        "Mend what the detail names (most often: copy the bundle's whole folder again), then ask again.",
+        "The bundle does not verify, or does not reproduce its golden outputs here; or the choice could not be written down. The "
+        "active version stays active.",
+        "Correct the fault that the detail names (most often: copy the bundle's whole folder again), then repeat the request.",
     ),
     "quarantine-unavailable": Problem(
         503,
         "quarantine unavailable",
-        "A film could not be kept for review, and its decision is not given without that.",
-        "Retry; if it stays, tell the operator that the folder of CXR_QUARANTINE_FOLDER cannot be written to.",
+        "A rejected film could not be kept for review, and the service gives no decision without that.",
+        "Retry; if it persists, tell the operator that the folder of CXR_QUARANTINE_FOLDER cannot be written to.",
         True,
     ),
-    "deadline-passed": Problem(504, "deadline passed", "No verdict in time.", "Retry when there is less load."),
+    "deadline-passed": Problem(
+        504, "deadline passed", "There was no verdict in time.", "Retry when there is less load."
+    ),
 }
 
 #: What may come of a film wherever it is decoded, and what more where it is judged.

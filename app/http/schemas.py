@@ -36,7 +36,7 @@ class JudgedField(BaseModel):
 
     @classmethod
     def of(cls, field: ExposedField) -> JudgedField:
-        """As it is told."""
+        """The field in the form of answers."""
         outlines = [[(round(x, 1), round(y, 1)) for x, y in outline] for outline in field.outlines]
         return cls.model_validate({**field.as_json(), "outlines": outlines})
 
@@ -45,7 +45,7 @@ class CalledFinding(BaseModel):
     """What a finding's probability comes to, by the points of the version that answered."""
 
     call: Call = Field(
-        description="an integrator branches on this; 'not called': too few films with the finding were at hand to choose a point"
+        description="an integrator branches on this; 'not called': too few films with the finding to choose a point"
     )
     present_from: float | None = Field(description="probability; null where the finding is not called")
     absent_below: float | None
@@ -55,16 +55,8 @@ class CalledFinding(BaseModel):
 
     @classmethod
     def by_name(cls, called: tuple[Called, ...]) -> dict[str, CalledFinding]:
-        """As it is told."""
-        return {
-            one.name: cls(
-                call=one.call,
-                present_from=one.present_from,
-                absent_below=one.absent_below,
-                percentile=one.percentile,
-            )
-            for one in called
-        }
+        """The calls in the form of answers."""
+        return {one.name: cls.model_validate(one, from_attributes=True) for one in called}
 
 
 class Accepted(BaseModel):
@@ -88,7 +80,7 @@ class Accepted(BaseModel):
     def of(
         cls, request_id: str, version: Version, image: DecodedImage, probabilities: NDArray[np.float64], **more: object
     ) -> Self:
-        """As a film's probabilities (14,) are told by the version that gave them; `more` is what a subclass adds."""
+        """The answer with a film's probabilities (14,) by the version that gave them; a subclass adds `more`."""
         return cls.model_validate(
             {
                 "request_id": request_id,
@@ -141,7 +133,7 @@ class KeptFilmPage(BaseModel):
 
 
 class FilmHappening(BaseModel):
-    """What became of a film: viewed, released, confirmed, answered, exported, removed."""
+    """An event in the life of a kept film: viewed, released, confirmed, answered, exported, removed."""
 
     kind: str
     time: str
@@ -204,7 +196,7 @@ class PublicFinding(BaseModel):
     @classmethod
     def of(cls, finding: Finding) -> PublicFinding:
         """Leave out what only computes."""
-        return cls(**{name: getattr(finding, name) for name in cls.model_fields})
+        return cls.model_validate(finding, from_attributes=True)
 
 
 class PublicGate(BaseModel):
@@ -223,11 +215,11 @@ class PublicGate(BaseModel):
     @classmethod
     def of(cls, gate: GateModel) -> PublicGate:
         """Leave out what is not for callers."""
-        return cls(**{name: getattr(gate, name) for name in cls.model_fields})
+        return cls.model_validate(gate, from_attributes=True)
 
 
 class ModelDescription(BaseModel):
-    """What is served, and how good it was on held-out films."""
+    """The served model, and its figures on held-out films."""
 
     model_version: str
     signed_by: str | None = Field(description="identifier of the trusted key; null where the operator set none")

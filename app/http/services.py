@@ -36,7 +36,6 @@ class Services:
     ----------
     screeners : sequence of Screener
         Of the version that is active at first.
-    settings : Settings
     previous : Version or None
         What was active before it, on the same devices.
 

@@ -1,6 +1,6 @@
 """What became of each instance -> the Store Instances Response Module (PS3.18 annex I) as DICOM JSON (annex F).
 
-What the standard has no attribute for is in a private block, creator ``CXR-GATE`` in group 0099; docs/dicomweb.md lists it.
+What the standard has no attribute for is in a private block, creator ``CXR-GATE`` in group 0099; docs/pacs.md lists it.
 """
 
 from __future__ import annotations
@@ -70,11 +70,9 @@ class InstanceOutcome:
         """Why there are no probabilities; the gate's rejection is a failure, since a sender must not take it for stored."""
         if isinstance(self.result, InstanceFailure):
             return self.result
-        return (
-            None
-            if self.result.verdict.accepted
-            else InstanceFailure(REJECTED, "rejected-as-adversarial", REJECTED_DETAIL)
-        )
+        if self.result.verdict.accepted:
+            return None
+        return InstanceFailure(REJECTED, "rejected-as-adversarial", REJECTED_DETAIL)
 
     @property
     def answer(self) -> str:
@@ -102,10 +100,8 @@ def status_of(outcomes: Sequence[InstanceOutcome]) -> int:
 
 def response_body(outcomes: Sequence[InstanceOutcome], request_id: str) -> Json:
     """The response module; sequences hold their instances in the order in which they came."""
-    body = {
-        "00081190": _element("UR"),
-        **_private(x10=_element("LO", request_id)),
-    }  # (0008,1190): none can be retrieved
+    # (0008,1190) is empty: none can be retrieved.
+    body = {"00081190": _element("UR"), **_private(x10=_element("LO", request_id))}
     sequences: dict[str, list[Json]] = {"00081198": [], "00081199": [], "0008119A": []}
     for outcome in outcomes:
         item = {**_reference(outcome.identity), **_reason(outcome.failure), **_told(outcome)}

@@ -2,7 +2,7 @@
 
     bytes -> decode -> DecodedImage (with its exposed field) -> film_tensor -> Backend -> Outputs -> Gate -> judge -> Verdict
 
-Before the gate, ``judge`` hears ``Content.faults`` (is it a frontal chest film?) and ``Orientation.faults`` (how does it hang?).
+Before the gate, ``judge`` asks ``Content.faults`` (is it a frontal chest film?) and ``Orientation.faults`` (is it upright?).
 ``Screener`` puts the last three together; ``read_bundle`` and ``choose_backends`` give it its parts. Nothing here
 knows HTTP, reads the environment, or imports anything else of ``app``.
 """
@@ -40,7 +40,7 @@ __all__ = [
     "torch_backend",
 ]
 
-#: What needs torch is imported when it is asked for: a process that only decodes is spared its three seconds and 400 MB.
+#: Names that need torch are imported on first use: a process that only decodes saves three seconds and 400 MB.
 _MODULE_OF: Final = {
     "Backend": "backends",
     "Bundle": "bundle",

@@ -44,24 +44,24 @@ HEATMAP: Final = "heatmap.safetensors"
 GOLDEN: Final = "golden.safetensors"
 MODEL_CARD: Final = "MODEL_CARD.md"
 REPORT: Final = "report"
-#: Beside the arrays of the gate's density.
+#: The files beside the arrays of the gate's density.
 REQUIRED: Final = (NETWORK, ORIENTATION, CONTENT, HEATMAP, GOLDEN, MODEL_CARD)
 FORMAT_VERSION: Final = 3
-#: Key in the headers of what was fitted on features, naming the network that gave them.
+#: Key in the headers of arrays that were fitted on features; it names the network that gave the features.
 PAIRED_NETWORK: Final = "network_sha256"
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs and the outputs that the bundle's maker got from them.
+    """Inputs, and the outputs that the maker of the bundle got from them.
 
     Attributes
     ----------
     images : ndarray, shape (K, 1, 224, 224), uint8
-        No patient's film: means of many films, and patterns. Divided by 255 they are the input.
+        Means of many films, and patterns, but no patient's film. Divided by 255 they are the input.
     log_densities : ndarray, shape (K,), float64
     sigmoids : ndarray, shape (K, L), float64
-        Of the logits, before they are calibrated.
+        Sigmoids of the logits before calibration.
     calibration_scores : ndarray, shape (M,), float64
         Log densities of the held-out clean films, ascending.
     """
@@ -72,9 +72,9 @@ class Golden:
     calibration_scores: NDArray[np.float64]
 
     def clean_percentile(self, log_density: float) -> float:
-        """Share of the calibration films whose log density is at most this one, in [0,1]; 0 is below them all.
+        """Share of the calibration films whose log density is at most this one, in [0,1]; 0 means below all of them.
 
-        Over films that are exchangeable with those it is uniform, to within 1 / (M + 1).
+        It is uniform over films that are exchangeable with the calibration films, to within 1 / (M + 1).
         """
         return float(np.searchsorted(self.calibration_scores, log_density, side="right")) / len(self.calibration_scores)
 
@@ -86,13 +86,13 @@ class Bundle:
     Attributes
     ----------
     typical_maps : ndarray, shape (L, 7, 7), float32
-        Of each finding, the mean class activation map of clean films without findings; see ``heatmap``.
+        For each finding, the mean class activation map of clean films without findings; see ``heatmap``.
     signed_by : str or None
-        Identifier of the trusted key that signed it; None where none was asked for.
+        Identifier of the trusted key that signed it; None if no signature was required.
     gate : Gate
         The density with the manifest's threshold.
     calls : Calls
-        Of the manifest's findings.
+        The calls of the manifest's findings.
     """
 
     manifest: Manifest
@@ -112,19 +112,21 @@ class Bundle:
 
 
 def read_bundle(folder: Path, trusted: TrustedKeys | None = None) -> Bundle:
-    """Read and verify a bundle. Every file is read once, so what was verified is what is used, whatever becomes of the folder.
+    """Read and verify a bundle. Every file is read once, so the verified bytes are the ones in use, whatever happens
+    to the folder.
 
     Parameters
     ----------
     folder : Path
     trusted : TrustedKeys or None
-        Keys of which one must have signed the manifest, which is looked at before anything is parsed. None: signatures are
-        not looked at.
+        Keys, one of which must have signed the manifest; this is checked before anything is parsed. None: signatures
+        are not checked.
 
     Raises
     ------
     BundleError
-        Something is missing, altered, of another format, paired with another network, or not signed; says which and why.
+        Something is missing, altered, of another format, paired with another network, or not signed; the message
+        says which and why.
     """
     manifest, signed_by = read_signed_manifest(folder, trusted)
     contents = check_files(folder, manifest)
@@ -160,13 +162,13 @@ def write_bundle(
     Parameters
     ----------
     manifest : dict
-        Fields of ``Manifest`` but ``files``, ``model_version`` and the gate's ``kind``, which are found here.
+        Fields of ``Manifest`` without ``files``, ``model_version`` and the gate's ``kind``, which this function finds.
     shown : Content
-        Pairs with no network: it sees pixels alone.
+        It pairs with no network, since it sees only pixels.
     texts : dict
         Path in the bundle (``MODEL_CARD.md``, ``report/...``) -> content.
     sign : callable or None
-        Content of the manifest -> content of its signature's file. None: it is not signed.
+        Content of the manifest -> content of its signature's file. None: the bundle is not signed.
 
     Raises
     ------
@@ -231,18 +233,18 @@ def _version_of(manifest: Manifest) -> str:
 
 
 def read_manifest(folder: Path, trusted: TrustedKeys | None = None) -> Manifest:
-    """Read a bundle's manifest, and check it against its own version; the other files are not looked at.
+    """Read a bundle's manifest, and check it against its own version; the other files are not checked.
 
     Raises
     ------
     BundleError
-        As ``read_bundle``, of the manifest and its signature.
+        As ``read_bundle``, for the manifest and its signature.
     """
     return read_signed_manifest(folder, trusted)[0]
 
 
 def read_signed_manifest(folder: Path, trusted: TrustedKeys | None) -> tuple[Manifest, str | None]:
-    """As ``read_manifest``, and the identifier of the key that signed it.
+    """Like ``read_manifest``, with the identifier of the key that signed it.
 
     Raises
     ------
@@ -262,7 +264,7 @@ def parse_manifest(content: bytes) -> Manifest:
     Raises
     ------
     BundleError
-        It is none of this format, or not as it was written.
+        It has another format, or was changed after it was written.
     """
     try:
         fields = json.loads(content)
@@ -272,7 +274,7 @@ def parse_manifest(content: bytes) -> Manifest:
     except (ValueError, ValidationError) as error:
         raise BundleError(f"{MANIFEST} cannot be read: {error}") from error
     if manifest.model_version != _version_of(manifest):
-        raise BundleError(f"{MANIFEST} was changed after it was written: its content does not give its model_version")
+        raise BundleError(f"{MANIFEST} was changed after it was written: its content does not match its model_version")
     return manifest
 
 
@@ -313,7 +315,9 @@ def read_verified(folder: Path, name: str, digest: str) -> bytes:
         raise BundleError(f"{name} is missing from the bundle; copy the whole folder again")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
-        raise BundleError(f"{name} does not have the SHA-256 of the manifest: it was damaged or altered; copy it again")
+        raise BundleError(
+            f"{name} has another SHA-256 than the manifest says: it was damaged or altered; copy it again"
+        )
     return content
 
 
@@ -375,12 +379,12 @@ def _typical_maps(content: bytes, network_sha256: str) -> NDArray[np.float32]:
 
 
 def _of_network(name: str, content: bytes, network_sha256: str) -> dict[str, NDArray[np.float64]]:
-    """Arrays that were fitted on features, if these were the network's."""
+    """Arrays that were fitted on features, if the features came from this network."""
     try:
         arrays: dict[str, NDArray[np.float64]] = load_arrays(content)
     except SafetensorError as error:
         raise BundleError(f"{name} cannot be used: {error}") from error
-    # The header, which is valid if the arrays could be loaded: its length in 8 bytes, then JSON.
+    # The header is valid if the arrays could be loaded: its length in 8 bytes, then JSON.
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     paired = header.get("__metadata__", {}).get(PAIRED_NETWORK)
     if paired != network_sha256:

@@ -1,8 +1,9 @@
 """Logits -> calibrated probabilities -> a call of each finding: present, indeterminate or absent.
 
-A probability holds for films among which the finding is as frequent as its ``prevalence`` says. A call does not depend on
-that: its points lie where they lie among the logits, and move with the probabilities. The band between the points is at
-least as wide as what an attacker within 2/255 can move the logit, so that none of them turns *absent* into *present*.
+A probability holds for films among which the finding is as frequent as its ``prevalence`` says. A call does not
+depend on the prevalence: its points stay at the same logits, and move with the probabilities. The band between the
+points is at least as wide as the distance that an attacker within 2/255 can move the logit, so that no such attacker
+turns *absent* into *present*.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .errors import SiteTableError
 from .labels import LABELS
 from .manifest import Finding
 
-#: "not called": too few films with the finding were at hand to say from where it is present.
+#: "not called": too few films with the finding were available to choose a point.
 Call = Literal["present", "indeterminate", "absent", "not called"]
 Array = NDArray[np.float64]
 #: Columns of a site's table; all but the first may be left out or empty.
@@ -30,7 +31,7 @@ COLUMNS: Final = ("finding", "prevalence", "specificity", "sensitivity")
 
 @dataclass(frozen=True)
 class Called:
-    """What is said of one finding on one film.
+    """The call of one finding on one film.
 
     Attributes
     ----------
@@ -38,9 +39,9 @@ class Called:
     probability : float, in [0, 1]
     call : Call
     present_from, absent_below : float, in [0, 1], or None
-        Probabilities; None where the finding is not called.
+        Probabilities; None if the finding is not called.
     percentile : float, in [0, 100], or None
-        Share of the held-out films without the finding whose probability is lower; None where there were none.
+        Share of the held-out films without the finding whose probability is lower; None if there were no such films.
     """
 
     name: str
@@ -53,14 +54,14 @@ class Called:
 
 @dataclass(frozen=True)
 class SiteRow:
-    """What a site says of one finding; None: as the bundle has it.
+    """A site's row for one finding; None: the bundle's value holds.
 
     Attributes
     ----------
     prevalence : float, in (0, 1), or None
         Share of the site's films that show the finding.
     specificity, sensitivity : float, in (0, 1), or None
-        That ``present_from`` is to have on the held-out films; one of them at most.
+        The value that ``present_from`` must reach on the held-out films; at most one of the two.
     """
 
     prevalence: float | None = None
@@ -69,7 +70,7 @@ class SiteRow:
 
 
 class Calls:
-    """What a bundle's findings say of logits.
+    """Calibrates and calls logits by a bundle's findings.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ class Calls:
         return tuple(call_of(finding, float(each)) for finding, each in zip(self._findings, given, strict=True))
 
     def present_logit(self, finding: int) -> float | None:
-        """The logit from which a finding, by its row, is called present; None where it is not called."""
+        """The logit from which the finding in this row is called present; None if it is not called."""
         called = self._findings[finding]
         return (
             None
@@ -138,13 +139,14 @@ def _percentile(without: Array, probability: float) -> float | None:
 def at_site(findings: Sequence[Finding], site: Mapping[str, SiteRow]) -> tuple[Finding, ...]:
     """The findings with a site's prevalences and points.
 
-    Another prevalence shifts the log odds (Saerens et al., Neural Computation 2002): it holds where films with the finding look
-    alike here and there, and so do those without. Points keep their places among the logits.
+    Another prevalence shifts the log odds (Saerens et al., Neural Computation 2002). That is right if films with the
+    finding look alike in both
+        places, and films without it do too. Points keep their places among the logits.
 
     Raises
     ------
     SiteTableError
-        A point is asked for of a finding that too few held-out films have.
+        The table asks for a point of a finding that too few held-out films show.
     """
     return tuple(_at_site(finding, site.get(finding.name, SiteRow())) for finding in findings)
 
@@ -193,12 +195,12 @@ def _share_below(percentiles: Sequence[float], value: float) -> float:
 
 
 def read_site_table(lines: Iterable[str]) -> dict[str, SiteRow]:
-    """A site's table in CSV, with the columns ``COLUMNS``; a finding that it does not name stays as the bundle has it.
+    """A site's table in CSV, with the columns ``COLUMNS``; a finding that it does not name keeps the bundle's values.
 
     Raises
     ------
     SiteTableError
-        Says which line, and why.
+        The message says which line, and why.
     """
     rows = csv.DictReader(lines, strict=True)
     columns = rows.fieldnames or ()
@@ -210,7 +212,7 @@ def read_site_table(lines: Iterable[str]) -> dict[str, SiteRow]:
             name = (row.pop("finding") or "").strip()
             where = f"line {rows.line_num}"
             if name not in LABELS:
-                raise SiteTableError(f"{where}: no finding has this name; there are {', '.join(LABELS)}")
+                raise SiteTableError(f"{where}: no finding has this name; the findings are {', '.join(LABELS)}")
             if name in site:
                 raise SiteTableError(f"{where}: {name} was named before")
             if None in row:
@@ -234,11 +236,11 @@ def _share(value: str | None, where: str) -> float | None:
     except ValueError:
         number = np.nan
     if not 0 < number < 1:
-        raise SiteTableError(f"{where}: must be a number over 0 and under 1, as .05")
+        raise SiteTableError(f"{where}: must be a number over 0 and under 1, such as .05")
     return number
 
 
 def site_digest(site: Mapping[str, SiteRow]) -> str:
-    """Six hexadecimal digits that tell one table from another."""
+    """Six hexadecimal digits that distinguish one table from another."""
     said = [(name, row.prevalence, row.specificity, row.sensitivity) for name, row in sorted(site.items())]
     return hashlib.sha256(repr(said).encode()).hexdigest()[:6]

@@ -1,7 +1,7 @@
 """Is it a frontal chest film at all? A small network and a subspace, on a picture reduced to 32 x 32.
 
-Each of its pixels is a mean of 7 x 7 pixels of the gate's input, which small changes of single pixels hardly move: what an
-attacker did to a chest film shows to the gate, and not here.
+Each of its pixels is a mean of 7 x 7 pixels of the gate's input, and small changes of single pixels hardly move it.
+So the gate sees what an attacker did to a chest film, and this check does not.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .orientation import SENSES
 Array = NDArray[np.float64]
 
 SIDE: Final = 32
-#: What may be said of a picture, in the order of the network's outputs; the first is right.
+#: The possible kinds of a picture, in the order of the network's outputs; the first is right.
 KINDS: Final = ("is a frontal chest film", "looks like a lateral view", "is no frontal chest film")
 LATERAL, OTHER = KINDS[1:]
 #: Deviation of a picture's greys under which they are not stretched further.
 LEAST_DEVIATION: Final = 0.02
-#: Names and shapes of the network's arrays. Three convolutions of 3 x 3, each with ReLU and a pooling of 2 x 2 (the largest,
-#: the largest, the mean), then a linear layer on the 4 x 4 places that are left.
+#: Names and shapes of the network's arrays. Three convolutions of 3 x 3, each with ReLU and a pooling of 2 x 2 (the
+#: largest, the largest, the mean), then a linear layer on the 4 x 4 places that remain.
 SHAPES: Final = {
     "convolution_1": (12, 1, 3, 3),
     "bias_1": (12,),
@@ -51,7 +51,7 @@ def normalised(pictures: NDArray[np.floating]) -> Array:
 
 
 def turned_back(thumbnail: Array, sense: str) -> Array:
-    """A thumbnail, shape (32, 32), of a film that is so turned or inverted -> as it would be hung for reading."""
+    """A thumbnail, shape (32, 32), of a film that is turned or inverted in this sense -> upright, as for reading."""
     upright, left, right, upside_down, inverted = SENSES
     turns = {upright: 0, left: -1, right: 1, upside_down: 2}
     return -thumbnail if sense == inverted else np.rot90(thumbnail, turns[sense])
@@ -61,7 +61,7 @@ def turned_back(thumbnail: Array, sense: str) -> Array:
 class Content:
     """A small convolutional network over ``KINDS``, and the subspace in which thumbnails of frontal chest films lie.
 
-    A film is refused if either says so. Both were fitted for no attack, and see none.
+    A film is refused if either refuses it. Neither was fitted on attacks, and neither sees them.
 
     Attributes
     ----------
@@ -71,9 +71,10 @@ class Content:
     basis : ndarray, shape (k, 1024), float32
         Orthonormal rows: the principal components of thumbnails of frontal chest films.
     least_log_odds : float
-        Nats, of a frontal chest film against the rest; under it a film is refused.
+        Log odds in nats of a frontal chest film against the rest; a film below it is refused.
     most_unexplained : float
-        Mean square of a thumbnail that mean and basis leave over; its own is 1. Over it a film is refused.
+        Mean square of the part of a thumbnail that mean and basis do not explain; that of the whole is 1. A film
+        above it is refused.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -110,13 +111,13 @@ class Content:
         return _log_odds(self.logits(thumbnails))
 
     def unexplained(self, thumbnails: Array) -> Array:
-        """Mean square of what mean and basis leave over of thumbnails, shape (N, 32, 32) -> (N,)."""
+        """Mean square of the part of thumbnails that mean and basis do not explain, shape (N, 32, 32) -> (N,)."""
         centred = thumbnails.reshape(len(thumbnails), -1) - self._wide["mean"]
         left = centred - (centred @ self._wide["basis"].T) @ self._wide["basis"]
         return np.asarray((left**2).mean(axis=1))
 
     def kinds(self, thumbnails: Array) -> list[str | None]:
-        """What there is to say against each film, of ``KINDS``; None where it is a frontal chest film. Shape (N, 32, 32)."""
+        """The kind of each picture, of ``KINDS``; None if it is a frontal chest film. Shape (N, 32, 32)."""
         logits = self.logits(thumbnails)
         seen = _log_odds(logits) < self.least_log_odds
         strange = self.unexplained(thumbnails) > self.most_unexplained
@@ -124,13 +125,13 @@ class Content:
         return [LATERAL if a else OTHER if b else None for a, b in zip(lateral, seen | strange, strict=True)]
 
     def faults(self, images: NDArray[np.floating], senses: list[str | None]) -> list[str | None]:
-        """What there is to say against each film; None where it is a frontal chest film, or would be if it were turned back.
+        """The kind of each picture; None if it is a frontal chest film, or would be one if it were turned back.
 
         Parameters
         ----------
         images : ndarray, shape (N, 1, 224, 224), in [0, 1]
         senses : list of str or None
-            How each is turned, as ``Orientation.faults`` has it.
+            How each is turned, from ``Orientation.faults``.
         """
         small = thumbnails(images)
         kinds = self.kinds(small)

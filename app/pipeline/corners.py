@@ -1,6 +1,6 @@
 """A round or many-sided collimation that is part of the pixels: four corners of one grey around a convex film.
 
-The shutter of such a film is in no header. ``exposed_field`` asks here where it has found no slanted edges.
+No header has the shutter of such a film. ``exposed_field`` uses this if it has found no slanted edges.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from .margins import DEAD_SHARE, RINGING, TOLERANCE
 
 Pixels = NDArray[np.float32]
 
-#: Share of a side that a corner has at least along both of its edges; so most films are told by a few pixels.
+#: Share of a side that a corner has at least along both of its edges; so a few pixels are enough to rule out most films.
 LEAST_SIDE: Final = 1 / 64
 #: Share of the picture's area that each corner has at least.
 LEAST_AREA: Final = 0.005
 #: Share of the lines on which the film must end on the outline, and pixels by which an end may miss it. A collimator's edge is
-#: straight or round, so that most of it lies on its convex hull; a body's is not. Of 1,353 films, 24 have four dark corners; the
-#: bodies among them come to .64 at most, and collimation comes to .8 and more.
+#: straight or round, so that most of it lies on its convex hull; a body's is not. Of 1,353 films, 24 have four dark
+#: corners; the bodies among them reach .64 at most, and collimation reaches .8 and more.
 CONTACT: Final = 0.7
 ASTRAY: Final = 1.0
 #: Share of the lines on which the film must differ from the corners' grey just behind its end.
@@ -39,12 +39,12 @@ def rounded_outline(preview: Pixels, contrast: float = 1.0) -> list[tuple[float,
     preview : ndarray, shape (rows, columns), float32, in [0, 1]
         A small picture, of some hundred pixels a side.
     contrast : float, over 0 and at most 1
-        Of a faint picture, by which all tolerances shrink.
+        Contrast of a faint picture, by which all tolerances shrink.
 
     Returns
     -------
     list of (column, row), or None
-        None where there is no such outline, or it may be a body's.
+        None if there is no such outline, or it may be that of a body.
     """
     rows, columns = preview.shape
     side = max(2, round(LEAST_SIDE * min(rows, columns)))
@@ -80,7 +80,7 @@ def rounded_outline(preview: Pixels, contrast: float = 1.0) -> list[tuple[float,
         return None
     middle = outline.mean(0)
     inwards = middle + (outline - middle) * max(0.0, 1 - INSET / -float((hull.equations @ [*middle, 1.0]).max()))
-    # Where the film reaches the picture's sides, it keeps them.
+    # A film that reaches the picture's sides keeps them.
     size = np.array([columns, rows])
     inwards = np.where(outline <= 0.5, 0, np.where(outline >= size - 0.5, size, inwards))
     return [(float(x), float(y)) for x, y in inwards]

@@ -1,4 +1,4 @@
-"""Bytes -> DecodedImage. The format is what the sender declared, or told by the content; never by a file name."""
+"""Bytes -> DecodedImage. The format is the declared one, or that of the signature; a file name never counts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SIGNATURES: Final[dict[SourceKind, tuple[int, bytes]]] = {
 
 
 def has_signature(data: bytes, kind: SourceKind) -> bool:
-    """Whether the bytes can be of this format; those of one file can be of two."""
+    """Whether the bytes can be of this format; a file can have the signatures of two."""
     start, signature = _SIGNATURES[kind]
     return data.startswith(signature, start)
 
 
 def sniff(data: bytes) -> SourceKind:
-    """Tell the format by its signature.
+    """Find the format by its signature.
 
     Raises
     ------
@@ -39,13 +39,13 @@ def sniff(data: bytes) -> SourceKind:
         return kinds[0]
     if kinds:
         raise MalformedImage(
-            f"the bytes are {' and '.join(kind.upper() for kind in kinds)} at once, and may hold two films; declare which one "
-            "is meant by Content-Type, or send a file of one format"
+            f"the bytes are {' and '.join(kind.upper() for kind in kinds)} at once, and may hold two films; "
+            "declare the format by Content-Type, or send a file of one format"
         )
     if len(data) < 132:
         raise MalformedImage(
-            f"the bytes are neither PNG, JPEG nor DICOM, or are cut short: {len(data)} are fewer than such a film has; "
-            "send the whole file"
+            f"the bytes are neither PNG, JPEG nor DICOM, or are cut short: {len(data)} bytes are fewer than any "
+            "such film has; send the whole file"
         )
     raise MalformedImage(
         "the bytes are neither PNG, JPEG nor DICOM (no known signature; a DICOM file has 'DICM' after "
@@ -67,11 +67,11 @@ def decode(
     data : bytes
         A whole PNG, JPEG or DICOM Part 10 file.
     kind : SourceKind, optional
-        What the sender declared it to be, and the only format that it is decoded as. None: the signature tells.
+        The format that the sender declared; no other is tried. None: the signature decides.
     max_pixels : int
         Limit on rows x columns, checked before anything is decompressed.
     rules : HeaderRules
-        What a site says of DICOM headers.
+        A site's rules for DICOM headers.
 
     Raises
     ------
@@ -80,7 +80,9 @@ def decode(
     if kind is None:
         kind = sniff(data)
     elif not has_signature(data, kind):
-        raise MalformedImage(f"the bytes are not {kind.upper()}, which they were declared to be; declare what they are")
+        raise MalformedImage(
+            f"the bytes are not {kind.upper()}, as they were declared to be; declare their real format"
+        )
     if kind == "dicom":
         return decode_dicom(data, max_pixels, rules)
     return decode_raster(data, kind, max_pixels)

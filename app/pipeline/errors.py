@@ -6,7 +6,7 @@ PipelineError
 │   ├── UnsuitableImage     decodes, but is no frontal chest radiograph of usable size
 │   ├── UnsupportedMedia    a file format or transfer syntax that is not read here
 │   └── ImageTooLarge       more pixels than the limit; found before decompression
-├── BackendError            what should compute is not there, or cannot start here
+├── BackendError            the backend or device is not there, or cannot start here
 ├── BundleError             a bundle that does not verify; the message says which file and why
 ├── SiteTableError          a site's table of prevalences and points; the message says which line and why
 └── NumericalError          a result that is not finite
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 
 class PipelineError(Exception):
-    """Base of all errors here; ``str(error)`` is fit to be shown: no identifier, value or path of a patient."""
+    """Base of all errors here; ``str(error)`` may be shown: it has no identifier, value or path of a patient."""
 
 
 class InputError(PipelineError):

@@ -1,13 +1,13 @@
-"""Which part of a picture is film? Borders, bars, collimation and shutters are found, and left out of what is judged.
+"""Which part of a picture is film? This stage finds borders, bars, collimation and shutters, and leaves them out.
 
 A border says nothing of the patient, but a gate that looks at statistics of the whole picture takes it for tampering.
 The stage lies between decoding and resizing, in a request and in a fit alike:
 
     pixels -> find_field -> ExposedField -> cut_out -> pixels of the field -> to_tensor
 
-It leaves out what holds nothing: what the header shutters (PS3.3 C.7.6.11), margins of one grey, and margins behind a
-straight edge (collimation), which may be turned by a few degrees, and corners of one grey around a round or many-sided
-film. Where it is not sure, it leaves nothing out.
+It leaves out parts without film: those behind a shutter of the header (PS3.3 C.7.6.11), margins of one grey, margins
+behind a straight edge (collimation), which may be turned by a few degrees, and corners of one grey around a round or
+many-sided film. If it is not sure, it leaves nothing out.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ Point = tuple[float, float]
 #: Corners (column, row) of a region, in pixels of the whole picture.
 Polygon = tuple[Point, ...]
 
-#: What a bundle's manifest says of this stage; a gate that was fitted without it, or with another, judges other pixels.
+#: The name of this stage in a bundle's manifest; a gate that was fitted without it, or with another, judges other pixels.
 EXPOSED_FIELD: Final = "shutters, margins of one grey, straight edges up to 4.5 degrees (1)"
 
 #: How the note of a field begins.
 LEFT_OUT: Final = "left out, since it is not of the exposed field"
 
-#: Of the picture. Where less would be left, nothing is left out.
+#: Share of the picture. If less would remain, nothing is left out.
 LEAST_OF_THE_PICTURE: Final = 0.25
-#: A header has a shutter of each shape at most, and straight edges make one outline.
+#: Outlines: a header has at most one shutter of each shape, and straight edges make one outline.
 MOST_OUTLINES: Final = 8
-#: From the 1st to the 99th percentile of a picture. Of one with less, tolerances shrink in proportion: real films have more.
+#: Range from the 1st to the 99th percentile of a picture. Below it tolerances shrink in proportion; real films have more.
 USUAL_RANGE: Final = 0.4
 #: Straight edges are looked for in a picture of this many pixels a side, or up to twice as many.
 PREVIEW_SIDE: Final = 256
-#: An outline is looked at in this many pixels a side when it is asked whether it holds a whole rectangle.
+#: Pixels a side in which an outline is checked for whether it holds a whole rectangle.
 COARSE_SIDE: Final = 128
 #: Pixels of the preview by which an edge is moved inwards, since a collimator has a penumbra.
 INSET: Final = 2.5
@@ -59,11 +59,11 @@ class ExposedField:
     Attributes
     ----------
     rows, columns : int
-        Of the whole picture.
+        The size of the whole picture.
     top, left, bottom, right : int
         The smallest rectangle around the field, half open, in pixels of the whole picture.
     outlines : tuple of Polygon
-        The field is what lies in the rectangle and within all of these; none where it is the whole rectangle.
+        The field is the part of the rectangle within all of these; there are none if it is the whole rectangle.
     """
 
     rows: int
@@ -76,24 +76,25 @@ class ExposedField:
 
     @classmethod
     def whole(cls, rows: int, columns: int) -> ExposedField:
-        """All of a picture."""
+        """The field that is the whole picture."""
         return cls(rows, columns, 0, 0, rows, columns)
 
     def as_json(self) -> dict[str, object]:
-        """For another process, or a caller."""
+        """The field for another process, or a caller."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> ExposedField:
-        """What another process says, which may have been taken over.
+        """The field from another process, which may have been taken over.
 
         Raises
         ------
         ValueError, KeyError, TypeError
-            It is no field.
+            This is no field.
         """
         edges = [told[name] for name in ("rows", "columns", "top", "left", "bottom", "right")]
-        # By their type: JSON has Infinity here, of which int() raises another error, and takes fractions and words for numbers.
+        # Checked by type: JSON may have Infinity here, for which int() raises another error; and int() accepts
+        # fractions and words.
         if not all(type(edge) is int for edge in edges):
             raise ValueError("an edge that is no whole number")
         rows, columns, top, left, bottom, right = edges
@@ -110,16 +111,16 @@ class ExposedField:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether the field is the whole picture."""
         return self == ExposedField.whole(self.rows, self.columns)
 
     @property
     def share(self) -> float:
-        """Share of the picture's area that the rectangle has."""
+        """The rectangle's share of the picture's area."""
         return (self.bottom - self.top) * (self.right - self.left) / (self.rows * self.columns)
 
     def within(self, top: int, left: int, bottom: int, right: int) -> ExposedField:
-        """With a smaller rectangle, given in pixels of this one's."""
+        """The field with a smaller rectangle, given in pixels of this one."""
         return ExposedField(
             self.rows,
             self.columns,
@@ -138,12 +139,12 @@ def find_field(pixels: Pixels, shutters: Sequence[Polygon] = ()) -> ExposedField
     ----------
     pixels : ndarray, shape (rows, columns), float32, in [0, 1]
     shutters : sequence of Polygon
-        Regions outside of which the header says that nothing is to be seen.
+        Regions of the header, outside of which there is no film.
 
     Returns
     -------
     ExposedField
-        All of the picture where nothing is found, or where what was found would leave too little of it.
+        The whole picture if nothing is found, or if too little would remain.
     """
     rows, columns = pixels.shape
     field = whole = ExposedField.whole(rows, columns)
@@ -154,7 +155,7 @@ def find_field(pixels: Pixels, shutters: Sequence[Polygon] = ()) -> ExposedField
     edges = _straight_edges(pixels, field, contrast)
     if edges is not None:
         field = _without_uniform_margins(pixels, _bounded(field, edges), contrast)
-    if not field.outlines:  # a shutter or slanted edges have been found else, and leave dark corners themselves
+    if not field.outlines:  # otherwise there is a shutter or a slanted edge, which leaves dark corners itself
         corners = _rounded(pixels, field, contrast)
         field = field if corners is None else _bounded(field, corners)
     return field if field.share >= LEAST_OF_THE_PICTURE else whole
@@ -163,8 +164,8 @@ def find_field(pixels: Pixels, shutters: Sequence[Polygon] = ()) -> ExposedField
 def cut_out(pixels: Pixels, field: ExposedField) -> Pixels:
     """The pixels of the field.
 
-    What lies in the field's rectangle, but not in the field, is filled with the mirror image of what lies within: a fill
-    of one grey would be a border again.
+    The part of the rectangle that is not in the field is filled with the mirror image of the field: a fill of one
+    grey would be a border again.
 
     Parameters
     ----------
@@ -173,7 +174,7 @@ def cut_out(pixels: Pixels, field: ExposedField) -> Pixels:
     Returns
     -------
     ndarray, shape (rows, columns), float32, in [0, 1]
-        A view of `pixels` where nothing is filled; else reduced to less than twice ``FILLED_SIDE`` at the shorter side.
+        A view of `pixels` if nothing is filled; otherwise reduced to less than twice ``FILLED_SIDE`` at the shorter side.
     """
     inside = pixels[field.top : field.bottom, field.left : field.right]
     if not field.outlines:
@@ -184,7 +185,7 @@ def cut_out(pixels: Pixels, field: ExposedField) -> Pixels:
     for outline in field.outlines:
         corners = [((x - field.left) / step, (y - field.top) / step) for x, y in outline]
         seen &= _rasterised(corners, reduced.shape)
-    # Pixels on an outline are part dead; of what lies beyond the rectangle nothing is known.
+    # Pixels on an outline are partly dead; nothing is known of the pixels beyond the rectangle.
     return mirrored(reduced, eroded(seen, corners=True))
 
 
@@ -198,7 +199,7 @@ _SIDES: Final[tuple[Callable[[Pixels], Pixels], ...]] = (
 
 
 def describe(field: ExposedField, shutters: Sequence[Polygon]) -> tuple[str, ...]:
-    """Notes on what is left out; none of the whole picture."""
+    """Notes on the parts that are left out; none if that is nothing."""
     if field.is_whole:
         return ("the shutter of the header would leave too little of the film: not applied",) if shutters else ()
     sides = {
@@ -214,7 +215,7 @@ def describe(field: ExposedField, shutters: Sequence[Polygon]) -> tuple[str, ...
 
 
 def _contrast(pixels: Pixels) -> float:
-    """Of a faint picture, how much of the usual range it has; 1 of any other."""
+    """The share of the usual range that a faint picture has; 1 for any other."""
     steps = (max(1, side // 64) for side in pixels.shape)
     low, high = np.percentile(pixels[tuple(slice(None, None, step) for step in steps)], (1, 99))
     return float(np.clip((high - low) / USUAL_RANGE, 1e-6, 1.0))
@@ -232,7 +233,7 @@ def _without_uniform_margins(pixels: Pixels, field: ExposedField, contrast: floa
 
 
 def _straight_edges(pixels: Pixels, field: ExposedField, contrast: float) -> Polygon | None:
-    """The rectangle of the field, cut off at the straight edges of its margins; None where there is none."""
+    """The rectangle of the field, cut off at the straight edges of its margins; None if there is no such edge."""
     inside = pixels[field.top : field.bottom, field.left : field.right]
     step = max(1, min(inside.shape) // PREVIEW_SIDE)
     preview = inside[::step, ::step].copy()  # each side is read several times
@@ -256,7 +257,7 @@ def _straight_edges(pixels: Pixels, field: ExposedField, contrast: float) -> Pol
 
 
 def _rounded(pixels: Pixels, field: ExposedField, contrast: float) -> Polygon | None:
-    """A round or many-sided outline of the film; None where there is none."""
+    """A round or many-sided outline of the film; None if there is none."""
     inside = pixels[field.top : field.bottom, field.left : field.right]
     step = max(1, min(inside.shape) // PREVIEW_SIDE)
     outline = rounded_outline(inside[::step, ::step], contrast)
@@ -281,7 +282,7 @@ def _cut(corners: list[Point], start: Point, end: Point) -> list[Point]:
 
 
 def _bounded(field: ExposedField, outline: Polygon) -> ExposedField:
-    """The part of a field within an outline; one that holds the whole of its rectangle is left out."""
+    """The part of a field within an outline; an outline that holds the whole rectangle is dropped."""
     across, down = [x for x, _ in outline], [y for _, y in outline]
     left, right = max(field.left, math.floor(min(across))), min(field.right, math.ceil(max(across)))
     top, bottom = max(field.top, math.floor(min(down))), min(field.bottom, math.ceil(max(down)))

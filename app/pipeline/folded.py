@@ -1,4 +1,4 @@
-"""The network's function with fewer operations: what the backends compute for features and logits."""
+"""The network's function with fewer operations: the backends compute features and logits with it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .outputs import Outputs
 class FoldedNetwork(nn.Module):
     """A ``ChestNetwork`` with every constant multiplied out (in float64, once), for inference alone.
 
-    The same function in exact arithmetic; in float32 its features differ by rounding, as the network's own do from
-    exact ones. What is folded:
+    In exact arithmetic it is the same function; in float32 its features differ by rounding, as the network's own
+    differ from exact ones. The following is folded:
 
     - the image's mean and deviation and the three equal channels into the first convolution. A second channel of ones
       carries the mean, since the convolution pads with zeros after normalisation, and so sees no mean at the border;
@@ -65,7 +65,7 @@ class FoldedNetwork(nn.Module):
 
 
 class FoldedGateNetwork(nn.Module):
-    """A ``GateNetwork`` folded likewise."""
+    """A ``GateNetwork``, folded in the same way."""
 
     def __init__(self, network: ChestNetwork, watch: GateNetwork) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class ClampedConvolution(nn.Module):
     def __init__(self, before: nn.BatchNorm2d, convolution: nn.Conv2d, after: nn.BatchNorm2d | None = None) -> None:
         super().__init__()
         scale, shift = _scale_and_shift(before)
-        # A channel that its scale all but switches off is a constant; its bound would overflow float32.
+        # A channel with a scale near zero is a constant; its bound would overflow float32.
         constant = scale.abs() * 1e30 <= shift.abs()
         scale = torch.where(constant, 0.0, scale)
         bound = torch.where(constant, 0.0, -shift / scale)
@@ -107,7 +107,7 @@ class ClampedConvolution(nn.Module):
         self.convolution = _convolution(weight, bias, convolution)
 
     def clamped(self, maps: Tensor) -> Tensor:
-        """What the convolution takes: `maps`, shape (N, C, rows, columns), between this layer's bounds."""
+        """The input of the convolution: `maps`, shape (N, C, rows, columns), clamped to this layer's bounds."""
         return torch.clamp(maps, self.low, self.high)
 
 

@@ -19,14 +19,14 @@ Array = NDArray[np.float64]
 
 
 class Density(Protocol):
-    """How typical films are.
+    """Scores how typical films are.
 
     Attributes
     ----------
     feature_count : int
-        g, how many gate features it takes.
+        g, the number of gate features.
     arrays : mapping
-        What it is made of, by the names of its parameters: so it is stored in a bundle and in a run.
+        Its parameters by name, as a bundle and a run store them.
     """
 
     @property
@@ -35,9 +35,9 @@ class Density(Protocol):
     def arrays(self) -> Mapping[str, NDArray[Any]]: ...
 
     def log_density(self, gate_features: NDArray[np.floating]) -> Array:
-        """Shape (N, g) -> (N,), float64; higher is more typical. A film's does not depend on its neighbours.
+        """Shape (N, g) -> (N,), float64; higher is more typical. A film's score does not depend on its neighbours.
 
-        A density that is none calls its score so all the same: it goes into the record and the metrics under this name.
+        A score that is no density has this name too, since the record and the metrics use it.
         """
         ...
 
@@ -49,9 +49,9 @@ class DensityKind:
     Attributes
     ----------
     of : callable
-        Arrays by name -> Density; raises ValueError where they do not fit together.
+        Arrays by name -> Density; raises ValueError if they do not fit together.
     file : str
-        Where a bundle and a run keep its arrays.
+        The file in which a bundle and a run keep its arrays.
     """
 
     of: Callable[..., Density]
@@ -59,13 +59,13 @@ class DensityKind:
 
 
 GAUSSIAN: Final = "gaussian.safetensors"
-#: By the manifest's ``gate.kind``.
+#: The kinds by the manifest's ``gate.kind``.
 DENSITIES: Final = {"mgm": DensityKind(Gaussian, GAUSSIAN)}
 DEFAULT_KIND: Final = "mgm"
 
 
 def kind_of(density: Density) -> str:
-    """Its name in ``DENSITIES``."""
+    """The name of a density's kind in ``DENSITIES``."""
     return next(name for name, kind in DENSITIES.items() if kind.of is type(density))
 
 
@@ -77,14 +77,14 @@ class Gate:
     ----------
     density : Density
     threshold : float
-        In the density's unit: nats of a Gaussian.
+        In the density's unit: nats for a Gaussian.
     """
 
     density: Density
     threshold: float
 
     def log_density(self, gate_features: NDArray[np.floating]) -> Array:
-        """As of the density."""
+        """The density's score."""
         return self.density.log_density(gate_features)
 
     def accepts(self, gate_features: NDArray[np.floating]) -> NDArray[np.bool_]:

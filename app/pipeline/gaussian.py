@@ -23,9 +23,9 @@ class Gaussian:
     cholesky_factor : ndarray, shape (d, d), float64
         Lower triangular R with R R^T = covariance.
     whitening : ndarray, shape (d, d), float64
-        R^-1, lower triangular; computed once here, since it serves every film. Inverses are shunned where a solve will do,
-        but a triangular one by substitution is as accurate as the solves (Higham, Accuracy and Stability of Numerical
-        Algorithms, section 14.2): on the default bundle its log densities are within 1e-13 of substitution's in
+        R^-1, lower triangular; computed once here, since it serves every film. A solve is usually better than an inverse,
+        but a triangular inverse by substitution is as accurate as the solves (Higham, Accuracy and Stability of Numerical
+        Algorithms, section 14.2). On the default bundle its log densities are within 1e-13 of those of substitution in
         extended precision, and for a batch of 8 the product takes a quarter of a solve's time.
     """
 
@@ -55,7 +55,7 @@ class Gaussian:
 
     @property
     def arrays(self) -> Mapping[str, Array]:
-        """What it is made of, as files hold it."""
+        """Its parameters, as files hold them."""
         return {"mean": self.mean, "cholesky_factor": np.ascontiguousarray(self.cholesky_factor)}
 
     def mahalanobis_squared(self, features: NDArray[np.floating]) -> Array:
@@ -64,7 +64,7 @@ class Gaussian:
         Raises
         ------
         ValueError
-            Another number of features.
+            The number of features is another one.
         """
         if features.shape[1] != self.feature_count:
             raise ValueError(f"{features.shape[1]} features; the Gaussian is of {self.feature_count}")
@@ -77,7 +77,7 @@ class Gaussian:
         """Log density in nats; higher is more typical.
 
         log p(y) = -1/2 [ 2 sum_i log R_ii + ||R^-1 (y - mu)||^2 + d log 2 pi ], which is Li & Zhu's
-        equation with the logarithm that its print lacks.
+        equation with the logarithm that is missing in print.
 
         Parameters
         ----------

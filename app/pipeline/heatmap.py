@@ -1,9 +1,10 @@
 """Where in the film the evidence for a finding lies: its class activation map, beside that of typical clean films.
 
-A class activation map alone is the same on most films: what speaks for Cardiomegaly lies over the heart whether it is large or
-not. What differs from the mean map of clean films without findings is what this film adds. One place of that map alone says
-little, and those at the edge of the film least, since the network pads there; so each place is spread over its neighbours.
-With that, the strongest place lies twice as often in the box that a radiologist drew (``cxr-offline locate``).
+A class activation map alone is much the same on most films: evidence for Cardiomegaly lies over the heart whether it
+is large or not. So the mean map of clean films without findings is subtracted; the rest is particular to this film.
+One place of that map says little, and places at the edge of the film least, since the network pads there. So each
+place is spread over its neighbours. Then the strongest place lies twice as often in the box that a radiologist drew
+(``cxr-offline locate``).
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ SPREAD: Final = 1.0
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Where one film speaks for one finding.
+    """The evidence for one finding on one film, by place.
 
     Attributes
     ----------
     shares : ndarray, shape (7, 7), float32
-        Logits that each place adds to those of typical clean films; their mean is how far the finding's logit lies over
-        the typical one.
+        Logits that each place adds to those of typical clean films. Their mean is the distance of the finding's
+        logit over the typical one.
     rise : float or None
-        So far must the logit lie over the typical one for the finding to be called present; None: it is not called.
+        How far the logit must lie over the typical one for the finding to be called present; None: it is not called.
     """
 
     shares: NDArray[np.float32]
@@ -43,7 +44,7 @@ class Heatmap:
 
     @property
     def localised(self) -> bool:
-        """Whether some place speaks for the finding as strongly as a whole film does on which it is called present.
+        """Whether some place speaks for the finding as strongly as a whole film on which it is called present.
 
         A finding that is not called has no such point: any place that speaks for it will do.
         """
@@ -52,9 +53,9 @@ class Heatmap:
 
     @property
     def shown(self) -> NDArray[np.float32]:
-        """What is shown: ``shares`` spread, where they speak for the finding, shape (7, 7), logits.
+        """The map for display: ``shares``, spread, where they speak for the finding; shape (7, 7), logits.
 
-        All zero where nothing is localised: scaled to its strongest place, a map of nothing looks as sure as any other.
+        All zero if nothing is localised: scaled to its strongest place, an empty map would look as sure as any other.
         """
         return np.clip(spread(self.shares), 0, None) * np.float32(self.localised)
 
@@ -62,7 +63,7 @@ class Heatmap:
 def spread(shares: NDArray[np.float32]) -> NDArray[np.float32]:
     """A Gaussian of deviation ``SPREAD`` over a map, shape (7, 7) -> (7, 7); beyond the film there is nothing.
 
-    A place that its neighbours do not bear out, as one at the edge often is, loses to a weaker one that they do.
+    A place that its neighbours do not support, as often at the edge, becomes weaker than one that they support.
     """
     far = np.arange(-8, 9)  # beyond this the Gaussian is below 1e-13
     weights = np.exp(-(far**2) / (2 * SPREAD**2))

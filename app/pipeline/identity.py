@@ -1,4 +1,5 @@
-"""Which instance a DICOM file says it is: for answering its sender, and for a hash under a key. It goes nowhere in clear."""
+"""Which instance a DICOM file is by its header. This goes into the answer to its sender, and into a hash "
+"under a key; nowhere else in clear."""
 
 from __future__ import annotations
 
@@ -11,20 +12,20 @@ from pydicom.dataset import Dataset
 
 from .dicom.metered import MAX_READS_OF_A_BEGINNING, MeteredStream, read_beginning, read_meta
 
-#: PS3.5 section 9.1, but for leading zeros, which senders do write.
+#: PS3.5 section 9.1, except that leading zeros are allowed, since senders write them.
 _UID = re.compile(r"[0-9.]{1,64}")
 _CLASS: Final = 0x00080016
 _INSTANCE: Final = 0x00080018
 _STUDY: Final = 0x0020000D
 _META_CLASS: Final = 0x00020002  # MediaStorageSOPClassUID
 _META_INSTANCE: Final = 0x00020003
-#: StudyInstanceUID stands before all that is long.
+#: StudyInstanceUID, which comes before all long elements.
 _INFLATED_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Identity:
-    """UIDs of an instance; `study_instance_uid` is empty where it is absent or no UID."""
+    """UIDs of an instance; `study_instance_uid` is empty if it is absent or no UID."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -37,9 +38,9 @@ def is_uid(text: str) -> bool:
 
 
 def read_identity(data: bytes) -> Identity | None:
-    """Read the UIDs of a Part 10 file, which may be damaged or cut short behind them.
+    """Read the UIDs of a Part 10 file, which may be damaged or cut short after them.
 
-    Where the data set cannot be read, its meta header (PS3.10 section 7.1) names the class and the instance too.
+    If the data set cannot be read, the meta header (PS3.10 section 7.1) also names the class and the instance.
 
     Returns
     -------
@@ -53,7 +54,7 @@ def read_identity(data: bytes) -> Identity | None:
         meta = read_meta(MeteredStream(data, MAX_READS_OF_A_BEGINNING))
         tags = (_CLASS, _INSTANCE, _STUDY)
         dataset = read_beginning(data, tags, _STUDY + 1, reads=MAX_READS_OF_A_BEGINNING, inflated_bytes=_INFLATED_BYTES)
-    except Exception:  # hostile bytes may raise anything; what was read before is used
+    except Exception:  # hostile bytes may raise anything; the values read before are used
         pass
     sop_class = _uid(dataset, _CLASS) or _uid(meta, _META_CLASS)
     sop_instance = _uid(dataset, _INSTANCE) or _uid(meta, _META_INSTANCE)
@@ -63,7 +64,8 @@ def read_identity(data: bytes) -> Identity | None:
 
 
 def _uid(dataset: Dataset, tag: int) -> str:
-    """A UID from its bytes as they stand: where a file was cut, the value is shorter than it says, and names another."""
+    """A UID from its bytes as they stand. In a file that was cut, the value is shorter than its length says, "
+    "and would be another UID."""
     element: object = dataset.get_item(tag, keep_deferred=True)
     if not isinstance(element, RawDataElement) or not element.value or len(element.value) != element.length:
         return ""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .errors import ImageTooLarge, MalformedImage, UnsuitableImage
 from .exposed_field import ExposedField, Polygon, describe, find_field
 
-INPUT_SIDE: Final = 224  # pixels; what the network takes
+INPUT_SIDE: Final = 224  # pixels: the side of the network's input
 
 SourceKind = Literal["png", "jpeg", "dicom"]
 
@@ -33,11 +33,11 @@ class DecodedImage:
         The part of it that is judged.
     source_kind : {"png", "jpeg", "dicom"}
     notes : tuple of str
-        What a reader should know of how the pixels were made (which window, what was missing).
+        How the pixels were made, for a reader: which window, what was missing.
     missing_tags : tuple of str
-        DICOM keywords that would say that it is a frontal chest film, and are absent.
+        Absent DICOM keywords that would say that it is a frontal chest film.
     presentation : str
-        How a DICOM film is shown: window with its numbers, LUT with its digest, or what stands in, and whether it is
+        How a DICOM film is shown: window with its numbers, LUT with its digest, or a substitute, and whether it is
         inverted. One of the notes; empty for PNG and JPEG.
     """
 
@@ -58,7 +58,7 @@ class DecodedImage:
         shutters: tuple[Polygon, ...] = (),
         presentation: str = "",
     ) -> DecodedImage:
-        """With its exposed field found, and noted where it is not the whole picture."""
+        """Make an image: find its exposed field, and note it if it is not the whole picture."""
         field = find_field(pixels, shutters)
         return cls(pixels, field, source_kind, (*notes, *describe(field, shutters)), missing_tags, presentation)
 
@@ -87,7 +87,7 @@ def require_usable_size(rows: int, columns: int, max_pixels: int) -> None:
 
 
 def require_finite_unit_range(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Refuse what is not a number, and clip what rounding left outside [0,1].
+    """Refuse values that are no numbers, and clip those that rounding left outside [0,1].
 
     Raises
     ------

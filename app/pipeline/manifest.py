@@ -1,4 +1,4 @@
-"""The typed content of a bundle's ``manifest.json``; read and written by ``bundle`` alone."""
+"""The typed content of a bundle's ``manifest.json``; only ``bundle`` reads and writes it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class _Strict(BaseModel):
 
 
 class Finding(_Strict):
-    """One output of the network, how it is calibrated and called, and what held-out films say of that.
+    """One output of the network: how it is calibrated and called, and its figures on held-out films.
 
-    Held-out films are those that the network was not trained on and the test does not use. None: too few of them to say.
+    Held-out films are those that neither the training nor the test uses. None: there were too few of them.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Finding(_Strict):
 
 
 class GateModel(_Strict):
-    """The gate's density, its threshold, and how both came about."""
+    """The gate's density and threshold, and how they were made."""
 
     kind: str = DEFAULT_KIND
     watch: Literal["denseblock1"] | None = Field(
@@ -108,10 +108,10 @@ class GateModel(_Strict):
 
     @property
     def calibration_lower_bound(self) -> Rate:
-        """With 95 % confidence the false-rejection rate on films like the calibration films is over this.
+        """The false-rejection rate on films like the calibration films is over this, with 95 % confidence.
 
         The 5 % quantile of the distribution whose 95 % quantile is ``calibration_bound``: Beta(k, m + 1 - k), with the
-        k-th smallest of m held-out scores as the threshold. 0 of a threshold that comes from training films.
+        k-th smallest of m held-out scores as the threshold. 0 for a threshold that comes from training films.
         """
         k = math.floor(self.target_false_rejection_rate * (self.calibration_n + 1) + 1e-9)
         if self.threshold_rule == "training" or k < 1:
@@ -120,7 +120,7 @@ class GateModel(_Strict):
 
 
 class OrientationModel(_Strict):
-    """The linear model that tells turned and inverted films from upright ones."""
+    """The linear model that separates turned and inverted films from upright ones."""
 
     senses: tuple[str, ...]
     least_log_density: float = Field(description="nats; of films below it the model says nothing")
@@ -128,7 +128,7 @@ class OrientationModel(_Strict):
 
 
 class ContentModel(_Strict):
-    """What tells frontal chest films from laterals and from all else."""
+    """The check that separates frontal chest films from laterals and from everything else."""
 
     kinds: tuple[str, ...]
     least_log_odds: float = Field(description="nats; under it the network says that a film is no frontal chest film")
@@ -139,7 +139,7 @@ class ContentModel(_Strict):
 
 
 class Aimed(_Strict):
-    """Test films with which an attacker who wants a finding, or its call, otherwise passes, posted as 8-bit images."""
+    """Test films with which an attacker passes who wants to change a finding or its call, posted as 8-bit images."""
 
     attacker: str
     knows_the_gate: bool
@@ -181,7 +181,7 @@ class FittedWith(_Strict):
 
 
 class Provenance(_Strict):
-    """What the model was made from, and by what; None: the bundle does not say."""
+    """The model's data, code and command; None: the bundle does not say."""
 
     data_sha256: str
     initial_weights: str
@@ -223,7 +223,8 @@ class Manifest(_Strict):
     recalibration: Recalibration | None = None
 
     def content(self) -> dict[str, object]:
-        """What is written and what the version is a digest of: what came to the format later is left out where it is None."""
+        """The content that is written and whose digest is the version. Fields that came to the format later "
+        "are left out if they are None."""
         content: dict[str, object] = self.model_dump(mode="json")
         if self.recalibration is None:
             del content["recalibration"]

@@ -1,4 +1,4 @@
-"""Margins along one side of a picture: of one grey, or behind a straight edge. ``exposed_field`` asks for each side."""
+"""Margins along one side of a picture: of one grey, or behind a straight edge. ``exposed_field`` uses this for each side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 #: Lines from an edge of the picture inwards, shape (lines, pixels of a line), float32, in [0, 1].
 Lines = NDArray[np.float32]
 
-#: Of a side. A margin whose end is not found within it is no margin.
+#: Share of a side. A margin whose end is not found within it is no margin.
 MOST_OF_A_SIDE: Final = 0.4
 #: Share of the pixels outside of an edge that must be dead. The others are markers and text.
 DEAD_SHARE: Final = 0.97
@@ -20,9 +20,9 @@ DEAD_SHARE: Final = 0.97
 
 #: A dead pixel lies within this of the margin's grey.
 TOLERANCE: Final = 3.5 / 255
-#: Pixels of a line that are looked at.
+#: Pixels of a line that are sampled.
 SAMPLES: Final = 256
-#: Share of the lines that may be anything before a margin begins: scanners and resampling leave one or two.
+#: Share of the lines before a margin that may hold anything: scanners and resampling leave one or two.
 RAGGED_SHARE: Final = 0.004
 #: Lines within which a bright margin must end: at most half of a line has its grey there. A saturated abdomen ends slowly,
 #: and is no margin.
@@ -45,15 +45,15 @@ STEEPEST: Final = math.tan(math.radians(4.5))
 SLOPES: Final = 37
 #: Collimated pixels differ from each other more than a border's: scattered rays reach them.
 SCATTER: Final = 0.06
-#: Up to this grey a margin is dark, and whatever is darker than it belongs to it; as does all below the second.
+#: Up to this grey a margin is dark, and all darker pixels belong to it; so do all pixels below the second grey.
 DARK: Final = 0.2
 DARKEST: Final = 0.1
-#: From this grey a margin is bright. One between dark and bright must be even: a film has such greys itself.
+#: From this grey a margin is bright. A margin between dark and bright must be even, since films have such greys too.
 BRIGHT: Final = 0.85
 EVEN: Final = 0.015
 #: Share of a margin's length over which the film must reach the edge. A shoulder touches a line in few places.
 CONTACT: Final = 0.35
-#: Of a side, in the mean: thinner wedges change nothing.
+#: Share of a side, on average: thinner wedges change nothing.
 LEAST_DEPTH: Final = 0.003
 
 
@@ -69,7 +69,7 @@ def uniform_margin(lines: Lines, contrast: float = 1.0) -> int:
     Returns
     -------
     int
-        0 where there is no margin, or no end of it within ``MOST_OF_A_SIDE``.
+        0 if there is no margin, or no end of it within ``MOST_OF_A_SIDE``.
     """
     count, width = lines.shape
     limit = int(count * MOST_OF_A_SIDE)
@@ -77,7 +77,7 @@ def uniform_margin(lines: Lines, contrast: float = 1.0) -> int:
     begins = samples[: 1 + math.ceil(count * RAGGED_SHARE)]
     greys = _medians(begins)
     even = (np.abs(begins - greys[:, None]) <= TOLERANCE * contrast).mean(1) >= DEAD_SHARE
-    for first in map(int, np.flatnonzero(even)):  # the field is written as JSON, which knows no number of numpy's
+    for first in map(int, np.flatnonzero(even)):  # the field is written as JSON, which takes no number of numpy
         grey = float(greys[first])
         distances = np.abs(samples[first:] - grey) / np.float32(contrast)
         shares = (distances <= TOLERANCE).mean(1)
@@ -94,20 +94,20 @@ def uniform_margin(lines: Lines, contrast: float = 1.0) -> int:
 
 
 def _blended(distances: Lines, most: int) -> int:
-    """How many lines behind a margin hold a mixture of its grey and the film: JPEG, resampling and penumbras leave them.
+    """The number of lines behind a margin that mix its grey and the film: JPEG, resampling and penumbras leave them.
 
     Parameters
     ----------
     distances : ndarray, shape (lines, pixels of a line)
-        From the margin's grey.
+        Distances from the margin's grey.
     most : int
-        How many at most.
+        The most lines to count.
     """
     # JPEG: lines that are nearly the margin's, and then a strong edge.
     nearly = (distances[: MOST_BLENDED + 1] <= RINGING).mean(1) >= 0.8
     until = len(nearly) if nearly.all() else int(nearly.argmin())
     blended = until if until < len(nearly) and (distances[until:] > STRONG).mean(1).max() > 0.5 else 0
-    # Others: in most places the film grows out of the margin's grey; seen over half of the lines that it may take.
+    # Others: in most places the film grows gradually out of the margin's grey; this looks at half of the possible lines.
     while blended < most:
         beyond = min(blended + max(1, most // 2), len(distances) - 1)
         if beyond <= blended or (distances[blended] < MIXED * distances[beyond]).mean() < MOSTLY:
@@ -127,8 +127,8 @@ def straight_margin(lines: Lines, contrast: float = 1.0) -> tuple[float, float] 
     Returns
     -------
     tuple of float, or None
-        How deep the margin is at the beginning and at the end of a line, in lines. One of the two may be below 0, where the
-        margin is a wedge. None where there is no margin.
+        The margin's depth at the beginning and at the end of a line, in lines. One of the two may be below 0 if the
+        margin is a wedge. None if there is no margin.
     """
     count, width = lines.shape
     limit = int(count * MOST_OF_A_SIDE)
@@ -144,7 +144,7 @@ def straight_margin(lines: Lines, contrast: float = 1.0) -> tuple[float, float] 
         over = ~(near[:-1] | near[1:])  # two pixels in a row: one may be grain
         first = over.argmax(0)
         depth = np.where(over[first, np.arange(width)], first, limit).astype(np.float64)
-        # Of each slope, the deepest line outside of which 97 % of the pixels are dead.
+        # For each slope, the deepest line outside of which 97 % of the pixels are dead.
         above = depth - slopes * place
         rank = int((1 - DEAD_SHARE) * (width - 1))
         levels = np.partition(above, rank, axis=1)[:, rank, None]
@@ -160,7 +160,7 @@ def straight_margin(lines: Lines, contrast: float = 1.0) -> tuple[float, float] 
 
 
 def _medians(values: Lines) -> Lines:
-    """Over the last axis, as ``np.median`` has it, which takes several times as long for so few numbers."""
+    """Medians over the last axis. ``np.median`` gives the same, but takes several times as long for so few numbers."""
     count = values.shape[-1]
     low, high = (count - 1) // 2, count // 2
     ordered = np.partition(values, (low, high), axis=-1)

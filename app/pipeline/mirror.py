@@ -1,4 +1,4 @@
-"""What fills the corners beyond slanted and round edges: the mirror image of the film within."""
+"""Fills the corners beyond slanted and round edges with the mirror image of the film within."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Pixels = NDArray[np.float32]
 
 
 def block_means(pixels: Pixels, step: int) -> Pixels:
-    """Means of blocks of step x step pixels; what fills no block at the far edges is left out."""
+    """Means of blocks of step x step pixels; incomplete blocks at the far edges are left out."""
     if step == 1:
         return pixels
     rows, columns = pixels.shape[0] // step, pixels.shape[1] // step
@@ -21,7 +21,7 @@ def block_means(pixels: Pixels, step: int) -> Pixels:
 
 
 def eroded(seen: NDArray[np.bool_], *, corners: bool) -> NDArray[np.bool_]:
-    """What is seen along with its four neighbours, or its eight; beyond the picture all counts as seen."""
+    """The pixels that are seen together with their four neighbours, or all eight; pixels beyond the picture count as seen."""
     around = np.pad(seen, 1, constant_values=True)
     up_and_down = around[:-2] & around[1:-1] & around[2:]
     if corners:
@@ -30,7 +30,8 @@ def eroded(seen: NDArray[np.bool_], *, corners: bool) -> NDArray[np.bool_]:
 
 
 def mirrored(pixels: Pixels, seen: NDArray[np.bool_]) -> Pixels:
-    """Each pixel that is not seen takes the one that lies as far behind the nearest seen one, or that one itself."""
+    """Each pixel that is not seen takes the value of the pixel equally far behind the nearest seen pixel, or "
+    "of that pixel itself."""
     if seen.all() or not seen.any():
         return pixels
     row, column = np.divmod(np.flatnonzero(~seen), seen.shape[1])

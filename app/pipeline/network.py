@@ -13,7 +13,7 @@ from torchvision.models import densenet121
 from .outputs import Outputs
 
 FEATURE_COUNT: Final = 1024
-#: What a ``GateNetwork`` gives: mean and deviation of each of the first dense block's 256 channels.
+#: Features of a ``GateNetwork``: mean and deviation of each of the first dense block's 256 channels.
 GATE_NETWORK_FEATURE_COUNT: Final = 512
 GATE_NETWORK_LAYERS: Final = ("conv0", "norm0", "relu0", "pool0", "denseblock1")
 #: Added to variances before the root, whose slope is infinite at 0.
@@ -33,7 +33,7 @@ class ChestNetwork(nn.Module):
     label_count : int
         Number of logits.
     watched : bool
-        With a ``GateNetwork`` beside it. A bundle's files and manifest call that one ``watch``.
+        Whether there is a ``GateNetwork`` beside it. A bundle's files and manifest call that one ``watch``.
     """
 
     feature_count: Final = FEATURE_COUNT
@@ -53,7 +53,7 @@ class ChestNetwork(nn.Module):
 
     @property
     def gate_feature_count(self) -> int:
-        """How many features the gate sees."""
+        """The number of features that the gate sees."""
         return FEATURE_COUNT if self.watch is None else GATE_NETWORK_FEATURE_COUNT
 
     def forward(self, images: Tensor) -> Outputs[Tensor]:
@@ -66,7 +66,7 @@ class ChestNetwork(nn.Module):
         return Outputs(features, features if self.watch is None else self.watch(normalised), logits)
 
     def logits(self, images: Tensor) -> Tensor:
-        """As of ``forward``, for who does not look at the features: the gate's network is not run."""
+        """The logits of ``forward`` alone; the gate's network is not run."""
         return self._answered(self._normalised(images))[1]
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -79,10 +79,10 @@ class ChestNetwork(nn.Module):
 
 
 class GateNetwork(nn.Module):
-    """What a gate sees with: stem and first dense block of a DenseNet-121 that was not hardened.
+    """A network for the gate: stem and first dense block of a DenseNet-121 that was not hardened.
 
-    A network that was hardened against small changes has learned not to see them, in any layer. One that was not sees
-    them in its first block, long before they reach an answer.
+    A network that was hardened against small changes has learned not to see them, in any layer. A network that was
+    not hardened sees them in its first block, long before they reach an answer.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class GateNetwork(nn.Module):
 def pooled(maps: Tensor) -> Tensor:
     """Mean and standard deviation over places of each channel, shape (N, C, H, W) -> (N, 2 C).
 
-    What a small change of many pixels moves first: an average over places of the last layer alone forgets it.
+    A small change of many pixels moves these first. An average over the places of the last layer alone loses it.
     """
     mean = maps.mean((2, 3), keepdim=True)
     deviation = ((maps - mean).square().mean((2, 3)) + TINY).sqrt()
@@ -106,7 +106,7 @@ def pooled(maps: Tensor) -> Tensor:
 
 
 class LogitsOnly(nn.Module):
-    """A network of ``Outputs`` as attack libraries expect one: [0,1] pixels in, logits out."""
+    """A network in the form that attack libraries expect: [0,1] pixels in, logits out."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Is the film the right way up, and not inverted? A linear model on the features that the findings are read from."""
+"""Is the film the right way up, and not inverted? A linear model on the features from which the findings are computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 Array = NDArray[np.float64]
 
-#: What a film may look like, in the order of the model's rows; the first is right.
+#: The possible senses of a film, in the order of the model's rows; the first is right.
 SENSES: Final = (
     "upright",
     "turned a quarter to the left",
@@ -25,9 +25,8 @@ SENSES: Final = (
 class Orientation:
     """Multinomial logistic regression over ``SENSES``.
 
-    It speaks only of films whose log density is at least ``least_log_density``. Strong attacks move the features so
-    far that any linear model says anything of them; they lie below where turned clean films lie, and are left to
-    the gate.
+    It judges only films whose log density is at least ``least_log_density``. Strong attacks move the features so far
+    that the answer of a linear model means nothing. They lie below turned clean films, and are left to the gate.
 
     Attributes
     ----------
@@ -55,7 +54,7 @@ class Orientation:
         return np.asarray(softmax(logits, axis=1))
 
     def faults(self, features: NDArray[np.floating], log_densities: Array) -> list[str | None]:
-        """The sense of each film that is likelier wrong than right, or None; shapes (N, d) and (N,)."""
+        """The sense of each film that is more likely wrong than right, or None; shapes (N, d) and (N,)."""
         probabilities = self.probabilities(features)
         spoken = (probabilities[:, 0] < 0.5) & (log_densities >= self.least_log_density)
         likeliest = 1 + probabilities[:, 1:].argmax(axis=1)

@@ -1,4 +1,4 @@
-"""What a network says of a batch of films."""
+"""The outputs of a network for a batch of films."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ T = TypeVar("T", Tensor, NDArray[np.float32])
 
 
 class Outputs(NamedTuple, Generic[T]):
-    """Of N films, float32.
+    """Outputs for N films, float32.
 
     Attributes
     ----------
     features : shape (N, d)
-        y = H(x) of Li & Zhu 2020: what the logits are computed from; d = 1024 of a DenseNet-121.
+        y = H(x) of Li & Zhu 2020: the logits are computed from them; d = 1024 for a DenseNet-121.
     gate_features : shape (N, g)
-        What the gate sees: those of a ``GateNetwork`` where there is one, else the features themselves.
+        The gate's input: features of a ``GateNetwork`` if there is one, otherwise `features` themselves.
     logits : shape (N, number of findings)
     """
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from .exposed_field import EXPOSED_FIELD, cut_out, find_field
 from .image import INPUT_SIDE, DecodedImage
 
-#: What the bundle's manifest says of this stage; a bundle fitted with another is refused.
+#: This stage in a bundle's manifest; a bundle that was fitted with another is refused.
 PREPROCESSING: Final[dict[str, object]] = {
     "channels": "grey",
     "exposed_field": EXPOSED_FIELD,
@@ -24,12 +24,12 @@ PREPROCESSING: Final[dict[str, object]] = {
 
 
 def film_tensor(image: DecodedImage) -> Tensor:
-    """A film as the network takes it: its exposed field, resized. Shape (1, 1, 224, 224), float32, in [0, 1]."""
+    """The network's input for a film: its exposed field, resized. Shape (1, 1, 224, 224), float32, in [0, 1]."""
     return to_tensor(cut_out(image.pixels, image.field))
 
 
 def picture_tensor(pixels: NDArray[np.float32]) -> Tensor:
-    """As ``film_tensor``, of pixels that were changed since they were decoded: their field is found anew."""
+    """Like ``film_tensor``, for pixels that were changed after decoding: their field is found anew."""
     return to_tensor(cut_out(pixels, find_field(pixels)))
 
 

@@ -18,7 +18,7 @@ from .stripping import strip_jpeg, strip_png
 # Pillow's own limit only warns, for the whole process; require_usable_size refuses, for each call.
 Image.MAX_IMAGE_PIXELS = None
 
-#: Progressive JPEG has some ten; each is a pass over all pixels, and a repeated one takes a dozen bytes.
+#: A progressive JPEG has some ten scans; each is a pass over all pixels, and a repeated one takes only a dozen bytes.
 MAX_JPEG_SCANS: Final = 100
 ROWS_AT_ONCE: Final = 64
 TRANSPARENT: Final = "the image has transparent pixels, whose grey is undefined; flatten it first"
@@ -44,7 +44,7 @@ def decode_raster(data: bytes, kind: SourceKind, max_pixels: int) -> DecodedImag
 
 
 def _usual(data: bytes, kind: SourceKind) -> bytes:
-    """Drop what a decoder would work on out of all proportion to the pixels, and refuse what lacks its end.
+    """Drop parts that cost a decoder far more than the pixels do, and refuse a file without its end.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def _usual(data: bytes, kind: SourceKind) -> bytes:
 
 
 def _grey(image: Image.Image) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Grey in [0,1], shape (rows, columns), and notes of what was done to bring it there."""
+    """Grey in [0,1], shape (rows, columns), and notes on how it was made."""
     if image.mode not in {"LA", "PA", "RGBA", "P"} and "transparency" in image.info:
         raise UnsuitableImage(TRANSPARENT)
     if image.mode in {"1", "L"}:
@@ -95,8 +95,8 @@ def _grey_of_colour(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[
 def _shown(values: NDArray[np.unsignedinteger], bits: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Values over the full scale of their format, and never over the image's own maximum.
 
-    Where the values plainly had fewer bits than the format, that depth's full scale is taken; where they use a small part of
-    it, their percentiles. A note says so.
+    If the values plainly had fewer bits than the format, that depth's full scale is used. If they use a small part
+    of it, their percentiles are used. A note says so.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from .image import INPUT_SIDE
 from .outputs import Outputs
 from .verdict import Verdict, judge, set_gate_aside
 
-#: The golden check's tolerance. Backends of float32 lie far within it, and lower precisions without: docs/backends.md.
+#: The golden check's tolerance. Backends of float32 lie far inside it, and lower precisions outside: docs/engine.md.
 LOG_DENSITY_RTOL: Final = 1e-3
 LOG_DENSITY_ATOL: Final = 0.5  # nats; clean films spread over hundreds
 SIGMOID_ATOL: Final = 1e-3
@@ -35,7 +35,7 @@ class GoldenDifference:
     log_densities : ndarray, shape (K,), float64
         Nats.
     sigmoids : ndarray, shape (K, L), float64
-        Of the logits, before they are calibrated: a finding that is rare has small probabilities, which would hide a difference.
+        Sigmoids of the logits before calibration: the small calibrated probabilities of a rare finding would hide a difference.
     """
 
     log_densities: NDArray[np.float64]
@@ -49,7 +49,7 @@ class Screener:
     ----------
     bundle : Bundle
     backend : Backend
-        Of the bundle's network. If it fails, so does the call: there is no silent fall-back.
+        A backend of the bundle's network. If it fails, the call fails: there is no silent fall-back.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
@@ -59,7 +59,7 @@ class Screener:
         self.most_at_once = backend.most_at_once
 
     def outputs(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
-        """Shape (N, 1, 224, 224), float32 in [0,1] -> what the network says."""
+        """Shape (N, 1, 224, 224), float32 in [0,1] -> the network's outputs."""
         return self.backend.outputs(images)
 
     def screen(self, images: Tensor) -> list[Verdict | NumericalError | UnsuitableImage]:
@@ -79,18 +79,18 @@ class Screener:
         return results
 
     def _measured(self, images: Tensor) -> Iterator[tuple[float, NDArray[np.float64], str | None, str | None]]:
-        """What is judged of each image: log density, calibrated log odds (L,), faults of orientation and of content."""
+        """The values that decide on each image: log density, calibrated log odds (L,), faults of orientation and of content."""
         outputs = self.outputs(images)
-        with np.errstate(invalid="ignore"):  # numbers that are not finite are for ``judge`` to tell
+        with np.errstate(invalid="ignore"):  # ``judge`` reports numbers that are not finite
             densities = self.bundle.gate.log_density(outputs.gate_features)
-            # Not every backend hands a NaN on: a maximum may drop it.
+            # Not every backend passes a NaN on: a maximum may drop it.
             densities[~torch.isfinite(images).flatten(1).all(1).numpy()] = np.nan
             faults = self.bundle.orientation.faults(outputs.features, densities)
             contents = self.bundle.content.faults(images.numpy(), faults)
         return zip(map(float, densities), self.bundle.calls.log_odds(outputs.logits), faults, contents, strict=True)
 
     def explain(self, image: Tensor, finding: int) -> Heatmap:
-        """Where one image speaks for one finding, more than typical films do; by torch on any backend."""
+        """The heatmap of one finding on one image; computed by torch on any backend."""
         typical = self.bundle.typical_maps[finding]
         shares = class_activation_maps(self.backend.network, image.to(self.device))[finding]
         typical_logit = float(typical.mean()) + float(self.bundle.network.classifier.bias[finding])
@@ -107,14 +107,14 @@ class Screener:
         Raises
         ------
         NumericalError, UnsuitableImage
-            The image cannot be judged, which is not for the gate to say.
+            The image cannot be judged, whatever the gate says.
         """
         ((density, log_odds, fault, shown),) = self._measured(image)
         judge(density, log_odds, self.bundle.gate.threshold, fault, shown)
         return set_gate_aside(log_odds)
 
     def warm_up(self, max_batch: int) -> None:
-        """Run every batch size once: each allocates buffers of its own, which would else grow memory under load."""
+        """Run every batch size once: each allocates buffers of its own, and memory would otherwise grow under load."""
         for size in range(1, max_batch + 1):
             self.outputs(torch.zeros(size, 1, INPUT_SIDE, INPUT_SIDE))
 

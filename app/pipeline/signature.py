@@ -1,8 +1,8 @@
 """Who made a bundle: an Ed25519 signature (RFC 8032) over the exact bytes of its manifest.
 
-The manifest holds the SHA-256 of every other file, so whoever signs it signs them all. The signature lies beside it, as
+The manifest holds the SHA-256 of every other file, so a signature of it covers them all. The signature lies beside it, as
 ``manifest.sig``: {"key_id": ..., "signature": base64 of 64 bytes}. A key's identifier is the first half of the SHA-256 of
-its 32 raw bytes, in hexadecimal; it says which key to try, and is believed for nothing else.
+its 32 raw bytes, in hexadecimal; it only says which key to try.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def key_id_of(key: Ed25519PublicKey) -> str:
 
 
 def encode_signature(key_id: str, signature: bytes) -> bytes:
-    """The one way in which a signature is written; every other is refused."""
+    """Write a signature in the one allowed form; every other form is refused."""
     return (json.dumps({"key_id": key_id, "signature": base64.b64encode(signature).decode()}) + "\n").encode()
 
 
 @dataclass(frozen=True)
 class TrustedKeys:
-    """Public keys of those whose bundles may be served: at least one, by their identifiers."""
+    """Public keys whose bundles may be served: at least one, by their identifiers."""
 
     _keys: dict[str, Ed25519PublicKey] = field(repr=False)
 
@@ -49,7 +49,7 @@ class TrustedKeys:
         Raises
         ------
         BundleError
-            There is no key, or something in the place of one.
+            There is no key, or something else in its place.
         """
         try:
             files = sorted(path.glob("*.pem")) if path.is_dir() else [path]
@@ -66,7 +66,7 @@ class TrustedKeys:
         return frozenset(self._keys)
 
     def signer(self, manifest: bytes, signature: bytes) -> str:
-        """Whose key made this signature of this manifest.
+        """The identifier of the key that made this signature of this manifest.
 
         Parameters
         ----------
@@ -76,18 +76,20 @@ class TrustedKeys:
         Raises
         ------
         BundleError
-            No trusted key did, or the signature's file is none.
+            No trusted key did, or the file is no signature.
         """
         try:
             content = json.loads(signature)
             key_id: str = content["key_id"]
             raw = base64.b64decode(content["signature"], validate=True)
-            # Base64 and JSON can say the same in several ways; with one allowed, no bit can be changed unnoticed.
+            # Base64 and JSON can write the same in several ways. Only one is allowed, so that no bit can be changed unnoticed.
             well_formed = isinstance(key_id, str) and encode_signature(key_id, raw) == signature
         except (ValueError, KeyError, TypeError, RecursionError):
             well_formed = False
         if not well_formed:
-            raise BundleError(f"{SIGNATURE} is no signature of ours, or was altered; sign the bundle again")
+            raise BundleError(
+                f"{SIGNATURE} is not a signature in the format of this service, or was altered; sign the bundle again"
+            )
         key = self._keys.get(key_id)
         if key is None:
             raise BundleError(
@@ -115,15 +117,17 @@ def read_signature(folder: Path) -> bytes:
         return _small(folder / SIGNATURE)
     except OSError as error:
         raise BundleError(
-            f"the bundle is not signed ({SIGNATURE}: {error.strerror}), and only those signed by a trusted key are taken; "
-            "look at it, and sign it with 'cxr-offline sign'"
+            f"the bundle is not signed ({SIGNATURE}: {error.strerror}), and only bundles signed by a trusted "
+            "key are accepted; check it, and sign it with 'cxr-offline sign'"
         ) from error
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:
     content = _small(path)
     if b"PRIVATE KEY" in content:
-        raise BundleError(f"{path} is a private key; whoever has it can sign, and here belongs the public one alone")
+        raise BundleError(
+            f"{path} is a private key, with which anybody who has it can sign; put only the public key here"
+        )
     try:
         key = load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -134,6 +138,6 @@ def _public_key(path: Path) -> Ed25519PublicKey:
 
 
 def _small(path: Path) -> bytes:
-    # Not blocking, so that a pipe in the place of the file ends at once.
+    # Not blocking, so that a pipe in place of the file ends at once.
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         return file.read(_MOST_BYTES)

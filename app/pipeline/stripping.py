@@ -1,7 +1,7 @@
-"""A PNG or JPEG without what says nothing of its pixels, which decoders read at a cost out of all proportion.
+"""A PNG or JPEG without the parts that say nothing of its pixels, on which decoders may waste much time.
 
-Four hundred colour profiles in a megabyte of PNG unfold to 360 MB, one after the other; a thousand EXIF segments are joined
-one by one. Whatever is not needed to decode the pixels, and to turn them as EXIF says, is dropped unread.
+Four hundred colour profiles in a megabyte of PNG unpack to 360 MB, one after the other; a thousand EXIF segments are
+joined one by one. Parts that are not needed to decode the pixels, and to turn them as EXIF says, are dropped unread.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from .image import SourceKind
 
 #: libpng writes pixels in chunks of 8 KiB, and Pillow takes a microsecond or more for each, however empty.
 MAX_PNG_CHUNKS: Final = 50_000
-#: What pixels are made of, transparency, orientation, and what tells that there are several frames.
+#: Chunks with pixels, transparency or orientation, and those that announce several frames.
 NEEDED_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT"})
-#: Before the first scan. A colour profile takes up to 255, and all the rest some ten.
+#: Segments before the first scan. A colour profile takes up to 255, and the rest some ten.
 MAX_JPEG_SEGMENTS: Final = 10_000
 #: A film's PNG has one or two pixels a byte, its JPEG ten to thirty. A million pixels cost some 15 ms, however few the bytes.
 PIXELS_A_BYTE: Final = 32
 USUAL_PIXELS: Final = 4_000_000
-#: What a pixel costs, where one of 8-bit grey costs 1: by the colour type of a PNG (W3C PNG section 11.2.1), and of a JPEG that
-#: has several components.
+#: Cost of a pixel, in pixels of 8-bit grey: by the colour type of a PNG (W3C PNG section 11.2.1), and of a JPEG with
+#: several components.
 _COST_OF_PNG: Final = {0: 1, 2: 4, 3: 2, 4: 3, 6: 3}
 _COST_OF_COLOUR: Final = 5
-#: EXIF tells how the film is turned, MPF that there are several; the first of each is kept.
+#: EXIF says how the film is turned, MPF that there are several; the first of each is kept.
 _EXIF: Final = b"Exif\0\0"
 _MPF: Final = b"MPF\0"
-#: What stands before it is fill, or junk that decoders pass over.
+#: A marker. Bytes before it are fill, or junk that decoders skip.
 _MARKER: Final = re.compile(rb"\xff[^\0\xff]")
 _SOS: Final = 0xDA
 _COM: Final = 0xFE
 _APP: Final = range(0xE0, 0xF0)
-#: JFIF and Adobe tell in which colours the samples are.
+#: JFIF and Adobe say which colours the samples have.
 _NEEDED_APP: Final = frozenset({0xE0, 0xEE})
 #: Markers that have a length (ITU-T T.81 table B.1); the others stand alone.
 _WITH_LENGTH: Final = frozenset({*range(0xC0, 0xD0), *range(0xDA, 0xE0), *_APP, _COM}) - {0xC8}
@@ -43,22 +43,23 @@ _ALONE: Final = frozenset({0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
 
 
 def is_out_of_proportion(data: bytes, kind: SourceKind) -> bool:
-    """Whether a PNG or JPEG may cost far more than its bytes say: many pixels in few of them, in colour, or read again and again.
+    """Whether a PNG or JPEG may cost far more than its size suggests: many pixels in few bytes, in colour, or read
+    again and again.
 
-    Told from its header, without a look at whether it is sound.
+    Only its header counts; the file may still be damaged.
     """
     work = _work_of_png(data) if kind == "png" else _work_of_jpeg(data) * max(1, data.count(b"\xff\xda"))
     return work > max(USUAL_PIXELS, PIXELS_A_BYTE * len(data))
 
 
 def _work_of_png(data: bytes) -> int:
-    """Pixels of 8-bit grey that cost as much as what its header claims (W3C PNG section 11.2.1)."""
+    """Pixels of 8-bit grey that cost as much as the image of its header (W3C PNG section 11.2.1)."""
     columns, rows, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29].ljust(13, b"\0"))
     return int(rows * columns * _COST_OF_PNG.get(colour, 1) * (2 if depth == 16 else 1) * (2 if interlaced else 1))
 
 
 def _work_of_jpeg(data: bytes) -> int:
-    """The same of the costliest of its frame headers (ITU-T T.81 section B.2.2)."""
+    """The same for the most expensive of its frame headers (ITU-T T.81 section B.2.2)."""
     most, at = 0, 2
     for _ in range(MAX_JPEG_SEGMENTS):
         found = _MARKER.search(data, at)
@@ -77,7 +78,7 @@ def _work_of_jpeg(data: bytes) -> int:
 
 
 def strip_png(data: bytes) -> bytes:
-    """The chunks that are needed; the very bytes where all are.
+    """The needed chunks; the same bytes if all are needed.
 
     Raises
     ------
@@ -101,9 +102,9 @@ def strip_png(data: bytes) -> bytes:
 
 
 def strip_jpeg(data: bytes) -> bytes:
-    """The segments that are needed, and all from the first scan on; the very bytes where all are needed.
+    """The needed segments, and everything from the first scan on; the same bytes if all are needed.
 
-    Bytes between segments, which decoders pass over, go too. Where a marker is none, the decoder is left to say so.
+    Bytes between segments, which decoders skip, are dropped too. If a marker is wrong, the decoder reports it.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def strip_jpeg(data: bytes) -> bytes:
 
 
 def _is_needed(marker: int, beginning: bytes, firsts: set[bytes]) -> bool:
-    """Whether a segment is; `firsts` loses what has come."""
+    """Whether a segment is needed; `firsts` loses the kinds that have come."""
     if marker == _COM or (marker in _APP and marker not in _NEEDED_APP):
         found = next((one for one in firsts if beginning.startswith(one)), None)
         if found is None:

@@ -1,4 +1,4 @@
-"""Whether the greys that are shown use their range, told from how often each value occurs, and what stands in if not.
+"""Do the greys of a film use their range? The counts of its values say so; if not, percentiles stand in.
 
 A window of another modality, or 12 bits in a container of 16, gives a film that is nearly black or white. Such a film says
 nothing of its pixels, and the gate would take it for tampered. The bounds below are measured: docs/dicom.md has the numbers.
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from .errors import UnsuitableImage
 
-#: Percentiles of the pixels that stand in where nothing else says which values are black and white.
+#: Percentiles of the pixels that become black and white if nothing else says which values do.
 PERCENTILES: Final = (0.5, 99.5)
-#: What the upper one is shown as. Exported films leave some of the range to their whitest pixels; with this at 1, more films
-#: look tampered.
+#: The grey of the upper percentile. Exported films leave some of the range to their whitest pixels; with this at 1,
+#: more films look tampered with.
 TOP: Final = 0.92
 NAME_OF_PERCENTILES: Final = "percentiles {:g} to {:g} of the pixels, up to {:.0%} of white".format(*PERCENTILES, TOP)
 #: A value of so many of the pixels is a border, a shutter or a burned-in collimation: it is no part of the film.
@@ -47,14 +47,14 @@ def film_counts(counts: Counts) -> Counts:
 
 
 def why_unused(shades: FloatArray, counts: Counts, *, clipped: bool) -> str | None:
-    """What is plainly wrong with how a film is shown; None where it uses the range.
+    """The obvious fault of the way in which a film is shown; None if it uses the range.
 
     Parameters
     ----------
     shades : ndarray, shape (V,), float64, in [0, 1]
-        What each value is shown as, 0 black.
+        The shade of each value, 0 black.
     counts : ndarray, shape (V,), int64
-        How many pixels have it.
+        How many pixels have the value.
     clipped : bool
         Whether black and white pixels count: a window can be blamed for them, a film without one cannot.
 
@@ -82,7 +82,7 @@ def why_unused(shades: FloatArray, counts: Counts, *, clipped: bool) -> str | No
 
 
 def fills(shades: FloatArray, counts: Counts) -> bool:
-    """Whether a film fills the range as exported films do; the whole of a bit depth is shown only where it does."""
+    """Whether a film fills the range as exported films do; only then is the whole of a bit depth shown."""
     low, high = _ends(_on_screen(shades, film_counts(counts)))
     return low <= FILLED[0] and high >= FILLED[1]
 
@@ -131,10 +131,10 @@ def require_greys(counts: Counts, remedy: str) -> None:
     """
     greys = int(np.count_nonzero(film_counts(counts)))
     if greys < MIN_GREYS:
-        what = f"the film has {greys} greys only, in a small part of their range"
+        what = f"the film has {greys} greys, all in a small part of their range"
         raise UnsuitableImage(f"{what if greys > 1 else 'all pixels have one value'}; {remedy}")
 
 
 def depth_of(highest: int, allocated: int) -> int:
-    """Bits that values up to `highest` were stored with, where their container has `allocated`."""
+    """The bits with which values up to `highest` were stored, in a container of `allocated` bits."""
     return next((depth for depth in USUAL_DEPTHS if highest < 1 << depth and depth < allocated), allocated)

@@ -16,15 +16,15 @@ SCORED: Final = "only frontal chest films, PA or AP, are scored"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one image.
+    """The gate's decision on one image.
 
     Attributes
     ----------
     accepted : bool
     log_density : float
-        Nats. Never shown to a caller: an exact score is an oracle for an attacker.
+        Nats. No caller sees it: an exact score is an oracle for an attacker.
     probabilities : ndarray, shape (L,), float64, in [0, 1], or None
-        Calibrated. None where the image was rejected, so that nobody can read one by mistake.
+        Calibrated. None if the image was rejected, so that nobody can read one by mistake.
     """
 
     accepted: bool
@@ -35,8 +35,8 @@ class Verdict:
 def set_gate_aside(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
     """The probabilities, whatever the gate says: the one door past it.
 
-    It is for a film of which an authorised person has said, with a reason that is in the record, that it is clean; nothing
-    that a sender can ask for leads here.
+    It is for a film that an authorised person has released as clean, with a reason in the record. No request of a
+    sender leads here.
 
     Parameters
     ----------
@@ -64,24 +64,24 @@ def judge(
     fault: str | None = None,
     shown: str | None = None,
 ) -> Verdict:
-    """Reject if log p(y) < threshold (Li & Zhu 2020), else give the probabilities.
+    """Reject if log p(y) < threshold (Li & Zhu 2020); otherwise give the probabilities.
 
     Parameters
     ----------
     log_odds : ndarray, shape (L,), float64
         Calibrated.
     fault : str or None
-        What is wrong with the film's orientation, as of ``Orientation.faults``.
+        The fault of the film's orientation, from ``Orientation.faults``.
     shown : str or None
-        What there is to say against its being a frontal chest film, as of ``Content.faults``.
+        Why it is no frontal chest film, from ``Content.faults``.
 
     Raises
     ------
     NumericalError
         A score or log odds that are not finite; such an image is neither accepted nor rejected.
     UnsuitableImage
-        There is a fault: a sender can mend that, which is worth more to know than that the gate rejects it too. A fault of
-        content goes first: how something hangs that is no chest film is of no use to anybody.
+        There is a fault. The sender can repair it, so this is more useful than the gate's rejection. A fault of
+        content comes first: the orientation of something that is no chest film is of no use.
     """
     if not (np.isfinite(log_density) and np.isfinite(log_odds).all()):
         raise NumericalError("the network or the gate returned a number that is not finite; the image was not judged")

@@ -2,10 +2,10 @@
 
     the record has the film                 it is here; one that lay aside is brought back
     the record says that it was removed     its removal is finished
-    the record does not know it             it is put among the orphans, which go when they are too old
+    the record does not know it             it is put among the orphans, which are removed when they are too old
 
-A film that the record does not know was on its way when the service ended; or else the record is an older copy, or an empty one,
-and these are the films of decisions that are lost. Nothing here can tell the two apart, so nothing is deleted.
+A film that the record does not know was on its way when the service ended. Or the record is an older copy, or an
+empty one, and the decisions on these films are lost. Nothing here can tell the two apart, so nothing is deleted.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ log = logging.getLogger("cxr_gate")
 
 
 class NotTogether(Exception):
-    """Folder, record and keys are not of one service; the message says which is wrong, and what to do."""
+    """Folder, record and keys do not belong to one service; the message says which is wrong, and what to do."""
 
 
 class Found(NamedTuple):
-    """Films that are here, with the bytes of their files, and how many lie aside."""
+    """Films in the folder, with the bytes of their files, and the number of films that lie aside."""
 
     here: dict[str, tuple[KeptFilm, int]]
     orphans: int
 
 
 def brought_together(vault: Vault, record: Record, most_orphans: int) -> Found:
-    """Bring a folder, which is held, to what the record says.
+    """Make a folder agree with the record; the folder must be held.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def brought_together(vault: Vault, record: Record, most_orphans: int) -> Found:
         known = record.films(whole=True)
     except UnsealedEntry as error:
         raise NotTogether(
-            f"{error}: it was changed or forged, so what became of the film is not known. Run cxr-gate verify-record, "
+            f"{error}: it was changed or forged, so nobody knows what was decided on the film. Run cxr-gate verify-record, "
             "and put the record back from a backup; the films wait"
         ) from error
     sizes, aside = vault.sizes(), vault.orphans()
@@ -83,7 +83,7 @@ def brought_together(vault: Vault, record: Record, most_orphans: int) -> Found:
     vault.remove(*(sizes.keys() & known.keys() - kept.keys()))
     if marked is None and (
         here or not aside.keys() | unknown
-    ):  # nobody knows yet whose films they are, where it knows none
+    ):  # if the record knows none of them, nobody knows yet whose films they are
         vault.note_record_key_id(record.key.id)
     if unknown:
         log.error(

@@ -1,4 +1,4 @@
-"""Kept films -> files in clear, for ``cxr-offline recalibrate``; who did so is in the record before the first is written."""
+"""Kept films -> files in clear, for ``cxr-offline recalibrate``. The record says who did so before the first file is written."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def export_films(record: Record, vault: Vault, state: FilmState, out: Path) -> t
     Returns
     -------
     int
-        How many were written.
+        How many films were written.
     list of str
-        What was wrong with each of the others.
+        For each of the others, what was wrong.
 
     Raises
     ------

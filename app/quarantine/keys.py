@@ -14,17 +14,17 @@ ID_BYTES: Final = 8
 
 
 class QuarantineKeyError(Exception):
-    """There is no key, or it is none; the message says why, and never what is in it."""
+    """There is no key, or the text is no key; the message says why, and never quotes it."""
 
 
 @dataclass(frozen=True)
 class QuarantineKey:
-    """One key of AES-256, and the name that films have it by.
+    """One key of AES-256, and the name by which films refer to it.
 
     Attributes
     ----------
     id : bytes
-        8 bytes of a hash of the key, which tells nothing of it.
+        8 bytes of a hash of the key, which reveal nothing of it.
     """
 
     id: bytes
@@ -59,12 +59,12 @@ class QuarantineKeys:
 
     @classmethod
     def from_file(cls, path: Path) -> QuarantineKeys:
-        """Read them.
+        """Read the keys from a file.
 
         Raises
         ------
         QuarantineKeyError
-            Unreadable, readable by others, or holding what is no key.
+            The file is unreadable, readable by others, or holds something that is no key.
         """
         try:
             if path.stat().st_mode & 0o077:
@@ -76,7 +76,7 @@ class QuarantineKeys:
             raise QuarantineKeyError(f"{path} is not base64") from error
 
     def find(self, key_id: bytes) -> QuarantineKey | None:
-        """The key of this name, if it is here."""
+        """The key with this name, if there is one."""
         return self._by_id.get(key_id)
 
 

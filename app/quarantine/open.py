@@ -1,4 +1,4 @@
-"""What the settings say of the quarantine -> Quarantine."""
+"""Settings -> Quarantine."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def keys_of(settings: Settings) -> QuarantineKeys:
 
 
 def open_quarantine(settings: Settings, record: Record, writer: Writer, metrics: Metrics) -> Quarantine | None:
-    """The quarantine, if there is to be one; its folder is taken and agrees with the record.
+    """The quarantine, if the settings ask for one; its folder is taken and agrees with the record.
 
     Raises
     ------
     SettingsError
-        It cannot be as it is set.
+        The settings cannot be met.
     """
     if not settings.quarantine_folder:
         return None
     if is_in_memory(settings.record_url):
         raise SettingsError(
-            "CXR_QUARANTINE_FOLDER needs a record that outlives the process, since it says what became of each film: set "
-            "CXR_RECORD_URL to a file or a database"
+            "CXR_QUARANTINE_FOLDER needs a record that outlives the process, since it says what was decided on "
+            "each film: set CXR_RECORD_URL to a file or a database"
         )
     if settings.record_days and settings.record_days <= settings.quarantine_days:
         raise SettingsError(
-            f"CXR_RECORD_DAYS={settings.record_days} must be over CXR_QUARANTINE_DAYS={settings.quarantine_days:g}: the record "
-            "says what became of each film"
+            f"CXR_RECORD_DAYS={settings.record_days} must be over "
+            f"CXR_QUARANTINE_DAYS={settings.quarantine_days:g}: the record says what was decided on each film"
         )
     if settings.quarantine_mb * _MIB < 2 * settings.max_body_bytes:
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""What a reviewer looks at: the film, and its high-frequency residual, in which an attack's noise shows."""
+"""The pictures for a reviewer: the film, and its high-frequency residual, in which an attack's noise shows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def film_png(pixels: NDArray[np.float32]) -> bytes:
 
 
 def residual_png(film: Tensor) -> bytes:
-    """What the network gets less its 3x3 median, as 8-bit PNG: mid-grey is none, black and white ``RESIDUAL_RANGE``.
+    """The network's input minus its 3x3 median, as 8-bit PNG: mid-grey is 0, black and white are ``RESIDUAL_RANGE``.
 
     Parameters
     ----------

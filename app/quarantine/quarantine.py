@@ -1,7 +1,7 @@
 """The films of one service: kept with their decisions, looked at, decided on, and removed when there are too many or too old.
 
-Every step is an entry of the record before it is done, but for the keeping: there the film is on the disk before the entry that
-names it. So whatever is killed, the record never says of a film that is gone that it is here; and a film that the record
+Every step is an entry of the record before it is done, except the keeping: there the film is on the disk before the
+entry that names it. So after a kill the record never names a film that is gone as kept, and a film that the record
 does not know is put aside at the next start (``belonging``).
 """
 
@@ -34,34 +34,34 @@ from .vault import Vault
 
 log = logging.getLogger("cxr_gate")
 
-#: Who removes films, in the record.
+#: The caller of removals, in the record.
 ITSELF: Final = "cxr-gate"
 _SWEEP_SECONDS: Final = 60.0
 _REMOVED_AT_ONCE: Final = 200
 
 
 class QuarantineUnavailable(Exception):
-    """A rejected film could not be kept, so its rejection is not answered."""
+    """A rejected film could not be kept, so the service does not answer its rejection."""
 
 
 class NoSuchFilm(Exception):
-    """There is no film of this id here: there never was, or it was removed."""
+    """There is no film with this id: there never was one, or it was removed."""
 
-    def __init__(self, detail: str = "there is no film of this id here: there never was, or it was removed") -> None:
+    def __init__(self, detail: str = "there is no film with this id: there never was one, or it was removed") -> None:
         super().__init__(detail)
 
 
 class AlreadyDecided(Exception):
-    """Somebody has decided otherwise before."""
+    """Somebody has already made the opposite decision."""
 
     def __init__(self, film: KeptFilm) -> None:
         assert film.decision is not None
-        super().__init__(f"the film was {film.state} at {film.decision.time}; a decision is not taken back")
+        super().__init__(f"the film was {film.state} at {film.decision.time}; a decision cannot be taken back")
 
 
 @dataclass(frozen=True)
 class _Held:
-    """What is remembered of a film that is here; ``kept_at`` is Unix time."""
+    """The film's data that are kept in memory; ``kept_at`` is Unix time."""
 
     entry: int
     kept_at: float
@@ -70,21 +70,21 @@ class _Held:
 
 
 class Quarantine:
-    """Films that were rejected; belongs to one event loop. ``open`` and ``start`` before use, ``stop`` after.
+    """The rejected films; belongs to one event loop. ``open`` and ``start`` before use, ``stop`` after.
 
     Parameters
     ----------
     vault : Vault
     record : Record
     writer : Writer
-        Of that record.
+        The writer of that record.
     metrics : Metrics
     most_bytes : int
-        Of all files. What comes over it pushes out the oldest film that was decided on, or else the oldest.
+        Bytes of all files. A film beyond it pushes out the oldest film with a decision, or otherwise the oldest.
     days : float
         After which a film is removed.
     optional : bool
-        A film that cannot be kept is answered all the same.
+        Whether a film that cannot be kept is answered all the same.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Quarantine:
         metrics.quarantine_orphans.set_function(lambda: self._orphans)
 
     def open(self, most_orphans: int) -> None:
-        """Take the folder, and bring it to what the record says.
+        """Take the folder, and make it agree with the record.
 
         Parameters
         ----------
@@ -142,11 +142,11 @@ class Quarantine:
         self._orphans = found.orphans
 
     def start(self) -> None:
-        """Begin to remove what is too old."""
+        """Begin to remove films that are too old."""
         self._sweeping = asyncio.create_task(self._sweep_now_and_then())
 
     async def stop(self) -> None:
-        """Finish what is being kept, and leave the folder to others."""
+        """Finish the films that are being kept, and leave the folder to others."""
         if self._sweeping:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
@@ -162,12 +162,12 @@ class Quarantine:
     async def keep(self, decision: Decision, film_id: str, film: bytes) -> Recalled:
         """Keep a film, then write its decision, which names it; both are durable on return.
 
-        A caller who leaves meanwhile stops neither, or one could be there without the other.
+        A caller who leaves meanwhile stops neither; otherwise one could exist without the other.
 
         Raises
         ------
         QuarantineUnavailable, RecordUnavailable
-            Nothing may be answered.
+            The service must not answer.
         """
         task = asyncio.create_task(self._keep(decision, film_id, film))
         self._keeping.add(task)
@@ -177,7 +177,7 @@ class Quarantine:
     def _kept(self, task: asyncio.Task[Recalled]) -> None:
         self._keeping.discard(task)
         if not task.cancelled():
-            task.exception()  # nobody may wait for it any more
+            task.exception()  # the caller may have left
 
     async def _keep(self, decision: Decision, film_id: str, film: bytes) -> Recalled:
         self._coming += len(film)
@@ -213,7 +213,7 @@ class Quarantine:
     # Of a reviewer.
 
     async def film(self, film_id: str) -> KeptFilm:
-        """What the record says of a film that is here.
+        """The record's entries about a kept film.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class Quarantine:
         state : {"pending", "released", "confirmed"} or None
             None: all.
         before : str or None
-            Id of the last film of the page before.
+            Id of the last film of the previous page.
 
         Raises
         ------
@@ -241,7 +241,7 @@ class Quarantine:
         RecordUnavailable
         """
         if before is not None and before not in self._films:
-            raise NoSuchFilm("there is no film of the id in before: start again from the first page")
+            raise NoSuchFilm("there is no film with the id in 'before': start again from the first page")
         end = self._films[before].entry if before else None
         chosen = [
             (held.entry, film_id, held.size)
@@ -263,17 +263,17 @@ class Quarantine:
         return content
 
     async def note(self, event: FilmEvent) -> None:
-        """Write down what is about to be shown of a film.
+        """Write to the record that a film is about to be shown.
 
         Raises
         ------
         RecordUnavailable
-            It must not be shown.
+            The film must not be shown.
         """
         await self._writer.note(event)
 
     async def decide(self, event: FilmEvent) -> KeptFilm:
-        """Release or confirm a film; whoever says the same again changes nothing.
+        """Release or confirm a film; the same decision again changes nothing.
 
         Parameters
         ----------
@@ -311,7 +311,7 @@ class Quarantine:
         return sum(held.state == state for held in self._films.values())
 
     async def _make_room(self) -> None:
-        """Let go of the oldest until there is room for what is coming."""
+        """Remove the oldest films until there is room for the next one."""
         surplus = self._bytes + self._coming - self._most_bytes
         leaving: dict[str, _Held] = {}
         if surplus > 0:
@@ -325,9 +325,9 @@ class Quarantine:
         await self._remove(leaving, "size")
 
     async def _remove(self, leaving: Mapping[str, _Held], reason: Literal["age", "size"]) -> None:
-        """Write down that films are removed, then remove them."""
+        """Write the removal of films to the record, then remove them."""
         for film_id in leaving:
-            del self._films[film_id]  # at once, so that nobody else chooses it
+            del self._films[film_id]  # at once, so that no other removal chooses it
         ids = list(leaving)
         for part in (ids[start : start + _REMOVED_AT_ONCE] for start in range(0, len(ids), _REMOVED_AT_ONCE)):
             try:
@@ -361,7 +361,8 @@ class Quarantine:
         await self._let_orphans_go(limit)
 
     async def _let_orphans_go(self, limit: float) -> None:
-        """Remove what has lain aside since before `limit`; the record knows nothing of it, so it has no entry of that."""
+        """Remove films that have lain aside since before `limit`. The record does not know them, so their "
+        "removal has no entry."""
         orphans = await asyncio.to_thread(self._vault.orphans)
         old = [film_id for film_id, since in orphans.items() if since <= limit]
         if old:
@@ -374,7 +375,7 @@ class Quarantine:
         self._orphans = len(orphans) - len(old)
 
     async def _make_sure(self) -> None:
-        """Ask the record, where it failed before, whether it has a film after all."""
+        """Ask the record again, after it failed, whether it has a film."""
         unsure = dict(self._unsure)
         if not unsure:
             return
@@ -392,9 +393,9 @@ class Quarantine:
 
 
 def dated(films: Mapping[str, _Held], now: float) -> dict[str, _Held]:
-    """Films with times that are not in the future: one that is was kept under a clock that was wrong.
+    """Films, with times in the future corrected: such a film was kept under a wrong clock.
 
-    Such a film is as old as the next that was kept, at least, since films are in order; without one, it is as of now.
+    Films are in order, so such a film is at least as old as the next one that was kept. If there is no next one, its time is now.
     """
     if all(held.kept_at <= now for held in films.values()):
         return dict(films)
@@ -412,7 +413,7 @@ def _held(film: KeptFilm, size: int) -> _Held:
 
 
 def _about(decision: Decision) -> dict[str, Any]:
-    """What is kept beside a film; the record has it too, and this is for whoever has the film alone."""
+    """The data that are kept with a film. The record has them too; this copy is for somebody who has only the film."""
     return {
         "request_id": decision.request_id,
         "time": time.time(),

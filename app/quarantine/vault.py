@@ -1,4 +1,4 @@
-"""Films in a folder, encrypted: what is on the disk tells nothing without a key.
+"""Films in a folder, encrypted: the files reveal nothing without a key.
 
     file = "CXRQ1" | key id (8 bytes) | nonce (12 bytes) | AES-256-GCM(4 bytes: length of about, big endian | about | film)
 
@@ -30,13 +30,13 @@ _HEAD_BYTES: Final = len(MAGIC) + ID_BYTES + NONCE_BYTES
 _SUFFIX: Final = ".film"
 #: Films that the record does not know.
 ORPHANS: Final = "orphans"
-#: Holds the id of the key of the record that the films are of.
+#: The file with the id of the key of the record to which the films belong.
 MARK: Final = "record-key-id"
 _ID: Final = re.compile(r"[0-9a-f]{32}(-[0-9]{1,6})?")
 
 
 class FilmUnreadable(Exception):
-    """A kept film cannot be had again: its file is gone or was changed, or its key is not among the keys."""
+    """A kept film cannot be read: its file is gone or was changed, or its key is not among the keys."""
 
 
 class FolderInUse(Exception):
@@ -44,7 +44,7 @@ class FolderInUse(Exception):
 
 
 def is_film_id(text: str) -> bool:
-    """Whether a film can have this id: a request's, or in STOW-RS that and the number of the part."""
+    """Whether this can be the id of a film: the id of a request, or in STOW-RS that id and the number of the part."""
     return bool(_ID.fullmatch(text))
 
 
@@ -70,7 +70,7 @@ class Vault:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def hold(self) -> None:
-        """Take the folder for this process alone, and remove what another left unfinished when it was killed.
+        """Take the folder for this process alone, and remove files that another process left unfinished when it was killed.
 
         Raises
         ------
@@ -98,23 +98,23 @@ class Vault:
     # Of what belongs together.
 
     def record_key_id(self) -> str | None:
-        """Id of the key of the record that the films here are of; None where none has been noted."""
+        """Id of the key of the record to which these films belong; None if none was noted."""
         try:
             return (self._folder / MARK).read_text("ascii", errors="replace").strip()
         except FileNotFoundError:
             return None
 
     def note_record_key_id(self, key_id: str) -> None:
-        """Note whose films these are."""
+        """Note the record to which these films belong."""
         durable.replace(self._folder / MARK, key_id.encode("ascii") + b"\n")
 
     def without_key(self, film_ids: Collection[str]) -> int:
-        """How many of these films were encrypted with a key that is not among the keys."""
+        """How many of these films need a key that is not among the keys."""
         count = 0
         for film_id in film_ids:
             with open(self._path(film_id), "rb") as file:
                 head = file.read(_HEAD_BYTES)
-            whole = len(head) == _HEAD_BYTES and head.startswith(MAGIC)  # else it was damaged, whatever its key is
+            whole = len(head) == _HEAD_BYTES and head.startswith(MAGIC)  # otherwise it was damaged, whatever its key
             count += whole and self._keys.find(head[len(MAGIC) : -NONCE_BYTES]) is None
         return count
 
@@ -130,7 +130,7 @@ class Vault:
             return
         (self._folder / ORPHANS).mkdir(mode=0o700, exist_ok=True)
         for film_id in film_ids:
-            os.utime(self._path(film_id))  # they age from now on
+            os.utime(self._path(film_id))  # their age counts from now on
             self._path(film_id).replace(self._aside(film_id))
         self._sync(orphans=True)
 
@@ -169,7 +169,7 @@ class Vault:
         return len(head) + len(sealed)
 
     def read(self, film_id: str, model_version: str) -> tuple[dict[str, Any], bytes]:
-        """What was said about a film when it was kept, and its bytes as they were posted.
+        """The data that were kept with a film, and its bytes as they were posted.
 
         Raises
         ------
@@ -195,7 +195,7 @@ class Vault:
         return json.loads(plain[4:end]), plain[end:]
 
     def remove(self, *film_ids: str) -> None:
-        """Delete films; those that are not there are none to delete."""
+        """Delete films; ids without a film are ignored."""
         for film_id in film_ids:
             self._path(film_id).unlink(missing_ok=True)
         self._sync()
@@ -209,14 +209,14 @@ class Vault:
         return self._folder / ORPHANS / self._path(film_id).name
 
     def _sync(self, *, orphans: bool = False) -> None:
-        """Make the entries of the folder durable too, and of that of orphans."""
+        """Make the entries of this folder and of the folder of orphans durable."""
         durable.sync_folder(self._folder)
         if orphans:
             durable.sync_folder(self._folder / ORPHANS)
 
 
 def _films_in(folder: Path) -> dict[str, os.stat_result]:
-    """Id -> what the system says of its file; nothing where there is no folder."""
+    """Id -> the system's status of its file; empty if there is no folder."""
     try:
         with os.scandir(folder) as found:
             files = [(entry.name.removesuffix(_SUFFIX), entry) for entry in found if entry.name.endswith(_SUFFIX)]

@@ -1,4 +1,4 @@
-"""What was decided: written before it is answered, so that it can be answered again, and proven.
+"""Decisions, written before they are answered, so that they can be answered again and proven.
 
     image -> RecordKey (keyed hashes) -> Repeats: found in the Record? else judge -> Writer -> Record -> the Verdict
 

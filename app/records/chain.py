@@ -110,7 +110,7 @@ class Verification:
         sealed = own.seal == seal_of(entry, self._key)
         if not sealed:
             self._unsealed += 1
-            self._fault(f"entry {own.id} was changed or forged: its content does not give its seal")
+            self._fault(f"entry {own.id} was changed or forged: its content does not match its seal")
         if self.head is None:
             self.first, self._first_previous = own, entry["previous"]
         elif own.id != self.head.id + 1:

@@ -1,4 +1,4 @@
-"""What is written to the record: decisions, and what became of films and versions."""
+"""The entries of the record: decisions, and later events of films and versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DecisionSubject(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be written.
+    """A decision to be written.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class FilmEvent:
-    """What became of a film in quarantine, to be written.
+    """An event of a film in quarantine, to be written.
 
     Attributes
     ----------

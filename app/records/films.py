@@ -1,4 +1,5 @@
-"""Entries that name a film in quarantine -> what became of it. There is no other store of that, so none can disagree."""
+"""Entries that name a film in quarantine -> the events of the film. They are stored nowhere else, so nothing can
+disagree with them."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ FilmState = Literal["pending", "released", "confirmed", "removed"]
 
 @dataclass(frozen=True)
 class Happening:
-    """One thing that became of a film; times are those of the record, UTC as text."""
+    """One event of a film; times are those of the record, UTC as text."""
 
     kind: str
     time: str
@@ -83,16 +84,16 @@ class KeptFilm:
 
 
 class UnsealedEntry(Exception):
-    """An entry that names a film does not give its seal, so what became of the film is not known."""
+    """An entry that names a film does not match its seal, so nobody knows what was decided on the film."""
 
     def __init__(self, entry: int, film: str) -> None:
-        super().__init__(f"entry {entry} of the record, which tells of the film {film}, does not give its seal")
+        super().__init__(f"entry {entry} of the record, about the film {film}, does not match its seal")
 
 
 def kept_films(
     connection: Connection, key: RecordKey, ids: Collection[str] | None, *, whole: bool = False
 ) -> dict[str, KeptFilm]:
-    """Read what the record says of films; an entry that does not give its seal says nothing, and is logged.
+    """Read what the record says of films; an entry that does not match its seal says nothing, and is logged.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def kept_films(
             if whole:
                 raise UnsealedEntry(row["id"], row["film"])
             log.error(
-                "an entry of the record does not give its seal; run cxr-gate verify-record", extra={"entry": row["id"]}
+                "an entry of the record does not match its seal; run cxr-gate verify-record", extra={"entry": row["id"]}
             )
             continue
         entries.setdefault(row["film"], []).append(row)

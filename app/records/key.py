@@ -86,7 +86,7 @@ class RecordKey:
 
     @property
     def of_reports(self) -> bytes:
-        """A key of its own for the UIDs of reports, from which nothing of this one can be told."""
+        """A separate key for the UIDs of reports, which reveals nothing of this one."""
         return hmac.digest(self._secret, b"UIDs of reports\0", "sha256")
 
     def seal(self, content: bytes) -> str:

@@ -100,7 +100,7 @@ def version_of(connection: Connection) -> int:
         return 1 if tables.has_table(_DECISIONS.name) else 0
     version = int(connection.scalar(select(SCHEMA.c.version)) or 0)
     if not 2 <= version <= SCHEMA_VERSION:
-        raise SchemaError(f"the record has the shape of version {version}, and this code reads {SCHEMA_VERSION}")
+        raise SchemaError(f"the record has schema version {version}, but this code reads {SCHEMA_VERSION}")
     return version
 
 
@@ -114,7 +114,7 @@ def _add_columns(connection: Connection, found: int) -> None:
 
 
 def _from_version_1(connection: Connection, key: RecordKey) -> None:
-    """Seal what there is, as it is found: the chain says nothing of what became of it before."""
+    """Seal the entries as they are found: the chain says nothing of earlier changes to them."""
     head = EMPTY
     for rows in _parts(connection):
         made = list(linked(map(_entry, rows), head, key))

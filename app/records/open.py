@@ -74,8 +74,8 @@ def open_for_reading(url: str, key_file: Path) -> Record:
         with _let_go_if_refused(database), database.connect() as connection:
             if version_of(connection) != SCHEMA_VERSION:
                 raise SettingsError(
-                    "the database holds no record with a chain (none at all, or one of an older shape, which the service "
-                    "brings to the new one when it starts)"
+                    "the database holds no record with a chain (no record at all, or one with an older schema, "
+                    "which the service updates when it starts)"
                 )
         return Record(database, key)
 
@@ -144,7 +144,7 @@ def _make_private(path: Path) -> None:
 
 
 def _sqlite(url: URL, **options: Any) -> Engine:
-    # Transactions begin as the code says (isolation_level None), not at the first INSERT as Python's module has it.
+    # Transactions begin as the code says (isolation_level None), not at the first INSERT, as Python's module does by default.
     arguments = {"check_same_thread": False, "isolation_level": None}
     database = create_engine(url, connect_args=arguments, hide_parameters=True, **options)
 

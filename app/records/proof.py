@@ -31,7 +31,7 @@ def require_key(connection: Connection, key_file: Path) -> bool:
     if found and not key_file.exists():
         raise OtherKey(
             f"the key file {key_file} is not there, and {found}. Put it back from a backup, or copy it from another "
-            f"service on this database; a new one would know none of its films and seals.{_named(of)} If it is lost for good, "
+            f"service on this database; a new key would match none of its films and seals.{_named(of)} If it is lost for good, "
             "move the record away: the service begins a new one, and keeps the films of the quarantine aside"
         )
     return not found
@@ -49,13 +49,13 @@ def prove(connection: Connection, key: RecordKey) -> None:
     if begun is not None and begun != key.id:
         raise OtherKey(
             f"the record was begun under another key: its id is {begun}, and that of the key file is {key.id}. Put the "
-            "right file back, or copy it from the service that shares this database (a file that was made just now "
-            "is of no use, and can go)"
+            "right file back, or copy it from the service that shares this database (a key file that was made "
+            "just now may be deleted)"
         )
     newest = connection.execute(select(ENTRIES).order_by(ENTRIES.c.id.desc()).limit(1)).mappings().first()
     if newest is not None and seal_of(dict(newest), key) != newest["seal"]:
         raise OtherKey(
-            f"the newest entry of the record, {newest['id']}, does not give its seal: it was changed or forged"
+            f"the newest entry of the record, {newest['id']}, does not match its seal: it was changed or forged"
             + (", or the key file is another record's" if begun is None else "")
             + ". Run cxr-gate verify-record to see what else was. Then put record and key back from a backup, or move the record "
             "away and begin a new one: the films of the quarantine are kept aside"
@@ -65,10 +65,10 @@ def prove(connection: Connection, key: RecordKey) -> None:
 
 
 def _begun_under(connection: Connection) -> tuple[str, str | None]:
-    """What is there that needs its key, in words (empty: nothing), and the key's id, where it is known."""
+    """The content that needs the record's key, in words (empty: there is none), and the key's id if it is known."""
     tables = inspect(connection)
     of = connection.scalar(select(KEYS.c.id)) if tables.has_table(KEYS.name) else None
-    for name in (ENTRIES.name, "decisions"):  # the latter is version 1's
+    for name in (ENTRIES.name, "decisions"):  # version 1 has the table decisions
         if tables.has_table(name) and (count := connection.scalar(select(func.count()).select_from(text(name)))):
             return f"the record holds {count} entries that were made under it", of
     return ("another service has begun a record under one in this database" if of else ""), of

@@ -97,7 +97,7 @@ class Record:
             return decided(connection, self.key, filters, before, limit)
 
     def write(self, items: Sequence[Entry]) -> tuple[list[Recalled | None], Head]:
-        """Write decisions, and what became of films and versions, durably, in one transaction: all of them or none.
+        """Write decisions and events of films and versions, durably, in one transaction: all of them or none.
 
         Returns
         -------
@@ -279,7 +279,7 @@ def _earliest(
         # Whoever can write to the database cannot have a verdict of theirs answered.
         named = {"request_id": request_id} if request_id else {}
         log.error(
-            "an entry of the record does not give its seal; run cxr-gate verify-record",
+            "an entry of the record does not match its seal; run cxr-gate verify-record",
             extra={"entry": row["id"], **named},
         )
     return None

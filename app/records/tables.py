@@ -1,6 +1,6 @@
 """The record's tables: entries, chained, and the version of their shape.
 
-Times are text and numbers are double precision, in every database: what a seal covers is what is stored, to the letter.
+Times are text and numbers are double precision, in every database: a seal covers exactly the stored values.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ JUDGED: Final = "judged"  # by the network and the gate
 REPEATED: Final = "repeated"  # answered again from an earlier entry
 EXPLAINED: Final = "explained"  # a heatmap was given of a film that an earlier entry accepted: no decision
 CHECKPOINT: Final = "checkpoint"  # no decision: the oldest entries were removed
-# What became of a film that is kept in quarantine; that it was kept is said by the decision's own entry, which names it.
+# Events of a film in quarantine. The entry of the decision names the film, and so says that it was kept.
 VIEWED: Final = "viewed"  # somebody looked at it
 RELEASED: Final = "released"  # somebody says that it is clean
 CONFIRMED: Final = "confirmed"  # somebody says that it is bad
@@ -68,7 +68,7 @@ ENTRIES = Table(
     # Of a checkpoint.
     Column("removed_through", BigInteger),  # the last entry that was removed
     Column("removed_seal", String(64)),  # and its seal, which the first that stays names as previous
-    # Of what concerns a film in quarantine: the decision that kept it, its repeats, and what became of it.
+    # For entries about a film in quarantine: the decision that kept it, its repeats, and its later events.
     Column("film", String(48)),  # request_id, or in STOW-RS request_id-NUMBER of the part
     Column(
         "reason", Text

@@ -48,7 +48,7 @@ class Writer:
         self._days = days
         metrics.record_days.set(days)
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        # It ends with what waits, never for being told to stop: entries outlive the errors of others.
+        # It ends only when nothing waits, and not when the service has to stop: entries outlive the errors of others.
         self._thread = SupervisedThread("record", self._run, threading.Event(), metrics)
 
     def start(self) -> None:
@@ -90,7 +90,7 @@ class Writer:
         return recalled
 
     async def note(self, *events: FilmEvent) -> None:
-        """Write what becomes of films, all of it or nothing; durable on return.
+        """Write events of films, all of them or none; durable on return.
 
         Raises
         ------
@@ -190,7 +190,7 @@ class Writer:
 
 
 def _unavailable(error: Exception) -> RecordUnavailable:
-    """The error as it may be told: the text of one that is not the record's own may hold what was to be written."""
+    """The error in a form that may be shown: the text of another library's error may quote the entry."""
     if isinstance(error, RecordUnavailable):
         return error
     return RecordUnavailable(f"the record of decisions failed ({type(error).__name__}); try again shortly")

@@ -3,9 +3,9 @@
     bytes of the film -> read_source -> Source
     (Source, Verdict, digest of the pixels, Manifest) -> make_report -> ComprehensiveSR -> to_part10 -> bytes
 
-The report's UIDs are made from what it reports on (``identity``), so that a repeated request gives the same
-instance and a PACS that has it keeps one. ``Delivery`` stores reports to a DICOMweb server, through an ``Outbox`` on
-disk.
+The report's UIDs are made from the film and the model that it reports on (``identity``), so that a repeated request
+gives the same instance, and a PACS that has it keeps one. ``Delivery`` stores reports to a DICOMweb server, through
+an ``Outbox`` on disk.
 """
 
 from .deliver import Delivery

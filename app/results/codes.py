@@ -1,8 +1,8 @@
-"""What the report says, as codes: SNOMED CT and DICOM's own where the concept is exactly theirs, else our own scheme.
+"""The codes of the report: those of SNOMED CT and DICOM if the concept is exactly theirs, otherwise those of our own scheme.
 
-SNOMED CT's are those of the concepts that chest findings are coded with in practice; a finding whose label in
-ChestX-ray14 is wider or narrower than any code that we are sure of (a "hernia" that was mined from reports may be
-hiatal, diaphragmatic or neither) gets a code of the private scheme 99CXRGATE rather than a near miss.
+SNOMED CT's codes are the concepts with which chest findings are coded in practice. If a label of ChestX-ray14 is
+wider or narrower than any code that we are sure of (a "hernia" that was mined from reports may be hiatal,
+diaphragmatic or neither), it gets a code of the private scheme 99CXRGATE, which is better than a near miss.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ SCHEME: Final = "99CXRGATE"  # PS3.16 section 8.2: private schemes begin with 99
 
 
 def coding_scheme() -> CodingSchemeIdentificationItem:
-    """What the private scheme is, for SOP Common (PS3.3 C.12.1.1.6)."""
+    """The description of the private scheme, for SOP Common (PS3.3 C.12.1.1.6)."""
     return CodingSchemeIdentificationItem(SCHEME, name="cxr-gate", responsible_organization="cxr-gate")
 
 
-#: By the network's labels; tests hold the two together.
+#: Codes by the network's labels; a test compares the two lists.
 FINDINGS: Final[dict[str, Code]] = {
     "Atelectasis": Code("46621007", "SCT", "Atelectasis"),
     "Cardiomegaly": Code("8186001", "SCT", "Cardiomegaly"),

@@ -1,9 +1,9 @@
-"""Reports -> a DICOMweb server: at least once, and never twice to be seen.
+"""Reports -> a DICOMweb server: sent at least once, and shown only once.
 
     outbox -> Schedule: which is due? -> DicomwebServer -> out of the outbox
 
-One that fails waits by itself, longer each time, and the others go on. Where several fail in a row because the server is away,
-the pause between two attempts grows too, and whichever is due next is tried after it.
+A report that fails waits by itself, longer each time, and the others go on. If several fail in a row because the
+server is away, the pause between two attempts grows too, and after it the report that is due next is tried.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .schedule import Schedule
 
 log = logging.getLogger("cxr_gate")
 
-#: Between two attempts while the server is away.
+#: Seconds between two attempts while the server is away.
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 _MOST_TRACES: Final = 10_000
@@ -36,11 +36,11 @@ class Delivery:
         self._outbox = outbox
         self._server = server
         self._metrics = metrics
-        #: Which request each report is of, by UID; in memory alone, so after a restart it is delivered without.
+        #: The request of each report, by UID. This is only in memory, so a report is delivered without it after a restart.
         self._traces: dict[str, Trace | None] = {}
         self._schedule = Schedule()
         self._pause = FIRST_PAUSE_SECONDS
-        self._failed_last: str | None = None  # for that reason, since the server answered otherwise
+        self._failed_last: str | None = None  # for that reason, since the server's last good answer
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = SupervisedThread("delivery", self._run, self._stopping, metrics)
@@ -48,11 +48,11 @@ class Delivery:
         metrics.results_oldest.set_function(lambda: self._schedule.oldest(time.monotonic()))
 
     def start(self) -> None:
-        """Begin, with what an earlier run left."""
+        """Begin with the reports that an earlier run left."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the attempt in hand; what waits is kept for the next start."""
+        """End after the present attempt; waiting reports are kept for the next start."""
         self._stopping.set()
         self._news.set()
         if self._thread.is_alive():
@@ -84,24 +84,26 @@ class Delivery:
             elif self._attempt(due):
                 self._pause, self._failed_last = FIRST_PAUSE_SECONDS, None
             elif self._failed_last in {None, due}:
-                self._failed_last = due  # one alone says little: it may be the only one that meets this answer
+                self._failed_last = due  # a single failure says little: only this report may meet this answer
             else:
                 self._failed_last = due
-                self._stopping.wait(self._pause)  # a new report does not cut it short: all go to the same server
+                self._stopping.wait(
+                    self._pause
+                )  # a new report does not shorten the pause, since all go to the same server
                 self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
     def _attempt(self, uid: str) -> bool:
-        """Try a report once; False where the server is away."""
+        """Try a report once; False if the server is away."""
         away, asked, error = False, 0.0, ""
         try:
             self._deliver(uid)
         except DeliveryFailed as failed:
             away, asked, error = failed.away, failed.retry_after, str(failed)
         except FileNotFoundError:
-            log.info("a report waits no longer: it was put again as it was delivered, or taken out")
+            log.info("a report no longer waits: it was replaced while it was delivered, or taken out")
             self._schedule.done(uid)
             return True
-        except Exception as fault:  # of whatever kind: it is this report's, and the others go on
+        except Exception as fault:  # an error of any kind concerns this report, and the others go on
             error = type(fault).__name__
         else:
             if self._pause > FIRST_PAUSE_SECONDS:  # several failed before it
@@ -122,7 +124,7 @@ class Delivery:
             raise
         outcome = delivered.outcome
         self._keep_others(uid, delivered.others)
-        # Off the schedule first: the same report may be put again meanwhile, and must not be there without being scheduled.
+        # Off the schedule first: the same report may be put again meanwhile, and must then be scheduled.
         self._schedule.done(uid)
         try:
             if outcome == "refused":

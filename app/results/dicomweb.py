@@ -1,9 +1,9 @@
 """A DICOMweb server that takes reports: is it there? (QIDO-RS) -> store it (STOW-RS) -> is it what we stored? (WADO-RS)
 
-An answer that was lost leaves us not knowing, so each attempt looks first. Should the server take a report twice all
-the same, both have one SOPInstanceUID, and it shows one. What is there under a report's UID is fetched and compared: where it
-says something else, the report is stored under another UID beside it. No answer is read beyond what it may have in bytes and take
-in time, so that no server holds the delivery up.
+An answer may be lost, so each attempt first asks whether the server has the report. If the server still takes a
+report twice, both have one SOPInstanceUID, and it shows one. The instance under a report's UID is fetched and
+compared: if it says something else, the report is stored under another UID beside it. Each answer has a limit of
+bytes and of time, so that no server holds the delivery up.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from .identity import keyed_uid
 
 log = logging.getLogger("cxr_gate")
 
-#: For each read of an answer.
+#: Seconds for each read of an answer.
 REQUEST_SECONDS: Final = 30.0
-#: For a whole one: who sends a byte now and then would else hold the delivery up for ever.
+#: Seconds for a whole answer; otherwise a server that sends a byte now and then would hold the delivery up for ever.
 ANSWER_SECONDS: Final = 60.0
-#: Of an answer that is no report. That to a search for one instance has some hundred.
+#: Bytes of an answer that is no report. The answer to a search for one instance has some hundred.
 MOST_BYTES: Final = 2**20
-#: Statuses that another attempt at the same bytes does not change (PS3.18 section 10.5.3). 409, every instance failed,
-#: is one of them unless the reason passes.
+#: Statuses that another attempt at the same bytes does not change (PS3.18 section 10.5.3). 409 (every instance
+#: failed) is one of them, unless its reason may pass.
 PERMANENT: Final = frozenset({400, 409, 413, 415})
-#: What is no matter of one report: wrong credentials or address, quota, a proxy without its server, overloaded.
+#: Statuses that concern all reports: wrong credentials or address, quota, a proxy without its server, overloaded.
 AWAY: Final = frozenset({401, 403, 404, 429, 502, 503, 504})
 _PROCESSING_FAILURE: Final = 0x0110
 _OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)
@@ -49,29 +49,29 @@ _OUT_OF_RESOURCES: Final = range(0xA700, 0xA800)
 _UIDS: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 Outcome = Literal["stored", "present", "refused"]
-#: A report is given no more UIDs than this: whoever takes them all can as well delete it.
+#: A report gets no more UIDs than this: somebody who takes them all could also delete it.
 MOST_UIDS: Final = 4
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What became of a report, and what the server had under its UIDs that says something else."""
+    """The outcome of a delivery, and the instances under the report's UIDs that say something else."""
 
     outcome: Outcome
     others: tuple[bytes, ...] = ()
 
 
 class DeliveryFailed(Exception):
-    """This attempt came to nothing; the message holds no identifier.
+    """This attempt failed; the message holds no identifier.
 
     Attributes
     ----------
     retry_after : float
-        What the server asked for, s.
+        The wait that the server asked for, in seconds.
     away : bool
-        By its looks any other report would have failed too.
+        Whether any other report would probably have failed too.
     others : tuple of bytes
-        What the server had under the report's UIDs that says something else.
+        The instances under the report's UIDs that say something else.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class DeliveryFailed(Exception):
 class DicomwebServer:
     """A server's QIDO-RS, STOW-RS and WADO-RS; may be used in any thread that runs no event loop.
 
-    Reports go where the address says, and nowhere else: no proxy or password is taken from the environment. The certificates that
-    are trusted are the system's (``SSL_CERT_FILE`` names others).
+    Reports go where the address says, and nowhere else: no proxy or password is taken from the environment. It trusts the
+    system's certificates (``SSL_CERT_FILE`` names others).
 
     Parameters
     ----------
     url : str
-        Base of its DICOMweb services, as ``http://pacs:8042/dicom-web``.
+        Base of its DICOMweb services, such as ``http://pacs:8042/dicom-web``.
     user, password : str
         For HTTP basic authentication; none if `user` is empty.
     key : bytes
@@ -106,23 +106,19 @@ class DicomwebServer:
         self._tls = ssl.create_default_context()
 
     def deliver(self, report: bytes) -> Delivered:
-        """Store a report unless the server has it; under another UID where the server has something else under its own.
+        """Store a report unless the server has it. If the server has something else under its UID, store it under another one.
 
         The outcome is "stored", "present" (it was there already) or "refused" (and always will be).
 
         Raises
         ------
         DeliveryFailed
-            Another attempt may do.
+            Another attempt may succeed.
         """
         try:
             header = _header(report)
-        except (
-            InvalidDicomError,
-            MalformedImage,
-            EOFError,
-            ValueError,
-        ):  # a file of another's making, or a disk that fails
+        except (InvalidDicomError, MalformedImage, EOFError, ValueError):
+            # A file that somebody else wrote, or a disk that fails.
             log.error("a file in the outbox is no report")
             return Delivered("refused")
         return asyncio.run(self._delivered(report, header))
@@ -159,13 +155,13 @@ class DicomwebServer:
 
 
 class _Exchange:
-    """What is asked about one report under one UID."""
+    """The requests about one report under one UID."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
     async def deliver(self, report: bytes) -> Outcome | bytes:
-        """What became of it; the bytes of what is there under its UID if that says something else."""
+        """The outcome, and the bytes of the instance under its UID if that says something else."""
         header = _header(report)
         path = f"/studies/{header.StudyInstanceUID}/series/{header.SeriesInstanceUID}/instances"
         if await self._has(path, header.SOPInstanceUID):
@@ -183,11 +179,11 @@ class _Exchange:
                     ("present" if answer.status_code == 409 else "stored") if says_the_same(report, theirs) else theirs
                 )
         if answer.status_code == 409 and await self._has("/instances", header.SOPInstanceUID):
-            return b""  # it is there in another study or series, of somebody's choice
+            return b""  # it is in another study or series, which somebody chose
         return _outcome(answer, header)
 
     async def _fetch(self, path: str, ours: int) -> bytes | None:
-        """An instance, or the first bytes of one that is far larger than ours; None where there is none."""
+        """An instance, or the first bytes of one that is far larger than ours; None if there is none."""
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
         answer = await self._ask("GET", path, most=LARGER * ours + 2 * MORE_BYTES, cut=True, headers={"Accept": accept})
         if answer.status_code in {404, 406, 410}:
@@ -199,9 +195,7 @@ class _Exchange:
     async def _has(self, path: str, uid: str) -> bool:
         accept = {"Accept": "application/dicom+json"}
         found = await self._ask("GET", path, params={"SOPInstanceUID": uid}, headers=accept)
-        if found.status_code == 404:  # of a series that is not there; a wrong path shows when storing
-            return False
-        if found.status_code == 204:
+        if found.status_code in {204, 404}:  # 404: the series does not exist; a wrong path shows when storing
             return False
         if found.status_code != 200:
             raise _failed("QIDO-RS", found)
@@ -230,12 +224,12 @@ class _Exchange:
 
 
 def _outcome(answer: httpx.Response, header: Dataset) -> Outcome:
-    """What an answer of STOW-RS says became of a report."""
+    """The outcome for a report in an answer of STOW-RS."""
     if answer.status_code in PERMANENT and not _may_pass(answer):
         return "refused"
     if answer.status_code not in {200, 202}:
         raise _failed("STOW-RS", answer)
-    # ReferencedSOPSequence and ReferencedSOPInstanceUID: what was stored. 202 may mean that nothing was.
+    # ReferencedSOPSequence and ReferencedSOPInstanceUID name the stored instances. 202 may mean that none was stored.
     stored = answer.json().get("00081199", {}).get("Value", [])
     if [header.SOPInstanceUID] not in [item["00081155"]["Value"] for item in stored]:
         raise DeliveryFailed(f"STOW-RS answered {answer.status_code}, but did not name the report as stored")
@@ -250,7 +244,7 @@ def _header(report: bytes) -> Dataset:
 
 
 def _first_part(kind: str, content: bytes) -> bytes:
-    """The first part of an answer in parts (RFC 2046); the whole of one that is in none."""
+    """The first part of an answer in parts (RFC 2046), or the whole answer."""
     message = email.message.Message()
     message["Content-Type"] = kind
     boundary = message.get_boundary()

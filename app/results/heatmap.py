@@ -1,4 +1,4 @@
-"""A class activation map as people look at it: a PNG to lay over the film, or a Secondary Capture of both."""
+"""A class activation map for people: a PNG to lay over the film, or a Secondary Capture of both."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from app.pipeline.image import DecodedImage
 from .identity import keyed_uid
 from .source import Source
 
-#: Longest side of what is shown: a map of 7 x 7 does not get sharper.
+#: Longest side of the picture in pixels: a map of 7 x 7 does not get sharper.
 LONGEST_SIDE: Final = 1024
-#: Of the film behind the warmest place.
+#: Share of the film that shows through the warmest place.
 STRONGEST: Final = 0.6
 #: Raised whenever the picture changes, so that one UID never stands for two.
 LAYOUT: Final = "heatmap/4"
 SERIES_NUMBER: Final = 9901
-#: Of a map that shows nothing.
+#: The line of text under a map that shows nothing.
 NOT_LOCALISED: Final = "no place of the film stands out for it"
 #: From cold to warm, dark to bright, so that it reads in grey too (matplotlib's inferno, at five places).
 COLOURS: Final = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float64)
 
 
 def warmth(shown: NDArray[np.float32], field: ExposedField) -> NDArray[np.float32]:
-    """What speaks for the finding, as a share of the most, at the size shown.
+    """The evidence for the finding, as a share of the strongest place, at the size shown.
 
     Parameters
     ----------
     shown : ndarray, shape (7, 7)
         ``Heatmap.shown``, over the exposed field.
     field : ExposedField
-        Of the film. The size shown has the whole film's shape, and no side over ``LONGEST_SIDE``.
+        The film's field. The size shown has the whole film's shape, and no side over ``LONGEST_SIDE``.
 
     Returns
     -------
     ndarray, float32, in [0, 1]
-        All zero where nothing speaks for the finding, and outside of the field.
+        Zero where nothing speaks for the finding, and outside of the field.
     """
     scale = min(1.0, LONGEST_SIDE / max(field.rows, field.columns))
     whole = np.zeros((max(1, round(field.rows * scale)), max(1, round(field.columns * scale))), np.float32)
@@ -95,9 +95,9 @@ def make_secondary_capture(
     image : DecodedImage
         The film.
     heatmap : Heatmap
-        Of ``Screener.explain``. Where it shows nothing, the line of text says so.
+        From ``Screener.explain``. If it shows nothing, the line of text says so.
     key : bytes
-        Of the capture's UIDs (``identity.keyed_uid``).
+        Key of the capture's UIDs (``identity.keyed_uid``).
     """
     warm = warmth(heatmap.shown, image.field)
     grey = np.asarray(
@@ -124,10 +124,10 @@ def make_secondary_capture(
     )
     more = Dataset()
     more.update(source.identity)
-    # The standard's term (PS3.16 annex L) in the place of the film's own word, since this was judged as a chest film. A chest
-    # is not paired, so Laterality (0020,0060) must be absent, and the film's is not taken over (PS3.3 C.7.3.1).
+    # The standard's term (PS3.16 annex L) replaces the film's own word, since the film was judged as a chest film. A
+    # chest is not paired, so Laterality (0020,0060) must be absent, and is not copied from the film (PS3.3 C.7.3.1).
     more.BodyPartExamined = "CHEST"
-    # Which way the film lies is the film's to say, and a frontal one need not; it is shown as it lies.
+    # Only the film's header can say how it lies, and a frontal film need not say it. The film is shown as it lies.
     more.PatientOrientation = list(source.orientation or ())
     more.ConversionType = "SYN"  # a synthetic image (PS3.3 C.8.6.1)
     more.SeriesDescription = f"cxr-gate heatmap: {finding}, not a medical device"

@@ -1,4 +1,4 @@
-"""UIDs that are made from what a result is about, so that the same result always has the same UID, and under a key."""
+"""UIDs that are made under a key from the subject of a result, so that the same result always has the same UID."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def pixels_digest(pixels: NDArray[np.float32]) -> str:
 def keyed_uid(key: bytes, *parts: str) -> UID:
     """A UID made from text, which nobody without the key can make: ``2.25.`` and a UUID as a decimal number (PS3.5 section B.2).
 
-    Whoever could foresee a report's UID could store another report under it first, and an archive that has a UID keeps what it
-    has. Two shared films may have one SOPInstanceUID and other pixels, and one film may be of two patients, so callers put all of
-    these among the parts (``subject``).
+    Somebody who could foresee a report's UID could store another report under it first, and an archive keeps the
+    instance that it has. Two films may share a SOPInstanceUID but have different pixels, and one film may be sent
+    for two patients, so callers put all of these among the parts (``subject``).
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ def keyed_uid(key: bytes, *parts: str) -> UID:
 
 
 def public_uid(*parts: str) -> UID:
-    """A UID made from text that is no secret and of no film: a device's."""
+    """A UID made from text that is neither secret nor of a film, such as that of a device."""
     return _uid(hashlib.sha256("\n".join(parts).encode()).digest())
 
 
 def _uid(digest: bytes) -> UID:
-    # The version and variant bits of a name-based UUID, since PS3.5 asks for a UUID that is one (ISO/IEC 9834-8).
+    # The version and variant bits of a name-based UUID, since PS3.5 asks for a valid UUID (ISO/IEC 9834-8).
     return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")

@@ -1,7 +1,7 @@
 """Reports on disk between their making and their storing, so that a crash loses none.
 
-A report's file is named for its UID, which is the same for a repeated request: it waits once. The folder holds patient
-data; it is made for its owner alone.
+A report's file is named by its UID, which is the same for a repeated request, so the report waits only once. The
+folder holds patient data; it is made for its owner alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _MOST_OTHERS: Final = 1_000
 
 
 class Outbox:
-    """Reports that wait in a folder; beneath it in ``refused`` those that the server will never take, and in ``others`` what it
-    has in the place of ours.
+    """Reports that wait in a folder. Below it, ``refused`` has those that the server will never take, and ``others`` has
+    instances that it has in place of ours.
 
     Parameters
     ----------
@@ -51,33 +51,33 @@ class Outbox:
         durable.replace(self._folder / (uid + _SUFFIX), report, mode=durable.PRIVATE)
 
     def waiting(self) -> list[tuple[str, float]]:
-        """UIDs of the reports that wait, oldest first, and for how many seconds each has; by a clock that may have been set."""
+        """UIDs of the waiting reports, oldest first, and the seconds that each has waited, by a clock that may have been set."""
         now = time.time()
         found = [(path.stat().st_mtime, path.stem) for path in self._folder.glob("*" + _SUFFIX)]
         return [(uid, max(0.0, now - since)) for since, uid in sorted(found)]
 
     def read(self, uid: str) -> bytes:
-        """A report that waits.
+        """Read a waiting report.
 
         Raises
         ------
         OSError
-            FileNotFoundError where it waits no longer.
+            FileNotFoundError if it no longer waits.
         """
         return (self._folder / (uid + _SUFFIX)).read_bytes()
 
     def done(self, uid: str) -> None:
-        """The server has it."""
+        """Remove a report that the server has."""
         (self._folder / (uid + _SUFFIX)).unlink(missing_ok=True)
         durable.sync_folder(self._folder)
 
     def refuse(self, uid: str) -> None:
-        """The server will never take it; kept for a person to look at."""
+        """Keep a report that the server will never take, for a person to look at."""
         (self._folder / (uid + _SUFFIX)).replace(self._refused / (uid + _SUFFIX))
         durable.sync_folder(self._folder)
 
     def keep_other(self, uid: str, number: int, other: bytes) -> None:
-        """What the server has in the place of a report of ours; kept for a person to look at, a thousand at most."""
+        """Keep an instance that the server has in place of one of our reports, for a person to look at; a thousand at most."""
         if other and sum(1 for _ in self._others.iterdir()) < _MOST_OTHERS:
             path = self._others / f"{uid}.{number}{_SUFFIX}"
             with open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:

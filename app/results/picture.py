@@ -1,4 +1,4 @@
-"""A film as it was decoded, as PNG of 16 bits: what a viewer needs to move the window without steps."""
+"""A decoded film as PNG of 16 bits, so that a viewer can move the window without visible steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _GREY: Final = 0
-_UP: Final = 2  # filter: less the byte above, modulo 256 (PNG section 9.2)
+_UP: Final = 2  # filter: minus the byte above, modulo 256 (PNG section 9.2)
 #: Speed over size: the page is mostly on the same network.
 _LEVEL: Final = 1
 

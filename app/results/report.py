@@ -54,9 +54,9 @@ from .source import REFERENCES, REQUIRED_EVEN_IF_EMPTY, Source
 NAME: Final = "cxr-gate"
 #: Raised whenever the report's content changes, so that one UID never stands for two contents.
 LAYOUT: Final = "report/3"
-#: Decimals of a probability. A batch's other films move its seventh, and a repeated report is to say the same.
+#: Decimals of a probability. Other films in a batch move the seventh, and a repeated report must say the same.
 DECIMALS: Final = 4
-SERIES_NUMBER: Final = 9900  # far from those that modalities give
+SERIES_NUMBER: Final = 9900  # far from the numbers that modalities use
 
 NOTICE: Final = (
     "Not a medical device. For research and engineering; no diagnosis may rest on it. Made by software alone and "
@@ -89,19 +89,18 @@ def make_report(
 
     Parameters
     ----------
-    source : Source
     verdict : Verdict
         Its log density is not reported: an exact score is an oracle for an attacker.
     key : bytes
-        Of the report's UIDs (``identity.keyed_uid``).
+        Key of the report's UIDs (``identity.keyed_uid``).
     pixels_digest : str
-        Of the decoded film (``pixels_digest``).
+        Digest of the decoded film (``pixels_digest``).
     manifest : Manifest
-        Of the bundle that judged: its version, and how it calls findings.
+        The manifest of the bundle that judged: its version, and how it calls findings.
     presentation : str
-        How the film was shown to be judged (``DecodedImage``), so that a reader can compare it with the viewer's.
+        The presentation that was judged (``DecodedImage``), so that a reader can compare it with that of the viewer.
     made : datetime, aware
-        When the content was made. It and what follows from it are all that differs between two reports of one result.
+        When the content was made. Two reports of one result differ only in this and in values that follow from it.
     """
     about = (*source.subject, pixels_digest, manifest.model_version, LAYOUT, presentation)
     image = SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)
@@ -132,7 +131,7 @@ def make_report(
         for called in _called(verdict, manifest)
     ]
     content = MeasurementReport(_observed_by(manifest), CHEST_RADIOGRAPHY, [gate, *findings])
-    # TID 1500 may be extended (PS3.16 annex A), and a reader must not miss this.
+    # TID 1500 may be extended (PS3.16 annex A), and a reader must see this.
     content[0].ContentSequence.append(TextContentItem(COMMENT, NOTICE, RelationshipTypeValues.CONTAINS))
 
     report = ComprehensiveSR(
@@ -150,7 +149,7 @@ def make_report(
         specific_character_set="ISO_IR 192",
         coding_schemes=[coding_scheme()],
     )
-    # highdicom takes the film's makers from the film, of which it was given none, and adds the time of day.
+    # highdicom copies the makers from the film, which has none here, and adds the time of day.
     del report.ContributingEquipmentSequence
     report.update(source.identity)
     local = made.astimezone(source.offset)  # None: the zone of this machine, as the film's own times are local
@@ -167,7 +166,7 @@ def to_part10(report: Dataset) -> bytes:
 
 
 def _called(verdict: Verdict, manifest: Manifest) -> tuple[Called, ...]:
-    """Each finding; none where the film was rejected."""
+    """The measurements of each finding; none if the film was rejected."""
     return () if verdict.probabilities is None else Calls(manifest.findings).of(verdict.probabilities)
 
 
@@ -193,9 +192,9 @@ def _observed_by(manifest: Manifest) -> ObservationContext:
 
 
 def _reference(source: Source) -> Dataset:
-    """The film for highdicom, which takes references from it.
+    """The film in the form from which highdicom takes references.
 
-    Patient and study are put into the report afterwards, since highdicom writes values that it doubts into warnings.
+    Patient and study are added to the report afterwards, since highdicom quotes doubtful values in warnings.
     """
     reference = Dataset()
     values: tuple[UID, ...] = (

@@ -9,23 +9,23 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
-#: After the first failure of a report; then twice as long each time, up to the longest, less up to a half.
+#: Seconds after the first failure of a report; then twice as long each time, up to the longest, minus up to a half.
 FIRST_WAIT_SECONDS: Final = 1.0
 LONGEST_WAIT_SECONDS: Final = 300.0
 
 
 @dataclass
 class _Waiting:
-    """A report. Times are those of ``time.monotonic``, s."""
+    """A waiting report. Times are those of ``time.monotonic`` in seconds."""
 
     since: float
-    turn: int  # of its place in the queue; an older one is void
+    turn: int  # number of its place in the queue; an older number is void
     failures: int = 0
-    hurried: bool = False  # it failed because the server was away, not for what it is
+    hurried: bool = False  # it failed because the server was away, not by its own fault
 
 
 class Schedule:
-    """Reports by name, the one that is due first; may be used from any thread. Times are those of ``time.monotonic``, s."""
+    """Reports by name, and which is due first. Any thread may use it. Times are those of ``time.monotonic`` in seconds."""
 
     def __init__(self) -> None:
         self._reports: dict[str, _Waiting] = {}
@@ -37,14 +37,14 @@ class Schedule:
         return len(self._reports)
 
     def add(self, name: str, since: float) -> None:
-        """Take a report in, which waits since then; one that is here keeps its place and its wait."""
+        """Add a report that waits since then; one that is already here keeps its place and its wait."""
         with self._lock:
             if name not in self._reports:
                 self._reports[name] = waiting = _Waiting(since, 0)
                 self._place(name, waiting, since)
 
     def next(self, now: float) -> tuple[str | None, float | None]:
-        """The report that is due first, or None and the seconds until one is; None there too where none waits."""
+        """The report that is due, or None and the seconds until one is; None for these too if none waits."""
         with self._lock:
             while self._queue:
                 due, turn, name = self._queue[0]
@@ -56,12 +56,12 @@ class Schedule:
             return None, None
 
     def failed(self, name: str, now: float, asked: float, *, away: bool) -> None:
-        """Have a report wait longer than before, and at least as long as was asked for.
+        """Let a report wait longer than before, and at least as long as the server asked.
 
         Parameters
         ----------
         away : bool
-            It failed because the server is away, so ``hurry`` may have it tried sooner.
+            Whether it failed because the server is away; then ``hurry`` may let it be tried sooner.
         """
         with self._lock:
             if waiting := self._reports.get(name):
@@ -71,7 +71,7 @@ class Schedule:
                 self._place(name, waiting, now + max(asked, wait * random.uniform(0.5, 1.0)))
 
     def hurry(self, now: float) -> None:
-        """The server is back: what failed for that alone is due, in the order in which it came."""
+        """The server is back: reports that failed only for that reason are due, in the order in which they came."""
         with self._lock:
             for name, waiting in self._reports.items():
                 if waiting.hurried:
@@ -79,12 +79,12 @@ class Schedule:
                     self._place(name, waiting, min(waiting.since, now))
 
     def done(self, name: str) -> None:
-        """It waits no longer."""
+        """The report no longer waits."""
         with self._lock:
             self._reports.pop(name, None)
 
     def oldest(self, now: float) -> float:
-        """For how long the oldest has waited, s; 0 where none waits."""
+        """The seconds that the oldest report has waited; 0 if none waits."""
         with self._lock:
             return max(0.0, now - min((waiting.since for waiting in self._reports.values()), default=now))
 

@@ -1,4 +1,4 @@
-"""The header of a film -> what a report in the same study copies from it.
+"""The header of a film -> the values that a report in the same study copies from it.
 
 Only the attributes that are named here are read: private tags and everything else of the film stay behind. Text is
 decoded strictly, by the film's own character sets, and is written as UTF-8.
@@ -31,9 +31,9 @@ from pydicom.valuerep import PN_DELIMS, TEXT_VR_DELIMS, validate_value
 from app.pipeline.dicom.metered import read_header
 from app.pipeline.errors import InputError, MalformedImage
 
-#: PS3.3: type 1 in the report (A.35.3, C.17.2), which says of which image in which study it speaks.
+#: PS3.3: type 1 in the report (A.35.3, C.17.2), which say which image in which study the report is about.
 REFERENCES: Final = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
-#: The storage classes of a single radiograph (PS3.4 B.5), which alone a report here refers to.
+#: The storage classes of a single radiograph (PS3.4 B.5); a report here refers to no others.
 RADIOGRAPH_CLASSES: Final = frozenset(
     {
         ComputedRadiographyImageStorage,
@@ -45,7 +45,7 @@ RADIOGRAPH_CLASSES: Final = frozenset(
         MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     }
 )
-#: Of an element; pydicom makes an object of each value in it.
+#: Bytes of an element; pydicom makes an object of each value in it.
 MAX_VALUE_BYTES: Final = 10_240
 #: Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1); type 2, so an empty value is valid.
 REQUIRED_EVEN_IF_EMPTY: Final = (
@@ -59,12 +59,12 @@ REQUIRED_EVEN_IF_EMPTY: Final = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-#: Of the same modules, type 3; copied where present, since a PACS tells patients of two issuers apart by them.
+#: Tags of the same modules, type 3; copied if present, since a PACS distinguishes patients of two issuers by them.
 OPTIONAL: Final = ("IssuerOfPatientID", "StudyDescription", "TimezoneOffsetFromUTC")
-#: What decides whose report it is. If it cannot be copied, the report would be filed with somebody else.
+#: Tags that say whose report it is. Without them the report would be filed with somebody else.
 DECISIVE: Final = ("PatientID", "IssuerOfPatientID")
 
-#: PS3.5 section 9.1, but for leading zeros in a component.
+#: PS3.5 section 9.1, except that a component may have leading zeros.
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _SEXES: Final = {"M", "F", "O"}  # PS3.3 C.7.1.1
 _TIME: Final = re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?")
@@ -73,24 +73,24 @@ _ESCAPE: Final = 0x1B
 
 
 class UnreportableSource(InputError):
-    """A film that can be judged, but whose header lacks or spoils what a report must hold; the message names the tag."""
+    """The film can be judged, but its header lacks or damages a tag that a report must hold; the message names the tag."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a report takes from its film.
+    """The values that a report takes from its film.
 
     Attributes
     ----------
     sop_class_uid, sop_instance_uid, series_instance_uid, study_instance_uid : UID
-        Of the film, as they stand there but for padding: leading zeros in a component, which the standard forbids and
-        senders write, are kept, because a report with other UIDs would belong to another study.
+        The film's, without padding. Leading zeros in a component, which the standard forbids but senders write, are
+        kept: a report with other UIDs would belong to another study.
     identity : Dataset
-        Patient and study, every value legal; what was absent or illegal and is of type 2 is empty.
+        Patient and study, every value legal. Tags of type 2 that were absent or illegal are empty.
     offset : timezone or None
-        In which the film's dates and times are meant, where it says so.
+        The zone of the film's dates and times, if it names one.
     orientation : tuple of str, or None
-        PatientOrientation (0020,0020), where it is that of an upright frontal film: L\\F, or R\\F of a mirrored one.
+        PatientOrientation (0020,0020), if it is that of an upright frontal film: L\\F, or R\\F of a mirrored one.
     """
 
     sop_class_uid: UID
@@ -103,7 +103,7 @@ class Source:
 
     @property
     def subject(self) -> tuple[str, ...]:
-        """Whose film it is, and which: what a report's UIDs are made from, so that no two films of anybody share one."""
+        """The patient and the film, from which a report's UIDs are made, so that no two films share one."""
         patient = (str(self.identity.get(keyword, "")) for keyword in DECISIVE)
         return (*patient, self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
 
@@ -111,8 +111,8 @@ class Source:
 def read_source(data: bytes) -> Source:
     """Read the header of a DICOM Part 10 file that the pipeline has decoded already.
 
-    Values that the standard forbids are left empty where the standard lets them be empty: a report that repeats an
-    illegal date is itself illegal, and the PACS has the study's own.
+    Values that the standard forbids are left empty if the standard allows that: a report that repeats an illegal
+    date is itself illegal, and the PACS has the study's own values.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def read_source(data: bytes) -> Source:
     keywords = (*REFERENCES, *REQUIRED_EVEN_IF_EMPTY, *OPTIONAL, "SpecificCharacterSet", "PatientOrientation")
     try:
         header = read_header(data, keywords)
-    except MalformedImage as error:  # of what decoding does not read: a patient's tag that comes twice, say
+    except MalformedImage as error:  # a fault that decoding does not see, such as a patient's tag that comes twice
         raise UnreportableSource(str(error)) from error
     if any(
         len(element.value or "") > MAX_VALUE_BYTES for element in header.values() if isinstance(element, RawDataElement)
@@ -165,8 +165,8 @@ def _uid(header: Dataset, keyword: str) -> UID:
     uid = UID(value)
     if keyword == "SOPClassUID" and uid not in RADIOGRAPH_CLASSES:
         raise UnreportableSource(
-            f"{_named(keyword)} is not a storage class of radiographs (CR, DX, RF or Secondary Capture), to which alone a "
-            "report can refer; correct the tag, or ask for application/json"
+            f"{_named(keyword)} is not a storage class of radiographs (CR, DX, RF or Secondary Capture), and a "
+            "report can refer to no other; correct the tag, or ask for application/json"
         )
     return uid
 
@@ -179,7 +179,7 @@ def _orientation(header: Dataset) -> tuple[str, str] | None:
 
 
 def _legal(header: Dataset, keyword: str, encodings: list[str] | None) -> str | None:
-    """The value as text, "" where it is absent or empty, None where it is illegal."""
+    """The value as text; "" if it is absent or empty, None if it is illegal."""
     tag = tag_for_keyword(keyword)
     assert tag is not None
     if tag not in header:
@@ -227,7 +227,7 @@ def _is_date(text: str) -> bool:
 
 
 def _encodings(header: Dataset) -> list[str] | None:
-    """Python's names of the film's character sets; None where none is declared, or one that is not in the standard."""
+    """Python's names of the film's character sets; None if none is declared, or one that is not in the standard."""
     value = header.get("SpecificCharacterSet")
     terms = [value] if isinstance(value, str) else [str(term) for term in value or []]
     if not any(terms) or any(term not in python_encoding for term in terms):
@@ -250,7 +250,7 @@ def _decoded(raw: bytes, encodings: list[str] | None, vr: str) -> str | None:
         groups = raw.split(b"=") if vr == "PN" else [raw]
         delimiters = PN_DELIMS if vr == "PN" else TEXT_VR_DELIMS
         text = "=".join(decode_bytes(group, encodings, delimiters) for group in groups)
-    except (UnicodeError, LookupError, UserWarning):  # pydicom warns where it replaces what it cannot decode
+    except (UnicodeError, LookupError, UserWarning):  # pydicom warns when it replaces bytes that it cannot decode
         return None
     return None if "\ufffd" in text or "\x1b" in text else text
 

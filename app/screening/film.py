@@ -1,4 +1,4 @@
-"""What comes into screening, and what goes out of it."""
+"""The input of screening, and its output."""
 
 from __future__ import annotations
 

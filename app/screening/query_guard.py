@@ -57,7 +57,7 @@ class QueryGuard:
                 self.metrics.query_sequence_films.labels("refused" if self.refuse else "judged").inc()
                 log.warning(
                     "a caller sends many near-duplicates of one film",
-                    # Who that is, the record tells of these requests: this one, unless it is refused, and the nearest.
+                    # The record has the caller of these requests: of this one, unless it is refused, and of the nearest.
                     extra={"request_id": request_id, "near": sighting.near, "nearest": sighting.nearest_request},
                 )
         if suspect and self.refuse:

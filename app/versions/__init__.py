@@ -1,4 +1,4 @@
-"""Several bundles side by side: which there are, which one judges, which one is tried in its shadow.
+"""Several bundles side by side: one judges, one may be tried in its shadow, and the others wait.
 
 folder of bundles -> load, prove -> shadow -> promote -> active -> (the next one promoted) previous -> roll back
 """

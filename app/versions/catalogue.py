@@ -25,11 +25,11 @@ class Entry:
     ----------
     folder : Path
     model_version : str or None
-        None where the manifest cannot be read or was changed. Of a folder that does not verify, it is what this says of itself.
+        None if the manifest cannot be read or was changed. For a folder that does not verify, it is the folder's own claim.
     signed_by : str or None
-        Identifier of the trusted key; None where it does not verify, or no keys are set.
+        Identifier of the trusted key; None if the bundle does not verify, or no keys are set.
     reason : str or None
-        Why it does not verify; None where it does. Whether it reproduces its golden outputs shows when it is loaded.
+        Why it does not verify; None if it does. Loading it shows whether it reproduces its golden outputs.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class Entry:
 
 
 class Catalogue:
-    """Finds bundles by their version alone: no name that a request gives becomes a path. For several threads.
+    """Finds bundles only by their version: no name in a request becomes a path. Several threads may use it.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class Catalogue:
         self._alone = threading.Lock()
 
     def entries(self) -> list[Entry]:
-        """All of them, verified; a bundle whose files have not changed since, nor the trusted keys, is not read again."""
+        """All bundles, verified. A bundle is read again only if its files or the trusted keys have changed."""
         with self._alone:
             try:
                 trusted = trusted_keys(self._settings)
@@ -67,9 +67,10 @@ class Catalogue:
             return [self._entry(folder, trusted) for folder in self._folders()]
 
     def find(self, model_version: str) -> Path | None:
-        """The folder whose manifest gives this version; its other files are not looked at.
+        """The folder whose manifest has this version; its other files are not read.
 
-        One that is signed goes before one that is not, which is found so that it can be refused with the reason.
+        A signed folder comes before one that is not signed. One without a signature is found too, so that it can be
+        refused with the reason.
         """
         folders = [folder for folder in self._folders() if self._name_in(folder) == model_version]
         try:
@@ -84,7 +85,7 @@ class Catalogue:
         return None if version is None else name_here(version, self._site)
 
     def _folders(self) -> list[Path]:
-        """By name; ``write_bundle`` and copying tools write beside, in folders whose names begin with a dot."""
+        """The folders by name. ``write_bundle`` and copying tools write beside them, in folders whose names begin with a dot."""
         inside = sorted(self._folder.iterdir()) if self._folder else []
         folders = [folder for folder in inside if folder.is_dir() and not folder.name.startswith(".")]
         if self._own.resolve() not in {folder.resolve() for folder in folders}:
@@ -113,7 +114,7 @@ def _version_in(folder: Path, trusted: TrustedKeys | None = None) -> str | None:
 
 
 def _mark(folder: Path) -> _Mark:
-    """Changes whenever a file is written, or another one put in its place."""
+    """A mark that changes whenever a file is written or replaced."""
     files = []
     for path in sorted(folder.rglob("*")):
         status = path.lstat()

@@ -1,4 +1,4 @@
-"""Which version was made active, on the disk: it outlives the process and the machine's crash."""
+"""Which version was made active, on the disk: this outlives the process and a crash of the machine."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ FORMAT_VERSION: Final = 1
 
 @dataclass(frozen=True)
 class Choice:
-    """The version that judges, and the one before it, if that is still to be had at once."""
+    """The version that judges, and the previous one, if it can still return at once."""
 
     active: str
     previous: str | None
 
 
 class ChoiceFile:
-    """One service's choice; no other writes to the same file."""
+    """The choice of one service; no other service writes to the same file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> Choice | None:
-        """What was chosen; None if nothing ever was.
+        """The choice; None if there never was one.
 
         Raises
         ------
         SettingsError
-            There is something else in the file.
+            The file holds something else.
         """
         try:
             content = json.loads(self.path.read_bytes())
@@ -46,12 +46,12 @@ class ChoiceFile:
         except (OSError, ValueError, KeyError, TypeError):
             pass
         raise SettingsError(
-            f"CXR_VERSIONS_FILE={str(self.path)!r} cannot be read or is none of ours; mend it, or move it away to start with "
-            "CXR_BUNDLE"
+            f"CXR_VERSIONS_FILE={str(self.path)!r} cannot be read, or is not such a file; repair it, or move it "
+            "away to start with CXR_BUNDLE"
         )
 
     def write(self, choice: Choice) -> None:
-        """Replace the choice, whole; on return it is durable.
+        """Replace the whole choice; it is durable when this returns.
 
         Raises
         ------

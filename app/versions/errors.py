@@ -1,15 +1,15 @@
-"""Why a version cannot be brought in, promoted or taken back; what was active stays so."""
+"""Why a version cannot be brought in, promoted or taken back; the active version stays active."""
 
 from __future__ import annotations
 
 
 class UnknownVersion(Exception):
-    """No bundle of this version is there."""
+    """There is no bundle of this version."""
 
 
 class VersionConflict(Exception):
-    """The version is there, and not in the state that this asks for."""
+    """The version exists, but its state does not allow this step."""
 
 
 class VersionRefused(Exception):
-    """The bundle does not verify or prove itself, or the choice cannot be written down."""
+    """The bundle does not verify or does not reproduce its golden outputs, or the choice cannot be written down."""

@@ -24,8 +24,8 @@ def proven_screeners(folder: Path, settings: Settings) -> list[Screener]:
     Raises
     ------
     PipelineError
-        The bundle does not verify, a device or backend is not there, one does not reproduce the golden outputs, or the site's
-        table cannot be laid over the bundle.
+        The bundle does not verify, a device or backend is missing, one does not reproduce the golden outputs, or the site's
+        table does not fit the bundle.
     """
     bundle = at_this_site(read_bundle(folder, trusted_keys(settings)), site_table(settings))
     backends = choose_backends(
@@ -56,11 +56,11 @@ def load(folder: Path, settings: Settings) -> Version:
 
 
 def load_chosen(settings: Settings) -> tuple[Version, Version | None]:
-    """The version that was made active, else that of ``CXR_BUNDLE``; and the previous one, if it can be had.
+    """The version that was made active, otherwise that of ``CXR_BUNDLE``; and the previous one, if it is available.
 
-    An active version that cannot be had any more ends the start. Another one would give the same films other answers without
-    anybody's doing, and the one of ``CXR_BUNDLE`` may be just what was replaced for its faults. That holds too where
-    ``CXR_BUNDLES`` was left out, which a restart by another hand may do.
+    If the active version is no longer available, the service does not start. Another version would give the same
+    films other answers without a person's decision, and that of ``CXR_BUNDLE`` may be the one that was replaced for
+    its faults. The same holds if a restart leaves ``CXR_BUNDLES`` out.
 
     Raises
     ------
@@ -85,14 +85,14 @@ def load_chosen(settings: Settings) -> tuple[Version, Version | None]:
         return active, _load_named(choice.previous, catalogue, settings)
     except (PipelineError, SettingsError) as error:
         log.error(
-            "there is no way back: the previous version cannot be had any more",
+            "there is no way back: the previous version is no longer available",
             extra={"model_version": choice.previous, "reason": str(error)},
         )
         return active, None
 
 
 def _load_named(name: str, catalogue: Catalogue, settings: Settings) -> Version:
-    """Load what was chosen; the site's table may have changed since, and with it the name."""
+    """Load the chosen version; the site's table may have changed since, and with it the name."""
     folder = catalogue.find(name_here(name_of_bundle(name), site_table(settings)))
     if folder is None:
         raise SettingsError(

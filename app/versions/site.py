@@ -1,4 +1,4 @@
-"""A site's own prevalences and points, laid over every bundle that is loaded here."""
+"""A site's own prevalences and points, applied to every bundle that is loaded here."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from app.pipeline.calls import SiteRow, at_site, read_site_table, site_digest
 from app.pipeline.errors import SiteTableError
 from app.settings import Settings, SettingsError
 
-#: Between a bundle's version and the digest of the site's table: other answers need another name.
+#: Stands between a bundle's version and the digest of the site's table, since other answers need another name.
 _MARK: Final = "-site-"
 
 
 def site_table(settings: Settings) -> dict[str, SiteRow]:
-    """The table of ``CXR_CALLS_FILE``; empty where there is none.
+    """The table of ``CXR_CALLS_FILE``; empty if there is none.
 
     Raises
     ------
     SettingsError
-        The file cannot be read, or is not as it should be.
+        The file cannot be read, or has another form.
     """
     if not settings.calls_file:
         return {}
@@ -33,17 +33,17 @@ def site_table(settings: Settings) -> dict[str, SiteRow]:
 
 
 def name_here(model_version: str, site: dict[str, SiteRow]) -> str:
-    """What a bundle's version is called where this table is laid over it."""
+    """The name of a bundle's version with this table applied."""
     return model_version + _MARK + site_digest(site) if site else model_version
 
 
 def name_of_bundle(name: str) -> str:
-    """The version in the bundle's manifest, whatever table was laid over it."""
+    """The version in the bundle's manifest, without the table's digest."""
     return name.partition(_MARK)[0]
 
 
 def at_this_site(bundle: Bundle, site: dict[str, SiteRow]) -> Bundle:
-    """The bundle with the site's prevalences and points; itself where there is no table.
+    """The bundle with the site's prevalences and points; the bundle itself if there is no table.
 
     Raises
     ------

@@ -9,11 +9,11 @@ from app.settings import Settings
 
 
 def trusted_keys(settings: Settings) -> TrustedKeys | None:
-    """The keys as they are now, so that one can be added or taken away without a restart; None: anybody's bundle is taken.
+    """The keys as they are now, so that one can be added or removed without a restart; None: any bundle is accepted.
 
     Raises
     ------
     BundleError
-        There are none where they should be.
+        The setting names a place without keys.
     """
     return TrustedKeys.read(Path(settings.trusted_keys)) if settings.trusted_keys else None

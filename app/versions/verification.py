@@ -9,7 +9,7 @@ from app.pipeline.signature import SIGNATURE, TrustedKeys
 
 
 def verification(folder: Path, trusted: TrustedKeys | None) -> list[str]:
-    """Lines on what was checked, and on what was not.
+    """Lines that say which checks were made, and which were not.
 
     Raises
     ------

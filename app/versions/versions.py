@@ -1,4 +1,4 @@
-"""The versions of one service, and what may be done with them."""
+"""The versions of one service, and the steps between their roles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Role = Literal["active", "shadow", "previous", "idle"]
 
 @dataclass(frozen=True)
 class Listed:
-    """A bundle and its role; without a folder where it is loaded and no longer there to be loaded again."""
+    """A bundle and its role; without a folder if it is loaded but its folder is gone or changed."""
 
     model_version: str | None
     folder: str | None
@@ -43,20 +43,19 @@ class Asked:
 
 
 class Versions:
-    """Loads, compares, promotes and takes back; every method may be called from any thread, and none in the event loop's.
+    """Loads, compares, promotes and takes back versions. Any thread but that of the event loop may call the methods.
 
-    Only loading takes long, and is waited for by nothing else: to roll back is possible meanwhile. What is done is in the record
-    before it is done, and if it cannot be written there, it is not done.
+    Only loading takes long, and no other step waits for it: a rollback is possible meanwhile. Each step is in the
+    record before it is taken. If it cannot be written there, it is not taken.
 
     Parameters
     ----------
-    engine : Engine
     previous : Version or None
-        What was active before the engine's version.
+        The version that was active before the engine's version.
     load : callable
         Folder -> Version, proven on the engine's devices.
     announce : callable
-        Told of each version that becomes active.
+        Called with each version that becomes active.
     record : callable
         Writes an entry durably; may raise RecordUnavailable.
     """
@@ -86,11 +85,11 @@ class Versions:
 
     @property
     def comparison(self) -> Comparison | None:
-        """Of the shadow, or of the last one that there was."""
+        """The comparison of the shadow, or of the last one."""
         return self._comparison
 
     def listed(self) -> list[Listed]:
-        """Every bundle that is there or loaded."""
+        """Every bundle that is loaded or in a folder."""
         entries = self._catalogue.entries()
         with self._changing:
             roles = self._roles()
@@ -109,7 +108,7 @@ class Versions:
         return [*there, *(Listed(name, None, None, reason, roles[name]) for name in sorted(gone))]
 
     def shadow(self, name: str, asked: Asked) -> None:
-        """Load a version, prove it, and let it run in shadow. Asked for again, it goes on.
+        """Load a version, prove it, and let it run in shadow. If it already does, it goes on.
 
         Raises
         ------
@@ -117,7 +116,7 @@ class Versions:
         VersionConflict
             It is active or previous, another one is in shadow, or one is being loaded.
         VersionRefused
-            It does not verify, or does not prove itself here.
+            It does not verify, or does not reproduce its golden outputs here.
         RecordUnavailable
         """
         if not self._loading.acquire(blocking=False):
@@ -130,7 +129,7 @@ class Versions:
                 raise UnknownVersion("no bundle of this version is in the folder of CXR_BUNDLES")
             version = self._loaded(name, folder)
             with self._changing:
-                self._require_idle(name)  # a promotion or a way back may have come between
+                self._require_idle(name)  # a promotion or a rollback may have come in between
                 self._write_down("shadowed", name, asked)
                 self._metrics.introduce(version.bundle)
                 self._metrics.introduce_shadow(name)
@@ -140,7 +139,7 @@ class Versions:
             self._loading.release()
 
     def promote(self, name: str, asked: Asked) -> None:
-        """Make the shadow or the previous version active, durably and at once. Asked for again, it stays.
+        """Make the shadow or the previous version active, durably and at once. If it is active already, it stays active.
 
         Raises
         ------
@@ -168,7 +167,8 @@ class Versions:
             self._note("a version was promoted", name, asked)
 
     def roll_back(self, asked: Asked) -> None:
-        """Make the previous version active, durably and at once. What was active is let go, so to ask twice does no harm.
+        """Make the previous version active, durably and at once. The version that was active is released, so a
+        repeated call does no harm.
 
         Raises
         ------
@@ -181,8 +181,8 @@ class Versions:
         with self._changing:
             if self._previous is None:
                 raise VersionConflict(
-                    f"there is no previous version to go back to; {self._engine.active.name} is active, and others are "
-                    "brought in by way of the shadow"
+                    f"there is no previous version to go back to; {self._engine.active.name} is active; to "
+                    "bring in another version, let it run in shadow first"
                 )
             left = self._engine.active.name
             self._write_down("rolledback", self._previous.name, asked)
@@ -190,7 +190,7 @@ class Versions:
             self._note(f"rolled back from {left}", self._engine.active.name, asked)
 
     def end_shadow(self, asked: Asked) -> None:
-        """Take the shadow out; if there is none, that is as asked for.
+        """Take the shadow out; without a shadow nothing happens.
 
         Raises
         ------
@@ -212,7 +212,7 @@ class Versions:
     def _require_idle(self, name: str) -> None:
         role = self._roles().get(name)
         if role == "active":
-            raise VersionConflict("the version is active; what judges cannot be its own shadow")
+            raise VersionConflict("the version is active, and cannot be its own shadow")
         if role == "previous":
             raise VersionConflict("the version is the previous one, loaded and proven: promote it, or roll back")
         if shadow := self._engine.shadow:
@@ -231,15 +231,15 @@ class Versions:
     def _loaded(self, name: str, folder: Path) -> Version:
         try:
             version = self._load(folder)
-        except Exception as error:  # of the bundle, the backend, or the device's memory; whatever it was, it is refused
+        except Exception as error:  # a fault of the bundle, the backend, or the device's memory: the version is refused
             log.error("a version was refused", exc_info=error, extra={"model_version": name, "reason": str(error)})
             raise VersionRefused(f"the bundle cannot be served here: {error or type(error).__name__}") from error
         if version.name != name:
-            raise VersionRefused("its folder was changed while it was read; ask again")
+            raise VersionRefused("its folder was changed while it was read; repeat the request")
         return version
 
     def _activate(self, version: Version, previous: Version | None) -> None:
-        """On the disk first: what was answered as done must be so after a crash."""
+        """Write the choice to the disk first: an answered promotion must survive a crash."""
         try:
             self._choice.write(Choice(version.name, previous.name if previous else None))
         except OSError as error:

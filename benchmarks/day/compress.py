@@ -14,7 +14,7 @@ MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_
 #: Durations of PromQL stand in brackets or behind `offset`; seconds by which a rate of five minutes becomes a count do too.
 IN_EXPRESSION: Final = re.compile(r"(?<=\[)\d+[smhd](?=\])|(?<=offset )\d+[smhd]\b")
 SECONDS_OF_RATE: Final = re.compile(r"(?<=\* )300\b")
-#: What Prometheus is told by its command line: how old a sample may be, and how often an alert is told again.
+#: Options of Prometheus' command line: how old a sample may be, and how often an alert is sent again.
 LOOKBACK: Final = "5m"
 RESEND: Final = "1m"
 
@@ -43,7 +43,7 @@ def expression(promql: str, factor: int) -> str:
 
 
 def rules(content: dict[str, Any], factor: int) -> dict[str, Any]:
-    """A file of rules, as YAML has it."""
+    """A file of rules, parsed from YAML."""
     groups = []
     for group in content["groups"]:
         changed = {name: shorter(group[name], factor) for name in ("interval",) if name in group}

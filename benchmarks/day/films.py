@@ -1,4 +1,4 @@
-"""What is posted on the day: real films, those of another scanner, attacked ones, and what broken senders send.
+"""The films of the day: real ones, those of another scanner, attacked ones, and files of broken senders.
 
 All films are the data set's own, 512x512 of 8 bits, and stay so but where said: clean, noisy and attacked ones of a size differ
 in their pixels and in nothing else. Neither the network nor the gate's Gaussian has seen any of their patients; the threshold of
@@ -40,8 +40,8 @@ from benchmarks.films import undecodable
 from offline.attacks import AttackOptions, attack, paper_attacks
 from offline.attacks.native import NativeNetwork
 from offline.attacks.posting import posted_within
-from offline.data.films import Film, of_split, read_films
-from offline.evaluation.observing import evenly, to_levels
+from offline.data.films import Film, evenly, of_split, read_films
+from offline.evaluation.observing import to_levels
 from offline.evaluation.store import Outcome, Stages
 
 SEED: Final = 1

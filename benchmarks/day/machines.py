@@ -1,4 +1,4 @@
-"""The service, Prometheus, Alertmanager, and somebody who is told: processes and sockets of this machine alone."""
+"""The service, Prometheus, Alertmanager, and a receiver of messages: only processes and sockets of this machine."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _answers(url: str) -> bool:
 
 @dataclass
 class Told:
-    """Web hooks of Alertmanager: what each receiver was told, and when (Unix time)."""
+    """Web hooks of Alertmanager: the messages that each receiver got, and when (Unix time)."""
 
     port: int = 0
     messages: list[dict[str, Any]] = field(default_factory=list)

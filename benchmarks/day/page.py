@@ -16,7 +16,7 @@ from offline.generated_tables import markdown_table
 
 REPORT: Final = "day.json"
 PICTURE: Final = "day.png"
-#: Of a night that was lived in a run of its own (``--night``): its report stands beside the day's.
+#: The report of a night that was a run of its own (``--night``); it stands beside the day's.
 NIGHT_REPORT: Final = "night.json"
 COLOURS: Final = {"rejected": "#b2182b", "extreme": "#762a83", "not judged": "#2166ac"}
 #: Whether the alert must begin in the phase -> colour of its bar.
@@ -98,8 +98,8 @@ def page(result: dict[str, Any], night: dict[str, Any] | None) -> str:
         "",
         f"The service with bundle {result['bundle']}, Prometheus and Alertmanager with the configuration "
         f"of `deploy/`, and real films, on one machine ({result['cores']} cores; {result['seconds'] / 60:.0f} minutes in all). "
-        f"Every duration of the rules is divided by {result['factor']}, and nothing else of them is changed: a second is a "
-        "minute of the day, and a window of 15 minutes holds as many films as at a hospital that sends some four in a minute. "
+        f"Every duration of the rules is divided by {result['factor']}; nothing else of the rules is changed. So a second is a "
+        "minute of the day, and a window of 15 minutes holds as many films as at a hospital that sends some four a minute. "
         f"{films} films were posted, at times drawn at random; `benchmarks/day/films.py` says which.",
         "",
         f"**In {right} of {len(phases)} phases the right alerts began, and no others.**",
@@ -108,9 +108,9 @@ def page(result: dict[str, Any], night: dict[str, Any] | None) -> str:
         "",
         _table(phases),
         "",
-        "An alert counts for the phase in which it begins; one that looks back over six hours ends that much later. What this "
-        "does not show: limits in seconds (latency) are as they are, not divided; a film comes several times in a day, since "
-        "there are only so many; and the attacks know nothing of the gate (of one that does, no alert tells: "
+        "An alert counts for the phase in which it begins; one that looks back over six hours ends that much later. This day "
+        "leaves some things out: limits in seconds (latency) are not divided; a film comes several times in a day, since there "
+        "are only so many; and the attacks know nothing of the gate (no alert reports an attack that does: "
         "[runbook](runbook.md#which-of-the-three-is-it)).",
         "",
         *_load(phases),
@@ -142,11 +142,11 @@ def _load(phases: list[dict[str, Any]]) -> list[str]:
     said = []
     if turned_away:
         said.append(
-            f"**Other work kept the machine busy, and {turned_away} films were told 503**: CxrLatencyHigh, CxrSaturated and "
-            "CxrDown are about that."
+            f"**Other work kept the machine busy, and {turned_away} films got 503**: that is why CxrLatencyHigh, "
+            "CxrSaturated and CxrDown fired."
         )
     if loads:
-        said.append(f"The load average, at the ends of the phases, was {min(loads):.1f} to {max(loads):.1f}.")
+        said.append(f"At the ends of the phases the load average was {min(loads):.1f} to {max(loads):.1f}.")
     return [" ".join(said), ""] if said else []
 
 
@@ -176,7 +176,7 @@ def _told(result: dict[str, Any]) -> list[str]:
         f"{alert} to {', '.join(f'{receiver} at {hour:.2f} h' for receiver, hour in receivers.items())}"
         for alert, receivers in first.items()
     )
-    return ["## Who was told", "", f"First messages of Alertmanager, by its routes: {told}.", ""]
+    return ["## Who got which alert", "", f"First messages of Alertmanager, by its routes: {told}.", ""]
 
 
 def _recalibration(day: dict[str, Any], night: dict[str, Any] | None) -> list[str]:
@@ -186,8 +186,8 @@ def _recalibration(day: dict[str, Any], night: dict[str, Any] | None) -> list[st
         return [*title, "**The night failed, so nothing was promoted.**", ""]
     if night:
         title += [
-            f"The night was lived in a run of its own ({night['seconds'] / 60:.0f} minutes; `python -m benchmarks.day --night`), "
-            "after an evening of the new scanner's films; the day's own night did not come to its end.",
+            f"The night was a run of its own ({night['seconds'] / 60:.0f} minutes; `python -m benchmarks.day --night`), "
+            "after an evening of the new scanner's films; the day's own night did not finish.",
             "",
             _table(night["phases"]),
             "",
@@ -205,18 +205,18 @@ def _recalibration(day: dict[str, Any], night: dict[str, Any] | None) -> list[st
         *title,
         f"In the night a reviewer released {review['released']} films of the new scanner from the quarantine, confirmed "
         f"{review['confirmed']} attacked ones, and left {review['left pending']} others. The released films "
-        f"({site['different released']} different ones) and those that had been accepted ({site['different accepted']}) went "
-        f"into `cxr-offline recalibrate`: {report['site']['films']} films of {report['site']['patients']} patients. On these, "
-        f"each held out, it counted {own['before']['rejected']} rejected before and {own['after']['rejected']} after "
+        f"({site['different released']} different ones) and the accepted ones ({site['different accepted']}) went "
+        f"into `cxr-offline recalibrate`: {report['site']['films']} films of {report['site']['patients']} patients. Of these, "
+        f"each held out, the gate rejected {own['before']['rejected']} before and {own['after']['rejected']} after "
         "([recalibration.txt](../reports/day/recalibration/recalibration.txt)).",
         "",
         f"`{report['model_version']}` then ran in shadow on the scanner's films: {counts}; "
         f"{shadow['dropped']} were not compared, and on {shadow['errors']} it failed. Then it was promoted.",
         "",
         "In the end every fresh film and every attack on fresh films (epsilon .02) was posted to both: to the promoted bundle "
-        "and, after a roll-back, to the base. Of the patients of fresh films none went into the recalibration. The attacks are "
-        "made at the size at which they are posted; those at 224x224 are made as `cxr-offline recalibrate` makes its own, by "
-        "which it decides.",
+        "and, after a rollback, to the base. No patient of a fresh film went into the recalibration. The attacks are "
+        "made at the size at which they are posted. Those at 224x224 are made like the attacks by which `cxr-offline "
+        "recalibrate` decides.",
         "",
     ]
     rows, verdicts = [], []
@@ -247,7 +247,7 @@ def _verdict(compared: dict[str, Any], target: float) -> str:
     return (
         f"- {compared['size']}: false rejection is {rejected:.1%}, {abs(off):.1f} points {'over' if off > 0 else 'under'} the "
         f"target of {target:.0%} (at most two over: {met[off <= 2]}; within two on either side: {met[abs(off) <= 2]}). "
-        f"Of an attack at most {100 * lost:.1f} points are detected less (within two: {met[lost <= 0.02]})."
+        f"Detection of an attack falls by at most {100 * lost:.1f} points (within two: {met[lost <= 0.02]})."
     )
 
 

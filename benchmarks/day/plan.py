@@ -47,7 +47,7 @@ DAY: Final = (
 EVENING: Final = (Phase("new scanner on trial", 1, {"scanner": 7}, frozenset({"CxrScoreDrift"})),)
 #: As long as the review and the recalibration take.
 NIGHT: Final = Phase("review and recalibration", 24, {"clean": 1})
-#: The base still answers, so that it tells of the scanner again.
+#: The base still answers, so that it reports the scanner again.
 SHADOW: Final = Phase("shadow, on the new scanner's films", 0.5, {"scanner": 4}, frozenset({"CxrScoreDrift"}))
 PROMOTED: Final = Phase("promoted, the new scanner for good", 0.5, {"fresh": 4}, frozenset({"CxrBundleChanged"}))
 ATTACKED_AGAIN: Final = Phase(

@@ -180,7 +180,8 @@ def hospitals(folder: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def rows(screeners: Mapping[str, Screener], data: Path) -> Iterator[dict[str, Any]]:
-    """A row for each bundle and kind of picture: what becomes of how many, and which are not told that they do not belong."""
+    """A row for each bundle and kind of picture: the counts of each answer, and the pictures that are not refused as
+    unsuitable."""
     for bundle, screener in screeners.items():
         for row in _of_bundle(screener, data):
             yield {"bundle": bundle, **row}

@@ -24,7 +24,7 @@ PAINTED: Final[Mapping[str, Callable[[Film], Film]]] = MappingProxyType(
 
 
 def rows(screeners: Mapping[str, Screener], films: list[Film]) -> Iterator[dict[str, Any]]:
-    """A row for each frame and bundle: what becomes of the films, and in how many the corners were found."""
+    """A row for each frame and bundle: the answers to the films, and in how many the corners were found."""
     for frame, painted in PAINTED.items():
         posted = [png(painted(film)) for film in films]
         found = sum(bool(decode(film).field.outlines) for film in posted)

@@ -26,7 +26,7 @@ BATCH: Final = 8
 
 @dataclass(frozen=True)
 class JudgedPost:
-    """What a sender is told.
+    """The answer that a sender gets.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """``python -m benchmarks.soak``: load for minutes, or for a number of requests; ends with 1 if anything grew or failed.
 
-Every answer's status is checked. What is damaged is in the load, and so is what is decoded in processes of its own.
+Every answer's status is checked. The load has damaged films too, and films that are decoded in processes of their own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SMALL_SIDE = 224
 
 @dataclass(frozen=True)
 class RepeatedFilm:
-    """What is posted, and the status of its first answer, which all others must have too."""
+    """A posted film, and the status of its first answer, which all other answers must have too."""
 
     body: bytes
     media_type: str
@@ -76,7 +76,7 @@ def small_film(mix: str, picture: np.ndarray, seed: int) -> bytes:
 
 @dataclass
 class Soak:
-    """The load of one run, and what came of it."""
+    """The load of one run, and its results."""
 
     port: int
     films: list[RepeatedFilm]

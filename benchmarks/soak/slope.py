@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-#: What comes before it fills pools, caches and allocators.
+#: Requests before it fill pools, caches and allocators.
 WARM_UP_SHARE = 0.25
 
 

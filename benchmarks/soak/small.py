@@ -38,7 +38,7 @@ class SmallScreener(Screener):
 
 
 def main(port: int, bundle: Path) -> None:
-    """Serve on loopback until it is told to end."""
+    """Serve on loopback until a signal ends it."""
     configure_logging()
     served = read_bundle(bundle)
     manifest = served.manifest.model_copy(update={"gate": served.manifest.gate.model_copy(update={"threshold": -1e15})})

@@ -1,4 +1,4 @@
-"""Attacks on the network and on its gate: pixels in [0,1], within an L-infinity ball (but for ``tampering``).
+"""Attacks on the network and on its gate: pixels in [0,1], within an L-infinity ball (except ``tampering``).
 
 ``linf``        FGSM, BIM, PGD and MIM, which know nothing of the gate and run to their last step
 ``goals``       what is wanted: hide a finding, or invent one

@@ -16,7 +16,7 @@ from .search import Best, Probe, Rule, SearchOptions, climb, search
 AwareAttack = Callable[[Victim, Tensor, Target, SearchOptions], AttackResult]
 
 _TINY: Final = 1e-30
-#: Logits past the goal from which the joint loss asks for no more: what runs on is what the gate sees.
+#: Logits past the goal from which the joint loss asks for no more: movement beyond that only shows to the gate.
 MARGIN_SLACK: Final = 0.1
 #: Of the weight search. A density is hundreds of nats where a margin is a logit or two.
 FIRST_WEIGHT: Final = 1e-2

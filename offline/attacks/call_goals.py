@@ -100,7 +100,7 @@ def choose_call(
 
     *absent-to-present*: from under ``absent_below`` to ``present_from`` or over, across the whole band.
     *present-to-absent*: from ``present_from`` or over to under ``absent_below``. *any-change*: across the nearer of the points
-    that bound the present call; *indeterminate* is a call too. Of findings that are not called nothing is wanted.
+    that bound the present call; *indeterminate* is a call too. Findings that are not called have no goal.
 
     Parameters
     ----------

@@ -25,7 +25,6 @@ def pooled_states(network: nn.Module, layers: list[str]) -> Iterator[dict[str, T
 
     Parameters
     ----------
-    network : Module
     layers : list of str
         As in ``network.named_modules()``, e.g. ``features.denseblock3``.
 

@@ -60,9 +60,8 @@ def epsilon_curve(
 def _merged(found: AttackResult, before: AttackResult, pending: Tensor) -> AttackResult:
     """`found` where it was searched, `before` elsewhere."""
     wide = pending[:, None, None, None]
-    return AttackResult(
-        goal=found.goal,
-        epsilon=found.epsilon,
+    return replace(
+        found,
         images=torch.where(wide, found.images, before.images),
         eligible=before.eligible,
         goal_reached=torch.where(pending, found.goal_reached, before.goal_reached),

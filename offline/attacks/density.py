@@ -34,7 +34,6 @@ class LogDensity(nn.Module):
     Parameters
     ----------
     gaussian : Gaussian, of d features
-    dtype : torch.float64 or torch.float32
     """
 
     mean: Tensor

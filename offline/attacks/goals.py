@@ -40,7 +40,7 @@ EVERY_CALL: Final = (
     Wanted("any-change", "nearest"),
     Wanted("any-change", "random"),
 )
-#: What is wanted, after "an attacker who wants".
+#: The goal, in words that follow "an attacker who wants".
 DEEDS: Final[dict[Goal, str]] = {
     "hide": "to hide a finding",
     "invent": "to invent a finding",

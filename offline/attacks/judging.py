@@ -1,4 +1,4 @@
-"""Who is attacked, and what an attack came to: judged as the service would, on 8-bit images in float32."""
+"""The victim of an attack, and the attack's results: judged as the service would, on 8-bit images in float32."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Victim:
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What came of an attack on N images.
+    """The results of an attack on N images.
 
     Attributes
     ----------

@@ -55,7 +55,6 @@ class TwoClass(nn.Module):
     ----------
     logits_of : Module
         (N, 1, H, W) in [0, 1] -> logits (N, L); see ``app.pipeline.network.LogitsOnly``.
-    finding : int
     edge : float
         A logit.
     upward : bool
@@ -148,16 +147,8 @@ def apgd(
     ------
     LibraryMissing
     """
-    return _run(
-        _apgd(epsilon, steps, restarts),
-        LogitsOnly(victim.network),
-        victim,
-        images,
-        target,
-        epsilon,
-        steps * restarts,
-        seed,
-    )
+    make, logits_of = _apgd(epsilon, steps, restarts), LogitsOnly(victim.network)
+    return _run(make, logits_of, victim, images, target, epsilon, steps * restarts, seed)
 
 
 def square(

@@ -1,4 +1,4 @@
-"""What is really sent: 8 bits a pixel, inside the budget."""
+"""The image that is really sent: 8 bits a pixel, inside the budget."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def add_new_signing_key(commands: Commands) -> None:
         "new-signing-key",
         help="make an Ed25519 key that signs bundles",
         description="Write a private key, readable by its owner alone, and the public key beside it (FILE.pem). A service "
-        "with CXR_TRUSTED_KEYS takes only bundles that a key there signed: docs/bundles.md.",
+        "with CXR_TRUSTED_KEYS takes only bundles that a key there signed: docs/versions.md.",
     )
     command.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="the private key's file; must not be"

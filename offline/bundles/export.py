@@ -36,7 +36,7 @@ from ..gate.features import saved
 from ..gate.fit import FitOptions, FittedGate, load_gate
 from ..gate.orientation import load_orientation
 from ..run import Run
-from .measured import BundleReport, read_report
+from .measured import BundleReport
 from .model_card import model_card
 from .signing import SigningKey
 from .typical import load_typical_maps
@@ -74,7 +74,7 @@ def export(
     orientation, turned = load_orientation(run)
     content, shown = load_content(run)
     training, measured, calls = run.training.read(), run.report.read_if_there(), run.calls_report.read()
-    report = None if measured is None else read_report(measured)
+    report = None if measured is None else BundleReport.model_validate(measured)
     images = golden_images(films)
     with torch.inference_mode():
         outputs = network((torch.from_numpy(images).float() / 255).to(device))

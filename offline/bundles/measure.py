@@ -17,10 +17,9 @@ from app.pipeline.network import ChestNetwork, LogitsOnly
 
 from ..attacks import AttackOptions, as_posted, attack, paper_attacks
 from ..attacks.goals import OPPOSITE
-from ..data.films import Film, fingerprint, of_split, targets_of
+from ..data.films import Film, fingerprint, of_split, patients_of, some_of, targets_of
 from ..data.loading import in_order
 from ..evaluation.adaptive import STEEPEST, aimed_rows, store_in
-from ..evaluation.observing import evenly
 from ..evaluation.presets import AIM
 from ..evaluation.store import Outcome
 from ..evaluation.subject import victim_of_run
@@ -72,7 +71,7 @@ def measure(run: Run, films: list[Film], device: torch.device, options: MeasureO
     network = run.network().to(device)
     outputs = saved(run, "test")
     targets = targets_of(test)
-    patients = np.array([film.patient for film in test])
+    patients = patients_of(test)
     # AUROC and false rejection are those of the films as they are sent by a hospital, at full size.
     rejected = ~gate.gate.accepts(outputs.gate_features)
     each = auroc_of_each(targets, outputs.logits)
@@ -114,9 +113,9 @@ def _paper_attacks(
     measuring: MeasureOptions,
     workers: int,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each attack's name, and what came of it; kept in the run as stages."""
+    """Each attack's name and its results, which the run keeps as stages."""
     network, test = run.network().to(device), of_split(films, "test")
-    attacked = [test[index] for index in evenly(len(test), measuring.attacked_films or len(test))]
+    attacked = some_of(test, measuring.attacked_films or len(test))
     # Of the same network, gate and films they are not made again: calls may have been calibrated anew since.
     identity = {
         "network": weights_sha256(network),

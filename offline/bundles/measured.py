@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -36,7 +35,7 @@ class GroupRow(_ReportPart):
 
 
 class BundleReport(_ReportPart):
-    """What was measured on the test films of a run. NaN stands for an AUROC of films that all have the finding, or none."""
+    """Figures measured on the test films of a run. NaN stands for an AUROC of films that all have the finding, or none."""
 
     test_n: int
     test_patients: int
@@ -52,17 +51,6 @@ class BundleReport(_ReportPart):
     aimed_steps: int | None = None
 
 
-def read_report(fields: dict[str, Any]) -> BundleReport:
-    """The report with types.
-
-    Raises
-    ------
-    pydantic.ValidationError
-        A field is missing or of another type; the message names it.
-    """
-    return BundleReport.model_validate(fields)
-
-
 def report_of(bundle: Path) -> BundleReport:
     """The report that the bundle in this folder carries."""
-    return read_report(Run(bundle / REPORT).report.read())
+    return BundleReport.model_validate(Run(bundle / REPORT).report.read())

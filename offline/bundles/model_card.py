@@ -53,7 +53,7 @@ def _as(value: float | Undefined | None, form: str, without: str = "n/a") -> str
     return without if value is None or isinstance(value, Undefined) else format(value, form)
 
 
-#: What is passed with, in the order of the columns.
+#: The goals of the attackers, in the order of the columns.
 COLUMNS: Final[dict[Goal, str]] = {
     "absent-to-present": "to turn absent into present: passed",
     "present-to-absent": "to turn present into absent: passed",

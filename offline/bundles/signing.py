@@ -96,7 +96,7 @@ def new_signing_key(path: Path) -> tuple[Path, str]:
 def sign_bundle(folder: Path, key: SigningKey) -> Manifest:
     """Sign a bundle whose files are those of its manifest; a signature that is there is replaced.
 
-    What is signed are the bytes that were looked at, not whatever the manifest has become since.
+    The signature covers the bytes that were checked, even if the manifest has changed since.
 
     Raises
     ------

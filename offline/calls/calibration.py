@@ -45,13 +45,13 @@ class Calibration:
         return Calibration(self.slopes, self.intercepts + shift, np.asarray(prevalences), self.pull)
 
 
-def calibrate(logits: NDArray[np.floating], targets: NDArray[np.floating], groups: NDArray[np.int64]) -> Calibration:
+def calibrate(logits: NDArray[np.floating], targets: NDArray[np.floating], groups: NDArray[np.generic]) -> Calibration:
     """Fit on held-out films, with the pull that predicts best in cross-validation.
 
     Parameters
     ----------
     logits, targets : ndarray, shape (N, L)
-    groups : ndarray, shape (N,), int64
+    groups : ndarray, shape (N,)
         Of a film: its patient. A patient's films are never on both sides of a fold.
     """
     values, wanted = np.asarray(logits, np.float64), np.asarray(targets, np.float64)
@@ -59,7 +59,7 @@ def calibrate(logits: NDArray[np.floating], targets: NDArray[np.floating], group
     return _fit(values, wanted, pull)
 
 
-def _cross_validated(logits: Array, targets: Array, groups: NDArray[np.int64], pull: float) -> float:
+def _cross_validated(logits: Array, targets: Array, groups: NDArray[np.generic], pull: float) -> float:
     """Log loss of each fold's films under a fit on the others, summed."""
     patients = np.random.default_rng(0).permutation(np.unique(groups))
     total = 0.0

@@ -15,7 +15,7 @@ from scipy.stats import beta
 from app.pipeline.labels import LABELS
 from app.pipeline.manifest import Finding
 
-from ..data.films import Film, FilmsError, fingerprint, of_split, targets_of
+from ..data.films import Film, FilmsError, fingerprint, of_split, patients_of, some_of, targets_of
 from ..data.loading import load_film
 from ..gate.features import saved
 from ..options import option, share
@@ -68,8 +68,7 @@ def fit_calls(
         raise FilmsError("the band is as wide as what an attacker moves, and no film is to be attacked; give --band")
     val, wanted = of_split(films, "val"), read_prevalence(prevalence)
     logits, targets = saved(run, "val").logits.astype(np.float64), targets_of(val)
-    patients = np.unique([film.patient for film in val], return_inverse=True)[1]
-    fitted = calibrate(logits, targets, patients)
+    fitted = calibrate(logits, targets, patients_of(val))
     calibration = fitted.at(np.array([wanted[name] for name in LABELS]))
     movement = _movement(run, films, val, device, options.movement_films)
     findings = findings_of(logits, targets, calibration, options, movement)
@@ -206,8 +205,7 @@ def youden_logit(logits: Array, with_it: NDArray[np.bool_]) -> float:
 def _movement(run: Run, films: list[Film], val: list[Film], device: torch.device, count: int) -> Movement | None:
     if not count:
         return None
-    places = np.linspace(0, len(val) - 1, min(count, len(val))).round().astype(int)
-    network = run.network().to(device)
-    images = torch.stack([load_film(val[place].path) for place in places])
-    kept = run.movement(weights_sha256(network), fingerprint(films), len(places))
+    chosen, network = some_of(val, count), run.network().to(device)
+    images = torch.stack([load_film(film.path) for film in chosen])
+    kept = run.movement(weights_sha256(network), fingerprint(films), len(chosen))
     return measure_movement(network, images, device, kept)

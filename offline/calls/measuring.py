@@ -73,16 +73,8 @@ def _mean(values: NDArray[Any]) -> float | None:
 
 
 def _calls(findings: list[Finding], logits: Array, point: str) -> NDArray[np.bool_]:
-    """Shape (N, F), of F findings that are called, if any."""
-    found = np.zeros(logits.shape, bool)
-    for column, finding in enumerate(findings):
-        found[:, column] = _call(finding, logits[:, column], point)
-    return found
-
-
-def _call(finding: Finding, logits: Array, point: str) -> NDArray[np.bool_]:
-    probability = getattr(finding, point)
-    return np.asarray(logits >= finding.logit_of(probability))
+    """Whether logits are at the point of their finding or over it, shape (N, F); F findings that are called, if any."""
+    return np.asarray(logits >= np.array([finding.logit_of(getattr(finding, point)) for finding in findings]))
 
 
 def _finding(finding: Finding, logits: Array, truth: NDArray[np.bool_]) -> dict[str, Any]:
@@ -104,7 +96,7 @@ def _finding(finding: Finding, logits: Array, truth: NDArray[np.bool_]) -> dict[
         "called": finding.present_from is not None,
     }
     if finding.present_from is not None:
-        present, above = (_call(finding, logits, point) for point in _POINTS)
+        present, above = (_calls([finding], logits[:, None], point)[:, 0] for point in _POINTS)
         quiet = int((~present[~truth]).sum())
         row |= {
             "called_of_films_with_it": _shares(present, above, truth),

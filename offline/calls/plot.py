@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import matplotlib as mpl
 import matplotlib.patches
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from ..report.plot_style import LIGHT, as_percent, canvas, png, settings
+from ..report.plot_style import LIGHT, as_percent, canvas, look_of, png
 
 _HUES: Final = {"present": "purple", "indeterminate": "ochre", "absent": "grey"}
 _COLUMNS: Final = 5
@@ -18,7 +18,7 @@ _COLUMNS: Final = 5
 
 def plots(measured: dict[str, Any]) -> dict[str, bytes]:
     """File name -> PNG, of what ``measure_calls`` found."""
-    with mpl.rc_context(cast(Any, settings(LIGHT))):
+    with look_of(LIGHT):
         return {"reliability.png": png(_reliability(measured)), "calls.png": png(_calls(measured))}
 
 
@@ -28,7 +28,8 @@ def _reliability(measured: dict[str, Any]) -> Figure:
     figure = canvas(11, 7.2)
     panels = list(figure.subplots(-(-len(rows) // _COLUMNS), _COLUMNS, squeeze=False).flat)
     figure.suptitle(
-        f"Calibration on {measured['films']} test films, weighted to the stated prevalence. On the line, what is told is what is",
+        f"Calibration on {measured['films']} test films, weighted to the stated prevalence. On the line, the "
+        "stated probability is the share found",
         x=0.01,
         ha="left",
         fontsize=11,

@@ -31,7 +31,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def films_of(parsed: argparse.Namespace) -> list[Film]:
-    """The films that were asked for; their number is told on standard error."""
+    """The selected films; their number is printed on standard error."""
     films = read_films(parsed.data, split_rule=parsed.split, paper_split=parsed.paper_split, seed=parsed.split_seed)
     counts = {split: sum(film.split == split for film in films) for split in SPLITS}
     print(f"{len(films)} films: " + ", ".join(f"{count} {split}" for split, count in counts.items()), file=sys.stderr)

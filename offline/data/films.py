@@ -44,7 +44,7 @@ class Film:
 
     @property
     def groups(self) -> tuple[str, str, str]:
-        """View, sex and age band, which rates are told by."""
+        """View, sex and age band: the groups for which rates are reported."""
         bands = ((0, "unknown"), (40, "under 40"), (60, "40 to 59"))
         age = next((words for below, words in bands if self.age < below), "60 and over")
         return f"view {self.view or 'unknown'}", f"sex {self.sex or 'unknown'}", f"age {age}"
@@ -66,7 +66,6 @@ def read_films(
 
     Parameters
     ----------
-    folder : Path
     split_rule : {"auto", "column", "patient", "paper"}
         ``column``: the table's column ``split``. ``paper``: the list in `paper_split`
         (``Image Index,split``). ``patient``: 70/10/20 % by a hash of the patient and `seed`.
@@ -110,6 +109,21 @@ def of_split(films: list[Film], split: Split) -> list[Film]:
     if not chosen:
         raise FilmsError(f"no film is in the split '{split}'")
     return chosen
+
+
+def evenly(count: int, wanted: int) -> NDArray[np.intp]:
+    """Indices of at most `wanted` films, evenly spread over `count`; nothing is drawn, so runs agree."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.intp))
+
+
+def some_of(films: list[Film], wanted: int) -> list[Film]:
+    """At most `wanted` films, evenly spread."""
+    return [films[index] for index in evenly(len(films), wanted)]
+
+
+def patients_of(films: list[Film]) -> NDArray[np.str_]:
+    """The patient of each film, shape (N,)."""
+    return np.array([film.patient for film in films])
 
 
 def targets_of(films: list[Film]) -> NDArray[np.float32]:

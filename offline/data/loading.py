@@ -25,23 +25,14 @@ Change = Callable[[int, NDArray[np.float32]], NDArray[np.float32]]
 
 
 def load_film(path: Path) -> Tensor:
-    """One film, shape (1, 224, 224), float32, in [0,1].
-
-    Raises
-    ------
-    FilmsError
-        The file cannot be decoded; names it and says why.
-    """
+    """One film, shape (1, 224, 224), float32, in [0,1]; raises as ``load_decoded``."""
     return film_tensor(load_decoded(path))[0]
 
 
 def load_pixels(path: Path) -> NDArray[np.float32]:
     """One film at its own size with all that surrounds its exposed field, shape (rows, columns), float32, in [0,1].
 
-    Raises
-    ------
-    FilmsError
-        The file cannot be decoded; names it and says why.
+    It raises as ``load_decoded``.
     """
     return load_decoded(path).pixels
 
@@ -70,7 +61,6 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Parameters
     ----------
-    films : list of Film
     augment : Augment or None
         Of the network's input.
     change : Change or None

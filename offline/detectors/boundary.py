@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from .protocol import Array, Fitted, Observed, Unsupervised, as_float64, fitted, require_films, subsample
+from .protocol import Fitted, Observed, Unsupervised, as_float64, fitted, require_films, subsample
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,7 @@ class Forest(Unsupervised):
     def fit(self, clean: Observed, attacked: Observed | None = None) -> Fitted:
         require_films(clean, 2, "Isolation Forest")
         forest = IsolationForest(n_estimators=self.trees, random_state=self.seed).fit(as_float64(clean.features))
-
-        def score(films: Observed) -> Array:
-            typical: Array = forest.score_samples(as_float64(films.features))
-            return typical
-
-        return fitted(clean, score)
+        return fitted(clean, lambda films: forest.score_samples(as_float64(films.features)))
 
 
 @dataclass(frozen=True)
@@ -52,12 +47,7 @@ class OneClassMachine(Unsupervised):
         require_films(clean, 2, "one-class SVM")
         machine = make_pipeline(StandardScaler(), OneClassSVM(nu=self.nu, gamma="scale"))
         machine.fit(as_float64(subsample(clean, self.most_films, self.seed).features))
-
-        def score(films: Observed) -> Array:
-            typical: Array = machine.decision_function(as_float64(films.features))
-            return typical
-
-        return fitted(clean, score)
+        return fitted(clean, lambda films: machine.decision_function(as_float64(films.features)))
 
 
 @dataclass(frozen=True)
@@ -88,9 +78,4 @@ class SupervisedRegression:
         )
         is_clean = np.repeat([1, 0], [len(clean), len(attacked)])
         regression.fit(as_float64(np.concatenate([clean.features, attacked.features])), is_clean)
-
-        def score(films: Observed) -> Array:
-            log_odds: Array = regression.decision_function(as_float64(films.features))
-            return log_odds
-
-        return fitted(clean, score)
+        return fitted(clean, lambda films: regression.decision_function(as_float64(films.features)))

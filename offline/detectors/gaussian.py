@@ -52,8 +52,7 @@ class Projection:
 
     def __call__(self, features: NDArray[np.floating]) -> Array:
         """Coordinates along the axes, shape (N, d) -> (N, c), float64."""
-        coordinates: Array = (as_float64(features) - self.mean) @ self.axes
-        return coordinates
+        return np.asarray((as_float64(features) - self.mean) @ self.axes)
 
 
 def principal_axes(features: NDArray[np.float32], explained: float) -> Projection:

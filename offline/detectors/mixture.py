@@ -30,7 +30,7 @@ class SeveralModes(Unsupervised):
     def fit(self, clean: Observed, attacked: Observed | None = None) -> Fitted:
         require_films(clean, max(2, 2 * self.modes), f"a mixture of {self.modes} modes")
         mixture = fit_mixture(as_float64(clean.features), self.modes, self.covariance, self.ridge, self.seed)
-        return fitted(clean, lambda films: _log_density(mixture, as_float64(films.features)))
+        return fitted(clean, lambda films: mixture.score_samples(as_float64(films.features)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ConditionalMixtures(Unsupervised):
             scores = np.empty(len(films))
             for finding in np.unique(top):
                 members = top == finding
-                scores[members] = _log_density(of_finding.get(int(finding), everyone), values[members])
+                scores[members] = of_finding.get(int(finding), everyone).score_samples(values[members])
             return scores
 
         return fitted(clean, score)
@@ -77,8 +77,3 @@ def fit_mixture(values: Array, modes: int, covariance: Shape, ridge: float, seed
     """Fit scikit-learn's mixture to values, shape (N, d), float64; k-means starts it, so `seed` decides the optimum."""
     mixture = GaussianMixture(modes, covariance_type=covariance, reg_covar=ridge, max_iter=500, random_state=seed)
     return mixture.fit(values)
-
-
-def _log_density(mixture: GaussianMixture, values: Array) -> Array:
-    density: Array = mixture.score_samples(values)
-    return density

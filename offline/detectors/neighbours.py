@@ -47,8 +47,7 @@ class KernelDensity(Unsupervised):
 
         def score(films: Observed) -> Array:
             squared = cdist(as_float64(films.features), centres, "sqeuclidean")
-            density: Array = logsumexp(-squared / (2 * bandwidth**2), axis=1) - log_norm
-            return density
+            return np.asarray(logsumexp(-squared / (2 * bandwidth**2), axis=1) - log_norm)
 
         return fitted(clean, score)
 

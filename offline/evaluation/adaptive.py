@@ -32,11 +32,11 @@ from ..attacks.density import LogMixture
 from ..attacks.goals import AT_POINT, OPPOSITE
 from ..attacks.libraries import apgd, deepfool, square
 from ..attacks.sanity import sanity_checks
-from ..data.films import Film, fingerprint, of_split
-from ..detectors.measures import bootstrap_weights, estimate
+from ..data.films import Film, fingerprint, of_split, patients_of, some_of
+from ..detectors.measures import bootstrap_weights, share
 from ..gate.fit import FitOptions
 from ..run import Run, weights_sha256
-from .observing import Images, evenly, load_images, to_images
+from .observing import Images, load_images, to_images
 from .presets import AIM, WHITE_BOX_EPSILON, Aim, Preset
 from .store import Arrays, Outcome, Stages
 from .subject import LoadedBundle
@@ -150,10 +150,9 @@ def aimed_rows(
         "seed": seed,
     }
     store = store_in(run, "aimed", identity)
-    test = of_split(films, "test")
-    chosen = [test[index] for index in evenly(len(test), count)]
+    chosen = some_of(of_split(films, "test"), count)
     _, arrays = store.stage("aimed-images", lambda: ({}, {"levels": load_images(chosen, "reading")}))
-    patients = np.array([film.patient for film in chosen])
+    patients = patients_of(chosen)
     tried = [(store, [one for one in goals if one in AT_POINT])]
     if victim.calls is not None:
         on_calls = [one for one in goals if one not in AT_POINT]
@@ -222,7 +221,7 @@ def _batched(levels: Images | list[Images], device: torch.device) -> list[torch.
 
 
 def _tally(results: list[AttackResult]) -> Arrays:
-    """What came of each image, for several budgets: field -> ndarray, shape (budgets, N)."""
+    """The result for each image, for several budgets: field -> ndarray, shape (budgets, N)."""
     return {
         field: np.stack([getattr(result, field).cpu().numpy() for result in results])
         for field in (
@@ -261,9 +260,7 @@ def _row(
         "steps_mean": None,
     }
     if eligible.any():
-        weights = bootstrap_weights(patients[eligible], 1000, seed)
-        rates = weights @ evaded / weights.sum(axis=1)
-        row["evasion_rate"] = vars(estimate(float(evaded.mean()), rates))
+        row["evasion_rate"] = vars(share(evaded, bootstrap_weights(patients[eligible], 1000, seed)))
         row["probability_change"] = float(np.abs(tally["probability_change"][eligible]).mean())
         row["grey_change"] = float(tally["grey_change"][eligible].mean())
         row["steps_mean"] = float(tally["steps"][eligible].mean())

@@ -80,7 +80,7 @@ def harmless_stage(
 
 
 def orientation_stage(subject: LoadedBundle, levels: Images, clean: Observed, attacked: dict[str, Observed]) -> Outcome:
-    """What becomes of films turned and inverted, and whether the model of orientation speaks of attacked ones."""
+    """The answers to films turned and inverted, and whether the model of orientation judges attacked ones."""
     bundle = subject.bundle
     parts: dict[str, list[Outputs[Tensor]]] = {}
     with torch.inference_mode():

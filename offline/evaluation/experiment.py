@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ from ..attacks import AttackOptions, paper_attacks
 from ..attacks.blackbox import Substitute
 from ..attacks.density import LogMixture
 from ..attacks.goals import OPPOSITE
-from ..data.films import CHEST_XRAY14_IMAGES, Film, fingerprint, of_split, targets_of
+from ..data.films import CHEST_XRAY14_IMAGES, Film, evenly, fingerprint, of_split, patients_of, some_of, targets_of
 from ..detectors import DETECTORS, SERVED, Given, Observed
 from ..detectors.comparison import Material, compare, learning_curve, without_gate
 from .adaptive import AIMED, attacker_rows, goals_on, library_stage, sanity_stage
 from .circumstances import circumstances
 from .clean import accuracy, groups, harmless_stage, orientation_stage
 from .hidden import LAYERS, modes_of, observe_with_hidden
-from .observing import Images, evenly, load_images, observe
+from .observing import Images, load_images, observe
 from .presets import BLACK_BOX_EPSILON, WHITE_BOX_EPSILON, Preset
 from .store import Arrays, Outcome, Stages
 from .subject import LoadedBundle
@@ -93,20 +93,14 @@ class _Run:
     def __init__(self, subject: LoadedBundle, films: list[Film], store: Stages, preset: Preset, seed: int) -> None:
         self.subject, self.store, self.preset, self.seed = subject, store, preset, seed
         self.train, self.val = of_split(films, "train"), of_split(films, "val")
-        test = of_split(films, "test")
-        self.test = [test[index] for index in evenly(len(test), preset.films)]
-        self.patients = np.array([film.patient for film in self.test])
-        self.levels = self._levels("test", self.test)
+        self.test = some_of(of_split(films, "test"), preset.films)
+        self.patients = patients_of(self.test)
+        images = store.stage("images-test", lambda: ({}, {"levels": load_images(self.test, "reading test")}))[1]
+        self.levels: Images = images["levels"]
         self.seen = {name: self._seen(name) for name in ("train", "val", "test")}
         self.attacked: dict[str, Observed] = {}
         self.result: dict[str, Any] = {}
         self.arrays: Arrays = {}
-
-    def _levels(self, name: str, films: list[Film]) -> Images:
-        def compute() -> Outcome:
-            return {}, {"levels": load_images(films, f"reading {name}")}
-
-        return self.store.stage(f"images-{name}", compute)[1]["levels"]
 
     def _seen(self, name: str) -> Observed:
         def compute() -> Outcome:
@@ -123,6 +117,14 @@ class _Run:
             self.hidden = {layer: arrays[layer] for layer in LAYERS}
         return Observed.stored(arrays)
 
+    def _measure(self, part: str, compute: Callable[[], Outcome], of: str = "") -> None:
+        """A part of the result, as a stage of its own; `of` says what else would be another stage."""
+        self.result[part] = self.store.stage(part.replace("_", "-") + of, compute)[0]
+
+    @property
+    def _of_attacks(self) -> str:
+        return f"-{len(self.attacked)}-attacks"
+
     def _scores(self, seen: Observed) -> Any:
         return self.subject.bundle.gate.log_density(seen.gate_features)
 
@@ -137,7 +139,7 @@ class _Run:
             if index == 0:
                 self._paper("black-box", name, logits, BLACK_BOX_EPSILON)
             self._transfer(substitute, name, logits)
-        chosen = [self.train[index] for index in evenly(len(self.train), preset.supervised_films)]
+        chosen = some_of(self.train, preset.supervised_films)
         _, supervised = self.store.stage(
             "supervised",
             lambda: supervised_stage(subject, load_images(chosen, "reading"), WHITE_BOX_EPSILON, preset.attack_steps),
@@ -156,16 +158,15 @@ class _Run:
             attacked=self.attacked,
             attacked_train={f"white-box {name}": Observed.stored(supervised, f"{name}|") for name in SUPERVISED_ON},
         )
-        self.result["detectors"] = self.store.stage(
-            f"detectors-{len(self.attacked)}-attacks", lambda: self._detectors(material)
-        )[0]
+        self._measure("detectors", lambda: self._detectors(material), self._of_attacks)
         bare, attacked = without_gate(material)
         self.result["no_defence"] = {"clean": asdict(bare), **{name: asdict(row) for name, row in attacked.items()}}
         sizes = [size for size in CURVE_SIZES if size < len(self.train)] + [len(self.train)]
-        self.result["learning_curve"] = self.store.stage(
-            f"learning-curve-{len(self.attacked)}-attacks",
+        self._measure(
+            "learning_curve",
             lambda: ([asdict(point) for point in learning_curve(material, sizes)], {}),
-        )[0]
+            self._of_attacks,
+        )
 
     def _paper(self, setting: str, stem: str, gradients_of: nn.Module, epsilon: float) -> Images:
         """The four attacks of one setting, a stage each; the attacked images of BIM."""
@@ -174,15 +175,7 @@ class _Run:
             title = f"{setting} {name}"
 
             def compute(title: str = title, options: AttackOptions = options) -> Outcome:
-                return attack_stage(
-                    self.subject.victim.network,
-                    self.subject.device,
-                    gradients_of,
-                    self.levels,
-                    self.seen["test"],
-                    title,
-                    options,
-                )
+                return attack_stage(self.subject, gradients_of, self.levels, self.seen["test"], title, options)
 
             flips, arrays = self.store.stage(f"{stem}-{name}", compute)
             self.result["paper_attacks"][title] = flips
@@ -216,15 +209,14 @@ class _Run:
         rejected = self._scores(self.seen["test"]) < self.subject.bundle.gate.threshold
         self.result["clean"] = accuracy(targets_of(self.test), self.seen["test"], rejected, self.patients)
         self.result["groups"] = groups(self.test, rejected, self.patients)
-        self.result["orientation"] = self.store.stage(
-            f"orientation-{len(self.attacked)}-attacks",
-            lambda: orientation_stage(self.subject, self.levels, self.seen["test"], self.attacked),
-        )[0]
+        subject = self.subject
+        self._measure(
+            "orientation",
+            lambda: orientation_stage(subject, self.levels, self.seen["test"], self.attacked),
+            self._of_attacks,
+        )
         if self.preset.harmless:
-            self.result["harmless"] = self.store.stage(
-                "harmless",
-                lambda: harmless_stage(self.subject.victim, self.subject.device, self.test, self.patients),
-            )[0]
+            self._measure("harmless", lambda: harmless_stage(subject.victim, subject.device, self.test, self.patients))
 
     def informed(self) -> None:
         """Attackers who stop early or know the gate; then sanity and libraries."""
@@ -248,15 +240,13 @@ class _Run:
         self.result["aware"] = rows
         if preset.sanity_films:
             few = self.levels[evenly(len(self.test), preset.sanity_films)]
-            self.result["sanity"] = self.store.stage(
-                "sanity", lambda: sanity_stage(self.subject, few, preset, self.seed)
-            )[0]
+            self._measure("sanity", lambda: sanity_stage(self.subject, few, preset, self.seed))
         if preset.library_films:
             index = evenly(len(self.test), preset.library_films)
-            self.result["libraries"] = self.store.stage(
+            self._measure(
                 "libraries",
                 lambda: library_stage(self.subject, self.levels[index], self.patients[index], preset, self.seed),
-            )[0]
+            )
 
     def _attacker(
         self,
@@ -351,7 +341,7 @@ class _Run:
 
 
 def _digest(network: nn.Module) -> str:
-    """Of a substitute's weights: another substitute is another stage."""
+    """A digest of a substitute's weights, since another substitute is another stage."""
     digest = hashlib.sha256()
     for value in network.state_dict().values():
         digest.update(value.cpu().numpy().tobytes())

@@ -48,8 +48,3 @@ def observe(network: nn.Module, levels: Images, device: torch.device, title: str
     with torch.inference_mode():
         found = [[part.cpu().numpy() for part in network(images)] for images in batches(levels, device, title)]
     return Observed(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-
-
-def evenly(count: int, wanted: int) -> NDArray[np.intp]:
-    """Indices of at most `wanted` films, evenly spread over `count`; nothing is drawn, so runs agree."""
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.intp))

@@ -1,4 +1,4 @@
-"""What is under test: a bundle, on a device."""
+"""The subject under test: a bundle, on a device."""
 
 from __future__ import annotations
 

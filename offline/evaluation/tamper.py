@@ -20,9 +20,8 @@ from app.pipeline.signature import TrustedKeys
 from app.pipeline.verdict import Verdict
 
 from ..attacks.tampering import TAMPERINGS
-from ..data.films import Film, FilmsError, of_split
+from ..data.films import Film, FilmsError, of_split, some_of
 from ..data.loading import as_written, load_pixels
-from .observing import evenly
 
 REPORT: Final = "tampering.json"
 FILMS: Final = 36
@@ -61,8 +60,7 @@ def tamper(
     bundle = read_bundle(folder, trusted)
     screener = Screener(bundle, torch_backend(bundle.network, device))
     screener.require_golden()
-    tests = of_split(films, "test")
-    chosen = [tests[index] for index in evenly(len(tests), count)]
+    chosen = some_of(of_split(films, "test"), count)
     others = [_another(chosen, index) for index in range(len(chosen))]
     judged: dict[str, list[Answer]] = {"none": [], **{name: [] for name in TAMPERINGS}}
     changed: dict[str, list[float]] = {name: [] for name in judged}

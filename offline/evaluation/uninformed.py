@@ -37,8 +37,7 @@ def attack_all(
 
 
 def attack_stage(
-    network: nn.Module,
-    device: torch.device,
+    subject: LoadedBundle,
     gradients_of: nn.Module,
     levels: Images,
     clean: Observed,
@@ -46,8 +45,8 @@ def attack_stage(
     options: AttackOptions,
 ) -> Outcome:
     """One attack on all films: what the victim's network sees of it, and how much it changed."""
-    attacked = attack_all(gradients_of, levels, device, title, options)
-    seen = observe(network, attacked, device, f"features of {title}")
+    attacked = attack_all(gradients_of, levels, subject.device, title, options)
+    seen = observe(subject.victim.network, attacked, subject.device, f"features of {title}")
     change = np.abs(attacked.astype(np.int16) - levels).mean()
     flips = {"flip_rate": float((seen.top_finding != clean.top_finding).mean()), "grey_change": float(change)}
     return flips, {**seen.arrays(), "images": attacked}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,8 @@ WHOLE = Shard()
 
 @dataclass(frozen=True)
 class Variant:
-    """What is done to films before they are seen; its name says so in the record, so that nothing else is reused."""
+    """A change of films before the network sees them. Its name is in the record, so that features of other changes
+    are not reused."""
 
     name: str
     change: Change | None
@@ -93,17 +94,6 @@ def harmless_variant(number: int) -> Variant:
         return drawn(np.random.default_rng((number, index)))(pixels)
 
     return Variant(f"harmless-{_DRAWN_VERSION}-{number}", change)
-
-
-@dataclass(frozen=True)
-class _Identity:
-    """What features are of; anything else is not reused."""
-
-    network_sha256: str
-    films_sha256: str
-    n: int
-    change: str
-    version: int = _RECORD_VERSION
 
 
 def extract(
@@ -131,7 +121,7 @@ def extract(
     identity = _identity(network, films, variant)
     start, stop = shard.of(len(films))
     files = shard.files(run.features(name))
-    if _record(files) == asdict(identity):
+    if _record(files) == identity:
         return saved(run, files.name)
     run.folder.mkdir(parents=True, exist_ok=True)
     files.record.unlink(missing_ok=True)  # a kill from here on leaves no record, so nothing is trusted
@@ -140,7 +130,7 @@ def extract(
     logits = open_memmap(files.logits, "w+", np.float32, (stop - start, len(LABELS)))
     network.eval().to(device)
     done = counted = 0
-    moments = _no_moments(width)
+    moments = Moments(0, np.zeros(width), np.zeros((width, width)))
     began = time.monotonic()
     batches = in_order(films[start:stop], batch_size=BATCH, workers=workers, change=variant.change)
     with torch.inference_mode(), tqdm(total=stop - start, desc=f"features of {files.name}", unit="film") as progress:
@@ -156,7 +146,7 @@ def extract(
     logits.flush()
     seconds = time.monotonic() - began
     _save_moments(files, moments)
-    write_json(files.record, {**asdict(identity), "measured": {"films": done, "seconds": seconds}})
+    write_json(files.record, {**identity, "measured": {"films": done, "seconds": seconds}})
     return saved(run, files.name)
 
 
@@ -182,15 +172,15 @@ def merge_shards(run: Run, name: str) -> Outputs[NDArray[np.float32]]:
     missing = [f"{index}/{count}" for index, record in enumerate(records, start=1) if record is None]
     if missing:
         raise FilmsError(f"of {name}, shard(s) {', '.join(missing)} are missing under {run}; run them, then again")
-    if any(record != records[0] for record in records):
+    identity = records[0]
+    if identity is None or any(record != identity for record in records):
         raise FilmsError(f"the shards of {name} under {run} are not of one network and one list of films")
-    identity = _Identity(**records[0])  # type: ignore[arg-type]  # none is missing here
     whole.record.unlink(missing_ok=True)
-    _join([shard.features for shard in shards], whole.features, identity.n)
-    _join([shard.logits for shard in shards], whole.logits, identity.n)
+    _join([shard.features for shard in shards], whole.features, identity["n"])
+    _join([shard.logits for shard in shards], whole.logits, identity["n"])
     _save_moments(whole, reduce(Moments.merge, map(_load_moments, shards)))
     films, seconds = (sum(measured(shard)[i] for shard in shards) for i in (0, 1))
-    write_json(whole.record, {**asdict(identity), "measured": {"films": int(films), "seconds": seconds}})
+    write_json(whole.record, {**identity, "measured": {"films": int(films), "seconds": seconds}})
     for shard in shards:
         shard.remove()
     return saved(run, name)
@@ -205,14 +195,14 @@ def reuse_or_extract(
     workers: int,
     variant: Variant = UNCHANGED,
 ) -> Outputs[NDArray[np.float32]]:
-    """What is there already of this network and these films, whole or as shards; else extracted now.
+    """The stored features of this network and these films, whole or as shards; otherwise they are extracted now.
 
     Raises
     ------
     FilmsError
         Shards of this network and these films, of which some are missing.
     """
-    identity = asdict(_identity(network, films, variant))
+    identity = _identity(network, films, variant)
     whole = run.features(name)
     if _record(whole) != identity and any(_record(shard) == identity for shard in whole.shards()):
         return merge_shards(run, name)
@@ -248,10 +238,19 @@ def measured(files: FeatureFiles) -> tuple[int, float]:
     return record["films"], record["seconds"]
 
 
-def _identity(network: ChestNetwork, films: list[Film], variant: Variant) -> _Identity:
-    """Names, sizes and order of the files; reading all of them again would take as long as the features do."""
+def _identity(network: ChestNetwork, films: list[Film], variant: Variant) -> dict[str, Any]:
+    """What features are of; anything else is not reused.
+
+    Of the files names, sizes and order: reading all of them again would take as long as the features do.
+    """
     lines = "\n".join(f"{film.path.name}|{film.path.stat().st_size}" for film in films)
-    return _Identity(weights_sha256(network), hashlib.sha256(lines.encode()).hexdigest(), len(films), variant.name)
+    return {
+        "network_sha256": weights_sha256(network),
+        "films_sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        "n": len(films),
+        "change": variant.name,
+        "version": _RECORD_VERSION,
+    }
 
 
 def _record(files: FeatureFiles) -> dict[str, Any] | None:
@@ -277,10 +276,6 @@ def _join(parts: list[Path], path: Path, n: int) -> None:
     if whole is None or done != n:
         raise FilmsError(f"the shards of {path.name} have {done} rows, and there are {n} films; extract them again")
     whole.flush()
-
-
-def _no_moments(d: int) -> Moments:
-    return Moments(0, np.zeros(d), np.zeros((d, d)))
 
 
 def _save_moments(files: FeatureFiles, moments: Moments) -> None:

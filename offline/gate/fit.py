@@ -198,19 +198,15 @@ def training_rule_warning(gate: FittedGate) -> str:
     d = gate.density.feature_count
     return (
         f"WARNING: with the threshold from the {gate.n} training images (d = {d}) the gate rejects {rejected:.0%} of the "
-        f"held-out clean films, since the gate has seen the former. Use --threshold-rule held-out to serve."
+        f"held-out clean films, since the gate has seen the training images. Use --threshold-rule held-out to serve."
     )
 
 
 def moments_of(features: NDArray[np.float32]) -> Moments:
     """Moments of features, shape (N, d), block by block."""
-    total: Moments | None = None
-    for block in blocks_of(features):
-        part = Moments.of(block)
-        total = part if total is None else total.merge(part)
-    if total is None:
+    if not len(features):
         raise FilmsError("there are no features to fit on")
-    return total
+    return reduce(Moments.merge, map(Moments.of, blocks_of(features)))
 
 
 def blocks_of(features: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -63,7 +63,6 @@ def ledoit_wolf_shrinkage(moments: Moments, sum_of_fourth_powers: float) -> floa
 
     Parameters
     ----------
-    moments : Moments
     sum_of_fourth_powers : float
         sum_i ||y_i - mu||^4, which a second pass over the features gives; no N x N or d x d x N array is needed.
     """

@@ -70,7 +70,7 @@ def fit_model(features: dict[str, NDArray[np.float32]]) -> tuple[NDArray[np.floa
 def counted(
     orientation: Orientation, gate: Gate, features: NDArray[np.float32], gate_features: NDArray[np.float32]
 ) -> dict[str, int]:
-    """What becomes of films: refused for their sense, else rejected by the gate, else passed."""
+    """The answers to films: refused for their sense, otherwise rejected by the gate, otherwise passed."""
     densities = gate.log_density(gate_features)
     faulty = np.array([fault is not None for fault in orientation.faults(features, densities)])
     rejected = densities < gate.threshold
@@ -92,7 +92,7 @@ def fit_orientation(
 ) -> dict[str, Any]:
     """Fit on training films, put the floor by held-out ones, count on both and on test films; write all into `run`.
 
-    What is in `run` already of this network is reused: the gate does not touch the model, but it does the floor.
+    A stored model of this network in `run` is reused: the gate does not change the model, only the floor.
 
     Returns
     -------

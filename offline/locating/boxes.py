@@ -1,4 +1,4 @@
-"""``BBox_List_2017`` of ChestX-ray14 (Wang et al., CVPR 2017): what radiologists boxed, on the films that are at hand."""
+"""``BBox_List_2017`` of ChestX-ray14 (Wang et al., CVPR 2017): boxes that radiologists drew, on the available films."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.pipeline.labels import LABELS
 
 from ..data.films import Film, FilmsError
 
-#: Boxes are in pixels of the original films, which have this many a side; a film at hand may be a reduced copy of one.
+#: Boxes are in pixels of the original films, which have this many a side; an available film may be a reduced copy of one.
 ORIGINAL_SIDE: Final = 1024
 #: The list's name of a finding -> ours.
 _OTHER_NAMES: Final = {"Infiltrate": "Infiltration"}

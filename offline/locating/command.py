@@ -25,8 +25,8 @@ def add_locate(commands: Commands) -> None:
         description="Compares maps of a finding with boxes: the class activation map, the same relative to typical films, "
         "Grad-CAM, LayerCAM and a product, each also spread over its neighbours, as what is served is. Told are: whether the "
         "strongest place lies in the box, how much the strongest tenth overlaps it, how many maps are empty or strongest beside "
-        "the chest; the same of points that look at no film, and of another film's map. Films that the network was trained on "
-        "are told apart. Writes located.json, and located.png, which shows films.",
+        "the chest; the same of points that look at no film, and of another film's map. The report lists films "
+        "that the network was trained on separately. Writes located.json, and located.png, which shows films.",
         epilog="Example: cxr-offline locate --bundle artifacts/default --boxes BBox_List_2017.csv --output runs/located",
     )
     add_data(command)

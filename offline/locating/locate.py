@@ -174,7 +174,7 @@ def localised(explained: Explained, films: Sequence[Film], device: torch.device)
 
 
 def _group(located: Sequence[Located], pool: Sequence[Located]) -> dict[str, Any]:
-    """What is reported of some of the boxes; what a baseline learns, it learns from the pool."""
+    """The report on some of the boxes; baselines learn from the pool."""
     of_finding = {
         LABELS[finding]: {
             "boxes": len(its),

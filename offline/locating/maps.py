@@ -6,7 +6,7 @@
     layercam 3, 2   of dense block 3, 2 (Jiang et al., TIP 2021)
     product 3       relative times layercam 3, each scaled to its strongest place
 
-and each of them spread: a Gaussian of one place of the last layer. What is served is "relative, spread".
+and each of them spread: a Gaussian of one place of the last layer. The served map is "relative, spread".
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _passes(network: ChestNetwork, image: Tensor, finding: int) -> tuple[Map, li
         for name, layer in network.features.named_children():
             hidden = layer(hidden)
             if name in _BLOCKS:
-                # What lies before needs no gradient; the second block's maps are a leaf, and the third's lead to it.
+                # The layers before need no gradient; the second block's maps are a leaf, and the third's lead to it.
                 hidden = hidden.detach().requires_grad_() if not kept else hidden
                 kept.append(hidden)
         last = F.relu(hidden)

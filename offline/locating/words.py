@@ -11,7 +11,7 @@ _COLUMNS: Final = {"all": "in the box, all", "not trained on": "not trained on"}
 
 
 def table(report: dict[str, Any]) -> str:
-    """Markdown, as docs/heatmaps.md has it: maps and baselines, then how many answers have a heatmap that shows something."""
+    """Markdown for docs/heatmaps.md: maps and baselines, then how many answers have a heatmap that shows something."""
     groups = {name: report["groups"][name] for name in _COLUMNS if name in report["groups"]}
     first = groups["all"]
     boxes = [f"{_COLUMNS[name]} ({group['boxes']} boxes)" for name, group in groups.items()]

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import AttackOptions, paper_attacks
+from ..data.films import evenly
 from ..detectors.measures import bootstrap_weights, detection_auroc, share
-from ..evaluation.observing import Images, evenly, observe
+from ..evaluation.observing import Images, observe
 from ..evaluation.presets import WHITE_BOX_EPSILON
 from ..evaluation.subject import LoadedBundle
 from ..evaluation.uninformed import attack_all
@@ -30,7 +31,8 @@ STORED: Final[Mapping[str, AttackOptions]] = MappingProxyType(
     {f"{name} {WHITE_BOX_EPSILON:g}": options for name, options in paper_attacks(WHITE_BOX_EPSILON).items()}
 )
 
-#: Films that are attacked, but for the stored attack of one step: it is lost first, costs a tenth, and is made on all.
+#: Films that are attacked. The stored attack of one step is made on all films, since its detection is lost first and
+#: it costs a tenth.
 MOST_FILMS: Final = 64
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..report.plot_style import ATTACK_HUES, LIGHT, Theme, canvas, hue, png, settings
+from ..report.plot_style import ATTACK_HUES, LIGHT, Theme, canvas, hue, look_of, png
 from .compare import GateJudgement
 
 BINS: Final = 50
@@ -19,7 +18,7 @@ LINEAR: Final = 100.0
 
 def plot(gates: Mapping[str, GateJudgement]) -> bytes:
     """PNG with a column for each gate and a strip for each kind of film."""
-    with mpl.rc_context(cast(Any, settings(LIGHT))):
+    with look_of(LIGHT):
         return png(_drawn(gates, LIGHT))
 
 

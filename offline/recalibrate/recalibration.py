@@ -22,9 +22,9 @@ from app.pipeline.screener import Screener
 
 from ..bundles.signing import SigningKey
 from ..bundles.version import code_version
-from ..data.films import FilmsError
+from ..data.films import FilmsError, evenly, patients_of
 from ..data.loading import in_order
-from ..evaluation.observing import BATCH, Images, evenly, to_images, to_levels
+from ..evaluation.observing import BATCH, Images, to_images, to_levels
 from ..evaluation.subject import LoadedBundle
 from ..gate.moments import Moments
 from ..gate.orientation import LEAST_PERCENTILE, in_every_sense
@@ -49,7 +49,7 @@ class RecalibrationRefused(FilmsError):
 
 @dataclass(frozen=True)
 class RecalibrationOptions:
-    """What is asked of the new gate.
+    """The demands on the new gate.
 
     ``most_detection_loss`` is the share of stored attacks that it may miss and the base's gate did not;
     ``attack_films`` is how many films are attacked at most: so many that a loss of two points is several films;
@@ -88,7 +88,7 @@ def recalibrate(
     BundleError
         What was written does not reproduce its golden outputs.
     """
-    patients = np.array([film.patient for film in site.films])
+    patients = patients_of(site.films)
     base = subject.bundle.gate
     chosen = evenly(len(site.films), options.attack_films)
     looks, levels = look(subject, site, chosen, options.workers)
@@ -140,7 +140,7 @@ def _report(
     evidence: list[Evidence],
 ) -> dict[str, Any]:
     """The content of the JSON report."""
-    patients = np.array([film.patient for film in site.films])
+    patients = patients_of(site.films)
     detection = detection_rows(before, after)
     return {
         "base_version": subject.bundle.manifest.model_version,
@@ -179,8 +179,9 @@ def fit_site(
 
     Every film is held out once, from the Gaussian that judges it (cross-conformal, Vovk 2015; CV+, Barber et al. 2021).
     Half of the films for the Gaussian and half for the threshold would have the conformal bound without a remainder,
-    and a gate that differs much more from one split to the next. What is served is the Gaussian of all films, under
-    which new films are a little likelier than under a fold's, so that they are rejected a little less than asked.
+    and a gate that differs much more from one split to the next. The served Gaussian is that of all films. New films
+    are a little more likely under it than under that of a fold, so it rejects a little less than
+        asked.
     """
     fitted = estimate(prior, features, patients, seed)
     scores = fitted.held_out(features, np.arange(len(features)))

@@ -4,16 +4,15 @@
     cxr-offline recalibrate --films runs/recalibration/site --table runs/recalibration/site.csv \\
         --output runs/recalibration/bundle --report reports/recalibration/site
 
-Half of the patients of the val and test films are the site's, and what becomes of the films of the other half, fresh,
-is measured. Neither the network nor the base's Gaussian has seen either. The films are changed at 224x224, the size at
-which the network sees them. Stages resume where they stopped.
+Half of the patients of the val and test films are the site's. The films of the other half are fresh, and the answers
+to them are measured. Neither the network nor the base's Gaussian has seen either. The films are changed at 224x224,
+the size at which the network sees them. Stages resume where they stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -29,9 +28,10 @@ from app.pipeline.gate import Gate
 from app.pipeline.network import LogitsOnly
 
 from ..attacks import SearchOptions, selective
-from ..data.films import Film, of_split, read_films
+from ..data.command import shared_data
+from ..data.films import Film, evenly, of_split, patients_of, read_films
 from ..data.harmless import blur
-from ..evaluation.observing import Images, evenly, load_images, observe, to_images, to_levels
+from ..evaluation.observing import Images, load_images, observe, to_images, to_levels
 from ..evaluation.store import Arrays, Outcome, Stages
 from ..evaluation.subject import LoadedBundle
 from ..evaluation.uninformed import attack_all
@@ -106,7 +106,7 @@ class ScenarioMaterial:
 
 def gather(subject: LoadedBundle, films: list[Film], store: Stages) -> ScenarioMaterial:
     """Run every stage that is not done."""
-    patients = np.array([film.patient for film in films])
+    patients = patients_of(films)
     people = np.random.default_rng(SEED).permutation(np.unique(patients))
     at_site = np.isin(patients, people[: len(people) // 2])
     seen = {name: store.stage(f"films-{name}", partial(_films, subject, films, name))[1] for name in SCANNERS}
@@ -216,7 +216,7 @@ def _against_fresh(material: ScenarioMaterial, base: Gate, gate: Gate) -> dict[s
 
 
 def learning_curve(material: ScenarioMaterial, base: Gate, store: Stages) -> list[dict[str, Any]]:
-    """Site films by number, in draws of whole patients but for the last one's films."""
+    """Site films by number, in draws of whole patients, except for the films of the last one."""
     rows: list[dict[str, Any]] = []
     site = np.flatnonzero(material.at_site)
     patients = np.array([material.films[index].patient for index in site])
@@ -294,9 +294,8 @@ def evidence_of(evidence: list[Evidence]) -> dict[str, dict[str, Any]]:
 def main() -> None:
     """Run the stages, measure, and write ``scenario.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("CXR_SHARED_DATA") or "../shared/data")
     parser.add_argument("--bundle", type=Path, default=Path("artifacts/default"))
-    parser.add_argument("--data", type=Path, default=shared / "chest_xrays")
+    parser.add_argument("--data", type=Path, default=shared_data() / "chest_xrays")
     parser.add_argument("--work", type=Path, default=Path("runs/recalibration"))
     parser.add_argument("--output", type=Path, default=Path("reports/recalibration"))
     parsed = parser.parse_args()

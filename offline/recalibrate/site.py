@@ -74,6 +74,7 @@ def read_site(folder: Path, table: Path | None, target: float) -> Site:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     names = [path.relative_to(folder).as_posix() for path in paths]
     rows = _read_table(table, names) if table is not None else [{} for _ in names]
+    known = any("patient" in row for row in rows)
     films, groups, digests = [], [], set()
     for path, name, row in zip(paths, names, rows, strict=True):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -89,7 +90,6 @@ def read_site(folder: Path, table: Path | None, target: float) -> Site:
             f"for the threshold alone, and some {8 * needed} for a gate that detects as before (docs/recalibration.md)"
         )
     sha256 = hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
-    known = table is not None and "patient" in _columns(table)
     return Site(films, groups, sha256, len(paths) - len(films), known)
 
 
@@ -98,18 +98,14 @@ def least_films(target: float) -> int:
     return math.ceil(1 / target) - 1
 
 
-def _columns(table: Path) -> list[str]:
-    with table.open(newline="") as stream:
-        return next(csv.reader(stream), [])
-
-
 def _read_table(table: Path, names: list[str]) -> list[dict[str, str]]:
     if not table.is_file():
         raise FilmsError(f"{table} is not there")
-    if "file" not in _columns(table):
-        raise FilmsError(f"{table} has no column 'file', which names each film by its path within the folder")
     with table.open(newline="") as stream:
-        rows = {row["file"]: row for row in csv.DictReader(stream)}
+        lines = csv.DictReader(stream)
+        if "file" not in (lines.fieldnames or ()):
+            raise FilmsError(f"{table} has no column 'file', which names each film by its path within the folder")
+        rows = {row["file"]: row for row in lines}
     unlisted, absent = [name for name in names if name not in rows], rows.keys() - set(names)
     if unlisted or absent:
         raise FilmsError(

@@ -40,7 +40,7 @@ NAMED: Final = 5  # films named in a refusal
 
 @dataclass(frozen=True)
 class Looks:
-    """What is seen of N films.
+    """Measurements of N films.
 
     Attributes
     ----------

@@ -24,7 +24,9 @@ def sentences(content: dict[str, Any]) -> list[str]:
             f"  {row['group']}: before {_rate(row['before'], row['films'])}, after {_rate(row['after'], row['films'])}"
         )
     if content["groups"]:
-        lines.append("  The bundle has one threshold for all groups; these rates are told, and not evened out.")
+        lines.append(
+            "  The bundle has one threshold for all groups; the report has these rates, but nothing evens them out."
+        )
     for row in content["detection"]:
         was, now = row["before"], row["after"]
         lines.append(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -89,7 +90,7 @@ def render(draw: Draw) -> tuple[bytes, bytes] | None:
     """PNG in the light and the dark theme; None where there is nothing to draw."""
     images = []
     for theme in THEMES:
-        with mpl.rc_context(cast(Any, settings(theme))):
+        with look_of(theme):
             figure = draw(theme)
             if figure is None:
                 return None
@@ -151,9 +152,9 @@ def label_ends(axes: Axes, ends: list[tuple[float, float, str, str]], gap: float
         )
 
 
-def settings(theme: Theme) -> dict[str, Any]:
-    """Matplotlib's settings of a theme."""
-    return {
+def look_of(theme: Theme) -> AbstractContextManager[None]:
+    """Matplotlib's settings of a theme, within."""
+    settings: dict[Any, Any] = {
         "figure.facecolor": theme.paper,
         "axes.facecolor": theme.paper,
         "savefig.facecolor": theme.paper,
@@ -184,3 +185,4 @@ def settings(theme: Theme) -> dict[str, Any]:
         "legend.frameon": False,
         "legend.fontsize": 8.5,
     }
+    return mpl.rc_context(settings)

@@ -52,7 +52,8 @@ class MeanAuroc(Interval):
 
 
 class DetectionLevel(_EvaluationPart):
-    """What is caught where this share of clean films is refused: by a threshold of held-out films, and in hindsight."""
+    """The share of attacks that is caught if this share of clean films is refused: by a threshold of held-out films,
+    and in hindsight."""
 
     false_rejection_rate: float | None = None
     held_out: Interval = Interval()
@@ -76,7 +77,7 @@ class AttackRow(_EvaluationPart):
     coverage: Interval = Interval()
 
     def at_level(self, false_rejection_rate: float | None) -> DetectionLevel:
-        """What is caught at this rate; empty where that was not measured."""
+        """The share that is caught at this rate; empty if it was not measured."""
         return next(
             (level for level in self.detection_at if level.false_rejection_rate == false_rejection_rate),
             DetectionLevel(),
@@ -199,7 +200,7 @@ class RefusalRow(_EvaluationPart):
 
 
 class OrientationRow(_EvaluationPart):
-    """Films of one sense, and what became of them."""
+    """Films of one sense, and the answers to them."""
 
     film: str | None = None
     films: int | None = None
@@ -313,7 +314,7 @@ def read(evaluation: Mapping[str, Any]) -> Evaluation:
 
 
 def plain(value: Any) -> Any:
-    """The evaluation as JSON has it: NaN and infinities are None, and numpy's numbers Python's."""
+    """The evaluation as it is in JSON: NaN and infinities are None, and numpy's numbers Python's."""
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -324,6 +325,6 @@ def plain(value: Any) -> Any:
 
 
 def goal_in_words(goal: str | None, finding_choice: str | None) -> str:
-    """What was wanted; of a goal on calls, also on which finding."""
+    """The goal; for a goal on calls, also the finding."""
     name = goal or "n/a"
     return name if finding_choice is None or name in _AT_POINT else f"{name}, {finding_choice} finding"

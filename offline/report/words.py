@@ -1,4 +1,4 @@
-"""How numbers are written for people. None, which is what was not measured, is n/a."""
+"""How numbers are written for people. None stands for a value that was not measured, and becomes n/a."""
 
 from __future__ import annotations
 

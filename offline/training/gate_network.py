@@ -13,10 +13,6 @@ from ..run import Run, weights_sha256
 def join_gate_network(run: Run, by: Run, output: Run) -> Path:
     """Join the network of `run` and a watch from the network of `by`; writes a run, to be fitted; returns its weights file.
 
-    Parameters
-    ----------
-    run, by, output : Run
-
     Raises
     ------
     FilmsError

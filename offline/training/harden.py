@@ -96,7 +96,6 @@ class Hardening:
         Whose logits the film's shall be like; in eval mode, on the device.
     deviations : Tensor, shape (L,)
         Of the teacher's logits over films.
-    options : HardenOptions
     """
 
     def __init__(self, teacher: nn.Module, deviations: Tensor, options: HardenOptions) -> None:
@@ -132,7 +131,7 @@ class Hardening:
     def attacked(self, network: nn.Module, images: Tensor, epsilon: float) -> Tensor:
         """Images attacked in random directions of logits, shape (N, 1, H, W), in [0, 1].
 
-        With one step they may lie up to ``1 + NOISE`` budgets off, as N-FGSM has it; with more, within the budget.
+        With one step they may lie up to ``1 + NOISE`` budgets off, as in N-FGSM; with more steps, within the budget.
         """
         direction = self._directions(len(images)).to(images)
         several = self.options.steps > 1

@@ -11,7 +11,7 @@ import torch
 from ..data.films import FilmsError
 from ..run import Run, weights_sha256
 
-#: More is taken for a slip; up to 2 was tried (docs/research.md).
+#: More is taken for a slip; up to 2 was tried (research/README.md).
 FURTHEST: Final = 3.0
 
 

@@ -35,7 +35,7 @@ class TrainingSchedule:
     backbone_rate: float = FINE_TUNING_RATE
     head_rate: float = 1e-3
     weight_decay: float = 1e-2
-    average_decay: float = option(0.98, "of the moving average of the weights, which is what is written")
+    average_decay: float = option(0.98, "of the moving average of the weights, which is written")
     seed: int = option(0, "of the order of films and of all that is drawn")
     precision: str = option("bf16", "of the forward pass", choices=PRECISIONS)
     workers: int = 2

@@ -19,7 +19,7 @@ from .teachers import named
 
 Array = NDArray[np.float64]
 
-#: A round number that loses less than .005 of mean AUROC on val films (docs/research.md).
+#: A round number that loses less than .005 of mean AUROC on val films (research/README.md).
 RIDGE: Final = 0.1
 
 
@@ -40,7 +40,6 @@ def refit_head(
 
     Parameters
     ----------
-    run, output : Run
     teachers : sequence of Run
         One, or several whose logits are averaged.
     ridge : float

@@ -20,12 +20,11 @@ WIDEST: Final = 3.0
 def soften(run: Run, deviation: float, output: Run) -> Path:
     """Blur the first layer's filters; writes a run, whose last layer is best learned anew; returns its weights file.
 
-    A film that is blurred before the network gives what the blurred filters give of the film itself, but for what is cut off
-    at their edges. What a chest film shows is larger than a pixel, and a small change of every pixel is not.
+    A film that is blurred before the network gives what the blurred filters give of the film itself, except at the
+    edges, where they are cut off. What a chest film shows is larger than a pixel, and a small change of every pixel is not.
 
     Parameters
     ----------
-    run, output : Run
     deviation : float
         Of the Gaussian, in pixels of the 224.
 

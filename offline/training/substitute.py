@@ -85,7 +85,6 @@ def initial_network(weights: str, arch: Arch = "densenet121") -> Trainable:
     weights : str
         A local safetensors file with torchvision's names, the name of torchvision weights
         (``IMAGENET1K_V1``, downloaded), or ``none``.
-    arch : {"densenet121", "resnet50"}
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""``python -m research.frontier``: make every defence, measure each on the same films, and show it in docs/research.md.
+"""``python -m research.frontier``: make every defence, measure each on the same films, and show it in research/README.md.
 
-What is there already is not made again: a run that was stopped goes on where it was. ``--quick`` tries it on a handful of films,
+Existing results are not made again: a run that was stopped goes on where it was. ``--quick`` tries it on a handful of films,
 and leaves the page and the committed report alone.
 """
 
@@ -13,14 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from app.pipeline.backends import choose_device
-from offline.data.films import Film, Split, of_split, read_films
+from offline.data.films import Film, read_films
 from offline.evaluation.circumstances import circumstances
-from offline.gate.features import reuse_or_extract
 from offline.run import Run
 from offline.training.gate_network import join_gate_network
 from offline.training.harden import RAMP, harden
@@ -30,13 +27,13 @@ from offline.training.refit_head import refit_head
 
 from .band_plot import BAND_PICTURE, write_band_picture
 from .plot import PICTURE, write_picture
-from .point import HELD_OUT, QUICK, Measuring, fewer, measure_point
+from .point import QUICK, Measuring, fewer, measure_point
 from .recipes import RECIPES, Recipe
-from .starting import START, start_of, take_kept
+from .starting import START, logits_of, start_of, take_kept
 from .table import PAGE, bands, filled
 from .table import REPORT as FRONTIER
 
-#: Of ``--quick``: one that is served as trained, and one that was hardened; both without a step of training where runs are kept.
+#: Recipes of ``--quick``: one as trained, and one hardened; neither needs a step of training if its run is kept.
 QUICK_RECIPES: Final = ("paper", "hardened")
 
 
@@ -70,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         run = _network_run(recipe, given.bundle, runs, films, device, given.workers)
         print(f"== {name}: {recipe.title}", flush=True)
         network = run.network()
-        trained = {split: _logits(Run(runs / START), used, split, device, given.workers) for split in HELD_OUT}
+        trained = logits_of(Run(runs / START), used, device, given.workers)
         measured = measure_point(name, network, run, used, recipe.gate, measuring, device, given.workers, trained)
         report["points"][name] = {"title": recipe.title, "training": run.training.read(), **measured}
         report |= circumstances(device)
@@ -82,11 +79,6 @@ def main(arguments: list[str] | None = None) -> int:
     write_band_picture(report, report_file.parent / BAND_PICTURE.name)
     print(bands(report))
     return 0
-
-
-def _logits(run: Run, films: list[Film], split: Split, device: torch.device, workers: int) -> NDArray[np.float32]:
-    """Those of a run on films of a split; extracted once."""
-    return reuse_or_extract(run.network(), of_split(films, split), run, split, device, workers).logits
 
 
 def _network_run(

@@ -5,7 +5,7 @@ point, not over the band between calls, since the smallest change is the hardest
 passes it at least as often: what is seen here is the most that it could be worth. Of a gate with a key the same holds for who
 knows everything but the key, at every budget from the smallest on, since a small change lies within the larger balls too.
 
-Writes ``reports/frontier/looks.json`` and the tables of looks and of smoothing in docs/research.md.
+Writes ``reports/frontier/looks.json`` and the tables of looks and of smoothing in research/README.md.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from app.pipeline.network import IMAGENET_MEAN, IMAGENET_STD, ChestNetwork, Logi
 from app.pipeline.preprocess import picture_tensor
 from offline import generated_tables
 from offline.attacks import SearchOptions, Victim, epsilon_curve, minimal, paper_attacks
-from offline.data.films import Film, of_split, read_films, targets_of
+from offline.data.films import Film, evenly, of_split, read_films, targets_of
 from offline.data.harmless import Change, blur, flip, jpeg, noise, resize
 from offline.data.loading import as_written, in_order
 from offline.evaluation.circumstances import circumstances
-from offline.evaluation.observing import BATCH, Images, batches, evenly, load_images, observe, to_levels
+from offline.evaluation.observing import BATCH, Images, batches, load_images, observe, to_levels
 from offline.evaluation.presets import AIM, Aim
 from offline.evaluation.subject import LoadedBundle
 from offline.evaluation.uninformed import attack_all
 from offline.gate.features import UNCHANGED, Variant, harmless_variant
 from offline.gate.fit import fit_gaussian
+from offline.generated_tables import markdown_table
 from offline.metrics import auroc, mean_auroc
 from offline.report.words import strength
 from offline.run import write_json
@@ -45,7 +46,6 @@ from offline.training.memory import keep_freed_memory
 
 from .arguments import parser_of
 from .recipes import THROUGH_WATCH
-from .table import table_row
 
 REPORT: Final = Path("reports/frontier/looks.json")
 CLEAN_REFUSED: Final = 0.05
@@ -69,12 +69,7 @@ VIEWS: Final[Mapping[str, Change]] = {
 
 
 class DrawnEyes(nn.Module):
-    """A key that chooses convolutions: two layers drawn at random, none of whose filters sees a constant.
-
-    Parameters
-    ----------
-    key : int
-    """
+    """A key that chooses convolutions: two layers drawn at random, none of whose filters sees a constant."""
 
     def __init__(self, key: int) -> None:
         super().__init__()
@@ -95,7 +90,6 @@ class SecretCrop(nn.Module):
 
     Parameters
     ----------
-    key : int
     network : ChestNetwork
         With a watch.
     """
@@ -283,14 +277,12 @@ def smoothed(
 def table_of_looks(report: dict[str, Any]) -> str:
     """A row for each look: refused of what each attack made; area under ROC."""
     attacks, harmless = report["attacked"], report["harmless"]
-    lines = [
-        table_row("look", *(f"{name} ({one['made']} of {one['films']})" for name, one in attacks.items()), *harmless),
-        table_row(*["---"] * (1 + len(attacks) + len(harmless))),
-    ]
+    heading = ["look", *(f"{name} ({one['made']} of {one['films']})" for name, one in attacks.items()), *harmless]
+    lines = []
     for name, found in report["looks"].items():
-        cells = [_seen(found[attack]) for attack in attacks]
-        lines.append(table_row(name, *cells, *(f"{found[change]['refused']:.0%}" for change in harmless)))
-    return "\n".join(lines)
+        refused = [f"{found[change]['refused']:.0%}" for change in harmless]
+        lines.append([name, *(_seen(found[attack]) for attack in attacks), *refused])
+    return markdown_table(heading, lines)
 
 
 def _seen(found: dict[str, float | None]) -> str:
@@ -299,14 +291,8 @@ def _seen(found: dict[str, float | None]) -> str:
 
 def table_of_smoothing(report: dict[str, Any]) -> str:
     """Mean AUROC by the noise that probabilities are averaged over."""
-    deviations = report["smoothing"]
-    return "\n".join(
-        [
-            table_row("deviation of the noise", *(f"{float(deviation):g}" for deviation in deviations)),
-            table_row(*["---"] * (1 + len(deviations))),
-            table_row("AUROC val", *(f"{area:.3f}" for area in deviations.values())),
-        ]
-    )
+    heading = ["deviation of the noise", *(f"{float(deviation):g}" for deviation in report["smoothing"])]
+    return markdown_table(heading, [["AUROC val", *(f"{area:.3f}" for area in report["smoothing"].values())]])
 
 
 def filled(document: str, report: dict[str, Any]) -> str:

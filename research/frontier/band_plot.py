@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from offline.attacks.goals import OPPOSITE
-from offline.report.plot_style import LIGHT, Theme, canvas, png, settings
+from offline.report.plot_style import LIGHT, Theme, canvas, look_of, png
 
 from .table import BUDGETS, Point, aimed_row, points, share_of
 
 BAND_PICTURE: Final = Path("reports/frontier/bands.png")
-#: Who knows everything: of the attackers that are measured on every defence the one to be held off.
+#: The attacker who knows everything: of the attackers that are measured on every defence, the one to hold off.
 ATTACKER: Final = "selective"
 COLOURS: Final = "cividis"  # one that the colour-blind can read
 
@@ -72,5 +72,5 @@ def _mark(axes: Axes, name: str, point: Point, budget: float, colours: ScalarMap
 def write_band_picture(report: dict[str, Any], to: Path = BAND_PICTURE) -> None:
     """Draw in the light theme; nothing where no defence has calls."""
     if any("calls" in point for _, point in points(report)):
-        with mpl.rc_context(cast(Any, settings(LIGHT))):
+        with look_of(LIGHT):
             to.write_bytes(png(draw(report, LIGHT)))

@@ -22,9 +22,9 @@ from offline.calls.calibration import calibrate
 from offline.calls.fitting import findings_of
 from offline.calls.movement import EPSILON, FURTHEST, Movement, measure_movement
 from offline.calls.prevalence import CHEST_XRAY14, read_prevalence
-from offline.data.films import Film, Split, fingerprint, of_split, targets_of
+from offline.data.films import Film, Split, fingerprint, of_split, patients_of, some_of, targets_of
 from offline.detectors.measures import bootstrap_weights, drawn_auroc, estimate
-from offline.evaluation.observing import evenly, load_images, to_images
+from offline.evaluation.observing import load_images, to_images
 from offline.metrics import mean_auroc
 from offline.run import Run, weights_sha256
 
@@ -53,7 +53,7 @@ def paired_loss(films: list[Film], trained: NDArray[np.floating], served: NDArra
         Logits; over 0 where `served` is the less accurate.
     """
     targets = targets_of(films)
-    weights = bootstrap_weights(np.array([film.patient for film in films]), 1000, 0)
+    weights = bootstrap_weights(patients_of(films), 1000, 0)
     lost = drawn_auroc(targets, trained, weights) - drawn_auroc(targets, served, weights)
     defined = ~np.isnan(lost).all(axis=1)
     return asdict(
@@ -70,7 +70,7 @@ def called(
     movement_films: int,
     furthest: int = FURTHEST,
 ) -> tuple[list[Finding], dict[str, Any]]:
-    """How findings would be called, as ``fit_calls`` has it, and what that comes to.
+    """How ``fit_calls`` would call findings, and the results.
 
     Parameters
     ----------
@@ -96,9 +96,8 @@ def called(
     val, test = of_split(films, "val"), of_split(films, "test")
     values, targets = np.asarray(logits["val"], np.float64), targets_of(val)
     movements = _movements(network, run, films, val, device, movement_films, furthest)
-    patients = np.unique([film.patient for film in val], return_inverse=True)[1]
     wanted = read_prevalence(CHEST_XRAY14)
-    calibration = calibrate(values, targets, patients).at(np.array([wanted[name] for name in LABELS]))
+    calibration = calibrate(values, targets, patients_of(val)).at(np.array([wanted[name] for name in LABELS]))
     findings = findings_of(values, targets, calibration, CallOptions(), movements[EPSILON])
     measured = measure_calls(findings, np.asarray(logits["test"], np.float64), targets_of(test))
     deviations = np.maximum(values.std(axis=0), 1e-9)
@@ -121,7 +120,7 @@ def _movements(
     count: int,
     furthest: int,
 ) -> dict[float, Movement]:
-    chosen = [val[index] for index in evenly(len(val), count)]
+    chosen = some_of(val, count)
     images = to_images(load_images(chosen, "reading val"), torch.device("cpu"))
     # The name that ``fit_calls`` gives it too, where all is as usual.
     usual = f"-{furthest}-furthest" if furthest != FURTHEST else ""

@@ -25,18 +25,19 @@ from offline.attacks.goals import OPPOSITE
 from offline.data.films import Film, of_split, targets_of
 from offline.evaluation.adaptive import aimed_rows
 from offline.evaluation.subject import victim_of_run
-from offline.gate.features import reuse_or_extract, saved
+from offline.gate.features import saved
 from offline.gate.fit import gate_of
+from offline.generated_tables import markdown_table
 from offline.metrics import mean_auroc
 from offline.run import Run, weights_sha256
 from offline.training.harden import RAMP, HardenOptions, harden
-from offline.training.inside import INSIDE, Inside, load_inside
+from offline.training.inside import INSIDE, load_inside
 
 from .bands import called, paired_loss
-from .point import HELD_OUT, Measuring
+from .point import Measuring
 from .recipes import THROUGH_WATCH
-from .starting import take_kept
-from .table import accuracy_of, calls_heading, calls_of, table_row, turned_of
+from .starting import logits_of, take_kept
+from .table import HELD_OUT, accuracy_of, calls_heading, calls_of, turned_of
 
 #: Without anything inside: what rivals are compared with.
 PLAIN: Final = "plain"
@@ -48,7 +49,7 @@ TIMED_BATCH: Final = 8
 
 @dataclass(frozen=True)
 class Common:
-    """What is the same for all that are compared.
+    """The settings that are the same for all compared networks.
 
     Attributes
     ----------
@@ -95,10 +96,7 @@ def measure_inside(name: str, common: Common) -> dict[str, Any]:
     network.eval().requires_grad_(False)
     gate = gate_of(network, run, used, THROUGH_WATCH, device, workers)
     logits = {split: saved(run, split).logits for split in HELD_OUT}
-    trained = {
-        split: reuse_or_extract(before, of_split(used, split), common.start, split, device, workers).logits
-        for split in HELD_OUT
-    }
+    trained = logits_of(common.start, used, device, workers)
     findings, calls = called(network, run, used, logits, device, measuring.movement_films, measuring.furthest)
     victim = replace(victim_of_run(run, network, gate, used, device), calls=CallPoints.of(findings).to(device))
     aimed = aimed_rows(
@@ -114,7 +112,7 @@ def measure_inside(name: str, common: Common) -> dict[str, Any]:
     )
     targets = {split: targets_of(of_split(used, split)) for split in HELD_OUT}
     return {
-        "title": title_of(name, inside),
+        "title": PLAIN if inside is None else inside.title,
         "network": weights_sha256(network),
         "hardening": {**common.options.record(), "teachers": len(common.teachers)},
         "trained": {split: mean_auroc(targets[split], trained[split]) for split in HELD_OUT},
@@ -126,13 +124,8 @@ def measure_inside(name: str, common: Common) -> dict[str, Any]:
     }
 
 
-def title_of(name: str, inside: Inside | None) -> str:
-    """For the table."""
-    return "plain" if inside is None else inside.title
-
-
 def _watch_of(network: ChestNetwork) -> GateNetwork:
-    """The eyes of the gate: the network's own watch, or its first block, as one that was not hardened has it."""
+    """The gate's network: the network's own watch, or its first block if it was not hardened."""
     if network.watch is not None:
         return network.watch
     watch = GateNetwork()
@@ -167,12 +160,13 @@ def table_of_inside(report: dict[str, Any]) -> str:
     rows = [report["networks"][name] for name in NAMES if name in report.get("networks", {})]
     if not rows:
         return "The runs of this table are still to be done."
-    heading = ("inside", *calls_heading(), "forward pass, of a plain one's")
-    lines = [table_row(*heading), table_row(*["---"] * len(heading))]
-    for row in rows:
-        cells = (*accuracy_of(row), *calls_of(row), *turned_of(row), f"{row['cost']['ratio']:.2f}")
-        lines.append(table_row(row["title"], *cells))
-    return "\n".join(lines)
+    return markdown_table(
+        ["inside", *calls_heading(), "forward pass, of a plain one's"],
+        (
+            [row["title"], *accuracy_of(row), *calls_of(row), *turned_of(row), f"{row['cost']['ratio']:.2f}"]
+            for row in rows
+        ),
+    )
 
 
 def filled(document: str, report: dict[str, Any]) -> str:

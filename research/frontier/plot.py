@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from offline.attacks.goals import AT_POINT
-from offline.report.plot_style import ATTACKER_HUES, LIGHT, MARKERS, Theme, as_percent, canvas, png, settings
+from offline.report.plot_style import ATTACKER_HUES, LIGHT, MARKERS, Theme, as_percent, canvas, look_of, png
 
 from .table import BUDGETS, points
 
@@ -77,5 +76,5 @@ def _panel(axes: Axes, report: dict[str, Any], budget: float, theme: Theme) -> N
 
 def write_picture(report: dict[str, Any], to: Path = PICTURE) -> None:
     """Draw in the light theme, as documents are read."""
-    with mpl.rc_context(cast(Any, settings(LIGHT))):
+    with look_of(LIGHT):
         to.write_bytes(png(draw(report, LIGHT)))

@@ -15,12 +15,12 @@ from app.pipeline.network import ChestNetwork, LogitsOnly
 from offline.attacks import CallPoints, Victim, paper_attacks
 from offline.attacks.libraries import LibraryAttack, unseat
 from offline.calls.movement import FURTHEST
-from offline.data.films import Film, Split, fingerprint, of_split, targets_of
+from offline.data.films import Film, Split, fingerprint, of_split, patients_of, some_of, targets_of
 from offline.data.harmless import CHANGES
 from offline.detectors import Observed
 from offline.evaluation.adaptive import aimed_rows
 from offline.evaluation.clean import harmless_stage, rate
-from offline.evaluation.observing import Images, batches, evenly, load_images, observe, to_levels
+from offline.evaluation.observing import Images, batches, load_images, observe, to_levels
 from offline.evaluation.presets import AIM, Aim
 from offline.evaluation.store import Outcome, Stages
 from offline.evaluation.subject import victim_of_run
@@ -31,8 +31,8 @@ from offline.metrics import mean_auroc
 from offline.run import Run, weights_sha256
 
 from .bands import called, paired_loss
+from .table import HELD_OUT
 
-HELD_OUT: Final[tuple[Split, ...]] = ("val", "test")
 EPSILONS: Final = (1 / 255, 0.005, 0.02)
 HARMLESS: Final = ("noise sd .005", "gamma .8", "gamma 1.25", "JPEG quality 75")
 
@@ -79,8 +79,7 @@ QUICK: Final = Measuring(
 
 def fewer(films: list[Film]) -> list[Film]:
     """Some films of each split, evenly spread, for ``--quick``."""
-    splits = ((of_split(films, split), count) for split, count in QUICK_FILMS.items())
-    return [some[index] for some, count in splits for index in evenly(len(some), count)]
+    return [film for split, count in QUICK_FILMS.items() for film in some_of(of_split(films, split), count)]
 
 
 def measure_point(
@@ -115,7 +114,7 @@ def measure_point(
     }
     store = Stages.open(run.folder / name, identity)
     test = of_split(films, "test")
-    patients = np.array([film.patient for film in test])
+    patients = patients_of(test)
     changes = {change: CHANGES[change] for change in HARMLESS}
     more: dict[str, Any] = {}
     if trained is not None:
@@ -149,7 +148,7 @@ def _blind(
     victim: Victim, device: torch.device, store: Stages, test: list[Film], measuring: Measuring
 ) -> list[dict[str, Any]]:
     """Attackers without a goal who do not know the gate: ``stopped`` are rejected, or have the top finding that they had."""
-    chosen = [test[index] for index in evenly(len(test), measuring.attacked_films)]
+    chosen = some_of(test, measuring.attacked_films)
     _, arrays = store.stage("images", lambda: ({}, {"levels": load_images(chosen, "reading")}))
     levels = arrays["levels"]
     clean = observe(victim.network, levels, device, "clean films")

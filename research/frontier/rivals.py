@@ -5,7 +5,7 @@ et al.: denoised features), and a ridge regression learns from it the logits tha
 alike, and what differs is how far an attacker moves the answer: whoever does not know the gate, and stops at the flip over the
 one operating point, without a band.
 
-Writes ``reports/frontier/rivals.json`` and the table of rivals in docs/research.md.
+Writes ``reports/frontier/rivals.json`` and the table of rivals in research/README.md.
 
 With ``--inside NAME`` a rival stands where its authors put it, inside the network of ``--start``, which is then hardened
 (``frontier.inside``); that writes ``reports/frontier/inside.json`` and a table of its own. A run that was stopped goes on.
@@ -29,11 +29,12 @@ from app.pipeline.outputs import Outputs
 from offline import generated_tables
 from offline.attacks import Goal, SearchOptions, Victim, minimal
 from offline.calls.fitting import youden_logits
-from offline.data.films import Film, of_split, read_films, targets_of
+from offline.data.films import Film, evenly, of_split, read_films, some_of, targets_of
 from offline.data.loading import in_order
 from offline.evaluation.circumstances import circumstances
-from offline.evaluation.observing import BATCH, Images, batches, evenly, load_images
+from offline.evaluation.observing import BATCH, Images, batches, load_images
 from offline.evaluation.subject import LoadedBundle
+from offline.generated_tables import markdown_table
 from offline.metrics import mean_auroc
 from offline.report.words import strength
 from offline.run import write_json
@@ -43,13 +44,13 @@ from offline.training.refit_head import RIDGE, ridge_layer
 from . import inside
 from .arguments import parser_of
 from .inside_command import add_arguments, run_inside
-from .table import count_of, table_row
+from .table import count_of
 
 REPORT: Final = Path("reports/frontier/rivals.json")
 EPSILON: Final = 1 / 255
 GOALS: Final[tuple[Goal, ...]] = ("hide", "invent")
 CENTRES: Final = 256
-#: Of the row that a rival is to be compared with.
+#: The name of the row with which a rival is compared.
 OWN: Final = "its own last layer"
 
 #: Of a last feature map, shape (N, C, H, W), after ReLU -> (N, d).
@@ -110,8 +111,6 @@ class Rival(nn.Module):
 
     Parameters
     ----------
-    network : ChestNetwork
-    stage : Stage
     layer : Linear
         (N, d) -> logits (N, L).
     """
@@ -161,7 +160,8 @@ def rivals_of(
     few = learning["linear, learned anew"][evenly(len(train), CENTRES)]
     basis = RadialBasis(torch.from_numpy(few).to(device))
     with torch.inference_mode():  # its features need no film again: they are of the average
-        learning["radial basis"] = basis(_as_maps(learning["linear, learned anew"], device)).cpu().numpy()
+        maps = torch.from_numpy(learning["linear, learned anew"]).to(device)[:, :, None, None]
+        learning["radial basis"] = basis(maps).cpu().numpy()
     stages["radial basis"] = basis
     seen = described(network, val, stages, device, workers)
     layers = {name: _layer(learning[name], learning["logits"], device) for name in stages}
@@ -171,10 +171,6 @@ def rivals_of(
             logits = layers[name](torch.from_numpy(seen[name]).to(device)).cpu().numpy()
         rows.append(_row(subject, name, Rival(network, stage, layers[name]), logits, val, attacked, steps))
     return rows
-
-
-def _as_maps(features: NDArray[np.float32], device: torch.device) -> Tensor:
-    return torch.from_numpy(features).to(device)[:, :, None, None]
 
 
 def _layer(features: NDArray[np.float32], logits: NDArray[np.float32], device: torch.device) -> nn.Linear:
@@ -213,15 +209,12 @@ def _row(
 def table_of_rivals(report: dict[str, Any]) -> str:
     """A row for each network and last stage."""
     budget = strength(report["epsilon"])
-    lines = [
-        table_row("network", "last stage", "AUROC val", *(f"{goal}, {budget}" for goal in GOALS)),
-        table_row(*["---"] * (3 + len(GOALS))),
-    ]
+    lines = []
     for network in report["networks"]:
         for row in network["rivals"]:
             cells = [count_of(row[goal]["evaded"], row[goal]["eligible"]) for goal in GOALS]
-            lines.append(table_row(network["bundle"], row["stage"], f"{row['auroc']:.3f}", *cells))
-    return "\n".join(lines)
+            lines.append([network["bundle"], row["stage"], f"{row['auroc']:.3f}", *cells])
+    return markdown_table(["network", "last stage", "AUROC val", *(f"{goal}, {budget}" for goal in GOALS)], lines)
 
 
 def filled(document: str, report: dict[str, Any]) -> str:
@@ -244,7 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.inside:
         return run_inside(given, films, device)
     train, val = of_split(films, "train"), of_split(films, "val")
-    attacked = load_images([val[index] for index in evenly(len(val), given.films)], "reading")
+    attacked = load_images(some_of(val, given.films), "reading")
     networks = []
     for folder in given.bundle or (Path("artifacts/paper"), Path("artifacts/default")):
         subject = LoadedBundle.load(folder, device)

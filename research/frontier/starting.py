@@ -6,10 +6,18 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from app.pipeline.bundle import read_bundle
 from offline.bundles.unpack import unpack
+from offline.data.films import Film, Split, of_split
+from offline.gate.features import reuse_or_extract
 from offline.run import Run
 from offline.training.harden import HardenOptions
+
+from .table import HELD_OUT
 
 #: Runs that are kept, since each takes half an hour; of other films, options or another start they are not taken, but made.
 KEPT: Final = (Run(Path("artifacts/hardened")), Run(Path("artifacts/hardened-twice")))
@@ -29,6 +37,15 @@ def start_of(bundle: Path, runs: Path) -> Run:
         read_bundle(bundle)  # verified, before anything rests on it
         unpack(bundle, start)
     return start
+
+
+def logits_of(start: Run, films: list[Film], device: torch.device, workers: int) -> dict[Split, NDArray[np.float32]]:
+    """Of held-out films by the network before any defence, shape (N, L) each; extracted into `start`, once."""
+    network = start.network()
+    return {
+        split: reuse_or_extract(network, of_split(films, split), start, split, device, workers).logits
+        for split in HELD_OUT
+    }
 
 
 def take_kept(run: Run, options: HardenOptions) -> None:

@@ -1,4 +1,4 @@
-"""The tables of docs/research.md, from the committed report: no number in them is typed by hand."""
+"""The tables of research/README.md, from the committed report: no number in them is typed by hand."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Any, Final
 
 from offline import generated_tables
 from offline.attacks.goals import AT_POINT, OPPOSITE, Goal
+from offline.data.films import Split
 from offline.evaluation.adaptive import AIMED as ATTACKERS
+from offline.generated_tables import markdown_table
 
 from .recipes import RECIPES
 
-PAGE: Final = Path("docs/research.md")
+PAGE: Final = Path("research/README.md")
 REPORT: Final = Path("reports/frontier/frontier.json")
 BUDGETS: Final = ((1 / 255, "1/255"), (2 / 255, "2/255"))
 _EPSILONS: Final = ((1 / 255, "1/255"), (0.005, ".005"), (0.02, ".02"))
 
 NOT_MEASURED: Final = "not measured"
-HELD_OUT: Final = ("val", "test")
+HELD_OUT: Final[tuple[Split, ...]] = ("val", "test")
 _TURNINGS: Final = tuple((wanted.goal, budget, word) for budget, word in BUDGETS for wanted in OPPOSITE)
 
 Point = dict[str, Any]
@@ -39,14 +41,11 @@ def aimed(report: dict[str, Any]) -> str:
         for budget, word in BUDGETS
         for wanted in AT_POINT
     ]
-    lines = [table_row("defence", *(title for *_, title in columns)), table_row(*["---"] * (len(columns) + 1))]
+    rows = []
     for _, point in points(report):
-        cells = []
-        for attacker, goal, budget, _ in columns:
-            row = aimed_row(point, attacker, goal, budget)
-            cells.append(_evaded(row) if row else NOT_MEASURED)
-        lines.append(table_row(point["title"], *cells))
-    return "\n".join(lines)
+        found = [aimed_row(point, attacker, goal, budget) for attacker, goal, budget, _ in columns]
+        rows.append([point["title"], *(_evaded(row) if row else NOT_MEASURED for row in found)])
+    return markdown_table(["defence", *(title for *_, title in columns)], rows)
 
 
 def aimed_row(point: Point, attacker: str, goal: Goal, budget: float) -> dict[str, Any] | None:
@@ -59,15 +58,12 @@ def aimed_row(point: Point, attacker: str, goal: Goal, budget: float) -> dict[st
 
 def bands(report: dict[str, Any]) -> str:
     """Accuracy, movement and the band that it asks for, what the band holds, and whose calls are turned by whom."""
-    heading = ("defence", *calls_heading())
     rows = [
-        table_row(point["title"], *accuracy_of(point), *calls_of(point), *turned_of(point))
+        [point["title"], *accuracy_of(point), *calls_of(point), *turned_of(point)]
         for _, point in points(report)
         if "calls" in point
     ]
-    if not rows:
-        return "The run of this table is still to be done."
-    return "\n".join([table_row(*heading), table_row(*["---"] * len(heading)), *rows])
+    return markdown_table(["defence", *calls_heading()], rows) if rows else "The run of this table is still to be done."
 
 
 def calls_heading() -> tuple[str, ...]:
@@ -126,46 +122,31 @@ def blind(report: dict[str, Any]) -> str:
     """Attackers without a goal: rejected, or without effect on the top finding."""
     attacks = ("FGSM", "BIM", "PGD", "MIM", "APGD", "Square")
     columns = [(attack, epsilon, f"{attack} {word}") for epsilon, word in _EPSILONS for attack in attacks]
-    lines = [table_row("defence", *(title for *_, title in columns)), table_row(*["---"] * (len(columns) + 1))]
+    lines = []
     for _, point in points(report):
         cells = []
         for attack, epsilon, _ in columns:
             rows = [row for row in point["blind"] if row["attack"] == attack and math.isclose(row["epsilon"], epsilon)]
             shares = [f"{row['stopped'] / row['films']:.0%} ({row['rejected'] / row['films']:.0%})" for row in rows]
             cells.append(shares[0] if shares else NOT_MEASURED)
-        lines.append(table_row(point["title"], *cells))
-    return "\n".join(lines)
+        lines.append([point["title"], *cells])
+    return markdown_table(["defence", *(title for *_, title in columns)], lines)
 
 
 def cost(report: dict[str, Any]) -> str:
     """Accuracy and false rejection, clean and under harmless change."""
     changes = [row["change"] for row in points(report)[0][1]["harmless"]]
-    lines = [
-        table_row("defence", "AUROC val", "AUROC test", "clean refused", *changes),
-        table_row(*["---"] * (len(changes) + 4)),
-    ]
+    lines = []
     for _, point in points(report):
-        clean = point["clean"]
-        lines.append(
-            table_row(
-                point["title"],
-                f"{point['auroc']['val']:.3f}",
-                f"{point['auroc']['test']:.3f}",
-                count_of(clean["rejected"], clean["films"]),
-                *(count_of(row["rejected"], row["films"]) for row in point["harmless"]),
-            )
-        )
-    return "\n".join(lines)
+        areas = [f"{point['auroc'][split]:.3f}" for split in HELD_OUT]
+        refused = [count_of(row["rejected"], row["films"]) for row in (point["clean"], *point["harmless"])]
+        lines.append([point["title"], *areas, *refused])
+    return markdown_table(["defence", "AUROC val", "AUROC test", "clean refused", *changes], lines)
 
 
 def points(report: dict[str, Any]) -> list[tuple[str, Point]]:
     """Those that were measured, with their recipes' names, in the order of the recipes."""
     return [(name, report["points"][name]) for name in RECIPES if name in report["points"]]
-
-
-def table_row(*cells: str) -> str:
-    """A line of a table in Markdown."""
-    return f"| {' | '.join(cells)} |"
 
 
 def count_of(count: int, total: int) -> str:

@@ -193,7 +193,7 @@ def test_a_caller_alone_leaves_time_to_others() -> None:
     with ExitStack() as held_places:
         for _ in range(17):
             held_places.enter_context(admitted.place("a"))
-        with pytest.raises(Overloaded, match="one caller may keep"):
+        with pytest.raises(Overloaded, match="one caller may have"):
             held_places.enter_context(admitted.place("a"))
         for _ in range(5):
             held_places.enter_context(admitted.place("b"))

@@ -74,7 +74,7 @@ def test_those_of_a_reason_are_tried_again(aside: Aside, state: Path, capsys: py
 
 def test_only_what_is_given_up_is_forgotten(aside: Aside, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert given_up("--state", str(state), "--forget", "a1", "c3") == 0
-    assert "the former are forgotten" in table(capsys)[1]
+    assert "those given up on are forgotten" in table(capsys)[1]
     assert aside.listed() == [LATE, WAITING]
 
 

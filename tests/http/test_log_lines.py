@@ -115,7 +115,7 @@ def test_a_line_of_a_devices_thread_names_the_requests(lines: list[dict[str, Any
         path, named = "/v1/explain?finding=Mass", {"Content-Type": "image/png"}
         answer = service.client.post(path, content=png(), headers=named)
     assert answer.status_code == 503
-    (line,) = [line for line in lines if line["message"] == "what was asked for beside the verdict failed"]
+    (line,) = [line for line in lines if line["message"] == "the heatmap beside the verdict failed"]
     assert line["request_ids"] == [answer.headers["x-request-id"]]
     assert SECRET not in json.dumps(lines)
 

@@ -202,35 +202,35 @@ def now() -> int:
 
 
 HOSTILE: dict[str, tuple[Callable[[Provider], str], str]] = {
-    "alg none": (unsigned, "none of the provider's"),
-    "HS256 with the public key": (with_the_public_key_as_secret, "none of the provider's"),
-    "another's signature": (anothers, "none of the provider's"),
-    "altered claims": (altered, "none of the provider's"),
-    "a key in the token": (own_jwk, "none of the provider's"),
+    "alg none": (unsigned, "not a valid token"),
+    "HS256 with the public key": (with_the_public_key_as_secret, "not a valid token"),
+    "another's signature": (anothers, "not a valid token"),
+    "altered claims": (altered, "not a valid token"),
+    "a key in the token": (own_jwk, "not a valid token"),
     "another algorithm of the same key": (
         lambda p: jwt.encode(p.claims(scope="Films"), p.keys["one"][0], "RS512", headers={"kid": "one"}),
-        "none of the provider's",
+        "not a valid token",
     ),
-    "an unknown critical header": (lambda p: p.token(headers={"crit": ["x"], "x": 1}, scope="Films"), "none of the provider's"),
+    "an unknown critical header": (lambda p: p.token(headers={"crit": ["x"], "x": 1}, scope="Films"), "not a valid token"),
     "wrong audience": (lambda p: p.token(aud="https://other.example"), "another service"),
     "no audience": (lambda p: p.token(aud=None), "lacks one of"),
     "wrong issuer": (lambda p: p.token(iss=p.issuer + "/"), "another provider's"),
     "no issuer": (lambda p: p.token(iss=None), "lacks one of"),
     "expired": (lambda p: p.token(exp=now() - LEEWAY_SECONDS - 5), "expired"),
     "without end": (lambda p: p.token(exp=None), "lacks one of"),
-    "an end that is no number": (lambda p: p.token(exp="never"), "none of the provider's"),
-    "an end that is a list": (lambda p: signed(p, exp=[1]), "none of the provider's"),
+    "an end that is no number": (lambda p: p.token(exp="never"), "not a valid token"),
+    "an end that is a list": (lambda p: signed(p, exp=[1]), "not a valid token"),
     "an end that is null": (lambda p: signed(p, exp=None), "lacks one of"),
-    "an end that never comes": (lambda p: signed(p, exp=math.inf), "none of the provider's"),
-    "not yet": (lambda p: p.token(nbf=now() + LEEWAY_SECONDS + 60), "not good yet"),
-    "a beginning that is no number": (lambda p: signed(p, nbf="soon"), "none of the provider's"),
-    "a beginning that is null": (lambda p: signed(p, nbf=None), "none of the provider's"),
-    "a beginning that never comes": (lambda p: signed(p, nbf=math.inf), "none of the provider's"),
+    "an end that never comes": (lambda p: signed(p, exp=math.inf), "not a valid token"),
+    "not yet": (lambda p: p.token(nbf=now() + LEEWAY_SECONDS + 60), "not valid yet"),
+    "a beginning that is no number": (lambda p: signed(p, nbf="soon"), "not a valid token"),
+    "a beginning that is null": (lambda p: signed(p, nbf=None), "not a valid token"),
+    "a beginning that never comes": (lambda p: signed(p, nbf=math.inf), "not a valid token"),
     "no subject": (lambda p: p.token(sub=None), "lacks one of"),
     "a subject of two lines": (lambda p: p.token(sub="a\nb"), "subject"),
     "a long subject": (lambda p: p.token(sub="a" * 256), "subject"),
     "no kid": (lambda p: jwt.encode(p.claims(), p.keys["one"][0], "RS256"), "not one of the provider's"),
-    "three dots and nothing": (lambda p: "..", "none of the provider's"),
+    "three dots and nothing": (lambda p: "..", "not a valid token"),
     "empty objects": (lambda p: "e30.e30.e30", "not one of the provider's"),
     "huge": (lambda p: p.token(padding="x" * MOST_TOKEN_BYTES), "is over 8192 bytes"),
 }  # fmt: skip
@@ -359,7 +359,7 @@ def start(bundle: Path, **settings: str) -> None:
 
 
 def test_settings_that_cannot_be_are_refused(accepting_bundle: Path) -> None:
-    with pytest.raises(SettingsError, match="CXR_OIDC_AUDIENCE is needed"):
+    with pytest.raises(SettingsError, match="CXR_OIDC_AUDIENCE is required"):
         start(accepting_bundle, oidc_issuer="https://login.example")
     with pytest.raises(SettingsError, match="must be https"):
         start(accepting_bundle, oidc_issuer="http://login.example", oidc_audience="x")

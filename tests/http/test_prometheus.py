@@ -152,7 +152,7 @@ def test_every_rule_is_evaluated_without_fault(prometheus: Prometheus) -> None:
 def test_an_alert_says_what_it_is_in_words(prometheus: Prometheus) -> None:
     alerts = prometheus.client.get("/api/v1/alerts").json()["data"]["alerts"]
     (burst,) = (alert for alert in alerts if alert["labels"]["alertname"] == "CxrAttackBurst")
-    assert re.fullmatch(r"\d+ films in 15 minutes lie where attacked films lie", burst["annotations"]["summary"])
+    assert re.fullmatch(r"\d+ films in 15 minutes scored where attacked films score", burst["annotations"]["summary"])
     for alert in alerts:
         assert "error expanding" not in str(alert["annotations"])
 

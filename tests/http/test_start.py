@@ -70,10 +70,10 @@ def _new_format(folder: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "network-byte": (_change_a_byte("network.safetensors"), "network.safetensors does not have the SHA-256"),
-    "gaussian-byte": (_change_a_byte("gaussian.safetensors"), "gaussian.safetensors does not have the SHA-256"),
-    "golden-byte": (_change_a_byte("golden.safetensors"), "golden.safetensors does not have the SHA-256"),
-    "card-byte": (_change_a_byte("MODEL_CARD.md"), "MODEL_CARD.md does not have the SHA-256"),
+    "network-byte": (_change_a_byte("network.safetensors"), "network.safetensors has another SHA-256"),
+    "gaussian-byte": (_change_a_byte("gaussian.safetensors"), "gaussian.safetensors has another SHA-256"),
+    "golden-byte": (_change_a_byte("golden.safetensors"), "golden.safetensors has another SHA-256"),
+    "card-byte": (_change_a_byte("MODEL_CARD.md"), "MODEL_CARD.md has another SHA-256"),
     "no-network": (_remove("network.safetensors"), "network.safetensors is missing"),
     "no-gaussian": (_remove("gaussian.safetensors"), "gaussian.safetensors is missing"),
     "no-golden": (_remove("golden.safetensors"), "golden.safetensors is missing"),
@@ -81,7 +81,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no-json": (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
     "threshold": (_lower_threshold, "changed after it was written"),
     "new-format": (_new_format, "format_version"),
-    "gaussian-copied": (_gaussian_of_another, "gaussian.safetensors does not have the SHA-256"),
+    "gaussian-copied": (_gaussian_of_another, "gaussian.safetensors has another SHA-256"),
     "gaussian-signed": (_gaussian_of_another_well_signed, "fitted on another network"),
     "gaussian-renamed": (_gaussian_of_another_under_this_ones_name, "golden log densities"),
 }

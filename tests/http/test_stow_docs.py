@@ -1,4 +1,4 @@
-"""The examples of docs/dicomweb.md run, and its table of reasons is the code's."""
+"""The examples of docs/pacs.md run, and its table of reasons is the code's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.http.stowing import scored, told
 from tests.support.processes import ROOT, clean_environment
 from tests.support.served import Served
 
-DOCUMENT = (ROOT / "docs" / "dicomweb.md").read_text()
+DOCUMENT = (ROOT / "docs" / "pacs.md").read_text()
 
 
 def example(language: str) -> str:

@@ -255,7 +255,7 @@ def test_the_list_names_every_bundle_its_role_and_what_is_wrong_with_it(operated
     assert set(listed) == {"first", "second", "broken", "unproven", "notes"}
     assert [listed[name]["model_version"] for name in ("first", "second", "broken")] == [first, second, bundles.broken]
     assert [name for name, each in listed.items() if each["verified"]] == ["first", "second", "unproven"]
-    assert "network.safetensors does not have the SHA-256" in listed["broken"]["reason"]
+    assert "network.safetensors has another SHA-256" in listed["broken"]["reason"]
     assert "holds no manifest.json" in listed["notes"]["reason"]
     assert listed["notes"]["model_version"] is None
     assert {name: each["role"] for name, each in listed.items() if each["role"] != "idle"} == {"first": "active"}
@@ -265,7 +265,7 @@ def test_a_bundle_that_does_not_verify_or_prove_itself_is_refused_and_serving_go
     operated: Operated, bundles: Bundles
 ) -> None:
     before = operated.state()
-    for name, reason in ((bundles.broken, "does not have the SHA-256"), (bundles.unproven, "golden log densities")):
+    for name, reason in ((bundles.broken, "has another SHA-256"), (bundles.unproven, "golden log densities")):
         refused = operated.shadow(name)
         problem = assert_problem(refused, 503)
         assert problem["type"] == "/problems/version-refused"

@@ -1,4 +1,4 @@
-"""docs/metrics.md and docs/runbook.md name what there is, and all of it."""
+"""docs/monitoring.md and docs/runbook.md name what there is, and all of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.http.problems import PROBLEMS, SENDER_FAULTS
 from app.metrics import REJECTED, Metrics
 from tests.support.processes import ROOT
 
-METRICS = (ROOT / "docs" / "metrics.md").read_text()
+METRICS = (ROOT / "docs" / "monitoring.md").read_text()
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 ALERTS = {
     rule["alert"]: rule

@@ -101,5 +101,5 @@ def test_a_secret_crop_needs_a_watch() -> None:
 
 
 def test_the_page_shows_the_committed_report() -> None:
-    page = (ROOT / "docs" / "research.md").read_text()
+    page = (ROOT / "research" / "README.md").read_text()
     assert page == alternative_detectors.filled(page, read_report(ROOT, alternative_detectors.REPORT))

@@ -17,9 +17,8 @@ from app.pipeline import LABELS
 from app.pipeline.outputs import Outputs
 from offline.calls import fitting, movement
 from offline.calls.movement import EPSILON, Movement
-from offline.data.films import Film, of_split, targets_of
+from offline.data.films import Film, evenly, of_split, targets_of
 from offline.data.loading import load_film
-from offline.evaluation.observing import evenly
 from offline.report.plot_style import LIGHT
 from offline.run import Run
 from offline.training.harden import HARDENED

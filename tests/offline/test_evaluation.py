@@ -15,11 +15,10 @@ from PIL import Image
 from app.pipeline import LABELS
 from offline.attacks.blackbox import Substitute
 from offline.attacks.goals import AT_POINT, OPPOSITE, Wanted
-from offline.data.films import Film, FilmsError
+from offline.data.films import Film, FilmsError, evenly
 from offline.data.harmless import CHANGES, drawn
 from offline.data.loading import load_film
 from offline.evaluation import PRESETS, evaluate
-from offline.evaluation.observing import evenly
 from offline.evaluation.store import Stages
 from offline.evaluation.subject import LoadedBundle
 from tests.support.bundles import ACCEPT_EVERYTHING, random_network, write_random_bundle

@@ -83,7 +83,7 @@ def test_a_defence_short_of_what_was_hardened_last_and_beyond_it(
 
 
 def test_the_page_shows_the_committed_report() -> None:
-    page = (ROOT / "docs" / "research.md").read_text()
+    page = (ROOT / "research" / "README.md").read_text()
     assert page == filled(page, read_report(ROOT))
 
 

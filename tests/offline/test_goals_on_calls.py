@@ -15,7 +15,7 @@ from app.pipeline.manifest import Aimed, Finding
 from offline.attacks import CallPoints, Victim, as_posted
 from offline.attacks.goals import AT_POINT, EVERY_CALL, OPPOSITE, Wanted
 from offline.bundles.export import _measured
-from offline.bundles.measured import read_report
+from offline.bundles.measured import BundleReport
 from offline.bundles.model_card import aimed_table
 from offline.data.films import of_split
 from offline.data.loading import load_film
@@ -119,7 +119,7 @@ def test_the_manifest_carries_the_goals() -> None:
     }
     for row in report["aimed"][:2]:
         del row["finding_choice"]  # as a report has it that was made before
-    measured = _measured(read_report(report))
+    measured = _measured(BundleReport.model_validate(report))
     assert measured is not None
     rows = [Aimed.model_validate(row) for row in measured["aimed"]]
     assert [(row.goal, row.finding_choice) for row in rows] == [

@@ -281,7 +281,7 @@ def test_the_watch_is_the_first_block_of_what_was_started_from() -> None:
 
 
 def test_the_page_shows_the_committed_report() -> None:
-    page, report = (ROOT / "docs" / "research.md").read_text(), ROOT / measuring.REPORT
+    page, report = (ROOT / "research" / "README.md").read_text(), ROOT / measuring.REPORT
     assert page == measuring.filled(page, json.loads(report.read_text()) if report.is_file() else {})
 
 

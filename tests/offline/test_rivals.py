@@ -80,5 +80,5 @@ def test_radial_basis_functions_are_near_where_films_are_and_nothing_far_off() -
 
 
 def test_the_page_shows_the_committed_report() -> None:
-    page = (ROOT / "docs" / "research.md").read_text()
+    page = (ROOT / "research" / "README.md").read_text()
     assert page == rivals.filled(page, read_report(ROOT, rivals.REPORT))

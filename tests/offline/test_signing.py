@@ -68,7 +68,7 @@ def test_sign_and_verify(bundle: Path, key: Path, tmp_path: Path, capsys: Captur
 def test_what_is_damaged_is_not_signed(bundle: Path, key: Path, capsys: Captured) -> None:
     (bundle / MODEL_CARD).write_text("# altered\n")
     assert cxr_offline(["sign", str(bundle), "--key", str(key)]) == 1
-    assert "MODEL_CARD.md does not have the SHA-256" in capsys.readouterr().err
+    assert "MODEL_CARD.md has another SHA-256" in capsys.readouterr().err
     assert not (bundle / SIGNATURE).exists()
 
 
@@ -87,7 +87,7 @@ def test_a_key_that_others_can_read_or_that_is_none(bundle: Path, key: Path, tmp
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_openssl_verifies_it_too(bundle: Path, key: Path, tmp_path: Path) -> None:
-    """As docs/bundles.md says, for those who would not take our word."""
+    """As docs/versions.md says, for those who would not take our word."""
     assert cxr_offline(["sign", str(bundle), "--key", str(key)]) == 0
     signature = base64.b64decode(json.loads((bundle / SIGNATURE).read_bytes())["signature"])
     (tmp_path / "raw").write_bytes(signature)

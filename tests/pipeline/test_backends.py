@@ -22,7 +22,7 @@ from app.pipeline.outputs import Outputs
 from app.pipeline.screener import LOG_DENSITY_ATOL, LOG_DENSITY_RTOL, SIGMOID_ATOL
 
 DEFAULT_BUNDLE = Path(__file__).resolve().parents[2] / "artifacts" / "default"
-#: Of an image's log density and probabilities between a batch and alone, as docs/backends.md states.
+#: Of an image's log density and probabilities between a batch and alone, as docs/engine.md states.
 NEIGHBOUR_NATS = 0.02
 NEIGHBOUR_PROBABILITY = 2e-5
 

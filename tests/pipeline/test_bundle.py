@@ -197,7 +197,7 @@ def test_one_byte_changed(copy: Path, name: str) -> None:
     content = bytearray((copy / name).read_bytes())
     content[-1] ^= 1
     (copy / name).write_bytes(content)
-    with pytest.raises(BundleError, match=f"{name} does not have the SHA-256"):
+    with pytest.raises(BundleError, match=f"{name} has another SHA-256"):
         read_bundle(copy)
 
 

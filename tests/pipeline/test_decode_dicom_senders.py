@@ -268,7 +268,7 @@ def test_windows_are_not_for_films_saved_in_colour() -> None:
 def test_fewer_samples_than_colour_needs() -> None:
     dataset = colour(RGB)
     dataset.PixelData = GREY.tobytes()
-    with pytest.raises(MalformedImage, match="need 196,608 bytes, and 65,536 came"):
+    with pytest.raises(MalformedImage, match="need 196,608 bytes, but 65,536 came"):
         decode(part10(dataset))
 
 

@@ -141,7 +141,7 @@ JPEGS = [jpeg8_encode(each.astype(np.uint8), level=95) for each in (A, B)]
 TWELVE = (A << 4 | B >> 4).astype(np.uint16)
 PLAIN = film(TWELVE, WindowCenter=2048, WindowWidth=4096)
 BITS = "bits set outside BitsStored"
-TURNS = "neither rises nor falls"
+TURNS = "both rises and falls"
 TWO = "show two films"
 
 #: What is refused: its maker, and words of the refusal.
@@ -190,17 +190,17 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: part10(wide(**voi(lut(65_535 - np.arange(65_536), 16)), **WHOLE)), "contradict each other",
     ),
     "LUT that hides what the window shows": (
-        lambda: part10(wide(**voi(lut(np.clip(np.arange(65_536) - 30_000, 0, 30_000), 15)), **WHOLE)), "viewers take either",
+        lambda: part10(wide(**voi(lut(np.clip(np.arange(65_536) - 30_000, 0, 30_000), 15)), **WHOLE)), "viewers may use either",
     ),
     "LUT of one grey over the middle": (
         lambda: part10(
             wide(**voi(lut(np.interp(np.arange(65_536), [0, 9000, 52_000, 65_535], [0, 30_000, 30_000, 65_535]), 16)), **WHOLE)
-        ), "viewers take either",
+        ), "viewers may use either",
     ),
     "window that hides what the LUT shows, and the reverse": (
         lambda: part10(
             film(interleaved(4), WindowCenter=3072, WindowWidth=2048, **voi(lut(np.clip(np.arange(4096), 0, 2047), 11)))
-        ), f"{TWO}|viewers take either",
+        ), f"{TWO}|viewers may use either",
     ),
     "modality LUT of the low byte": (lambda: part10(wide(**modality(lut(LOW)))), TURNS),
     "modality LUT of the low byte, of 16 bits": (lambda: part10(wide(**modality(lut(LOW << 8, 16)), **WHOLE)), TURNS),
@@ -291,7 +291,7 @@ NOTED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "second window that shows more": (
         lambda: part10(film(TWELVE, WindowCenter=[1600, 2048], WindowWidth=[3000, 4096])),
-        "number 2 of 2.* shows .* hidden in what",
+        "number 2 of 2.* shows .* presentation hides",
     ),
     "two windows": (lambda: part10(film(TWELVE, WindowCenter=[2048, 2000], WindowWidth=[4096, 3900])), "first of 2"),
     "LUT that inverts": (lambda: part10(wide(**voi(lut(65_535 - np.arange(65_536), 16)))), "which inverts"),

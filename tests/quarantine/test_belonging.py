@@ -156,7 +156,7 @@ REFUSED = {
     "another key's record, empty": (empty_record_and_key, "films are of a record under another key"),
     "no key": (no_key, "record.key is not there, and the record holds 20 entries"),
     "another key": (another_key, "begun under another key"),
-    "a forged entry of a film": (forged_entry, "entry 2 of the record, .* does not give its seal.* verify-record"),
+    "a forged entry of a film": (forged_entry, "entry 2 of the record, .* does not match its seal.* verify-record"),
 }
 
 

@@ -73,7 +73,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_it_is_taken_over_in_place(old: str, tmp_path: Path) -> None:
     key = tmp_path / "key"
-    with pytest.raises(SettingsError, match="older shape"):
+    with pytest.raises(SettingsError, match="older schema"):
         open_for_reading(old, key)
     opened = open_record(old, key)
     verified = opened.verify()
@@ -114,7 +114,7 @@ def test_an_older_shape_keeps_its_seals(
             connection.execute(text(f"ALTER TABLE entries DROP COLUMN {column}"))
         connection.execute(text("UPDATE record_schema SET version = :version"), {"version": version})
     database.dispose()
-    with pytest.raises(SettingsError, match="older shape"):
+    with pytest.raises(SettingsError, match="older schema"):
         open_for_reading(url, tmp_path / "key")
     again = open_record(url, tmp_path / "key")
     again.write(
@@ -159,5 +159,5 @@ def test_a_record_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     open_record(url, tmp_path / "key").close()
     execute(tmp_path / "record.sqlite", "UPDATE record_schema SET version = 6")
     for each in (open_record, open_for_reading):
-        with pytest.raises(SettingsError, match="version 6, and this code reads 5"):
+        with pytest.raises(SettingsError, match="version 6, but this code reads 5"):
             each(url, tmp_path / "key")

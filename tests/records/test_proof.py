@@ -81,7 +81,7 @@ def test_a_record_of_before_the_proof_is_proven_by_its_head(tmp_path: Path) -> N
     opened.close()
     execute(path, "DROP TABLE record_key")
     RecordKey.from_file(tmp_path / "other")
-    with pytest.raises(SettingsError, match=r"entry of the record, 5, does not give its seal: .* another record's"):
+    with pytest.raises(SettingsError, match=r"entry of the record, 5, does not match its seal: .* another record's"):
         open_record(url, tmp_path / "other")
     open_record(url, key_file).close()
     assert execute(path, "SELECT id FROM record_key") == [(RecordKey.from_file(key_file).id,)]

@@ -114,7 +114,7 @@ def test_who_finds_a_changed_entry_is_named_in_the_log(tmp_path: Path, caplog: p
         execute(tmp_path / "record.sqlite", "UPDATE entries SET caller = 'somebody'")
         assert not asyncio.run(writer.keep(again)).from_record
     record.close()
-    (line,) = [line for line in caplog.records if "does not give its seal" in line.getMessage()]
+    (line,) = [line for line in caplog.records if "does not match its seal" in line.getMessage()]
     assert (vars(line)["entry"], vars(line)["request_id"]) == (1, "again")
 
 

@@ -13,7 +13,6 @@ class CancelOnDisconnect:
 
     Parameters
     ----------
-    app : ASGIApp
     paths : collection of str
         Whose answers are worth nothing to anyone else. A store transaction is none of them: what it has judged is
         recorded, and answers the sender's next attempt.

@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..problems import problem_response
 from ..security import is_loopback
 
-#: Whoever looks whether the service is there need not know its name: orchestrators ask by the address. Nothing is told there.
+#: Orchestrators check by address whether the service is there, without its name. These answers reveal nothing.
 OPEN_TO_ALL: Final = frozenset({"/healthz", "/readyz"})
-#: What a browser says of requests of the page itself, and of an address that its user typed.
+#: Values that a browser sends for requests of the page itself, and for an address that its user typed.
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 ANY: Final = "*"
 
@@ -30,7 +30,6 @@ class RefuseForeign:
 
     Parameters
     ----------
-    app : ASGIApp
     hosts : collection of str
         Beside this machine's own, in lower case and without ports; ``*`` is any.
     """
@@ -48,7 +47,7 @@ class RefuseForeign:
             await self.app(scope, receive, send)
 
     def _fault(self, method: str, headers: Headers) -> str:
-        """What is wrong with a request; empty where nothing is."""
+        """Why a request is refused; empty if it is not."""
         host = headers.get("host", "")
         if not self._is_ours(host):
             return (

@@ -25,7 +25,6 @@ class Linger:
 
     Parameters
     ----------
-    app : ASGIApp
     max_bytes : int
         Of the rest; whoever sends more is reset. A body whose declared length is no more leaves its connection open.
     """

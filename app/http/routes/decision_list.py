@@ -66,13 +66,8 @@ async def list_decisions(
     before: Annotated[_Entry | None, Query(description="`next` of the page before")] = None,
     limit: Annotated[int, Interval(ge=1, le=MOST_DECISIONS), DIGITS] = DEFAULT_DECISIONS,
 ) -> JSONResponse:
-    """What was decided, newest first."""
-    wanted = {
-        "verdict": verdict,
-        "source_kind": source_kind,
-        "model_version": model_version,
-        "caller": caller,
-    }
+    """Decisions, newest first."""
+    wanted = {"verdict": verdict, "source_kind": source_kind, "model_version": model_version, "caller": caller}
     filters = {name: value for name, value in wanted.items() if value is not None}
     found = await run_in_threadpool(Services.of(request).record.decided, filters, before, limit)
     page = DecisionPage(

@@ -25,7 +25,7 @@ from ..wire.query import FindingName
 from .posting import screen_posted
 
 PATH: Final = "/v1/explain"
-#: Of an answer that is a picture: ``true`` or ``false``.
+#: A header of answers that are pictures: ``true`` or ``false``.
 LOCALISED: Final = "X-Heatmap-Localised"
 _HEADERS: Final = {
     LOCALISED: {
@@ -62,12 +62,12 @@ class AcceptedWithHeatmap(Accepted):
 
 
 async def given_heatmap(screened: Screened, finding: str) -> GivenHeatmap:
-    """The heatmap of an accepted film, as JSON has it."""
+    """The heatmap of an accepted film, in the form for JSON."""
     assert screened.heatmap is not None
     picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
     localised = screened.heatmap.localised
     text = (
-        f"the film speaks for {finding} where the picture is warm; that is what the network looked at, and no diagnosis"
+        f"the film speaks for {finding} where the picture is warm; it shows what the network looked at, and is no diagnosis"
         if localised
         else f"no place of the film stands out for {finding}, so the picture is clear; this does not rule the finding out"
     )

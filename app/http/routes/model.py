@@ -14,7 +14,7 @@ router = APIRouter(tags=["service"])
 
 @router.get("/v1/model")
 async def model(request: Request) -> ModelDescription:
-    """What is served, its accuracy on held-out films, and the limits."""
+    """The served model, its accuracy on held-out films, and the limits."""
     services = Services.of(request)
     settings, shadow, version = services.settings, services.engine.shadow, services.engine.active
     manifest, backends = version.manifest, version.backends

@@ -19,7 +19,7 @@ from app.records import FilmEvent, KeptFilm
 from ..exposed_field import described_header, field_header
 from ..openapi import binary, problems, schema_of
 from ..problems import OF_FILMS, HttpError
-from ..schemas import EXAMPLE_REQUEST, FilmHappening, KeptFilmDetails, KeptFilmPage, KeptFilmSummary, Reason
+from ..schemas import EXAMPLE_REQUEST, KeptFilmDetails, KeptFilmPage, KeptFilmSummary, Reason
 from ..security import require, sharer
 from ..services import Services
 from ..wire.accept import accepts
@@ -65,7 +65,8 @@ async def list_kept_films(
     limit: Annotated[int, Interval(ge=1, le=MOST_FILMS), DIGITS] = DEFAULT_FILMS,
 ) -> JSONResponse:
     """Rejected films, newest first."""
-    films = [_summary(film) for film, _ in await kept.page(state, before, limit)]
+    page = await kept.page(state, before, limit)
+    films = [KeptFilmSummary.model_validate(film, from_attributes=True) for film, _ in page]
     return never_stored(KeptFilmPage(films=films, next=films[-1].id if len(films) == limit else None))
 
 
@@ -73,7 +74,7 @@ async def list_kept_films(
     "/v1/quarantine/{id}", response_model=KeptFilmDetails, responses=problems("not-found", "record-unavailable")
 )
 async def kept_film(request: Request, id: FilmId, kept: Kept) -> JSONResponse:
-    """A film's score, and what became of it."""
+    """A film's score, and the decisions on it."""
     film = await kept.film(id)
     await kept.note(event(request, "viewed", film))
     return never_stored(_details(film))
@@ -185,11 +186,5 @@ def _prefers(request: Request, media_type: str) -> bool:
     return media_type != "image/png" and _accepted(request, media_type) and not _accepted(request, "image/png")
 
 
-def _summary(film: KeptFilm) -> KeptFilmSummary:
-    return KeptFilmSummary(**{name: getattr(film, name) for name in KeptFilmSummary.model_fields})
-
-
 def _details(film: KeptFilm) -> KeptFilmDetails:
-    happenings = [FilmHappening(**vars(each)) for each in film.happenings]
-    same = {name: getattr(film, name) for name in KeptFilmDetails.model_fields if name != "happenings"}
-    return KeptFilmDetails(**same, happenings=happenings)
+    return KeptFilmDetails.model_validate(film, from_attributes=True)

@@ -49,7 +49,7 @@ from ..store_response import (
     response_body,
     status_of,
 )
-from ..wire.accept import DICOM_XML, STORE_TYPES, store_type
+from ..wire.accept import DICOM, DICOM_XML, STORE_TYPES, store_type
 from ..wire.body import limited, require_declared_length, require_identity_encoding
 from ..wire.media import UNDECLARED, declared_kind, essence
 from ..wire.multipart_related import MalformedMultipart, Part, RelatedParser, TooManyParts
@@ -58,7 +58,6 @@ from .posting import origin_of
 
 log = logging.getLogger("cxr_gate")
 
-DICOM = "application/dicom"
 #: Of the deadline, what each part that has come adds to its sender's time. A part may take the whole deadline, but not each of
 #: them: two hundred would otherwise hold a place for 100 minutes.
 PART_SHARE: Final = 0.25
@@ -119,7 +118,6 @@ class StoreTransaction:
 
         Parameters
         ----------
-        request : Request
         study : str or None
             StudyInstanceUID of the path; instances of other studies fail.
 
@@ -271,7 +269,7 @@ async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -
 
 
 def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> InstanceFailure | None:
-    """What can be told before a part is decoded."""
+    """The failure of a part that shows before it is decoded."""
     media_type = essence(part.headers.get("content-type"))
     if media_type not in UNDECLARED and declared_kind(media_type) != "dicom":
         return InstanceFailure(

@@ -57,7 +57,7 @@ def _quality(qualities: dict[str, float], media_type: str) -> float:
 
 
 def _qualities(header: str) -> dict[str, float]:
-    """Media range -> q. A range that cannot be met as its parameters ask is left out, and so is what is no range."""
+    """Media range -> q. Left out are ranges whose parameters cannot be met, and elements that are no ranges."""
     qualities: dict[str, float] = {}
     for element in header.split(","):
         name, parameters = parse_options_header(element)

@@ -32,7 +32,7 @@ class Holder(Protocol):
 
 
 class Unheld:
-    """Of bodies that are too small to be counted."""
+    """A place for bodies that are too small to be counted."""
 
     def require_room_for(self, total: int) -> None:
         """There is room."""

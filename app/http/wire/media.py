@@ -23,9 +23,9 @@ SYNONYMS: Final[dict[str, SourceKind]] = {
     "image/dicom": "dicom",
     "image/x-dicom": "dicom",
 }
-#: What curl declares of ``--data-binary`` unless it is told otherwise.
+#: The type that curl declares for ``--data-binary`` by default.
 URL_ENCODED: Final = "application/x-www-form-urlencoded"
-#: Types that say nothing of a film, the absent one among them: the signature tells.
+#: Types that say nothing of a film, or no type: the signature decides.
 UNDECLARED: Final = frozenset({"", "*/*", "image/*", "application/octet-stream", "binary/octet-stream", URL_ENCODED})
 TYPE_OF: Final[dict[SourceKind, str]] = {kind: media_type for media_type, kind in RAW_TYPES.items()}
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}

@@ -1,8 +1,7 @@
 """multipart/related -> parts, as the bytes arrive (RFC 2387; RFC 2046 section 5.1), in memory and under limits.
 
-python-multipart, which reads the forms, was tried first: it refuses a preamble, and senders that end lines with LF
-alone, and both occur between PACS. Where lines end is told by the first boundary line and holds for the whole body,
-because a film's last byte may well be a CR.
+python-multipart, which reads the forms, was tried first. It refuses a preamble, and lines that end with LF alone,
+but PACS send both. The first boundary line says how lines end, for the whole body, because a film's last byte may well be a CR.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Final
 MAX_HEADER_BYTES: Final = 8 * 1024
 #: Blanks that a sender may leave between a boundary and the end of its line.
 MAX_PADDING_BYTES: Final = 64
-#: What is kept of a part over the limit: its identifiers stand in the first bytes, well before the pixels.
+#: Bytes that are kept of a part over the limit: its identifiers stand in the first bytes, well before the pixels.
 KEPT_OF_TOO_LARGE_BYTES: Final = 256 * 1024
 
 #: RFC 2046 section 5.1.1 has 1 to 70 of these characters, the last of them no space; but Orthanc writes 73.
@@ -65,7 +64,6 @@ class RelatedParser:
     ----------
     boundary : bytes
         As the Content-Type names it, without the two hyphens.
-    max_parts : int
     max_part_bytes : int
         A longer part is read over, and given with ``too_large``: it must not fail its neighbours.
 

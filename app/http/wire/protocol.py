@@ -27,8 +27,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 200
 #: For a head to be whole, from the connection's or the head's first byte on; who is slower is cut off without a word.
 HEAD_SECONDS: Final = 20.0
-#: For the caller to take what is written, and a second more for each READ_BYTES_A_SECOND of it: the film of a reviewer with a
-#: slow line is some megabytes. Who is slower is cut off.
+#: Seconds for the caller to read an answer, and a second more for each READ_BYTES_A_SECOND of it: the film of a
+#: reviewer with a slow line is some megabytes. A slower caller is cut off.
 READ_SECONDS: Final = 30.0
 READ_BYTES_A_SECOND: Final = 64 * 1024
 
@@ -197,7 +197,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """What comes next is a head again."""
+        """The next bytes are a head again."""
         if self._asks_for_upgrade:
             return
         super().on_message_complete()
@@ -254,7 +254,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._read_by = self.loop.time() + READ_SECONDS + unread / READ_BYTES_A_SECOND
 
     def _look_at_reader(self) -> None:
-        # What is left behind a close is too little to be told of by pause_writing, and would be kept for ever.
+        # The rest after a close is too little for pause_writing to be called, and would be kept for ever.
         if self._read_by is None and self.transport.is_closing():
             self._set_read_by()
         if self._read_by is None:

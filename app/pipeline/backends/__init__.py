@@ -1,6 +1,6 @@
-"""What computes features and logits: one file a backend, all of one network, and all in float32.
+"""The backends compute features and logits: one file each, all of one network, and all in float32.
 
-``docs/backends.md`` has what each was measured at, and how far their numbers lie apart.
+``docs/engine.md`` has their speed, and how far their numbers lie apart.
 """
 
 from .choice import BACKENDS, choose_backends, choose_device, torch_backend

@@ -17,21 +17,21 @@ BACKENDS: Final = ("auto", "torch", "openvino")
 
 
 def choose_backends(network: ChestNetwork, backend: str, device: str, *, max_batch: int, threads: int) -> list[Backend]:
-    """One backend a device, on devices that are there. None is proven yet: that is ``Screener.require_golden``.
+    """One backend for each device. None is proven yet: ``Screener.require_golden`` does that.
 
     Parameters
     ----------
     backend : str
-        ``torch``, ``openvino``, or ``auto``: torch on GPUs; on the CPU OpenVINO where it is installed, else torch.
+        ``torch``, ``openvino``, or ``auto``: torch on GPUs; on the CPU OpenVINO if it is installed, otherwise torch.
     device : str
-        ``cpu``, one or several GPUs (``cuda:0,cuda:1``), or ``auto``: every GPU, or the CPU where there is none.
+        ``cpu``, one or several GPUs (``cuda:0,cuda:1``), or ``auto``: every GPU, or the CPU if there is none.
     threads : int
         For the CPU; 0 for as many as torch would take: the cores that the process may use, or OMP_NUM_THREADS.
 
     Raises
     ------
     BackendError
-        What was named is not there, or cannot start. Nothing else is taken in its place.
+        A named backend or device is not there, or cannot start. Nothing else takes its place.
     """
     if backend not in BACKENDS:
         raise BackendError(f"backend '{backend}' is not one of {', '.join(BACKENDS)}")
@@ -66,11 +66,9 @@ def choose_device(name: str) -> torch.device:
         raise BackendError(f"device '{name}' is not served; say auto, cpu, cuda, or cuda:0")
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise BackendError(
-                f"device '{name}' was asked for, and no GPU can be used here; say cpu, or mend the driver"
-            )
+            raise BackendError(f"device '{name}' is set, but no GPU can be used here; set cpu, or repair the driver")
         if _indexed(device).index >= torch.cuda.device_count():
-            raise BackendError(f"device '{name}' was asked for, and there are {torch.cuda.device_count()} GPUs here")
+            raise BackendError(f"device '{name}' is set, but this machine has {torch.cuda.device_count()} GPUs")
     return device
 
 
@@ -98,7 +96,7 @@ def _backend(network: ChestNetwork, name: str, device: torch.device, max_batch: 
     if device.type != "cpu":
         raise BackendError(f"OpenVINO computes on the CPU here, not on {device}; say CXR_BACKEND=torch")
     if not installed:
-        raise BackendError("CXR_BACKEND=openvino was asked for and is not installed; install cxr-gate[openvino]")
+        raise BackendError("CXR_BACKEND=openvino is set, but OpenVINO is not installed; install cxr-gate[openvino]")
     from .openvino_cpu import OpenVinoCpu  # an extra
 
     try:

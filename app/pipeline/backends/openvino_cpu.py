@@ -23,7 +23,7 @@ _LARGEST: Final = np.finfo(np.float32).max
 class OpenVinoCpu:
     """The folded network, compiled by OpenVINO: film by film, each in a stream of its own.
 
-    The graph is written down here, operation by operation, rather than converted from torch: ``openvino.convert_model``
+    The graph is written here operation by operation, and not converted from torch: ``openvino.convert_model``
     reports its use over the network, traces the module anew, and takes a hundred times longer.
 
     Parameters
@@ -47,10 +47,10 @@ class OpenVinoCpu:
         core = openvino.Core()
         model = openvino_model(FoldedNetwork(network))
         options = {
-            # Left to itself it takes bfloat16 where the CPU has it, which moves features by 2 %.
+            # By default it uses bfloat16 if the CPU has it, which moves features by 2 %.
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads,
-            # Pinned threads cannot give way to the decoders, nor to another process that is pinned to the same cores.
+            # Pinned threads cannot make room for the decoders, or for another process that is pinned to the same cores.
             "ENABLE_CPU_PINNING": False,
         }
         # A film alone has all threads. Several have one each, and wait for each other at their end only, not at each of
@@ -59,7 +59,7 @@ class OpenVinoCpu:
         together = core.compile_model(model, "CPU", {**options, "NUM_STREAMS": threads})
         precision = alone.get_property("INFERENCE_PRECISION_HINT").to_string()
         if precision != "f32":
-            raise BackendError(f"OpenVINO computes in {precision} on this CPU, and the gate was fitted in float32")
+            raise BackendError(f"OpenVINO computes in {precision} on this CPU, but the gate was fitted in float32")
         processor = core.get_property("CPU", "FULL_DEVICE_NAME")
         version = openvino.get_version().split("-")[0]
         self.description = f"openvino {version}, float32, {processor}, {threads} threads"

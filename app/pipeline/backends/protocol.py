@@ -1,4 +1,4 @@
-"""What every backend is."""
+"""The protocol of every backend."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Backend(Protocol):
     Attributes
     ----------
     name : str
-        As ``CXR_BACKEND`` names it.
+        Its name in ``CXR_BACKEND``.
     device : torch.device
     description : str
         Library, version, precision and hardware, for people.
     most_at_once : int or None
-        Batches of more films are no faster a film; None where they are. What waits for a smaller batch is answered sooner,
-        and while it is computed the next films are decoded.
+        Larger batches take no less time for each film; None if they do. Films in smaller batches are answered
+        sooner, and the next films are decoded meanwhile.
     network : ChestNetwork
-        The network as torch has it, on `device`: for heatmaps and gradients.
+        The network in torch, on `device`: for heatmaps and gradients.
     """
 
     @property
@@ -42,7 +42,7 @@ class Backend(Protocol):
     def network(self) -> ChestNetwork: ...
 
     def outputs(self, images: Tensor) -> Outputs[NDArray[np.float32]]:
-        """As the network's, on the CPU. A row does not depend on its neighbours in the batch but by rounding.
+        """The network's outputs, on the CPU. A row depends on its neighbours in the batch only by rounding.
 
         Parameters
         ----------

@@ -21,10 +21,10 @@ WARM_UP_RUNS: Final = 3  # before a capture: cuDNN chooses its algorithms, cuBLA
 class TorchCuda:
     """The folded network on a GPU.
 
-    A forward pass is some 250 kernels of microseconds each, which cost more to launch than to run at small batches; a
+    A forward pass is some 250 kernels of microseconds each, which at small batches cost more to launch than to run; a
     graph launches them all at once. Batches are padded up to the next size that was captured, and longer ones are cut.
 
-    float32 throughout: TF32 has 10 bits of mantissa, which moves features by 1e-3, and the gate was not fitted on such.
+    float32 throughout: TF32 has 10 bits of mantissa, which moves features by 1e-3, and the gate was not fitted on such features.
 
     Parameters
     ----------
@@ -81,7 +81,8 @@ class _Graph:
                 for _ in range(WARM_UP_RUNS):
                     network(self._images)
             self._stream.synchronize()
-            # Another version may be serving on this GPU meanwhile; its work must not end the capture, nor the capture it.
+            # Another version may serve on this GPU meanwhile. Its work must not end the capture, and the capture
+            # must not end its work.
             with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._outputs = network(self._images)
         self._host_outputs = tuple(torch.empty(output.shape, pin_memory=True) for output in self._outputs)
@@ -91,7 +92,7 @@ class _Graph:
         count = len(images)
         with torch.inference_mode(), torch.cuda.device(self._images.device), torch.cuda.stream(self._stream):
             self._host_images[:count] = images
-            self._host_images[count:] = 0  # and not what an earlier batch left there
+            self._host_images[count:] = 0  # and not the content of an earlier batch
             self._images.copy_(self._host_images, non_blocking=True)
             self._graph.replay()
             for host, output in zip(self._host_outputs, self._outputs, strict=True):

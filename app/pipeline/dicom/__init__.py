@@ -3,11 +3,11 @@
     bytes -> part10 (data set) -> suitability (tags) -> layout (pixel header) -> stored (values) -> presentation ([0,1])
                                                                               -> shutters (regions)
 
-``codestream`` and ``codecs`` serve ``stored``; ``modality``, ``choice``, ``luts``, ``windows`` and ``agreement`` (whether all
-that the header offers shows one film) serve ``presentation``;
-``projection``, ``words`` and ``rules`` serve ``suitability``; ``tags`` reads values for all, and ``optional`` those that a
-film can do without; ``sides`` is for a viewer alone. Everything that a header can tell is
-checked before a pixel is decompressed. ``docs/dicom.md`` states for each tag and transfer syntax what is done.
+``codestream`` and ``codecs`` serve ``stored``; ``modality``, ``choice``, ``luts``, ``windows`` and ``agreement`` (do
+all presentations of the header show one film?) serve ``presentation``;
+``projection``, ``words`` and ``rules`` serve ``suitability``; ``tags`` reads values for all, and ``optional`` those
+that a film can do without; ``sides`` is only for a viewer. Everything in the header is checked before a pixel is
+decompressed. ``docs/dicom.md`` states for each tag and transfer syntax what is done.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def decode_dicom(data: bytes, max_pixels: int, rules: HeaderRules) -> DecodedIma
 
 
 def _require_pixels(dataset: Dataset, rules: HeaderRules) -> None:
-    """Tell a film that was cut off between two elements, before anything is said of the tags that went with its pixels.
+    """Refuse a film that was cut off between two elements, before a check complains of tags that are missing with its pixels.
 
-    What is plainly no film, such as a report, is left to ``require_chest_film``, which names what it is.
+    An instance that is plainly no film, such as a report, is left to ``require_chest_film``, which says what it is.
     """
     modality = text(dataset, "Modality")
     if "PixelData" not in dataset and (not modality or modality in rules.modalities):

@@ -1,9 +1,9 @@
-"""Whether all that a film's header offers to show is one film.
+"""Do all presentations that a film's header offers show one film?
 
-A viewer may take another of the presentations than ``choice`` does: a window where there is a VOI LUT too, the second
-window, or none. Under all of them a person must see the film that is judged, in other tones at most. What one presentation
-shows and another hides is told from how often each value occurs: a grey of the one that stands for many of the other hides
-what these tell apart.
+A viewer may use another presentation than ``choice`` does: a window although there is a VOI LUT, the second window,
+or none. Under each of them a person must see the film that is judged, in other tones at most. The counts of the
+values say what one presentation shows and another hides: a grey of one that stands for many greys of the other hides
+their differences.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ FloatArray = NDArray[np.float64]
 Kind = Literal["table", "window"]
 
 _SCREEN: Final = 255  # the brightest grey of a screen
-#: Greys of a screen. One grey hides others where these differ so much, as a standard deviation.
+#: Greys of a screen: one grey hides others if these differ by so much, as a standard deviation.
 HIDDEN_SPREAD: Final = 6.0
-#: How far a LUT may go back, of its range. Entries that were rounded, or smoothed, go back by less.
+#: Share of its range by which a LUT may go back. Rounded or smoothed entries go back by less.
 MAX_RETURN: Final = 0.01
-#: Of a film's pixels: hidden by what is judged, so that a reader should know.
+#: Share of a film's pixels: if the judged presentation hides so many, a reader should know.
 NOTED_HIDDEN: Final = 0.1
-#: Hidden by the LUT that is judged and shown by the window, or the reverse: viewers take either.
+#: Share that the judged LUT may hide and the window show, or the reverse: viewers use either.
 MAX_HIDDEN: Final = 0.25
-#: Hidden by one presentation or the other: what is left is no part to speak of, and they show two films ...
+#: If one presentation or the other hides more than this, the common part is too small, and they show two films ...
 MAX_HIDDEN_BY_EITHER: Final = 0.8
-#: ... if each shows so much that the other does not.
+#: ... if each shows at least this share that the other hides.
 MIN_OWN: Final = 0.15
-#: The same where nothing that was sent is judged: what was passed over shows a part of the film, and much as black or white.
+#: The same if no presentation that was sent is judged: one that was skipped shows only a part of the film, and much
+#: as black or white.
 MIN_OWN_BESIDE_WHOLE: Final = 0.3
 #: LUTs and windows; each is computed for every value that can be stored.
 MAX_VIEWS: Final = 32
@@ -48,18 +49,18 @@ MAX_PADDED: Final = 0.1
 
 @dataclass(frozen=True)
 class View:
-    """What a viewer may show.
+    """A picture that a viewer may show.
 
     Attributes
     ----------
     shades : ndarray, shape (V,), float64, in [0, 1]
-        Of each value that can be stored.
+        The shade of each value that can be stored.
     kind : {"table", "window"} or None
-        VOI LUT or window; None where it was not sent.
+        VOI LUT or window; None if it was not sent.
     note : str
-        Which, with its numbers.
+        Which presentation, with its numbers.
     used : bool
-        The film uses the range under it.
+        Whether the film uses the range under it.
     """
 
     shades: FloatArray
@@ -69,7 +70,7 @@ class View:
 
     @property
     def sent(self) -> bool:
-        """It stands in the header."""
+        """Whether it stands in the header."""
         return self.kind is not None
 
     def __str__(self) -> str:
@@ -79,7 +80,7 @@ class View:
 
 
 def require_monotone(levels: FloatArray, full_scale: float, counts: NDArray[np.int64], keyword: str) -> bool:
-    """Refuse a LUT that rises and falls over the values that occur: it shows a film that no window can.
+    """Refuse a LUT that both rises and falls over the values that occur: it shows a film that no window can show.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def require_monotone(levels: FloatArray, full_scale: float, counts: NDArray[np.i
     Returns
     -------
     bool
-        It falls, and so inverts.
+        Whether it falls, and so inverts.
 
     Raises
     ------
@@ -103,8 +104,8 @@ def require_monotone(levels: FloatArray, full_scale: float, counts: NDArray[np.i
     rises, falls = (float((np.maximum.accumulate(each) - each).max()) for each in (of_pixels, -of_pixels))
     if min(rises, falls) > MAX_RETURN * full_scale:
         raise MalformedImage(
-            f"{named(keyword)} neither rises nor falls throughout over the values of the pixels, so it shows another film than "
-            "a viewer without it does; correct the LUT, or leave it out"
+            f"{named(keyword)} both rises and falls over the values of the pixels, so a viewer without it shows "
+            "another film; correct the LUT, or leave it out"
         )
     return falls < rises
 
@@ -115,9 +116,9 @@ def hidden(by: FloatArray, shown: FloatArray, counts: NDArray[np.int64]) -> floa
     Parameters
     ----------
     by, shown : ndarray, shape (V,), float64, in [0, 1]
-        What each value is shown as.
+        The shade of each value.
     counts : ndarray, shape (V,), int64
-        How many pixels have it.
+        How many pixels have the value.
     """
     there = np.flatnonzero(counts)
     weights = counts[there].astype(np.float64)
@@ -131,7 +132,7 @@ def hidden(by: FloatArray, shown: FloatArray, counts: NDArray[np.int64]) -> floa
 
 
 def percentile_shades(counts: NDArray[np.int64]) -> FloatArray:
-    """What percentiles of the pixels show, by the values as they are stored: whatever the header says of them."""
+    """The shades under percentiles of the pixels, by their stored values, whatever the header says."""
     until = np.cumsum(counts)
     low, high = np.searchsorted(until, np.array(tones.PERCENTILES) / 100.0 * until[-1])
     return np.clip((np.arange(counts.size) - float(low)) / max(1.0, float(high - low)), 0.0, 1.0)
@@ -151,33 +152,33 @@ def require_few(views: int) -> None:
 
 
 def require_one_film(film: FilmAsSent, chosen: View, others: Sequence[View], *, refuse_hiding: bool) -> list[str]:
-    """Refuse what viewers would show as another film than the one that is judged.
+    """Refuse a file whose presentations show another film than the judged one.
 
     Parameters
     ----------
     film : FilmAsSent
     chosen : View
-        What is judged.
+        The judged presentation.
     others : sequence of View
-        What else the header offers.
+        The other presentations of the header.
     refuse_hiding : bool
-        Whether a presentation that hides much of the film is refused, and not noted alone.
+        Whether a presentation that hides much of the film is refused, and not only noted.
 
     Returns
     -------
     list of str
-        Notes of what a reader should know.
+        Notes for a reader.
 
     Raises
     ------
     MalformedImage
         Two films.
     UnsuitableImage
-        Much is hidden, where that is refused.
+        Much is hidden, and this is refused.
     """
     counts = tones.film_counts(film.counts)
     notes = []
-    for other in others[1:]:  # what viewers take that know no other than the first, where it was passed over
+    for other in others[1:]:  # viewers that know only the first presentation use it even if it was skipped here
         _require_same(others[0], other, counts, MIN_OWN)
     for other in others:
         by_chosen = _require_same(chosen, other, counts, MIN_OWN if chosen.sent else MIN_OWN_BESIDE_WHOLE)
@@ -187,15 +188,16 @@ def require_one_film(film: FilmAsSent, chosen: View, others: Sequence[View], *, 
             and _direction(chosen.shades, counts) * _direction(other.shades, counts) < 0
         ):
             raise MalformedImage(
-                f"{chosen} and {other} contradict each other: what is bright in one is dark in the other; send one of them"
+                f"{chosen} and {other} contradict each other: pixels that are bright under one are dark under "
+                "the other; send one of them"
             )
         if chosen.sent and chosen.kind != other.kind and other.used and by_chosen > MAX_HIDDEN:
             raise MalformedImage(
-                f"{chosen} hides {by_chosen:.0%} of the pixels, which {other} shows, and viewers take either; send one of "
-                "them, or such that show the same"
+                f"{chosen} hides {by_chosen:.0%} of the pixels, which {other} shows, and viewers may use "
+                "either; send one of them, or two that show the same"
             )
         if other.used and by_chosen > NOTED_HIDDEN:
-            notes.append(f"{other} shows {by_chosen:.0%} of the film that is hidden in what is judged")
+            notes.append(f"{other} shows {by_chosen:.0%} of the film that the judged presentation hides")
     lost = hidden(chosen.shades, percentile_shades(counts), counts)
     if lost > NOTED_HIDDEN:
         what = f"{chosen} hides {lost:.0%} of the film, which percentiles of its pixels show"
@@ -206,23 +208,23 @@ def require_one_film(film: FilmAsSent, chosen: View, others: Sequence[View], *, 
 
 
 def _require_same(one: View, other: View, counts: NDArray[np.int64], own: float) -> float:
-    """Refuse two films; else the share of pixels that `one` hides and `other` shows."""
+    """Refuse two films; otherwise return the share of pixels that `one` hides and `other` shows."""
     by_one, by_other = hidden(one.shades, other.shades, counts), hidden(other.shades, one.shades, counts)
     if by_one + by_other > MAX_HIDDEN_BY_EITHER and min(by_one, by_other) > own:
         raise MalformedImage(
-            f"{one} and {other} show two films: {by_one:.0%} of the pixels show in the second alone, and {by_other:.0%} in the "
-            "first; send one presentation, or such that show the same"
+            f"{one} and {other} show two films: {by_one:.0%} of the pixels are visible only in the second, and "
+            f"{by_other:.0%} only in the first; send one presentation, or several that show the same"
         )
     return by_one
 
 
 def require_plain_padding(padded: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-    """Refuse a range of padding that blackens what viewers without padding show as a part of the film.
+    """Refuse a range of padding that blackens a part that viewers without padding show as film.
 
     Parameters
     ----------
     padded, counts : ndarray, shape (V,), int64
-        How many pixels have each value, of the padding and of all.
+        How many pixels have each value: of the padding, and of all.
 
     Raises
     ------
@@ -233,12 +235,12 @@ def require_plain_padding(padded: NDArray[np.int64], counts: NDArray[np.int64]) 
         return
     if hidden(np.zeros(counts.size), percentile_shades(counts), padded):
         raise MalformedImage(
-            f"{named('PixelPaddingValue')} and {named('PixelPaddingRangeLimit')} make {share:.0%} of the pixels padding, "
-            "which differ as those of a film do; correct them, or leave them out"
+            f"{named('PixelPaddingValue')} and {named('PixelPaddingRangeLimit')} make {share:.0%} of the pixels "
+            "padding, but these differ like pixels of a film; correct the tags, or leave them out"
         )
 
 
 def _direction(shades: FloatArray, counts: NDArray[np.int64]) -> int:
-    """1 where higher values are brighter over the values that occur, -1 where they are darker, and 0 where neither."""
+    """1 if higher values are brighter over the values that occur, -1 if they are darker, and 0 if neither."""
     there = np.flatnonzero(counts)
     return int(np.sign(shades[there[-1]] - shades[there[0]]))

@@ -1,7 +1,8 @@
 """Which presentation shows a film: the first, in a fixed order, under which the film uses the range.
 
 VOI LUTs as they stand, windows as they stand, then the whole of the bits that the pixels use, then percentiles of the
-pixels. What is passed over, and why, is a note. PS3.3 C.11.2 lets a viewer offer all of them; a gate needs one.
+pixels. A note names each presentation that is passed over, and why. PS3.3 C.11.2 lets a viewer offer all of them; a
+gate needs one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .tags import named, text
 from .windows import FUNCTIONS, apply_window, window_fault
 
 FloatArray = NDArray[np.float64]
-#: Of its width; windows of real films reach 4 % beyond the values that can be.
+#: Share of its width by which a window may reach beyond the possible values; windows of real films reach 4 % beyond them.
 WINDOW_TOLERANCE: Final = 1 / 8
 _WINDOW = f"{named('WindowCenter')} and {named('WindowWidth')}"
 _REMEDY = f"send {_WINDOW}"
@@ -38,16 +39,16 @@ class Reading:
     Attributes
     ----------
     levels : ndarray, shape (V,), float64, in [0, full_scale]
-        Of each value that can be stored, before inversion.
+        The level of each value that can be stored, before inversion.
     full_scale : float
     note : str
-        What was applied.
+        The applied presentation.
     tag : str
-        What is at fault if the film does not use the range under it; empty where no tag gave it.
+        The tag at fault if the film does not use the range under it; empty if no tag gave it.
     kind : {"table", "window"} or None
-        VOI LUT, window, or none that was sent.
+        VOI LUT, window, or None if it was not sent.
     alone : bool
-        Nothing else was sent.
+        Whether nothing else was sent.
     """
 
     levels: FloatArray
@@ -60,7 +61,7 @@ class Reading:
 
 @dataclass
 class FilmAsSent:
-    """What the choice looks at: values that can be stored, and how many pixels have each."""
+    """The input of the choice: the values that can be stored, and how many pixels have each."""
 
     stored: NDArray[np.int64]
     modality: Modality
@@ -77,24 +78,25 @@ class FilmAsSent:
         self.faulty = True
 
     def fault(self, reading: Reading) -> str | None:
-        """Why the film does not use the range under a reading; None where it does."""
+        """Why the film does not use the range under a reading; None if it does."""
         return tones.why_unused(self.shades(reading), self.counts, clipped=bool(reading.tag))
 
     def shades(self, reading: Reading) -> FloatArray:
-        """Inverted if need be. The one division comes last: a window as wide as the values gives the numbers of a PNG."""
+        """The shades of a reading, inverted if needed. The one division comes last, so that a window as wide as the
+        values gives the numbers of a PNG."""
         levels = reading.full_scale - reading.levels if self.inverted else reading.levels
         return levels / reading.full_scale
 
 
 def choose(film: FilmAsSent, *, refuse_hiding: bool = False) -> Reading:
-    """Choose; ``film.notes`` gets what was passed over, and what the choice hides.
+    """Choose a presentation; ``film.notes`` gets those that were passed over, and what the choice hides.
 
     Raises
     ------
     MalformedImage
-        What was sent shows two films.
+        The presentations that were sent show two films.
     UnsuitableImage
-        All pixels have one value, or the film has so few greys that none of this shows it; or much is hidden, and this is
+        All pixels have one value, or the film has too few greys for any presentation; or much is hidden, and this is
         refused.
     """
     reading = _first_that_shows(film)
@@ -106,7 +108,7 @@ def choose(film: FilmAsSent, *, refuse_hiding: bool = False) -> Reading:
 
 
 def _views(film: FilmAsSent) -> list[View]:
-    """What viewers may show by what was sent, whether it is taken here or not."""
+    """The pictures that viewers may show of the presentations that were sent, used here or not."""
     beside = replace(film, notes=[])
     return [
         View(film.shades(each), each.kind, each.note, used=film.fault(each) is None)
@@ -132,9 +134,9 @@ def _first_that_shows(film: FilmAsSent) -> Reading:
 
 
 def _sent(film: FilmAsSent, *, whatever_fits: bool = False) -> Iterator[Reading]:
-    """What the sender gave, in its order; what cannot be applied is noted.
+    """The presentations of the sender, in their order; those that cannot be applied are noted.
 
-    `whatever_fits` adds windows that do not fit the values: they are not taken, but viewers apply them.
+    `whatever_fits` adds windows that do not fit the values: this reader does not use them, but viewers apply them.
     """
     values, dataset, notes = film.modality.values, film.part10.dataset, film.notes
     before = len(notes)
@@ -187,7 +189,7 @@ def _windows(film: FilmAsSent) -> list[tuple[float, float]]:
 
 
 def _lies_within(values: NDArray[np.number], low: float, high: float) -> bool:
-    """Whether a window reaches no further beyond the values that can be than a tolerance of its width."""
+    """Whether a window reaches beyond the possible values by no more than a tolerance of its width."""
     beyond = WINDOW_TOLERANCE * (high - low)
     return bool(low >= float(values.min()) - beyond and high <= float(values.max()) + beyond)
 
@@ -206,7 +208,7 @@ def _by_table(film: FilmAsSent, table: Table, number: int, count: int) -> Iterat
     Raises
     ------
     MalformedImage
-        It shows another film than the values do.
+        The table shows another film than the values.
     """
     levels = table.look_up(film.modality.values)
     inverts = require_monotone(levels, table.full_scale, film.counts, "VOILUTSequence")
@@ -219,7 +221,7 @@ def _by_table(film: FilmAsSent, table: Table, number: int, count: int) -> Iterat
 
 
 def _whole_of_used_bits(film: FilmAsSent) -> Reading | None:
-    """Where 12 bits lie in 16, they are shown as 12 bits; only unsigned values that a table did not change say so."""
+    """Values of 12 bits in a container of 16 are shown as 12 bits. Only unsigned values that no table changed are considered."""
     if film.layout.signed or not film.modality.rises:
         return None
     stated = film.layout.bits_stored
@@ -235,7 +237,7 @@ def _whole_of_used_bits(film: FilmAsSent) -> Reading | None:
 
 
 def _by_percentiles(film: FilmAsSent) -> Reading:
-    """Percentiles of the pixels; of those of the film alone, where a border's single value leaves it little range."""
+    """Percentiles of the pixels; or only of the film's pixels, if the single value of a border leaves it little range."""
     note = _instead(film) + tones.NAME_OF_PERCENTILES
     whole = _spread(film, film.counts, note)
     if film.fault(whole) is None:
@@ -247,7 +249,7 @@ def _by_percentiles(film: FilmAsSent) -> Reading:
 def _spread(film: FilmAsSent, counts: NDArray[np.int64], note: str) -> Reading:
     levels, span = tones.spread(film.modality.values, counts, _remedy(film))
     full_scale = span / tones.TOP
-    # What is left to the whitest lies at the other end before inversion.
+    # The room for the whitest pixels lies at the other end before inversion.
     return Reading(levels + (full_scale - span if film.inverted else 0.0), full_scale, note)
 
 

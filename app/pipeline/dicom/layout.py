@@ -1,4 +1,4 @@
-"""How pixels lie in their container (PS3.3 C.7.6.3.1), read and checked before any of them is."""
+"""How pixels lie in their container (PS3.3 C.7.6.3.1); read and checked before any pixel is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import MalformedImage, UnsuitableImage
 from .tags import integer, named, shown, text
 
 READ_BITS_STORED: Final = range(8, 17)
-#: By samples a pixel. Of three, all channels must turn out to be one grey.
+#: Photometric interpretations by samples a pixel. Three channels must turn out to be one grey.
 READ_PHOTOMETRIC: Final = {
     1: frozenset({"MONOCHROME1", "MONOCHROME2"}),
     3: frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}),
@@ -38,7 +38,7 @@ class PixelLayout:
     monochrome1 : bool
         Low values are bright (PS3.3 C.7.6.3.1.2).
     colour : str
-        PhotometricInterpretation (0028,0004) of a film of three samples a pixel, which may be grey all the same; else empty.
+        PhotometricInterpretation (0028,0004) of a film of three samples a pixel, which may still be grey; otherwise empty.
     planar : bool
         Native samples lie plane by plane (PlanarConfiguration (0028,0006)).
     """
@@ -74,10 +74,10 @@ class PixelLayout:
                 "a radiograph is MONOCHROME1 or MONOCHROME2 with one. Send the original, not a colour copy"
             )
         if integer(dataset, "NumberOfFrames", 1) != 1:
-            raise UnsuitableImage("NumberOfFrames (0028,0008) is not 1; send one film an instance")
+            raise UnsuitableImage("NumberOfFrames (0028,0008) is not 1; send one film per instance")
         for keyword in ("Rows", "Columns"):
             if integer(dataset, keyword, 0) <= 0:
-                raise MalformedImage(f"{named(keyword)} is absent or zero; send the film's own")
+                raise MalformedImage(f"{named(keyword)} is absent or zero; send the film's own value")
         allocated, stored = integer(dataset, "BitsAllocated"), integer(dataset, "BitsStored")
         if allocated not in {8, 16} or stored not in READ_BITS_STORED:
             raise UnsuitableImage(
@@ -92,7 +92,7 @@ class PixelLayout:
         high_bit = integer(dataset, "HighBit", stored - 1)
         if not stored - 1 <= high_bit < allocated:
             raise MalformedImage(
-                f"HighBit (0028,0102) is {high_bit}, where {stored} bits stored in {allocated} need "
+                f"HighBit (0028,0102) is {high_bit}, but {stored} bits stored in {allocated} need "
                 f"{stored - 1} to {allocated - 1}; correct it"
             )
         representation = integer(dataset, "PixelRepresentation", 0)
@@ -132,7 +132,7 @@ class PixelLayout:
         return self.bits_stored, self.high_bit + 1 - self.bits_stored
 
     def is_sign_extended(self, words: NDArray[np.unsignedinteger], precision: int) -> bool:
-        """Whether all bits outside the stored ones say the sign again, as many senders of signed values write them."""
+        """Whether all bits outside the stored ones repeat the sign, as many senders of signed values write them."""
         bits, below = self.place_of(precision)
         if not self.signed or below:
             return False
@@ -140,14 +140,14 @@ class PixelLayout:
         return bool(((signs == 0) | (signs == (1 << (precision - bits + 1)) - 1)).all())
 
     def values_of(self, words: NDArray[np.unsignedinteger], precision: int) -> NDArray[np.integer]:
-        """Words as they lie in the container -> stored values; those of a colour film are its grey already.
+        """Words of the container -> stored values. The words of a colour film are its grey already.
 
         Parameters
         ----------
         words : ndarray, shape (rows, columns), uint8 or uint16
         precision : int
-            Bits that a word can hold: `bits_allocated` for native pixels, else the code stream's own. A code stream of
-            fewer bits than `high_bit` asks for holds the stored bits alone, without those around them.
+            Bits that a word can hold: `bits_allocated` for native pixels, otherwise those of the code stream. A code stream of
+            fewer bits than `high_bit` needs holds only the stored bits, without those around them.
 
         Returns
         -------

@@ -25,7 +25,7 @@ class Table:
         The first value mapped; those outside the table get its first or last entry.
     entries : ndarray, shape (N,), float64, in [0, full_scale]
     bits : int
-        That the descriptor states, 8 to 16.
+        Bits in the descriptor, 8 to 16.
     """
 
     first: int
@@ -34,12 +34,13 @@ class Table:
 
     @property
     def full_scale(self) -> float:
-        """Of the bits that the descriptor states."""
+        """The full scale of the bits in the descriptor."""
         return 2.0**self.bits - 1.0
 
     @property
     def digest(self) -> str:
-        """Of its entries, its first value and its bits: whoever compares two films sees whether it is the same."""
+        """Digest of the entries, the first value and the bits, so that a person who compares two films sees "
+        "whether they have the same LUT."""
         words = np.array([self.first, self.bits, *self.entries], "<i4")
         return f"SHA-256 {hashlib.sha256(words.tobytes()).hexdigest()[:16]}"
 
@@ -59,7 +60,7 @@ def read_table(item: Dataset, signed: bool, little_endian: bool) -> Table:
     signed : bool
         Whether the first value mapped is two's complement; its VR (US or SS) may be missing or wrong.
     little_endian : bool
-        How words of LUTData lie where it is bytes.
+        The byte order of LUTData if it is bytes.
 
     Raises
     ------
@@ -78,7 +79,7 @@ def read_table(item: Dataset, signed: bool, little_endian: bool) -> Table:
 
 
 def _entries(data: object, count: int, little_endian: bool) -> NDArray[np.unsignedinteger]:
-    """LUTData as it may come: words in bytes (OW), single bytes (8-bit entries packed), or numbers (US)."""
+    """LUTData in any of its forms: words in bytes (OW), single bytes (8-bit entries packed), or numbers (US)."""
     table: NDArray[np.unsignedinteger] | None = None
     if isinstance(data, bytes):
         if len(data) in {count, count + 1}:

@@ -1,4 +1,4 @@
-"""The one entrance to pydicom's parser: whatever a file holds, reading it is bounded in steps, and so in time and memory.
+"""The only way to pydicom's parser. Reading any file is bounded in steps, and so in time and memory.
 
 Each read is a few microseconds of Python, and an empty item of a sequence becomes an object of a kilobyte: without a bound,
 64 MiB of empty items would take minutes and 16 GiB. Nothing else in ``app`` may call pydicom's readers; a test says so.
@@ -20,17 +20,17 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from ..errors import MalformedImage
 from .tags import named
 
-#: A film of a hospital takes some hundred to some thousand.
+#: Reads of a header; a film of a hospital takes some hundred to some thousand.
 MAX_READS: Final = 50_000
-#: Up to the study's UID, a film of a hospital takes some hundred, or some thousand where its sequences are long.
+#: Reads up to the study's UID; a film of a hospital takes some hundred, or some thousand if its sequences are long.
 MAX_READS_OF_A_BEGINNING: Final = 20_000
-#: Of SpecificCharacterSet (0008,0005), which pydicom decodes wherever it stands, asked or not.
+#: Bytes of SpecificCharacterSet (0008,0005), which pydicom decodes wherever it stands.
 MAX_CHARSET_BYTES: Final = 1024
-#: What a data set may hold before its pixels, where it is inflated.
+#: Bytes that an inflated data set may hold before its pixels.
 MAX_INFLATED_HEADER_BYTES: Final = 16 * 1024 * 1024
 #: Tag, VR and length, or tag and length.
 START_OF_ELEMENT: Final = 8
-#: pydicom may ask about the first element twice, at places so far apart; no two elements are.
+#: pydicom may ask about the first element twice, at places so far apart; no two elements are so near.
 _ASKED_AGAIN: Final = 6
 _CHARSET: Final = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")
 _PIXELS: Final = 0x7FE00010
@@ -40,7 +40,7 @@ StopWhen = Callable[[BaseTag, str | None, int], bool]
 
 
 class MeteredStream(io.BytesIO):
-    """Bytes that may be read in so many steps only, and that tell where a reader missed some.
+    """Bytes that may be read only in so many steps, and that record where a reader found too few.
 
     pydicom takes an element that the file ends in as the end of the data set.
     """
@@ -66,19 +66,19 @@ class MeteredStream(io.BytesIO):
                 f"{named('SpecificCharacterSet')} is longer than any film needs; correct it, or leave it out"
             )
         if size is not None and len(found) < size:
-            # Eight bytes are the start of an element: that there is none is a proper end, and zeros are somebody's padding.
+            # Eight bytes begin an element. If there are none, this is a proper end; zeros are padding.
             self.cut_short |= bool(found.strip(b"\0")) or size != START_OF_ELEMENT
         return found
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Skip a value; beyond the end lies what the file lacks."""
+        """Skip a value; a place beyond the end means that the file is cut short."""
         reached = super().seek(offset, whence)
         self.cut_short |= reached > self.size
         return reached
 
 
 class _Once:
-    """Refuses a tag that comes twice, for ``stop_when`` of pydicom; it stops nothing.
+    """Refuses a tag that comes twice. It serves as pydicom's ``stop_when``, but never stops.
 
     pydicom takes the last of the two, DCMTK the first, so that one file would be two films.
     """
@@ -92,7 +92,7 @@ class _Once:
         place = self._stream.tell()
         if (self._tags is None or tag in self._tags) and place > self._places.setdefault(tag, place) + _ASKED_AGAIN:
             name = named(keyword_for_tag(tag)) if dictionary_has_tag(tag) else f"a tag of group {tag >> 16:04X}"
-            raise MalformedImage(f"{name} comes twice, so that viewers may take one or the other; send it once")
+            raise MalformedImage(f"{name} comes twice, so viewers may use either; send it once")
         return False
 
 
@@ -117,7 +117,7 @@ def read_meta(stream: MeteredStream) -> Dataset:
 def read_elements(
     stream: MeteredStream, *, implicit: bool, little_endian: bool, tags: Collection[int], behind: int | None = None
 ) -> Dataset:
-    """Elements of these tags, from where the stream is; `behind` is the first tag that is not read any more.
+    """Elements of these tags, from the stream's position on; `behind` is the first tag that is not read.
 
     Raises
     ------
@@ -140,7 +140,8 @@ def is_implicit(stream: MeteredStream) -> bool:
 
 
 def read_beginning(data: bytes, tags: Collection[int], behind: int, *, reads: int, inflated_bytes: int) -> Dataset:
-    """Elements of a Part 10 file before one tag, without a look at whether it is whole; of a deflated one, so many bytes.
+    """Elements of a Part 10 file before one tag; the file may be incomplete. Of a deflated file, at most so many
+    bytes are inflated.
 
     Raises
     ------
@@ -169,12 +170,12 @@ def read_header(data: bytes, keywords: Collection[str]) -> Dataset:
         As ``read_beginning``.
     """
     tags = [int(Tag(keyword)) for keyword in keywords]
-    # Decoding has read the same file within the meter, and its meta header is read here again.
+    # Decoding has read the same file within the meter; its meta header is read again here.
     return read_beginning(data, tags, _PIXELS, reads=2 * MAX_READS, inflated_bytes=MAX_INFLATED_HEADER_BYTES)
 
 
 def syntax_of(meta: Dataset) -> str:
-    """TransferSyntaxUID (0002,0010), without padding; empty where it is absent or no UID."""
+    """TransferSyntaxUID (0002,0010), without padding; empty if it is absent or no UID."""
     element = meta.get_item("TransferSyntaxUID")
     value = None if element is None else element.value
     if isinstance(value, bytes):

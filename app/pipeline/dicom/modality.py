@@ -17,7 +17,7 @@ from .optional import UNREADABLE, optional_items, optional_numbers, passed_over
 from .part10 import Part10
 from .tags import named
 
-#: Beyond it, sums of doubles lose the step from one stored value to the next.
+#: Beyond this, sums of doubles lose the step from one stored value to the next.
 LARGEST_VALUE: Final = 1e12
 
 
@@ -28,11 +28,11 @@ class Modality:
     Attributes
     ----------
     values : ndarray, shape (V,), float64
-        Of each value that can be stored.
+        The modality's value of each value that can be stored.
     is_identity : bool
-        The values are the stored ones.
+        Whether the values are the stored ones.
     rises : bool
-        A higher stored value is a higher value, in proportion.
+        Whether a higher stored value is a higher value, in proportion.
     may_be_negative : bool
     """
 
@@ -54,12 +54,12 @@ def apply_modality(
     counts : ndarray, shape (V,), int64
         How many pixels have each.
     notes : list of str
-        Gets what was passed over.
+        Gets a note of each tag that was passed over.
 
     Raises
     ------
     MalformedImage
-        A table that cannot be read: without it, nothing says what the values are; or one that rises and falls.
+        A table cannot be read, and nothing else says what the values mean; or it both rises and falls.
     """
     slope, intercept = _rescale(film, notes)
     if luts := optional_items(film.dataset, "ModalityLUTSequence", notes):

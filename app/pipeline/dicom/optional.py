@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from .tags import named
 
-#: What pydicom raises where a value is not of its VR, and Python where it is no number.
+#: Errors of pydicom for a value that is not of its VR, and of Python for one that is no number.
 UNREADABLE: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, NotImplementedError)
 
 
@@ -19,7 +19,7 @@ def passed_over(keyword: str, why: str) -> str:
 
 
 def optional_numbers(dataset: Dataset, keyword: str, notes: list[str]) -> list[float]:
-    """All values as numbers, not all of them finite; none, and a note, where one is no number."""
+    """All values as numbers, which may be infinite; none, and a note, if one is no number."""
     try:
         value = dataset.get(keyword)
         if value is None or value == "":
@@ -32,7 +32,7 @@ def optional_numbers(dataset: Dataset, keyword: str, notes: list[str]) -> list[f
 
 
 def optional_items(dataset: Dataset, keyword: str, notes: list[str]) -> list[Dataset]:
-    """The items of a sequence; none, and a note, where the value is no sequence."""
+    """The items of a sequence; none, and a note, if the value is no sequence."""
     try:
         value = dataset.get(keyword)
     except UNREADABLE:

@@ -31,7 +31,7 @@ from .metered import (
 )
 from .tags import OVERLAY_BIT_POSITION, OVERLAY_GROUPS, OVERLAY_ROWS, READ_KEYWORDS, named
 
-#: Bytes of a tag's value that are looked into: pydicom makes an object of each number and of each item on access.
+#: Bytes of a tag's value that may be parsed: pydicom makes an object of each number and of each item on access.
 MAX_VALUE_BYTES: Final = 64 * 1024
 #: Numbers or words of one tag; a polygon's corners are the most that a film has.
 MAX_VALUES: Final = 2048
@@ -44,9 +44,9 @@ MAX_BYTES_PER_PIXEL: Final = 2
 NATIVE: Final = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
 )
-#: Where a film of these is read, nothing but Python and numpy touches its bytes.
+#: Only Python and numpy touch the bytes of films of these syntaxes.
 UNCOMPRESSED: Final = NATIVE - {DeflatedExplicitVRLittleEndian}
-#: A file meta header has some hundred bytes; what is longer is not looked into before its turn.
+#: A file meta header has some hundred bytes; a longer one is not read ahead.
 PEEKED_BYTES: Final = 4096
 _SPECIFIC_TAGS: Final[list[int]] = [
     *(int(Tag(keyword)) for keyword in READ_KEYWORDS),
@@ -56,7 +56,7 @@ _SPECIFIC_TAGS: Final[list[int]] = [
 
 @dataclass(frozen=True)
 class Part10:
-    """A data set as it was sent, of which only `READ_KEYWORDS` are kept."""
+    """A data set as it was sent; only `READ_KEYWORDS` are kept."""
 
     dataset: Dataset
     syntax: UID
@@ -69,14 +69,14 @@ class Part10:
 
 
 def read_part10(data: bytes, max_pixels: int) -> Part10:
-    """Read the header; nothing is decompressed but a deflated data set, and that under a bound.
+    """Read the header. Only a deflated data set is decompressed, up to a bound.
 
     Raises
     ------
     MalformedImage
         No meta header, a header without end, or a file that ends within an element.
     UnsupportedMedia
-        A transfer syntax that is not read here.
+        A transfer syntax that this code does not read.
     ImageTooLarge
         A deflated data set that would be larger than `max_pixels` and a header could need.
     """
@@ -98,16 +98,16 @@ def read_part10(data: bytes, max_pixels: int) -> Part10:
 
 
 def is_uncompressed(data: bytes) -> bool:
-    """Whether a Part 10 file surely holds an uncompressed film, told quickly from its first ``PEEKED_BYTES``.
+    """Whether a Part 10 file surely holds an uncompressed film, by its first ``PEEKED_BYTES``.
 
-    ``read_part10`` comes to the same: it reads the same bytes in the same way, up to the end of the meta header. Where that
-    end is not among them, or anything is wrong, the answer is no.
+    ``read_part10`` agrees, since it reads the same bytes in the same way, up to the end of the meta header. If that end
+    is not among them, or anything is wrong, the answer is no.
     """
     start = data[:PEEKED_BYTES]
     stream = MeteredStream(start)
     try:
         syntax, _ = _read_syntax(stream)
-    except Exception:  # read_part10 will tell what is wrong
+    except Exception:  # read_part10 will report the fault
         return False
     ended = stream.tell() + 8 <= len(start)  # pydicom went back before the first element of the data set
     return ended and syntax in UNCOMPRESSED
@@ -118,7 +118,7 @@ def _cut_short(where: str) -> MalformedImage:
 
 
 def _read_syntax(stream: MeteredStream) -> tuple[UID, tuple[str, ...]]:
-    """The transfer syntax, and notes of how it was read; leaves the stream at the first element of the data set."""
+    """The transfer syntax, and notes on how it was read; leaves the stream at the first element of the data set."""
     meta = read_meta(stream)
     if stream.cut_short or stream.tell() + START_OF_ELEMENT > stream.size:
         raise _cut_short("within its meta header, or right after it")
@@ -136,7 +136,8 @@ def _read_syntax(stream: MeteredStream) -> tuple[UID, tuple[str, ...]]:
 
 
 def _inflate(data: bytes, max_pixels: int) -> bytes:
-    """Inflate a data set (PS3.5 section A.5); 64 MiB can hold 64 GiB, so it stops where no film within limits would be."""
+    """Inflate a data set (PS3.5 section A.5); 64 MiB can hold 64 GiB, so it stops beyond the size of any film "
+    "within the limits."""
     bound = MAX_BYTES_PER_PIXEL * max_pixels + MAX_INFLATED_HEADER_BYTES
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -154,7 +155,7 @@ def _inflate(data: bytes, max_pixels: int) -> bytes:
 
 
 def _require_declared_encoding(stream: MeteredStream, syntax: UID) -> None:
-    """Refuse implicit VR that is declared explicit, and the reverse; pydicom would read it as it thinks best, and warn."""
+    """Refuse implicit VR that is declared explicit, and the reverse; pydicom would guess, and warn."""
     if is_implicit(stream) != (syntax == ImplicitVRLittleEndian):
         raise MalformedImage(
             f"the data set is not encoded as {named('TransferSyntaxUID')} says, or is damaged at its start; send it as declared"

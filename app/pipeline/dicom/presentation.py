@@ -23,7 +23,7 @@ from .tags import named, text
 
 #: numpy counts and looks up by eight-byte numbers, of which a whole plate would be 320 MiB.
 ROWS_AT_ONCE: Final = 64
-#: Of these, a film saved in colour has nothing.
+#: Tags that mean nothing for a film that was saved in colour.
 GREYSCALE_ONLY: Final = (
     "ModalityLUTSequence RescaleSlope RescaleIntercept VOILUTSequence WindowCenter WindowWidth VOILUTFunction "
     "PixelPaddingValue PixelPaddingRangeLimit"
@@ -42,18 +42,18 @@ def present(
     ----------
     stored : ndarray, shape (rows, columns), uint8, uint16 or int32
     film, layout
-        Where they came from.
+        Their source.
     refuse_hiding : bool
-        As ``HeaderRules`` has it.
+        From ``HeaderRules``.
 
     Returns
     -------
     pixels : ndarray, shape (rows, columns), float32, in [0, 1]
         0 is black; padded pixels are 0.
     notes : tuple of str
-        What was passed over, what was applied, and what was done with polarity and padding.
+        On the tags that were passed over, the applied presentation, polarity and padding.
     applied : str
-        The one of the notes that says what was applied, with its numbers.
+        The note on the applied presentation, with its numbers.
 
     Raises
     ------
@@ -109,8 +109,8 @@ def _without_greyscale(film: Part10, notes: list[str]) -> Part10:
 def _polarity_note(dataset: Dataset, inverted: bool) -> str | None:
     """PhotometricInterpretation decides (PS3.3 C.7.6.3.1.2): MONOCHROME1 shows low values bright.
 
-    PresentationLUTShape follows from it (PS3.3 C.8.11.3: IDENTITY with MONOCHROME2, INVERSE with MONOCHROME1). Senders are
-    known that write a wrong shape, and most viewers never look at it.
+    PresentationLUTShape follows from it (PS3.3 C.8.11.3: IDENTITY with MONOCHROME2, INVERSE with MONOCHROME1). Some
+    senders write a wrong shape, and most viewers ignore it.
     """
     shape = text(dataset, "PresentationLUTShape")
     if shape in {"IDENTITY", "INVERSE"} and (shape == "INVERSE") != inverted:
@@ -131,11 +131,11 @@ def _padding(possible: NDArray[np.int64], dataset: Dataset, layout: PixelLayout,
 
 
 def _word(dataset: Dataset, keyword: str, layout: PixelLayout, notes: list[str]) -> int | None:
-    """A number of 16 bits as the pixels' own kind, whichever of US and SS it was sent as; None where there is none."""
+    """A number of 16 bits, read as signed or unsigned like the pixels, whether it was sent as US or SS; None if there is none."""
     found = optional_numbers(dataset, keyword, notes)
     if not found:
         return None
-    if len(found) != 1 or not found[0].is_integer():  # NaN is none, and infinity neither
+    if len(found) != 1 or not found[0].is_integer():  # neither NaN nor infinity is one
         notes.append(passed_over(keyword, "it is not one whole number"))
         return None
     word = int(found[0]) & 0xFFFF

@@ -1,7 +1,7 @@
 """Which region and which view do a header's words name?
 
-Two tags are of the film: BodyPartExamined and ViewPosition. Where they say nothing, descriptions count, those of the
-image and the series before those of the step and the study, which may hold several views.
+Two tags describe the film itself: BodyPartExamined and ViewPosition. If they say nothing, descriptions count: first
+those of the image and the series, then those of the step and the study, which may hold several views.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..errors import UnsuitableImage
 from .tags import SHOWN_TERMS, free_text, named, shown
 from .words import Kind, Words
 
-#: Absent ones are accepted, marked in the notes, and counted.
+#: If one of these is absent, the film is accepted, a note says so, and it is counted.
 EXPECTED_TAGS: Final = ("BodyPartExamined", "ViewPosition")
 #: Free text, in order of trust.
 DESCRIPTIONS: Final = (
@@ -36,14 +36,14 @@ Kinds = frozenset[Kind]
 def require_frontal_chest_words(
     dataset: Dataset, words: Words, *, chest_coded: bool, frontal_coded: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Refuse what its words say is no frontal chest film.
+    """Refuse a film whose words say that it is no frontal chest film.
 
     Parameters
     ----------
     dataset : Dataset
     words : Words
     chest_coded, frontal_coded : bool
-        Whether a code sequence says so; descriptions of that are then not asked.
+        Whether a code sequence says so; then descriptions do not count for that.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def _require_frontal(dataset: Dataset, kinds: Kinds) -> None:
 
 
 def _other_view(kinds: Kinds) -> Kind | None:
-    """What a tag of one film names that is not frontal. PA OBLIQUE is oblique; PA AND LATERAL could be either."""
+    """The view that a tag of one film names, if it is not frontal. PA OBLIQUE is oblique; PA AND LATERAL could be either."""
     if "view" in kinds:
         return "view"
     return "lateral" if "lateral" in kinds and "frontal" not in kinds else None
@@ -111,7 +111,7 @@ def _require_no_other_region(described: dict[str, Kinds]) -> None:
 
 
 def _require_no_other_view(described: dict[str, Kinds]) -> None:
-    """Of several films (a series, a study) a description may name several views, and then says nothing of this one."""
+    """A description of several films (a series, a study) may name several views, and then says nothing of this film."""
     for rank in DESCRIPTIONS:
         for keyword in rank:
             kinds = described[keyword]
@@ -125,7 +125,7 @@ def _require_no_other_view(described: dict[str, Kinds]) -> None:
 
 
 def _said(dataset: Dataset, keyword: str, kind: Kind | None) -> str:
-    """What a tag says, for a message: its value where it is a term of the standard, else what it names."""
+    """A tag's value for a message if it is a term of the standard; otherwise the kind of thing that it names."""
     value = free_text(dataset, keyword).strip().upper()
     names = _NAMES.get(kind) if kind else None
     if names and value not in SHOWN_TERMS:

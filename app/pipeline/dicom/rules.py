@@ -1,4 +1,4 @@
-"""What a site says of headers: the modalities that it scores, and its own words."""
+"""A site's rules for headers: the modalities that it scores, and its own words."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from .words import Words, words
 
 #: Projection radiographs, always scored.
 ALWAYS_ACCEPTED_MODALITIES: Final = frozenset({"CR", "DX"})
-#: Fluoroscopy systems and film digitisers write chest films under these; a site says so if its do.
+#: Fluoroscopy systems and film digitisers write chest films under these; a site may allow them.
 OPTIONAL_MODALITIES: Final = frozenset({"RF", "SC"})
 
 
 @dataclass(frozen=True)
 class HeaderRules:
-    """What holds for the header of every film.
+    """The rules for the header of every film.
 
     Attributes
     ----------
     modalities : frozenset of str
         Values of Modality (0008,0060) that are scored.
     word_changes : tuple of str
-        As ``words`` takes them: ``chest+TRX``, ``lateral-PERFIL``.
+        Changes in the form of ``words``: ``chest+TRX``, ``lateral-PERFIL``.
     refuse_hiding : bool
-        A window or LUT that hides much of the film is refused; else it is noted.
+        Whether a window or LUT that hides much of the film is refused; otherwise it is noted.
     """
 
     modalities: frozenset[str] = ALWAYS_ACCEPTED_MODALITIES

@@ -1,4 +1,4 @@
-"""Display shutters (PS3.3 C.7.6.11): regions outside of which the header says that nothing is to be seen."""
+"""Display shutters (PS3.3 C.7.6.11): regions of the header, outside of which there is no film."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MAX_VERTICES: Final = 1000
 def read_shutters(dataset: Dataset) -> tuple[tuple[Polygon, ...], tuple[str, ...]]:
     """Read the shutters.
 
-    A shutter is an instruction for displays: what it lacks or spoils is noted, and does not refuse the film.
+    A shutter is an instruction for displays: a faulty one is noted, and does not refuse the film.
 
     Returns
     -------
     shutters : tuple of Polygon
-        Corners (column, row) in pixels from the picture's corner. The tags count pixels from 1, row before column. What is
-        seen lies within all of them.
+        Corners (column, row) in pixels from the picture's corner. The tags count pixels from 1, row before column.
+        The film lies within all of them.
     notes : tuple of str
     """
     shutters: list[Polygon] = []
@@ -45,7 +45,7 @@ def _rectangle(dataset: Dataset) -> Polygon:
         _values(dataset, f"Shutter{edge}Edge", 1)[0]
         for edge in ("LeftVertical", "RightVertical", "UpperHorizontal", "LowerHorizontal")
     )
-    # Each names a column or a row; whether that one is still seen is not said, and here it is.
+    # Each names a column or a row. The standard does not say whether that one is still seen; here it is.
     return _not_flat(((left - 1, top - 1), (right, top - 1), (right, bottom), (left - 1, bottom)))
 
 

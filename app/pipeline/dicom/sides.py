@@ -1,4 +1,4 @@
-"""Which side of the patient lies at the left edge of a film, where its header says so. Nothing is guessed from pixels."""
+"""Which side of the patient lies at the left edge of a film, if its header says so. Nothing is guessed from pixels."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def read_sides(data: bytes, max_pixels: int) -> Sides:
     Parameters
     ----------
     data : bytes
-        A Part 10 file that ``decode`` has taken with the same `max_pixels`.
+        A Part 10 file that ``decode`` has decoded with the same `max_pixels`.
 
     Returns
     -------
     {"usual", "mirrored", "unknown"}
-        Unknown also where the tag is absent or empty, or has not the two directions of an upright frontal film.
+        Also unknown if the tag is absent or empty, or lacks the two directions of an upright frontal film.
     """
     directions = texts(read_part10(data, max_pixels).dataset, "PatientOrientation")
     # The first letter is the principal direction: LF runs to the left, and a little downwards.

@@ -22,10 +22,10 @@ _ITEM: Final = 0xE000FFFE  # (FFFE,E000), little endian
 _DELIMITER: Final = 0xE0DDFFFE  # (FFFE,E0DD)
 #: JPEG and JPEG-LS, JPEG 2000, and its file format.
 STREAM_STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", JP2_SIGNATURE)
-#: A lossy codec carries pixels at an edge of white beyond the highest value that the bits stored can hold. Of their range: no
-#: greys so near to one another hide a film (``agreement.HIDDEN_SPREAD``).
+#: A lossy codec carries pixels at an edge of white beyond the highest value of the bits stored, by up to this share
+#: of their range. Greys so near to one another hide no film (``agreement.HIDDEN_SPREAD``).
 OVERSHOOT: Final = 1 / 32
-#: Of the pixels, that it may carry further.
+#: Share of the pixels that it may carry further.
 MAX_FAR_OVERSHOOT: Final = 1e-3
 LOSSY: Final = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K})
 _OVERSHOT: Final = (
@@ -33,7 +33,7 @@ _OVERSHOT: Final = (
 )
 #: Overlays in the pixels' own words: as many as 12 bits of 16 leave.
 MAX_OVERLAY_BITS: Final = 4
-#: A frame is one fragment, or a few where a sender splits it.
+#: A frame is one fragment, or a few if a sender splits it.
 MAX_FRAGMENTS: Final = 65_536
 
 
@@ -43,7 +43,7 @@ def stored_values(film: Part10, layout: PixelLayout) -> tuple[NDArray[np.integer
     Returns
     -------
     values : ndarray, shape (rows, columns), uint8, uint16 or int32
-        Before the modality LUT.
+        The values before the modality LUT.
     notes : tuple of str
 
     Raises
@@ -70,12 +70,12 @@ def _other_bits(words: Words, precision: int, film: Part10, layout: PixelLayout)
     Returns
     -------
     tuple of str
-        A note, where an overlay is declared in them.
+        A note, if an overlay is declared in them.
 
     Raises
     ------
     MalformedImage
-        No overlay is, or they are more than overlays take, or than a lossy codec does.
+        No overlay is declared there, or there are more than overlays or a lossy codec would set.
     """
     bits, below = layout.place_of(precision)
     outside = ~(((1 << bits) - 1) << below) & 0xFFFF
@@ -95,7 +95,7 @@ def _other_bits(words: Words, precision: int, film: Part10, layout: PixelLayout)
 
 
 def _overshoots_little(words: Words, precision: int, layout: PixelLayout) -> bool:
-    """Whether values lie about as far beyond those of the bits stored as lossy compression carries them."""
+    """Whether values lie no further beyond those of the bits stored than lossy compression carries them."""
     room = int(OVERSHOOT * (1 << layout.bits_stored))
     values = _whole(words, precision, layout)
     far = (values < layout.lowest - room) | (values > layout.highest + room)
@@ -103,7 +103,8 @@ def _overshoots_little(words: Words, precision: int, layout: PixelLayout) -> boo
 
 
 def _within(words: Words, precision: int, layout: PixelLayout) -> Words:
-    """Values beyond those of the bits stored -> the nearest of these: without their other bits, white would be black."""
+    """Values beyond those of the bits stored -> the nearest of these. If the other bits were only cut off, white
+    would become black."""
     return np.clip(_whole(words, precision, layout), layout.lowest, layout.highest).astype(words.dtype)
 
 
@@ -125,7 +126,7 @@ def _bit_positions(dataset: Dataset) -> set[int]:
 
 
 def _overlays(dataset: Dataset) -> tuple[str, ...]:
-    """Viewers draw overlays over the film; no gate looks at what they draw."""
+    """Note overlays: viewers draw them over the film, and the gate does not see them."""
     found = [tag for tag in dataset.keys() if tag.group in OVERLAY_GROUPS]  # noqa: SIM118  # iterating parses each value
     groups = sorted({f"{tag.group:04X}" for tag in found if tag.element == OVERLAY_ROWS})
     return (f"overlay in group {', '.join(groups)}: neither judged nor shown here",) if groups else ()
@@ -154,7 +155,7 @@ def _native(film: Part10, layout: PixelLayout) -> tuple[Words, int, tuple[str, .
     element = film.dataset["PixelData"]
     if element.is_undefined_length:
         raise MalformedImage(
-            f"PixelData (7FE0,0010) is compressed, where transfer syntax {film.syntax.name} says that it is not; correct "
+            f"PixelData (7FE0,0010) is compressed, but transfer syntax {film.syntax.name} says that it is not; correct "
             "TransferSyntaxUID (0002,0010)"
         )
     size = layout.bits_allocated // 8
@@ -165,14 +166,14 @@ def _native(film: Part10, layout: PixelLayout) -> tuple[Words, int, tuple[str, .
     if len(data) < expected:
         raise MalformedImage(
             f"PixelData (7FE0,0010) is damaged or cut short: {layout.columns} x {layout.rows} pixels need "
-            f"{expected:,} bytes, and {len(data):,} came; send the whole instance again"
+            f"{expected:,} bytes, but {len(data):,} came; send the whole instance again"
         )
     words = np.frombuffer(data, dtype=np.uint8 if size == 1 else "<u2" if film.little_endian else ">u2")
     if size == 1 and not film.little_endian and element.VR == "OW":
         words = (
             words[: words.size // 2 * 2].reshape(-1, 2)[:, ::-1].reshape(-1)
         )  # two pixels a word (PS3.5 section 8.1.1)
-    # Even length is the standard's; more than that is somebody's padding, which every viewer ignores.
+    # The standard asks for even length; further bytes are padding, which every viewer ignores.
     surplus = ("PixelData is longer than the film: the rest is ignored",) if len(data) > expected + 1 else ()
     return _shaped(words[:count], layout), layout.bits_allocated, surplus
 
@@ -189,9 +190,9 @@ def _shaped(words: Words, layout: PixelLayout) -> Words:
 
 
 def _grey(samples: Words, layout: PixelLayout) -> NDArray[np.uint8]:
-    """The grey of three samples a pixel: equal ones, or a luminance with neutral chroma, whichever they are said to be.
+    """The grey of three samples a pixel: equal samples, or a luminance with neutral chroma, whatever the header says.
 
-    Senders write RGB over samples of YBR, and the reverse, so that only the samples can tell.
+    Senders write RGB over samples of YBR, and the reverse, so only the samples can decide.
 
     Raises
     ------
@@ -219,7 +220,7 @@ def _only_frame(data: bytes) -> bytes:
     Raises
     ------
     MalformedImage
-        Anything but items, an item that overruns, no fragment, or too many.
+        Something other than items, an item that overruns, no fragment, or too many.
     """
     if data.startswith(STREAM_STARTS):  # a sender that leaves out the items
         return data
@@ -227,7 +228,7 @@ def _only_frame(data: bytes) -> bytes:
     position = 0
     while position + 8 <= len(data) and len(fragments) <= MAX_FRAGMENTS:
         tag, length = struct.unpack_from("<II", data, position)
-        if tag == _DELIMITER and fragments:  # it is part of the value where that has a length
+        if tag == _DELIMITER and fragments:  # it is part of the value if that has a length
             position = len(data)
             break
         if tag != _ITEM or position + 8 + length > len(data):
@@ -243,22 +244,22 @@ def _only_frame(data: bytes) -> bytes:
         )
     if sum(fragment.startswith(STREAM_STARTS) for fragment in fragments[1:]) > 1:
         raise MalformedImage(
-            "PixelData (7FE0,0010) holds several code streams, so that viewers may show one or the other; send one film an "
-            "instance"
+            "PixelData (7FE0,0010) holds several code streams, so viewers may show either; send one film per instance"
         )
     return b"".join(fragments[1:])
 
 
 def _require_agreement(header: CodeStream, layout: PixelLayout) -> None:
-    """A decoder allocates by the stream's own header, which was not checked against the limits; the data set's was."""
+    """A decoder allocates by the stream's own header. Only the data set's header was checked against the limits, so
+    the two must agree."""
     if (header.rows, header.columns, header.components) != (layout.rows, layout.columns, layout.samples):
         raise MalformedImage(
-            f"PixelData (7FE0,0010) holds {header.columns} x {header.rows} pixels of {header.components} samples, where "
-            f"Columns, Rows and SamplesPerPixel say {layout.columns} x {layout.rows} of {layout.samples}; send the whole "
-            "instance again"
+            f"PixelData (7FE0,0010) holds {header.columns} x {header.rows} pixels of {header.components} "
+            f"samples, but Columns, Rows and SamplesPerPixel say {layout.columns} x {layout.rows} of "
+            f"{layout.samples}; send the whole instance again"
         )
     if header.precision > layout.bits_allocated:
         raise MalformedImage(
-            f"PixelData (7FE0,0010) holds {header.precision} bits, where BitsAllocated (0028,0100) is "
+            f"PixelData (7FE0,0010) holds {header.precision} bits, but BitsAllocated (0028,0100) is "
             f"{layout.bits_allocated}; correct it"
         )

@@ -1,4 +1,4 @@
-"""Is it a frontal chest radiograph of a person? What the tags say, before any pixel is looked at."""
+"""Is it a frontal chest radiograph of a person? The tags are checked before any pixel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PEOPLE: Final = frozenset({"HOMO SAPIENS", "HUMAN", "337915000", "L-85003"})
 
 
 def require_chest_film(dataset: Dataset, rules: HeaderRules) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Refuse what its tags say is no frontal chest radiograph of a person.
+    """Refuse a film whose tags say that it is no frontal chest radiograph of a person.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def _codes(dataset: Dataset, keyword: str) -> list[str]:
 
 
 def _require_codes(dataset: Dataset, keyword: str, accepted: frozenset[str], otherwise: str) -> bool:
-    """Whether there is an accepted code; other codes are refused, none is accepted."""
+    """Whether there is an accepted code. Other codes are refused; no code is fine."""
     codes = _codes(dataset, keyword)
     if codes and not accepted.intersection(codes):
         raise UnsuitableImage(f"{named(keyword)} {otherwise}")
@@ -83,7 +83,7 @@ def _require_codes(dataset: Dataset, keyword: str, accepted: frozenset[str], oth
 def _require_upright_frontal(dataset: Dataset) -> tuple[str, ...]:
     """PatientOrientation (PS3.3 C.7.6.1.1.1): the directions in which rows and columns run, the principal letter first.
 
-    A mirrored film is noted and not turned: the heatmap, the Secondary Capture and the viewer must lie as the film does
+    A mirrored film is noted and not mirrored back: the heatmap, the Secondary Capture and the viewer must lie as the film does
     in the PACS, no finding has a side, and the network was trained on mirror images too.
     """
     value = dataset.get("PatientOrientation") or ()

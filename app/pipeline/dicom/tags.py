@@ -1,4 +1,4 @@
-"""Reading tags: which are read at all, and how their values become text and numbers, or a refusal that names the tag."""
+"""Reading tags: which tags are read at all, and how their values become text, numbers, or a refusal that names the tag."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..errors import MalformedImage
 # pydicom's warnings of invalid values quote them, and a log must not hold a patient's name.
 config.settings.reading_validation_mode = config.IGNORE
 
-#: Nothing else is kept of a data set: neither names nor identifiers ever reach this code, but where somebody wrote them
-#: into a description. Descriptions are compared with lists of words, and never repeated.
+#: Nothing else of a data set is kept. Names and identifiers never reach this code, unless somebody wrote them into a description;
+#: descriptions are compared with lists of words, and never repeated.
 READ_KEYWORDS: Final = (
     "Modality PresentationIntentType BodyPartExamined ViewPosition PatientOrientation AnatomicRegionSequence ViewCodeSequence "
     "SeriesDescription ProtocolName AcquisitionDeviceProcessingDescription PerformedProcedureStepDescription StudyDescription "
@@ -46,12 +46,12 @@ SHOWN_TERMS: Final = frozenset(
     "RGB MONOCHROME1 MONOCHROME2 YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT".split(" ")
 ) | {"PALETTE COLOR"}
 
-#: Of a tag of free text; the standard's longest has 64 characters.
+#: Bytes of a tag of free text; the standard's longest has 64 characters.
 MAX_TEXT_BYTES: Final = 1024
 
 
 def named(keyword: str) -> str:
-    """A tag as messages show it: ``Rows (0028,0010)``."""
+    """A tag in the form of messages: ``Rows (0028,0010)``."""
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     assert dictionary_has_tag(tag)
@@ -76,7 +76,7 @@ def texts(dataset: Dataset, keyword: str) -> list[str]:
 
 
 def free_text(dataset: Dataset, keyword: str) -> str:
-    """All values as text, whatever their VR; empty where the tag is absent. What is over ``MAX_TEXT_BYTES`` is left out.
+    """All values as text, whatever their VR; empty where the tag is absent. Text beyond ``MAX_TEXT_BYTES`` is left out.
 
     Senders write UTF-8 and Latin-1 under any SpecificCharacterSet, and into tags that have none.
     """
@@ -128,7 +128,7 @@ def integer(dataset: Dataset, keyword: str, default: int | None = None) -> int:
         return default
     if len(found) != 1 or found[0] != int(found[0]):
         raise MalformedImage(
-            f"{named(keyword)} is {'not one whole number' if found else 'absent'}; send it as it should be"
+            f"{named(keyword)} is {'not one whole number' if found else 'absent'}; send one whole number"
         )
     return int(found[0])
 
@@ -146,5 +146,5 @@ def listed(values: Iterable[str]) -> str:
 
 
 def of_several(count: int) -> str:
-    """What a note adds where the first of several was taken."""
+    """The end of a note if the first of several was used."""
     return f", the first of {count}" if count > 1 else ""

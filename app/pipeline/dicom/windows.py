@@ -12,12 +12,12 @@ from .tags import named
 
 FloatArray = NDArray[np.float64]
 
-#: Values of VOILUTFunction (0028,1056); LINEAR where it is absent.
+#: Values of VOILUTFunction (0028,1056); LINEAR if it is absent.
 FUNCTIONS: Final = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
 
 
 def window_fault(center: float, width: float, function: str) -> str | None:
-    """Why a window cannot be applied; None where it can."""
+    """Why a window cannot be applied; None if it can."""
     if not (math.isfinite(center) and math.isfinite(width)):
         return "it is not finite"
     if width < 1.0 if function == "LINEAR" else width <= 0.0:

@@ -1,4 +1,5 @@
-"""Words of free text -> what they name: the chest, another region, a frontal, a lateral or another view, or nothing.
+"""Words of free text -> the kinds of things that they name: the chest, another region, a frontal, a lateral or
+another view, or nothing.
 
 The words are data, in ``words.csv``. Text is compared word by word, without case and accents.
 """
@@ -27,7 +28,7 @@ Phrase = tuple[str, ...]
 
 
 class WordsError(ValueError):
-    """A change of the words that makes no sense; the message says which, and why."""
+    """A change of the words makes no sense; the message says which, and why."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Words:
     phrases: Mapping[Phrase, Listed]
 
     def kinds(self, text: str) -> frozenset[Kind]:
-        """What the words of a text name; empty where it has no letters.
+        """The kinds of things that the words of a text name; empty if it has no letters.
 
         The longest phrase that fits is taken first, so that LATERAL DECUBITUS is no lateral.
         """
@@ -57,7 +58,7 @@ class Words:
                 start = end
 
     def _fused(self, word: str) -> tuple[Kind, ...]:
-        """CHESTPA: two listed words in one, of which one is the chest."""
+        """Two listed words in one, one of them for the chest: CHESTPA."""
         for middle in range(2, len(word) - 1):
             halves = (self.phrases.get((word[:middle],)), self.phrases.get((word[middle:],)))
             if "chest" in halves and halves[0] and halves[1]:
@@ -84,7 +85,7 @@ def words(changes: tuple[str, ...] = ()) -> Words:
     Parameters
     ----------
     changes : tuple of str
-        ``KIND+WORD`` adds a word or phrase, ``KIND-WORD`` removes one. What is removed is removed first.
+        ``KIND+WORD`` adds a word or phrase, ``KIND-WORD`` removes one. Words are removed before others are added.
 
     Raises
     ------

@@ -91,7 +91,7 @@ def load_small(films: list[Film], workers: int, title: str) -> Tensor:
 
 
 class Pictures:
-    """What is learnt from: classes of pictures, from which batches are drawn, changed anew each time."""
+    """The training pictures in classes; batches are drawn from them, changed anew each time."""
 
     def __init__(self, films: Tensor, options: ContentOptions) -> None:
         self.generator = np.random.default_rng(options.seed)
@@ -219,7 +219,7 @@ def fit_content(run: Run, films: list[Film], workers: int, options: ContentOptio
 
 
 def counts_of(content: Content, small: Mapping[Split, Tensor], options: ContentOptions) -> dict[str, dict[str, int]]:
-    """What becomes of films, held-out and changed, and of projections and drawings that were not fitted on."""
+    """The answers to held-out and changed films, and to projections and drawings that the fit did not see."""
     generator = np.random.default_rng((options.seed, 2))
     projections = read_projections()
     changed = {

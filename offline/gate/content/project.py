@@ -27,7 +27,7 @@ STEP_MM: Final = 1.4
 DEPTHS: Final = 180  # samples along a ray
 #: Millimetres of water in one grey of an 8-bit projection.
 WATER_PER_GREY: Final = 2.0
-#: Hounsfield units: the body is what is denser than fat's lower end, and joined to itself.
+#: Hounsfield units: the body is the largest connected part that is denser than the lower end of fat.
 BODY_FROM: Final = -300
 AIR: Final = -1024
 SLICE_WINDOWS: Final = ((-160.0, 240.0), (-1350.0, 150.0))
@@ -42,7 +42,7 @@ Volume = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Projections:
-    """What is kept of one CT.
+    """The data that are kept of one CT.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ def slices_of(body: Volume, count: int = 8) -> Volume:
 
 
 def make(ct: Path, output: Path, seed: int = 0) -> None:
-    """Project a CT from all sides of ``VIEWS``, a little otherwise each time, and keep what came of it in 8 bits."""
+    """Project a CT from all sides of ``VIEWS``, a little differently each time, and keep the results in 8 bits."""
     generator = np.random.default_rng(seed)
     body = body_of(*read_nifti(ct))
     arrays = {}

@@ -1,6 +1,6 @@
 """Blocks that stand between the dense blocks of a network. As they are made they change nothing: what they add starts at zero.
 
-So a network that was trained without them answers as before, and hardening decides what becomes of them.
+So a network that was trained without them answers as before, and hardening decides how much they change.
 """
 
 from __future__ import annotations
@@ -27,10 +27,6 @@ class NonLocalContext(nn.Module):
 
     ``z = x + W attend(x)``, then ``z * 2 sigmoid(V mean(z))``. Their encoder weighs channels by a learned dictionary of the map;
     here by its mean (squeeze and excitation: Hu et al., CVPR 2018). W and V start at zero.
-
-    Parameters
-    ----------
-    channels : int
     """
 
     def __init__(self, channels: int) -> None:
@@ -57,7 +53,6 @@ class Denoising(nn.Module):
 
     Parameters
     ----------
-    channels : int
     kind : "mean" or "median"
         The filter: a mean over all places weighed by likeness, or the median of 3 x 3 places.
     """
@@ -80,10 +75,6 @@ class RadialBasisMapping(nn.Module):
     ``r_k = exp(-|A x - c_k|^2 / 2 w_k^2)``: a Mahalanobis-like distance of A^T A. They put the r_k beside the map as further
     channels. A layer that reads both is the sum of one that reads the map and one that reads the r_k, and the second is here:
     ``x + W r``, so that the layers after it keep their width. W starts at zero.
-
-    Parameters
-    ----------
-    channels : int
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,7 +1,7 @@
 """Dual batch normalisation: attacked films have statistics and scales of their own in hardening.
 
-Source: Xie et al., CVPR 2020, "Adversarial examples improve image recognition". What is served has those of clean films
-alone, and is a plain network.
+Source: Xie et al., CVPR 2020, "Adversarial examples improve image recognition". The served network has only those of
+clean films, and is a plain network.
 """
 
 from __future__ import annotations
@@ -14,12 +14,7 @@ from torch import Tensor, nn
 
 
 class DualNorm(nn.Module):
-    """Two normalisations that start alike; clean films meet one, attacked films the other.
-
-    Parameters
-    ----------
-    norm : BatchNorm2d
-    """
+    """Two normalisations that start alike; clean films meet one, attacked films the other."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
