@@ -9,7 +9,6 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ import pytest
 import torch
 
 from app.access import add_key
+from app.cli import main
 from app.pipeline import LABELS, Screener, Verdict, decode, film_tensor, read_bundle, torch_backend
 from app.pipeline.bundle import read_manifest
 from tests.support.asking import ANSWER_SECONDS
@@ -345,7 +345,9 @@ def test_what_operators_did_is_logged_with_their_names(operated: Operated, bundl
     ]
 
 
-def test_what_operators_do_is_in_the_record_and_verifies(operated: Operated, bundles: Bundles, folder: Path) -> None:
+def test_what_operators_do_is_in_the_record_and_verifies(
+    operated: Operated, bundles: Bundles, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each once, however often it is asked for, and nothing of what was refused; among the decisions, in one chain."""
     first, second = bundles.names
     before = entries_of_versions(folder)
@@ -378,19 +380,17 @@ def test_what_operators_do_is_in_the_record_and_verifies(operated: Operated, bun
         for what, answer, route in zip(expected, done, routes, strict=True)
     ]
     settings = settings_in(folder, bundles)
-    command = [sys.executable, "-m", "app.cli", "verify-record", "--url", settings["CXR_RECORD_URL"]]
-    command += ["--key-file", settings["CXR_RECORD_KEY_FILE"]]
-    verified = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
+    verify = ["verify-record", "--url", settings["CXR_RECORD_URL"], "--key-file", settings["CXR_RECORD_KEY_FILE"]]
+    assert main(verify) == 0, capsys.readouterr()
     with closing(sqlite3.connect(folder / "record.sqlite")) as connection:  # another name for who promoted it
         (number,) = connection.execute("SELECT max(id) FROM entries WHERE kind = 'promoted'").fetchone()
         connection.execute("UPDATE entries SET caller = 'nobody' WHERE id = ?", [number])
         connection.commit()
-        forged = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        forged = main(verify)
         connection.execute("UPDATE entries SET caller = 'ops' WHERE id = ?", [number])
         connection.commit()
-    assert forged.returncode == 1
-    assert f"entry {number} was changed or forged" in forged.stdout + forged.stderr
+    assert forged == 1
+    assert f"entry {number} was changed or forged" in "".join(capsys.readouterr())
 
 
 def test_what_cannot_be_written_to_the_record_is_not_done(operated: Operated, bundles: Bundles, folder: Path) -> None:

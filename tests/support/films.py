@@ -91,7 +91,10 @@ def compressed(frame: bytes, syntax: str, like: Dataset) -> Dataset:
 def part10(made: Dataset) -> bytes:
     """The file (PS3.10): what names the transfer syntax is written in the header."""
     buffer = io.BytesIO()
-    made.save_as(buffer, enforce_file_format=True)
+    known = made.file_meta.TransferSyntaxUID.is_transfer_syntax
+    # pydicom writes a syntax that it does not know only if the encoding is given.
+    encoding: dict[str, Any] = {} if known else {"implicit_vr": False, "little_endian": True}
+    made.save_as(buffer, enforce_file_format=True, **encoding)
     return buffer.getvalue()
 
 
