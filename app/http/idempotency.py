@@ -1,8 +1,8 @@
 """``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header): a sender that tries again gets the decision that was made.
 
-The record has the decision, and gives it again after a restart and at another replica. What is kept here is which film a key
-was used for, so that a key which comes with another film is refused rather than taken for a retry. That is forgotten after a
-day, or at a restart, or where there are very many; then the key is as if it were new.
+The record holds the decision, and gives it again after a restart and at another replica. This module remembers which film a
+key came with, so that it can refuse the key with another film. It forgets a key after a day, at a restart, or when there are
+very many; the key then counts as new.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADER: Final = "Idempotency-Key"
 KEPT_SECONDS: Final = 24 * 3600.0
 #: Of all callers; the oldest is forgotten first.
 MOST_KEYS: Final = 65_536
-#: A string of structured fields (RFC 8941), as the draft has it, or what most clients send: the same without quotation marks.
+#: The draft asks for a string of structured fields (RFC 8941). Most clients send the same without quotation marks.
 PATTERN: Final = r'("[ !#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})'
 _KEY: Final = re.compile(PATTERN)
 

@@ -69,9 +69,13 @@ def test_raw_and_multipart_and_every_lossless_format_agree(service: Served) -> N
 
 
 def test_each_request_has_an_id_of_its_own(service: Served) -> None:
-    first, second = (service.post(png(), X_Request_ID="mine").headers["x-request-id"] for _ in range(2))
+    """A caller's own id may come twice, and is given back beside it."""
+    answers = [service.post(png(), X_Request_ID="mine") for _ in range(2)]
+    assert [answer.headers["x-request-id"] for answer in answers] == ["mine", "mine"]
+    first, second = (answer.json()["request_id"] for answer in answers)
     assert first != second
     assert "mine" not in (first, second)
+    assert [answer.headers["x-service-request-id"] for answer in answers] == [first, second]
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,8 @@ def test_no_answer_leads_to_a_host_that_the_request_names(service: Served, metho
 def test_openapi_names_every_body_and_status(service: Served) -> None:
     document = service.get("/openapi.json").json()
     score = document["paths"]["/v1/score"]["post"]
-    assert set(score["requestBody"]["content"]) == {"image/png", "image/jpeg", DICOM, "multipart/form-data"}
+    films = {"image/png", "image/jpeg", DICOM, "application/octet-stream"}
+    assert set(score["requestBody"]["content"]) == {*films, "multipart/form-data"}
     assert {"200", "400", "406", "413", "415", "422", "503", "504"} <= set(score["responses"])
     for status, described in score["responses"].items():
         expected = {"application/json" if status == "200" else "application/problem+json"}

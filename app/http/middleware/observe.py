@@ -16,7 +16,7 @@ from app.tracing import Tracing, finish
 
 #: For the counts and the log: the client hung up before its answer. No status of HTTP, but nginx and others write it so.
 CLIENT_LEFT: Final = 499
-#: Of a caller's id: what the common ones are made of. Names of people have spaces, commas or carets in them, and lines have ends.
+#: The usual characters of request ids. Names of people have spaces, commas or carets, and a line break would forge a log line.
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._~:+=/-]{1,128}")
 
 log = logging.getLogger("cxr_gate")

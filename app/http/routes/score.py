@@ -84,7 +84,7 @@ async def score(
         return Response(screened.report, status_code=200 if verdict.accepted else 422, media_type=DICOM)
     if verdict.probabilities is None:
         film = screened.recalled.film
-        # Of a retry the film is kept under the id of the request that was first.
+        # The film of a retry is kept under the id of the first request.
         where = {"Link": f'</v1/results/{film}>; rel="related"'} if key and film else None
         return problem_response(request, "rejected-as-adversarial", REJECTED_DETAIL, where)
     answer = (request.state.request_id, screened.version, screened.image, verdict.probabilities)
