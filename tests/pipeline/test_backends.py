@@ -183,7 +183,7 @@ def test_every_gpu_gets_a_backend_of_its_own(bundle: Bundle, monkeypatch: pytest
         ("openvino", "cpu", 0, False, "not installed"),
         ("openvino", "cuda:0", 1, True, "not on cuda:0"),
         ("torch", "cuda", 0, True, "no GPU"),
-        ("torch", "cuda:1", 1, True, "there are 1 GPUs"),
+        ("torch", "cuda:1", 1, True, "this machine has 1 GPUs"),
         ("auto", "cuda:0,cuda", 2, True, "twice"),
         ("auto", "tpu", 0, True, "not known"),
         ("auto", "meta", 0, True, "not served"),
