@@ -178,6 +178,7 @@ def test_no_patient_no_path_and_no_score_is_in_a_span_or_a_log_line(observed: Ob
         assert secret not in service.logged(), secret
     allowed = {
         "cxr.request_id",
+        "cxr.caller_request_id",
         "cxr.batch.size",
         "cxr.model_version",
         "error.type",
