@@ -92,8 +92,8 @@ def test_a_report_has_no_room_for_a_heatmap(service: Served) -> None:
 def test_openapi_knows_it(service: Served) -> None:
     document = service.get("/openapi.json").json()
     operation = document["paths"]["/v1/score"]["post"]
-    (parameter,) = operation["parameters"]
-    assert (parameter["name"], parameter["required"]) == ("heatmap", False)
+    (parameter,) = [each for each in operation["parameters"] if each["name"] == "heatmap"]
+    assert (parameter["in"], parameter["required"]) == ("query", False)
     schemas = operation["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"]
     assert {schema["$ref"].rpartition("/")[2] for schema in schemas} == {"Accepted", "AcceptedWithHeatmap"}
     headers = document["paths"]["/v1/explain"]["post"]["responses"]["200"]["headers"]

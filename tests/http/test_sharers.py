@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from app import commands
 from app.cli import main
 from app.http.security import ANONYMOUS, sharer
+from app.http.wire.origins import Origins
 from app.metrics import Metrics
 from tests.support.told import running
 
@@ -51,7 +52,7 @@ def test_an_address_that_a_caller_writes_is_not_his(
         monkeypatch.setenv(commands.PROXIES, trusted)
     given: dict[str, Any] = {}
     application = FastAPI()
-    application.state.metrics = Metrics()
+    application.state.metrics, application.state.origins = Metrics(), Origins()
 
     @application.get("/")
     def who(request: Request) -> list[str]:
