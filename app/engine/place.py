@@ -27,7 +27,7 @@ _MOST_CREDIT: Final = PAUSE_SECONDS * LEAST_BYTES_A_SECOND
 
 
 class Place:
-    """One request's share of what may wait.
+    """One request's place, with the bytes that it holds.
 
     Attributes
     ----------
