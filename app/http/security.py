@@ -183,7 +183,7 @@ def sharer(request: Request) -> str:
         found = ipaddress.ip_address(address)
     except ValueError:
         return f"address {address}"
-    # A socket for both versions gives such addresses; as IPv6 networks, all of IPv4 would be one.
+    # A socket for both versions gives these; as IPv6, all of IPv4 would be one network.
     if found.version == 6 and found.ipv4_mapped:
         found = found.ipv4_mapped
     if found.version == 6 and not found.is_loopback:
