@@ -1,13 +1,13 @@
-"""Who may wait: a request is refused before its body is read if too many, too much or too long work waits already.
+"""Which requests may wait. A request is refused before its body is read if too many requests or bytes, or too long work, wait.
 
-The work ahead is estimated from what is counted and measured: those not yet decoded, by the seconds of a decode and the
-number of workers; all of them, by the seconds of a film on a device and the number of devices. The two stages run side by
-side, so the slower one is the wait.
+The wait is estimated from counts and measurements. The requests not yet decoded take the seconds of a decode over the number of
+workers. All requests take the seconds of a film on a device over the number of devices. The two stages run side by side, so the
+slower one is the wait.
 
-Places, bytes and the wait are shared by callers, so that none of them stops the others: each may hold ``SHARE`` times what it
-leaves free. One alone has three quarters, two that come side by side have three sevenths each (dynamic thresholds: Choudhury and
-Hahne, IEEE/ACM Transactions on Networking 6(2), 1998). Callers who come one after the other may have filled all between them: of
-four the first has 48 of 64 places. Then who holds fewer takes from who holds most, as long as there is a body on its way.
+Callers share places, bytes and the wait, so that no caller blocks the others: each may hold ``SHARE`` times what it leaves free.
+One caller alone has three quarters; two who come side by side have three sevenths each (dynamic thresholds: Choudhury and
+Hahne, IEEE/ACM Transactions on Networking 6(2), 1998). Callers who come one after the other may still fill all places: of four,
+the first has 48 of 64. Then a caller who holds fewer takes a place from the one who holds most, if its body is still on its way.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from app.settings import Settings
 from .errors import Overloaded
 from .place import LEAST_BYTES_A_SECOND, Place
 
-#: Of the deadline, what the estimated wait may take: the estimate is of means, and the request's own work comes on top.
+#: Share of the deadline that the estimated wait may take: the estimate is of means, and the request's own work comes on top.
 USABLE_SHARE: Final = 0.75
-#: What one caller may hold, of what it leaves free.
+#: A caller may hold so many times what it leaves free.
 SHARE: Final = 3
 _TOO_SLOW: Final = (
     "the body arrived too slowly, and its place was given to another request; send it at "
@@ -39,14 +39,14 @@ _TOO_MANY: Final = (
 
 
 class Admission:
-    """Counts what waits; used in the event loop's thread alone.
+    """Counts the requests and bytes that wait; used in the event loop's thread alone.
 
     Parameters
     ----------
     settings : Settings
     metrics : Metrics
     seconds_of : callable
-        The number of requests -> the estimated seconds until they are done.
+        Gives, for a number of requests, the estimated seconds until they are done.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, seconds_of: Callable[[int], float]) -> None:
@@ -59,16 +59,16 @@ class Admission:
 
     @property
     def seconds_ahead(self) -> float:
-        """Estimated seconds until what waits now is done."""
+        """Estimated seconds until the requests that wait now are done."""
         return self._seconds_of(self._coming(self._places))
 
     @property
     def retry_after(self) -> int:
-        """What to tell those who are refused: whole seconds, at least 1, and no longer than anything may wait."""
+        """The Retry-After of a refusal: whole seconds, at least 1, and at most the deadline, rounded up."""
         return max(1, math.ceil(min(self.seconds_ahead, self._settings.deadline_seconds)))
 
     def room_for(self, sharer: str, count: int) -> bool:
-        """Whether a place with so many bytes would be given now, without taking it from anybody."""
+        """Whether a place of `count` bytes would be given now, without taking one from another request."""
         return self._obstacle(sharer) is None and self._fits(count, self._held_by(sharer), self._bytes)
 
     def check(self, sharer: str) -> None:
@@ -101,7 +101,7 @@ class Admission:
 
     def reserve(self, place: Place, total: int) -> None:
         """See ``Place.reserve``."""
-        if place.taken:  # it unwinds, and holds nothing any more
+        if place.taken:  # the request is ending, and holds nothing any more
             return
         if total > place.bytes:
             self.require_room_for(place, total)
@@ -116,7 +116,7 @@ class Admission:
                 self._refuse("bytes", f"{self._bytes:,} bytes wait already")
 
     def _fits(self, count: int, own: int, others: int) -> bool:
-        """Whether `count` bytes may be held beside the caller's `own` others, and those of `others`, which are all of these."""
+        """Whether `count` bytes fit beside the caller's `own` other bytes, and the `others` of all callers, `own` included."""
         free = self._settings.max_waiting_bytes - others - count
         return free >= 0 and (own == 0 or own + count <= SHARE * free)
 
@@ -144,10 +144,10 @@ class Admission:
         return True
 
     def _take_from_most(self, sharer: str) -> bool:
-        """Where every place is held, take one from who holds most, and would not hold fewer than `sharer` by it.
+        """If every place is held, take one from the caller who holds most, unless it would then hold fewer than `sharer`.
 
-        The one that was given first: who sends at a good pace has it for a moment only. `sharer` has no more by it than it may
-        have where one is free.
+        The place that was given first is taken: a caller who sends at a good pace holds a place for a moment only. `sharer` gets
+        no more places this way than it may have while one place is free.
         """
         held = Counter(place.sharer for place in self._places)
         if len(self._places) < self._settings.max_waiting or held[sharer] >= SHARE:
@@ -165,7 +165,7 @@ class Admission:
         self._metrics.places_taken.inc()
 
     def _obstacle(self, sharer: str) -> tuple[str, str] | None:
-        """What forbids another place, for the metrics and for people. An empty service has none, whatever it measured."""
+        """Why there is no further place, for the metrics and for people. An empty service has one, whatever it measured."""
         if not self._places:
             return None
         free = self._settings.max_waiting - len(self._places)
@@ -187,7 +187,7 @@ class Admission:
 
     @staticmethod
     def _coming(places: Collection[Place]) -> int:
-        """How many of them are work: a body that does not arrive is none."""
+        """How many places count as work: a place whose body is behind the least rate does not."""
         return sum(not place.behind for place in places)
 
     def _refuse(self, reason: str, detail: str) -> None:

@@ -20,12 +20,12 @@ from .version import Version
 
 
 class Batcher:
-    """One thread a device, over one shared queue of films, whichever version they are for.
+    """Runs one thread for each device. All take films of any version from one queue.
 
     Attributes
     ----------
     active : Version
-        By which the devices prove themselves.
+        Its golden outputs prove the devices.
     """
 
     def __init__(self, active: Version, settings: Settings, metrics: Metrics) -> None:
@@ -53,7 +53,7 @@ class Batcher:
             device.start()
 
     def stop(self) -> None:
-        """Finish what waits."""
+        """Finish the films that wait."""
         self._ready.close()
         end = time.monotonic() + self._drain_seconds
         for device in self._devices:
@@ -80,11 +80,11 @@ class Batcher:
 
     @property
     def seconds_a_film(self) -> float:
-        """As measured, of all devices together; 0 if nothing is known."""
+        """Measured seconds a film, of all devices together; 0 if nothing is known."""
         return self._seconds.seconds / max(1, self.in_service)
 
     async def result(self, item: Item) -> Judged | NDArray[np.float64]:
-        """Run a film in the next batch; whoever is cancelled here takes the film out of the queue.
+        """Run a film in the next batch. If the caller is cancelled, its film leaves the queue.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class Batcher:
         """
         self._ready.put(item)
         try:
-            if not self.in_service:  # asked when it is in the queue: a device that leaves later finds it there
+            if not self.in_service:  # checked once the film is queued: a device that leaves later finds it there
                 raise NotReady("no device is in service; try again shortly")
             return await asyncio.wrap_future(item.result)
         except (asyncio.CancelledError, NotReady):

@@ -1,8 +1,8 @@
-"""One device and its thread: takes batches, answers them, and leaves service when it cannot be trusted.
+"""One device and its thread, which takes batches, answers them, and leaves service when the device cannot be trusted.
 
 A batch that fails is run again film by film, so that one film never fails its neighbours. If a film fails alone too, the
-golden check tells whose fault that is: if it passes, the film's; if not, the device's, which then goes out of service, and
-what it had taken goes back to the queue, for another device or, if there is none, as "not ready" to the callers.
+golden check shows the fault. If the check passes, the film is at fault. If the check fails, the device is at fault: it goes out
+of service, and its unanswered films go back to the queue. If there is no other device, their callers get "not ready".
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from .version import Version
 
 log = logging.getLogger("cxr_gate")
 
-#: So many films in a row that failed here alone, though the golden check passed, are too many if there is another device.
+#: A device that failed on so many films in a row leaves service, even if the golden check passes, if there is another device.
 MOST_FAILURES_IN_A_ROW: Final = 3
-#: A batch that takes longer hangs: its device does not count as in service until it comes back.
+#: A batch that takes longer hangs; its device does not count as in service until the batch ends.
 STUCK_SECONDS: Final = 60.0
 
 
 class Device:
-    """A thread of its own, in which every version's screener of one device runs.
+    """One thread, which runs every version's screener of one device.
 
     Parameters
     ----------
     number : int
         Its place in the order of devices.
     active : callable
-        Gives the version by which the device proves itself.
+        Gives the version whose golden outputs prove the device.
     ready : ReadyQueue
         Shared with the other devices.
     peers : sequence of Device
@@ -77,7 +77,7 @@ class Device:
         self._trusted = True
         self._failures = 0
         self._batch: list[Item] = []
-        self._began: float | None = None  # what it has in hand, a shadow's film too
+        self._began: float | None = None  # of the present batch or shadow's film, s
         self._thread = threading.Thread(target=self._run, name=f"device {self._name}", daemon=True)
 
     def prove(self) -> None:
@@ -100,14 +100,14 @@ class Device:
 
     @property
     def in_service(self) -> bool:
-        """Whether it takes batches and gives them back."""
+        """Whether it takes batches and finishes them."""
         began = self._began
         stuck = began is not None and time.monotonic() - began > STUCK_SECONDS
         return self._trusted and self._thread.is_alive() and not stuck
 
     @property
     def judging(self) -> int:
-        """The films that it has in hand, and that somebody waits for."""
+        """How many films are on the device that a caller waits for."""
         return len(self._batch)
 
     def _run(self) -> None:
@@ -124,7 +124,7 @@ class Device:
                     self._work(taken, self._began)
                     self._batch = []
                 self._began = None
-        except BaseException as error:  # the thread ends, but nobody's answer with it
+        except BaseException as error:  # the thread ends, but its films must still be answered
             log.critical("the thread of a device died", exc_info=error, extra={"device": self._name})
             self._leave([item for item in self._batch if not item.result.done()])
 
@@ -148,7 +148,7 @@ class Device:
                 return
 
     def _answered(self, batch: list[Item]) -> bool:
-        """Run the films of a batch; whether that worked."""
+        """Run the films of a batch; False if the batch failed."""
         try:
             judged = list(zip(batch, self._results(batch), strict=True))
         except Exception as error:  # a device may fail in any way; its thread must live on
@@ -165,7 +165,7 @@ class Device:
         return True
 
     def _results(self, batch: list[Item]) -> Sequence[Verdict | NDArray[np.float64] | NumericalError | UnsuitableImage]:
-        """Verdicts, or the probabilities of the one film that was released."""
+        """The verdicts of a batch, or the probabilities of a released film, which is alone in its batch."""
         screener = batch[0].version.screeners[self._number]
         if not batch[0].released:
             return screener.screen(torch.cat([item.tensor for item in batch]))
@@ -180,7 +180,7 @@ class Device:
         return {"error": type(error).__name__, "device": self._name, "request_ids": requests}
 
     def _answer(self, item: Item, verdict: Verdict) -> None:
-        """Give a verdict, with the heatmap that was asked for; behind the gate there is none."""
+        """Give a verdict, with the heatmap if the request wants one and the gate accepted the film."""
         heatmap = None
         try:
             if item.explain is not None and verdict.accepted:
@@ -194,7 +194,7 @@ class Device:
             self._ready.offer(item, verdict)
 
     def _may_stay(self, item: Item) -> bool:
-        """After a film failed alone: whether it is the film's fault, which then has its error."""
+        """Whether the device may stay in service after a film failed alone. If so, the film is answered with an error."""
         self._metrics.device_failures.labels(self._name).inc()
         self._failures += 1
         if not self._proven() or (self._failures >= MOST_FAILURES_IN_A_ROW and self._others_in_service()):
@@ -203,7 +203,7 @@ class Device:
         return True
 
     def _leave(self, unanswered: list[Item]) -> None:
-        """Go out of service, and leave what was taken to the others."""
+        """Go out of service, and leave the unanswered films to the other devices."""
         self._trusted = False
         self._ready.put_back(unanswered)
         log.critical("a device is out of service", extra={"device": self._name})

@@ -1,4 +1,4 @@
-"""What a request takes of the service: a place for its body, a deadline, a decoder, a device."""
+"""All that a request uses of the service: a place for its body, a deadline, a decoder, a device."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from .shadow import Shadow
 from .share import Share
 from .version import Version
 
-#: A compressed film that is not decoded so long before the deadline is given up, so that 503 is said, and not 504: its sender is
-#: to know that the machine was too busy, and when to come again.
+#: A compressed film that is not decoded so long before the deadline is given up. Its sender then gets 503 and not 504, and
+#: learns that the machine was too busy, and when to try again. The shorter of the two times counts.
 ANSWERED_SECONDS: Final = 1.0
 ANSWERED_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """The end of a request's time; ``expires`` is of ``time.monotonic()``, in seconds."""
+    """The end of a request's time; ``expires`` is in seconds of ``time.monotonic()``."""
 
     expires: float
     _timeout: asyncio.Timeout
 
     def met(self) -> None:
-        """Cut nothing off from now on."""
+        """Lift the deadline: it cuts nothing off from now on."""
         self._timeout.reschedule(None)
 
 
@@ -75,15 +75,15 @@ class Engine:
         DecodingUnavailable
             No process to decode in could be started.
         """
-        # A thread of OpenBLAS spins for milliseconds after each product of the Gaussian, which took 26 ms of CPU a film, a
-        # third of the whole; and alone the product costs the device's thread less than a film's resizing.
+        # OpenBLAS's threads spin for milliseconds after each product of the Gaussian. That took 26 ms of CPU a film, a third
+        # of the whole. In the device's thread alone the product costs less than a film's resizing.
         ThreadpoolController().select(internal_api="openblas").limit(limits=1)
         self._decoders.start()
         self._batcher.start()
         self._accepting = True
 
     def stop(self) -> None:
-        """Refuse new work, finish what was admitted."""
+        """Refuse new work, and finish the admitted requests."""
         self._accepting = False
         self._decoders.stop()
         self._batcher.stop()
@@ -95,24 +95,24 @@ class Engine:
 
     @property
     def active(self) -> Version:
-        """The version that judges whatever comes next."""
+        """The version that judges the next films."""
         return self._batcher.active
 
     def activate(self, version: Version) -> None:
-        """Let another version judge from now on; films that wait already stay with theirs. The shadow ends.
+        """Let `version` judge from now on. Films that wait already stay with their version. The shadow ends.
 
-        It must be proven on every device. May be called from any thread.
+        `version` must be proven on every device. May be called from any thread.
         """
         self.end_shadow(f"{version.name} became active")
         self._batcher.active = version
 
     @property
     def shadow(self) -> Shadow | None:
-        """The version that judges again what the active one has judged."""
+        """The version that judges again the films that the active one has judged."""
         return self._batcher.shadow
 
     def begin_shadow(self, version: Version) -> Shadow:
-        """Let a version judge in shadow, proven on every device, in the place of another one."""
+        """Let a version judge in shadow instead of an earlier one. It must be proven on every device."""
         self.end_shadow(f"{version.name} took its place")
         shadow = Shadow(version, self.active, self._settings.shadow_waiting, self._metrics)
         self._batcher.shadow = shadow
@@ -137,12 +137,12 @@ class Engine:
         self._admission.check(sharer)
 
     def room_for(self, sharer: str, count: int) -> bool:
-        """Whether another place, with so many bytes, would be given now."""
+        """Whether another place of `count` bytes would be given now."""
         return self.ready and self._admission.room_for(sharer, count)
 
     @property
     def retry_after(self) -> int:
-        """Estimated seconds until what waits now is done: whole, at least 1."""
+        """Estimated seconds until the requests that wait now are done: whole, at least 1."""
         return self._admission.retry_after
 
     @contextmanager
@@ -152,7 +152,7 @@ class Engine:
         Parameters
         ----------
         sharer : str
-            Who shares the places with others: the caller, or where callers have no names the address.
+            The caller who shares places with others; its address where callers have no names.
 
         Raises
         ------
@@ -164,7 +164,7 @@ class Engine:
 
     @asynccontextmanager
     async def deadline(self) -> AsyncIterator[Deadline]:
-        """Cut off what takes longer than the deadline, unless it is met before.
+        """Cut the block off at the deadline, unless the block calls ``Deadline.met`` before.
 
         Raises
         ------
@@ -180,10 +180,10 @@ class Engine:
     async def decode(
         self, sharer: str, data: bytes, expires: float, kind: SourceKind | None = None
     ) -> tuple[DecodedImage, Tensor]:
-        """Decode a film as what it was declared to be, or as its signature tells; the tensor has shape (1, 1, 224, 224).
+        """Decode a film as the declared kind, or else as the kind of its signature; the tensor has shape (1, 1, 224, 224).
 
-        The request's deadline ends at `expires`. Whose film it is `sharer` says, as of ``place``: a few of each are decoded or
-        in line at once.
+        The request's deadline ends at `expires`. `sharer` is the film's caller, as in ``place``: only a few films of each caller
+        are decoded or in line at once.
 
         Raises
         ------
@@ -195,7 +195,7 @@ class Engine:
                 async with asyncio.timeout(expires - left - time.monotonic()) as turn, self._share.of(sharer):
                     turn.reschedule(None)
                     return await self._decoders.decode(data, expires - left, kind)
-            except TimeoutError:  # the caller's own films before it took all the time
+            except TimeoutError:  # the caller's earlier films took all the time
                 raise DecodingUnavailable(TOO_BUSY) from None
 
     async def judge(
@@ -206,9 +206,9 @@ class Engine:
         Parameters
         ----------
         explain : int, optional
-            The finding whose heatmap is wanted, by its row.
+            Row of the finding whose heatmap is wanted.
         compared : bool
-            Whether the version in shadow judges it too.
+            Whether the version in shadow judges the film too.
 
         Raises
         ------
@@ -223,9 +223,9 @@ class Engine:
     async def screen_released(
         self, sharer: str, film: bytes, kind: SourceKind
     ) -> tuple[Version, DecodedImage, NDArray[np.float64]]:
-        """Probabilities (L,) of a film that an authorised person released, whatever the gate says of it; and who gave them.
+        """Probabilities (L,) of a film that an authorised person released, whatever the gate says; with version and image.
 
-        Not for what a sender posts: only for a film that was kept, and whose release is in the record.
+        Not for posted films: only for a kept film whose release is in the record.
 
         Raises
         ------

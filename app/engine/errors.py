@@ -15,12 +15,12 @@ class EngineError(Exception):
 
 
 class Overloaded(EngineError):
-    """Too many requests or bytes wait already, or what waits takes longer than the deadline leaves.
+    """Too many requests or bytes wait already, or the work that waits takes longer than the deadline leaves.
 
     Attributes
     ----------
     retry_after : int
-        Estimated seconds until what waits is done; at least 1.
+        Estimated seconds until the waiting requests are done; at least 1.
     """
 
     def __init__(self, message: str, retry_after: int) -> None:
@@ -29,11 +29,11 @@ class Overloaded(EngineError):
 
 
 class NotReady(EngineError):
-    """Starting, stopping, or no device is in service."""
+    """The service is starting or stopping, or no device is in service."""
 
 
 class DeadlinePassed(EngineError):
-    """No verdict within the deadline."""
+    """There was no verdict within the deadline."""
 
 
 class InferenceFailed(EngineError):

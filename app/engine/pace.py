@@ -1,4 +1,4 @@
-"""How long a film takes in a stage, as measured: what estimates of waiting are made of."""
+"""How long a film takes in a stage, as measured; waits are estimated from it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Final
 
 #: Weight of the newest measurement: the last twenty films or so count.
 NEWEST: Final = 0.1
-#: After so long without a film, what comes next may be quite another mix; then nothing is known.
+#: After so long without a film the measurements are dropped: the next films may be quite another mix.
 FORGOTTEN_SECONDS: Final = 60.0
 
 
 class Pace:
-    """Smoothed seconds a film; for several threads.
+    """Smoothed seconds a film; safe for several threads.
 
-    A mean, not a median: of many quick films and a few slow ones, the slow ones make the queue. The first measurements
-    weigh the same, so that a slow first film is not held against those that follow.
+    It is a mean, not a median: a few slow films among many quick ones make the queue. The first measurements weigh the
+    same, so that a slow first film does not count for more than the films that follow.
 
     Parameters
     ----------
     most_seconds : float
-        A measurement counts as no more than this: beyond the deadline all are the same.
+        A longer measurement counts as this: beyond the deadline all are the same.
     """
 
     def __init__(self, most_seconds: float) -> None:
@@ -44,7 +44,7 @@ class Pace:
 
     @contextmanager
     def time(self) -> Iterator[None]:
-        """Take the seconds of the block, however it ends."""
+        """Measure the seconds of the block, however it ends."""
         began = time.monotonic()
         try:
             yield

@@ -1,4 +1,4 @@
-"""The films that are decoded and wait for a device, and how batches are made of them."""
+"""Decoded films that wait for a device, and the batches that are made of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .version import Version
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict and who gave it, with the heatmap of the finding that was asked for, if the film was accepted."""
+    """A verdict and its version; with a heatmap if the request named a finding and the film was accepted."""
 
     version: Version
     verdict: Verdict
@@ -41,10 +41,10 @@ class Item:
     tensor: Tensor
     admitted: float
     expires: float
-    explain: int | None = None  # a finding, by its row
-    result: Future[Judged | NDArray[np.float64]] = field(default_factory=Future)  # of a released film its probabilities
-    compared: bool = True  # with what the version in shadow says
-    released: bool = False  # by an authorised person: it has probabilities whatever the gate says
+    explain: int | None = None  # row of a finding
+    result: Future[Judged | NDArray[np.float64]] = field(default_factory=Future)  # probabilities: of a released film
+    compared: bool = True  # whether the version in shadow judges it too
+    released: bool = False  # by an authorised person: it gets probabilities whatever the gate says
     queued: float = field(default_factory=time.monotonic)
     trace: Trace | None = field(default_factory=here)
 
@@ -54,10 +54,10 @@ class Item:
 
 
 class ReadyQueue:
-    """First come, first served, by as many devices as there are.
+    """Serves all devices; first come, first served.
 
-    It holds no more items than there are places (``CXR_MAX_WAITING``), because whoever leaves takes his item with him.
-    The films of a version in shadow are not among them: they are taken when there is no item.
+    It holds no more items than there are places (``CXR_MAX_WAITING``), because a request that leaves withdraws its item.
+    The films of a version in shadow are no items: a device takes one when there is no item.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -78,7 +78,7 @@ class ReadyQueue:
         """The version in shadow, until it ends."""
         with self._changed:
             if self._shadow and self._shadow.comparison.ended:
-                self._shadow = None  # and nothing holds the version in memory any longer
+                self._shadow = None  # so that nothing holds the version in memory
             return self._shadow
 
     @shadow.setter
@@ -87,7 +87,7 @@ class ReadyQueue:
             self._shadow = shadow
 
     def offer(self, item: Item, verdict: Verdict) -> None:
-        """Let the shadow judge what was judged, when there is time."""
+        """Let the shadow judge a judged film again, when there is time."""
         if shadow := self.shadow:
             with self._changed:
                 shadow.offer(item.version, item.tensor, verdict)
@@ -113,7 +113,7 @@ class ReadyQueue:
                 self._metrics.dropped_films.labels("cancelled").inc()
 
     def fail_all(self, error: Exception) -> None:
-        """Give all that wait the same error."""
+        """Answer all films that wait with the same error."""
         with self._changed:
             items, self._items = list(self._items), deque()
         for item in items:
@@ -127,14 +127,13 @@ class ReadyQueue:
             self._changed.notify_all()
 
     def take(self, limit: int) -> list[Item] | ShadowFilm:
-        """All films that wait for one version, up to `limit`, as soon as there are any; empty once closed and empty.
+        """Take the first films of one version, up to `limit`, as soon as there are any; none if the queue is closed and empty.
 
-        A released film is a batch by itself.
+        A released film is a batch by itself. While no film waits, the shadow's next film is taken. Films that were cancelled or
+        are past their deadline are dropped.
 
-        While nothing waits, a film for the shadow. Films that were cancelled or came too late are dropped.
-
-        With ``CXR_BATCH_WAIT_MS`` a batch that is not full waits for more until its first film has waited so long, unless
-        that would cost one of them its deadline.
+        With ``CXR_BATCH_WAIT_MS`` a batch that is not full waits for more films until its first film has waited so long, unless
+        a film would miss its deadline by that.
         """
         with self._changed:
             while True:
@@ -164,7 +163,7 @@ class ReadyQueue:
             self._changed.wait(left)
 
     def _begin(self, item: Item) -> bool:
-        """False for a cancelled one; from now on it cannot be cancelled."""
+        """Whether a film was not cancelled; from now on it cannot be."""
         if item.result.running() or item.result.set_running_or_notify_cancel():
             return True
         self._metrics.dropped_films.labels("cancelled").inc()

@@ -1,7 +1,7 @@
 """A version in shadow: it judges films that the active version has judged, is compared with it, and answers nobody.
 
 Its films wait in a queue of their own, of bounded length, and a device takes one of them only when no caller's film is
-ready: what a live film may lose to it is the time of one film.
+ready. A live film loses the time of one film at most.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from .version import Version
 
 log = logging.getLogger("cxr_gate")
 
-#: So many films in a row that it failed on, and it is withdrawn.
+#: A shadow that failed on so many films in a row is withdrawn.
 MOST_FAILURES_IN_A_ROW: Final = 5
 Decision = Literal["accepted", "rejected", "not_judged"]
 
 
 @dataclass
 class Comparison:
-    """What a shadow and the active version said of the same films.
+    """How a shadow and the active version judged the same films.
 
     Attributes
     ----------
     shadow, active : str
-        Their names.
+        Names of the two versions.
     decisions : Counter
-        (the active version's, the shadow's) -> films.
+        (the active version's decision, the shadow's) -> number of films.
     largest_difference : float
         The largest absolute difference of a probability, in [0, 1], over films that both accepted.
     dropped : int
@@ -74,7 +74,7 @@ class Shadow:
     Parameters
     ----------
     version, active : Version
-        What is compared, and with what: films that another version judged are not taken.
+        The version in shadow, and the one to compare it with: films that another version judged are not taken.
     limit : int
         Films that may wait.
     """
@@ -91,7 +91,7 @@ class Shadow:
 
     @property
     def waiting(self) -> int:
-        """Films that wait for it."""
+        """How many films wait for it."""
         return len(self._films)
 
     def offer(self, version: Version, tensor: Tensor, verdict: Verdict) -> None:
@@ -116,13 +116,13 @@ class Shadow:
             self._end(reason)
 
     def judge(self, film: ShadowFilm, device: int) -> None:
-        """Judge a film on a device, by its place in the order, and compare. Whatever goes wrong is counted, not raised."""
+        """Judge a film on a device, which is given by its number, and compare. Errors are counted, not raised."""
         try:
             with self._metrics.stage_seconds.labels("shadow").time():
                 (result,) = self.version.screeners[device].screen(film.tensor)
             if isinstance(result, NumericalError):
                 raise result
-        except Exception as error:  # it may fail in any way, and must harm nobody
+        except Exception as error:  # the shadow may fail in any way, and must harm nobody
             self._failed(type(error).__name__)
         else:
             self._compare(film.verdict, result)
@@ -134,7 +134,7 @@ class Shadow:
             difference = float(np.abs(active.probabilities - shadow.probabilities).max())
         with self._lock:
             self._failures = 0
-            if self.comparison.ended:  # its numbers stand where they stood
+            if self.comparison.ended:  # a comparison that has ended does not change
                 return
             self.comparison.decisions[decisions] += 1
             self.comparison.largest_difference = max(self.comparison.largest_difference, difference or 0.0)

@@ -1,4 +1,4 @@
-"""Decoders are shared by callers: who sends many costly films at once is decoded a few at a time, and others come between."""
+"""Callers share the decoders: only a few films of each are decoded at a time, so that the films of others come between."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 
 
 class Share:
-    """Lets each caller have so many films in decoders or in line for them; the rest wait here. Used in one event loop.
+    """Lets each caller have `most` films in decoders or in line for them; the rest wait here. Used in one event loop.
 
-    In line before a film are then at most so many of every other caller's, however many these have sent.
+    Each other caller then has at most `most` films in line before a film, however many it has sent.
 
     Parameters
     ----------
     most : int
-        Of one caller's; no decoder stands idle by it if that is more than the number of decoders.
+        Films of one caller. No decoder stands idle for this limit if it is more than the number of decoders.
     """
 
     def __init__(self, most: int) -> None:
@@ -31,7 +31,7 @@ class Share:
 
     @asynccontextmanager
     async def of(self, sharer: str) -> AsyncIterator[None]:
-        """Wait for a turn of the caller's, and hold it."""
+        """Wait for one of the caller's turns, and hold it."""
         if self._held.get(sharer, 0) < self._most:
             self._held[sharer] = self._held.get(sharer, 0) + 1
         else:
@@ -42,14 +42,14 @@ class Share:
             self._pass_on(sharer)
 
     async def _turn(self, sharer: str) -> None:
-        """Wait until somebody passes a turn on, in the order of coming."""
+        """Wait until an earlier film of the caller passes its turn on; first come, first served."""
         line = self._waiting.setdefault(sharer, deque())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it came in the very moment of giving up
+            if turn.done() and not turn.cancelled():  # the turn came just as the wait was cancelled
                 self._pass_on(sharer)
             raise
         finally:

@@ -15,19 +15,19 @@ class Version:
     Attributes
     ----------
     screeners : tuple of Screener
-        One a device; the devices come in the same order in every version.
+        One for each device; the devices come in the same order in every version.
     """
 
     screeners: tuple[Screener, ...]
 
     @property
     def bundle(self) -> Bundle:
-        """What all screeners are of."""
+        """The bundle of all screeners."""
         return self.screeners[0].bundle
 
     @property
     def manifest(self) -> Manifest:
-        """Of the bundle."""
+        """The bundle's manifest."""
         return self.bundle.manifest
 
     @property
@@ -37,5 +37,5 @@ class Version:
 
     @property
     def backends(self) -> list[Backend]:
-        """One a device."""
+        """One for each device."""
         return [screener.backend for screener in self.screeners]

@@ -1,4 +1,4 @@
-"""The FastAPI application: its routes, and what stands around them."""
+"""The FastAPI application: its routes, and the middleware around them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .services import Services
 from .wire.origins import Origins
 from .wire.query import KNOWN_QUERY
 
-#: FastAPI's own would export paths, which hold UIDs, and the texts of errors, where a variable of the environment or somebody's
-#: provider switches it on. Ours is in app.tracing.
+#: FastAPI's own telemetry can be switched on by a variable of the environment or by a provider. It would export paths, which
+#: hold UIDs, and the texts of errors. The service's own telemetry is in app.tracing.
 NO_TELEMETRY: TelemetryConfig = {
     "tracing": False,
     "metrics": False,
@@ -37,7 +37,7 @@ NO_TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
     "auto_configure": False,
 }
-#: As the document lists them. The tag of a route says what it is for.
+#: In the order of the document. The tag of a route says what the route is for.
 TAGS: Final = {
     "films": "Post a film: score it, see where the evidence for a finding lies, or see it as it is decoded.",
     "dicomweb": "STOW-RS: store many instances in one request.",
@@ -50,43 +50,43 @@ _ROUTERS: Final = (score, explain, decode, stow, quarantine, results, decision_l
 
 
 def create_application(screeners: Sequence[Screener], settings: Settings, previous: Version | None = None) -> FastAPI:
-    """Build the service around one screener a device, all of one bundle; the golden check runs when it starts.
+    """Build the service around one screener for each device, all of one bundle. The golden check runs when it starts.
 
     Parameters
     ----------
     screeners : sequence of Screener
-        Of the version that is active at first.
+        The screeners of the version that is active at first.
     previous : Version or None
-        What was active before it, on the same devices, to go back to.
+        The version that was active before, on the same devices, to go back to.
 
     Raises
     ------
     BundleError
         (At start) the golden outputs were not reproduced.
     SettingsError
-        The record cannot be opened, the folder where reports wait cannot be written to, that of the bundles is not there,
-        the file of callers is none, or the quarantine or the identity provider cannot be as they are set.
+        The record cannot be opened, the folder where reports wait cannot be written to, the folder of the bundles is absent,
+        the file of callers is no such file, or the quarantine or the identity provider cannot be set up as configured.
     """
     services = Services(screeners, settings, previous)
     application = routed(lambda _: services.running())
     application.state.services = services
     application.state.access = services.access
-    application.state.metrics = services.metrics  # for replicas of a cluster, which ask each other
+    application.state.metrics = services.metrics  # for the replicas of a cluster, which read each other's metrics
     application.add_middleware(CancelOnDisconnect, paths={score.PATH, explain.PATH, decode.PATH})
     origins = Origins(settings.allowed_origins.split())
-    application.state.origins = origins  # for the server, which refuses what is no request
+    application.state.origins = origins  # for the server, which answers malformed requests itself
     if not settings.has_callers:
         application.add_middleware(RefuseForeign, hosts=settings.allowed_hosts.lower().split(), origins=origins)
     application.add_middleware(ShareWithOrigins, origins=origins)
     application.add_middleware(Observe, metrics=services.metrics, tracing=services.tracing)
-    # The last one added is the outermost.
+    # The middleware that is added last is the outermost.
     application.add_middleware(Linger, max_bytes=max(settings.max_body_bytes, settings.max_store_bytes))
     handle_errors(application, services.metrics, services.engine)
     return application
 
 
 def routed(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
-    """All routes and their document; to answer, they need services."""
+    """The application with all routes and their document; the routes need services to answer."""
     application = Documented(
         title="cxr-gate",
         version=__version__,

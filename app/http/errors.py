@@ -1,4 +1,4 @@
-"""Errors that are raised while a request is answered -> their problems."""
+"""Turns errors that are raised while a request is answered into problems."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = logging.getLogger("cxr_gate")
 
 
 def handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> None:
-    """Answer every error of a route with a problem, and count those that are the sender's."""
+    """Answer every error of a route with a problem, and count the sender's faults."""
 
     def count(request: Request, slug: str) -> None:
-        # Unknown where the fault was found before the film's bytes were.
+        # The kind is unknown if the fault was found before the film's bytes were read.
         kind = getattr(request.state, "source_kind", UNKNOWN_KIND)
         metrics.count_not_judged(slug, engine.active.name, kind)
 
@@ -33,7 +33,7 @@ def handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> Non
         retry = None
         if isinstance(error, Overloaded):
             retry = {"Retry-After": str(error.retry_after)}
-        elif isinstance(error, DecodingUnavailable):  # most often the machine is busy, with films among other things
+        elif isinstance(error, DecodingUnavailable):  # most often because the machine is busy, partly with films
             retry = {"Retry-After": str(max(RETRY_AFTER_SECONDS, engine.retry_after))}
         elif isinstance(error, FilmUnreadable):
             log.error("a kept film is unreadable", extra={"request_id": request.state.request_id, "error": str(error)})
@@ -51,11 +51,11 @@ def handle_errors(application: FastAPI, metrics: Metrics, engine: Engine) -> Non
     async def of_starlette(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "malformed-request")
-        return problem_response(request, slug, PROBLEMS[slug].meaning, error.headers)  # Allow, of a 405
+        return problem_response(request, slug, PROBLEMS[slug].meaning, error.headers)  # a 405 has Allow
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", exc_info=error, extra={"request_id": request.state.request_id})
-        # Starlette answers this outside all middleware, so the headers are not added there.
+        # Starlette answers this outside all middleware, so no middleware adds the headers.
         headers = request.state.answer_headers
         return problem_response(request, "internal-error", PROBLEMS["internal-error"].meaning, headers)
 

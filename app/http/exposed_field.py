@@ -10,8 +10,8 @@ from app.pipeline.exposed_field import ExposedField
 from .schemas import JudgedField
 
 HEADER: Final = "X-Exposed-Field"
-#: Of all outlines together, in a header: about 3 kB. Proxies take 4 to 8 kB for the whole head of an answer, and a
-#: polygonal shutter may have a thousand corners.
+#: Corners of all outlines together in a header: about 3 kB. Proxies take 4 to 8 kB for the whole head of an answer, and
+#: a polygonal shutter may have a thousand corners.
 MOST_CORNERS: Final = 160
 
 _MEANING: Final = (
@@ -27,7 +27,7 @@ def field_header(field: ExposedField) -> dict[str, str]:
 
 
 def described_header(*, always: bool) -> dict[str, Any]:
-    """What OpenAPI says of it."""
+    """The header as OpenAPI describes it."""
     schema = {"type": "string", "contentMediaType": "application/json"}
     return {HEADER: {"description": _MEANING, "required": always, "schema": schema}}
 

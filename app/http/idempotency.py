@@ -1,6 +1,6 @@
-"""``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header): a sender that tries again gets the decision that was made.
+"""``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header): a sender that tries again gets the first decision.
 
-The record holds the decision, and gives it again after a restart and at another replica. This module remembers which film a
+The record holds the decision, and returns it after a restart and at another replica. This module remembers which film a
 key came with, so that it can refuse the key with another film. It forgets a key after a day, at a restart, or when there are
 very many; the key then counts as new.
 """
@@ -19,15 +19,15 @@ from .problems import HttpError
 
 HEADER: Final = "Idempotency-Key"
 KEPT_SECONDS: Final = 24 * 3600.0
-#: Of all callers; the oldest is forgotten first.
+#: Keys of all callers together; the oldest is forgotten first.
 MOST_KEYS: Final = 65_536
-#: The draft asks for a string of structured fields (RFC 8941). Most clients send the same without quotation marks.
+#: The draft asks for a string of structured fields (RFC 8941). Most clients send it without quotation marks.
 PATTERN: Final = r'("[ !#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})'
 _KEY: Final = re.compile(PATTERN)
 
 
 def key_of(request: Request) -> str | None:
-    """The key of a request; None where it has none.
+    """The key of a request; None if the request has no key.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class FilmsOfKeys:
     Parameters
     ----------
     clock : callable
-        Seconds that only grow.
+        Gives seconds that only grow.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +63,7 @@ class FilmsOfKeys:
         Raises
         ------
         HttpError
-            The caller used it for another one.
+            The caller used the key for another film.
         """
         now = self._clock()
         while self._films and now - next(iter(self._films.values()))[1] > KEPT_SECONDS:

@@ -1,8 +1,8 @@
-"""The OpenAPI document: what routes declare, and what follows from it for each of them.
+"""The OpenAPI document: the declarations of the routes, and the parts that follow from them.
 
 A route declares its own problems (``responses=problems("not-found")``), its scopes (``Security(require, scopes=[...])``) and its
-parameters, which are typed. Added here are the problems that any route may answer, those of a route that needs a key, the
-headers of answers, and the parts that answers refer to. FastAPI's own 422 is taken out: here that status means one thing only.
+parameters, which are typed. This module adds the problems that any route may answer, those of a route that needs a key, the
+headers of answers, and the parts that answers refer to. It removes FastAPI's own 422: here that status means one thing only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .wire.query import STRICT
 Responses = dict[int | str, dict[str, Any]]
 
 BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
-#: Of a route that needs a key.
+#: Problems of a route that needs a key.
 _OF_KEYS: Final = ("unauthenticated", "forbidden", "quota", "identity-provider-unavailable")
 _REQUEST_ID: Final = "X-Request-ID"
 _SERVICE_REQUEST_ID: Final = "X-Service-Request-ID"
@@ -56,12 +56,12 @@ def problems(*slugs: str, also: Mapping[int, dict[str, Any]] | None = None) -> R
     Parameters
     ----------
     also : mapping, optional
-        Status -> content of other media types that it may come with.
+        Status -> content of other media types that its answer may have.
 
     Raises
     ------
     KeyError
-        A slug is none.
+        No problem has this slug.
     """
     responses: Responses = {}
     if unknown := set(slugs) - PROBLEMS.keys():
@@ -140,8 +140,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
 
 
 def _tidy(schema: dict[str, Any]) -> None:
-    """Tidy a parameter's schema: a query has no null (a parameter that is not wanted is left out), and name and
-    description stand outside."""
+    """Tidy a parameter's schema: a query has no null (a caller leaves an unwanted parameter out), and name and description
+    stand outside."""
     for outside in ("title", "description"):
         schema.pop(outside, None)
     kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
@@ -159,7 +159,7 @@ def _problem_response() -> dict[str, Any]:
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, str]:
-    """Where the document has a model."""
+    """The reference to a model in the document."""
     return _ref("schemas", model.__name__)
 
 

@@ -20,7 +20,7 @@ from app.results import UnreportableSource
 from app.versions import UnknownVersion, VersionConflict, VersionRefused
 
 MEDIA_TYPE: Final = "application/problem+json"
-#: For faults whose end nobody can estimate; Overloaded brings its own estimate.
+#: For faults whose end nobody can estimate; Overloaded has its own estimate.
 RETRY_AFTER_SECONDS: Final = 2
 
 
@@ -240,7 +240,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     ),
 }
 
-#: What may come of a film wherever it is decoded, and what more where it is judged.
+#: The problems of a film wherever it is decoded; below, with those that are added where it is judged.
 OF_FILMS: Final = (
     "malformed-image",
     "unsuitable-image",
@@ -262,7 +262,7 @@ OF_JUDGED_FILMS: Final = (
     "quarantine-unavailable",
 )
 
-#: What a sender may do wrong, so that its film is not judged; metrics count these by name.
+#: Faults of a sender for which its film is not judged; metrics count these by name.
 SENDER_FAULTS: Final = (
     "malformed-request",
     "malformed-image",

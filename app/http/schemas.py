@@ -15,7 +15,7 @@ from app.pipeline.exposed_field import ExposedField
 from app.pipeline.labels import LABELS
 from app.pipeline.manifest import Finding, GateModel, Rates
 
-#: As the document shows them.
+#: Examples in the OpenAPI document.
 EXAMPLE_REQUEST: Final = "3f2a9c4be1d04c7f8a6b5d2e1c0f9a87"
 EXAMPLE_VERSION: Final = "densenet121-mgm-ce67fc69256e"
 
@@ -195,7 +195,7 @@ class PublicFinding(BaseModel):
 
     @classmethod
     def of(cls, finding: Finding) -> PublicFinding:
-        """Leave out what only computes."""
+        """The finding without the fields that only serve to compute."""
         return cls.model_validate(finding, from_attributes=True)
 
 
@@ -214,7 +214,7 @@ class PublicGate(BaseModel):
 
     @classmethod
     def of(cls, gate: GateModel) -> PublicGate:
-        """Leave out what is not for callers."""
+        """The gate without the fields that are not for callers."""
         return cls.model_validate(gate, from_attributes=True)
 
 

@@ -1,4 +1,4 @@
-"""Who calls, by the key or token in the Authorization header, and whether it is good for what is asked."""
+"""Finds the caller by the key or token in the Authorization header, and checks that the caller may make the request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .problems import HttpError
 ANONYMOUS: Final = "anonymous"
 #: The quota's name in the RateLimit headers.
 _POLICY: Final = "caller"
-#: What anybody may do where there are no keys. All else needs somebody who answers for it.
+#: The scopes of everybody where there are no keys. Each other scope needs a caller who is known by name.
 OPEN_WITHOUT_KEYS: Final[frozenset[Scope]] = frozenset({"score"})
 
 
@@ -33,12 +33,12 @@ _BEARER: Final = HTTPBearer(
 async def require(request: Request, needed: SecurityScopes, _: Annotated[object, Security(_BEARER)]) -> str:
     """The caller's name, if it has one of the scopes: ``Security(require, scopes=[...])`` of a route documents and enforces it.
 
-    A dependency is solved before anything of the body is read.
+    FastAPI solves a dependency before anything of the body is read.
 
     Raises
     ------
     HttpError, ProviderUnavailable
-        As ``Access.require``.
+        As ``Access.require`` raises them.
     """
     access: Access = request.app.state.access
     await access.prepare(request)
@@ -53,11 +53,11 @@ class Access:
     callers : Callers or None
         None: there are no keys.
     quota : Quota or None
-        Of callers whose entry has none. Where there are neither keys nor tokens nobody has one.
+        The quota of callers whose entry has none. Nobody has a quota where there are neither keys nor tokens.
     provider : Provider or None
-        Whose tokens are good too.
+        The identity provider whose tokens are good too.
     metrics_open : bool
-        Where there are neither, ``/metrics`` is for anybody too.
+        Whether anybody may read ``/metrics`` where there are neither keys nor tokens.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Access:
         self._quotas = Quotas()
 
     async def prepare(self, request: HTTPConnection) -> None:
-        """Fetch what ``require`` will need; it refuses nothing."""
+        """Fetch the provider's keys that ``require`` will need; this refuses nothing."""
         credential = _credential(request)
         if self._provider and looks_like_token(credential):
             await self._provider.prepare(credential)
@@ -86,8 +86,8 @@ class Access:
         Raises
         ------
         HttpError
-            ``unauthenticated``: there is neither key nor token, or it is none of a caller's. ``quota``: the caller asks too much.
-            ``forbidden``: the key is not good for this.
+            ``unauthenticated``: there is neither key nor token, or no caller has it. ``quota``: the caller asks too often.
+            ``forbidden``: the key lacks the scope.
         ProviderUnavailable
         """
         name, held, quota = self._caller(request, scopes)
@@ -113,13 +113,13 @@ class Access:
         return name
 
     def owe(self, request: Request) -> None:
-        """Charge the caller of a request for a further film of it."""
+        """Charge the caller for a further film of a request."""
         if quota := request.state.quota:
             self._quotas.owe(request.state.caller, quota)
             self._tell(request, request.state.caller, quota)
 
     def _tell(self, request: Request, caller: str, quota: Quota | None) -> None:
-        """Have the answer say what is left, whatever it will be (draft-ietf-httpapi-ratelimit-headers-10)."""
+        """Put the rest of the quota into any answer's headers (draft-ietf-httpapi-ratelimit-headers-10)."""
         if quota is None:
             return
         left, full = self._quotas.left(caller, quota)
@@ -163,17 +163,18 @@ class Access:
 
 
 def _credential(request: HTTPConnection) -> str:
-    """What the one header Authorization bears; empty where it bears nothing."""
+    """The bearer credential of a single Authorization header; empty if there is none."""
     given = request.headers.getlist("authorization")
     kind, _, credential = given[0].partition(" ") if len(given) == 1 else ("", "", "")
     return credential.strip() if kind.lower() == "bearer" else ""
 
 
 def sharer(request: Request) -> str:
-    """Who shares places and bytes with the others: the caller that ``Access.require`` found, or its address if it has no name.
+    """The sharer of places and bytes: the caller that ``Access.require`` found, or its address if it has no name.
 
-    Of IPv6 the first 64 bits, which one machine has for itself. Behind a proxy without keys that is the proxy's address, unless
-    FORWARDED_ALLOW_IPS names the proxy, whose ``X-Forwarded-For`` is believed then. A caller's name has no space in it.
+    An IPv6 address counts by its first 64 bits, which one machine has for itself. Without keys, the address behind a proxy is the
+    proxy's, unless FORWARDED_ALLOW_IPS names the proxy; the proxy's ``X-Forwarded-For`` is then believed. A caller's name has no
+    space, so it equals no address here.
     """
     if request.state.caller != ANONYMOUS:
         return str(request.state.caller)
@@ -182,7 +183,8 @@ def sharer(request: Request) -> str:
         found = ipaddress.ip_address(address)
     except ValueError:
         return f"address {address}"
-    if found.version == 6 and found.ipv4_mapped:  # of a socket for both: all of IPv4 would be one of these networks
+    # A socket for both versions gives these; as IPv6, all of IPv4 would be one network.
+    if found.version == 6 and found.ipv4_mapped:
         found = found.ipv4_mapped
     if found.version == 6 and not found.is_loopback:
         return f"address {ipaddress.ip_network((found.packed, 64), strict=False)}"
@@ -190,7 +192,7 @@ def sharer(request: Request) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address that a server listens on."""
+    """Whether only this machine can reach a server that listens on `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the routes of one application share, made as the settings say, and run while it serves."""
+"""The services that the routes of one application share: made by the settings, and run while the application serves."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ log = logging.getLogger("cxr_gate")
 
 
 class Services:
-    """Of one application.
+    """The services of one application.
 
     Parameters
     ----------
     screeners : sequence of Screener
-        Of the version that is active at first.
+        The screeners of the version that is active at first.
     previous : Version or None
-        What was active before it, on the same devices.
+        The version that was active before, on the same devices.
 
     Raises
     ------
@@ -84,13 +84,13 @@ class Services:
 
     @staticmethod
     def of(request: Request) -> Services:
-        """Those of the application that answers a request."""
+        """The services of the application that answers a request."""
         services: Services = request.app.state.services
         return services
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Start them, and stop them at the end.
+        """Start the services, and stop them at the end.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""What became of each instance -> the Store Instances Response Module (PS3.18 annex I) as DICOM JSON (annex F).
+"""Outcomes of instances -> the Store Instances Response Module (PS3.18 annex I) as DICOM JSON (annex F).
 
-What the standard has no attribute for is in a private block, creator ``CXR-GATE`` in group 0099; docs/pacs.md lists it.
+Facts without an attribute in the standard are in a private block, creator ``CXR-GATE`` in group 0099; docs/pacs.md lists it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ PRIVATE_CREATOR: Final = "CXR-GATE"
 
 Json = dict[str, Any]
 
-#: Failure Reason (0008,1197) is of PS3.18 section I.2.2. A7xx says that the fault may pass; all others are for ever. The
-#: standard leaves the last three digits of Cxxx "cannot understand" to the implementation: ours are HTTP's statuses.
+#: Values of Failure Reason (0008,1197), PS3.18 section I.2.2. A7xx says that the fault may pass; all other faults last. The
+#: standard leaves the last three digits of Cxxx "cannot understand" to the implementation: this one writes HTTP statuses.
 OUT_OF_RESOURCES: Final = 0xA700
 OTHER_STUDY: Final = 0xA901
 CANNOT_UNDERSTAND: Final = 0xC000
@@ -38,7 +38,7 @@ _REASON_OF: Final[dict[type[Exception], int]] = {
     NumericalError: PROCESSING_FAILURE,
 }
 
-#: Classes whose instances are scored; of others a refusal says "Referenced SOP Class not supported".
+#: Classes whose instances are scored; a refused instance of another class gets "Referenced SOP Class not supported".
 SCORED_CLASSES: Final = frozenset(
     {
         "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography Image
@@ -50,7 +50,7 @@ SCORED_CLASSES: Final = frozenset(
 
 @dataclass(frozen=True)
 class InstanceFailure:
-    """Why an instance has no probabilities: `slug` is its problem's, see ``app.http.problems``."""
+    """Why an instance has no probabilities; `slug` names the problem in ``app.http.problems``."""
 
     reason: int
     slug: str
@@ -59,7 +59,7 @@ class InstanceFailure:
 
 @dataclass(frozen=True)
 class InstanceOutcome:
-    """What became of one part; `number` counts from 1."""
+    """The outcome of one part; `number` counts from 1."""
 
     number: int
     identity: Identity | None
@@ -67,7 +67,7 @@ class InstanceOutcome:
 
     @property
     def failure(self) -> InstanceFailure | None:
-        """Why there are no probabilities; the gate's rejection is a failure, since a sender must not take it for stored."""
+        """Why there are no probabilities; the gate's rejection is a failure, so that no sender takes the film for stored."""
         if isinstance(self.result, InstanceFailure):
             return self.result
         if self.result.verdict.accepted:
@@ -76,7 +76,7 @@ class InstanceOutcome:
 
     @property
     def answer(self) -> str:
-        """How it was answered, as the metric names it."""
+        """How the instance was answered, in the metric's words."""
         if isinstance(self.result, InstanceFailure):
             return "refused"
         return "from_record" if self.result.recalled.from_record else "scored"
@@ -89,7 +89,7 @@ def reason_of(kind: type[Exception]) -> int:
 
 
 def status_of(outcomes: Sequence[InstanceOutcome]) -> int:
-    """The status of PS3.18 section 10.5.3.1, or 503 where all would succeed another time."""
+    """The status of PS3.18 section 10.5.3.1, or 503 if the faults of all instances may pass."""
     failures = [outcome.failure for outcome in outcomes if outcome.failure]
     if not failures:
         return 200
@@ -99,8 +99,8 @@ def status_of(outcomes: Sequence[InstanceOutcome]) -> int:
 
 
 def response_body(outcomes: Sequence[InstanceOutcome], request_id: str) -> Json:
-    """The response module; sequences hold their instances in the order in which they came."""
-    # (0008,1190) is empty: none can be retrieved.
+    """The response module; each sequence holds its instances in the order of arrival."""
+    # (0008,1190) is empty: no instance can be retrieved.
     body = {"00081190": _element("UR"), **_private(x10=_element("LO", request_id))}
     sequences: dict[str, list[Json]] = {"00081198": [], "00081199": [], "0008119A": []}
     for outcome in outcomes:
@@ -151,4 +151,5 @@ def _private(**elements: Json) -> Json:
 
 
 def _element(vr: str, *values: object) -> Json:
-    return {"vr": vr, "Value": list(values)} if values else {"vr": vr}  # PS3.18 section F.2.5: empty has no Value
+    # PS3.18 section F.2.5: an empty element has no Value.
+    return {"vr": vr, "Value": list(values)} if values else {"vr": vr}

@@ -1,4 +1,4 @@
-"""What becomes of a posted film: one function from its bytes to its report, for every route that judges films."""
+"""One function from a posted film's bytes to its report, for every route that judges films."""
 
 from .film import Origin, PostedFilm, Screened
 from .query_guard import QueryGuard

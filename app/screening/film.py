@@ -16,14 +16,14 @@ from app.records import Recalled
 
 @dataclass(frozen=True)
 class PostedFilm:
-    """A film as it was posted, and what its bytes are."""
+    """A film as it was posted, and the kind of its bytes."""
 
     data: bytes
     kind: SourceKind
 
     @cached_property
     def identity(self) -> Identity | None:
-        """Which instance a DICOM film says it is. The first look reads its header: take it in a thread."""
+        """The instance that a DICOM film names. The first access reads its header, so it belongs in a thread."""
         return read_identity(self.data) if self.kind == "dicom" else None
 
 
@@ -34,15 +34,15 @@ class Origin:
     Attributes
     ----------
     request_id, caller, route : str
-        `route` is the path's template.
+        The service's id of the request, the caller's name, and the template of the path.
     sharer : str
-        Who shares places with others; see ``Engine.place``.
+        The caller who shares places with others; see ``Engine.place``.
     arrived : float
-        When the film came; of ``time.perf_counter()``, s.
+        When the film came, in seconds of ``time.perf_counter()``.
     film_id : str
         The film's id, if it is kept in quarantine.
     caller_request_id : str or None
-        The caller's own name for the request.
+        The caller's own id of the request.
     """
 
     request_id: str
@@ -56,18 +56,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Screened:
-    """A film that has a verdict, which is in the record.
+    """A film whose verdict is in the record.
 
     Attributes
     ----------
     film : PostedFilm
     version : Version
-        Who judged it, now or before.
+        The version that judged it, now or before.
     image : DecodedImage
     recalled : Recalled
         The verdict, and its entry of the record.
     heatmap : Heatmap or None
-        Of the finding that was asked for, if the film was accepted.
+        The heatmap of the wanted finding, if the film was accepted.
     report : bytes or None
         A DICOM file, if the sender wanted one and the film is DICOM.
     """
@@ -81,11 +81,11 @@ class Screened:
 
     @property
     def verdict(self) -> Verdict:
-        """Of now, or of the record."""
+        """The verdict of now, or that of the record."""
         return self.recalled.verdict
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """Of each finding; empty where the film was rejected."""
+        """The call of each finding; empty if the film was rejected."""
         probabilities = self.verdict.probabilities
         return () if probabilities is None else self.version.bundle.calls.words(probabilities)

@@ -1,4 +1,4 @@
-"""Decoded films -> which are of a sequence of near-duplicates -> counted, and refused where the setting says so."""
+"""Finds decoded films that belong to a sequence of near-duplicates, counts them, and refuses them if the setting says so."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ log = logging.getLogger("cxr_gate")
 
 @dataclass(frozen=True)
 class QueryGuard:
-    """Looks at what each caller sends.
+    """Compares the films that each caller sends.
 
     Attributes
     ----------
     sequences : Sequences or None
         None: nothing is remembered (``CXR_QUERY_SEQUENCES=off``).
     limit : int
-        A film with so many near-duplicates is one of a sequence.
+        A film with so many near-duplicates belongs to a sequence.
     refuse : bool
-        Whether it is refused then, or judged as any other.
+        Whether such a film is refused, or judged as any other.
     """
 
     sequences: Sequences | None
@@ -35,7 +35,7 @@ class QueryGuard:
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> QueryGuard:
-        """As the settings say."""
+        """The guard that the settings describe."""
         mode = settings.query_sequences
         sequences = None if mode == "off" else Sequences(settings.query_films, settings.query_hours * 3600)
         return cls(sequences, settings.query_near_duplicates, mode == "refuse", metrics)
@@ -57,7 +57,7 @@ class QueryGuard:
                 self.metrics.query_sequence_films.labels("refused" if self.refuse else "judged").inc()
                 log.warning(
                     "a caller sends many near-duplicates of one film",
-                    # The record has the caller of these requests: of this one, unless it is refused, and of the nearest.
+                    # The record has the callers of both requests, except this one's if it is refused.
                     extra={"request_id": request_id, "near": sighting.near, "nearest": sighting.nearest_request},
                 )
         if suspect and self.refuse:

@@ -1,4 +1,4 @@
-"""A verdict on a DICOM film as a report: for the caller who accepts one, and for the DICOMweb server that is configured."""
+"""Reports of verdicts on DICOM films: for callers who accept them, and for the DICOMweb server that is configured."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from .film import Screened
 
 
 class Reports:
-    """Makes reports, and hands them to the delivery where there is one; ``start`` before use, ``stop`` after.
+    """Makes reports, and delivers them if a server is configured; ``start`` before use, ``stop`` after.
 
     Parameters
     ----------
     key : bytes
-        Of the UIDs of reports (``RecordKey.of_reports``).
+        The key for the UIDs of reports (``RecordKey.of_reports``).
 
     Raises
     ------
@@ -51,19 +51,19 @@ class Reports:
             self._delivery.start()
 
     def stop(self) -> None:
-        """End after the attempt in hand."""
+        """End after the present attempt."""
         if self._delivery:
             self._delivery.stop()
 
     async def with_report(self, screened: Screened, *, wanted: bool) -> Screened:
-        """The same with the report, if the sender wants it and the film is DICOM. It is in the outbox by then.
+        """A copy with the report, if the sender wants it and the film is DICOM. A report for delivery is then in the outbox.
 
         Raises
         ------
         UnreportableSource
             The sender wants a report, and the film's header cannot carry one.
         NotReady
-            The report could not be put into the outbox, so the answer would promise what is not kept.
+            The report could not be put into the outbox, so the answer would promise a delivery that never comes.
         """
         if screened.film.kind != "dicom" or not (wanted or self._delivery):
             return screened

@@ -1,4 +1,4 @@
-"""A posted film -> decoded -> seen by the guard -> judged, or known to the record -> recorded -> kept if rejected -> reported."""
+"""A posted film -> decoded -> seen by the guard -> judged, or found in the record -> kept if rejected -> recorded -> reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .reports import Reports
 
 @dataclass(frozen=True)
 class Screening:
-    """The way of a posted film through one service."""
+    """Takes posted films through one service."""
 
     engine: Engine
     guard: QueryGuard
@@ -43,23 +43,24 @@ class Screening:
         recalls: bool = False,
         report: bool = False,
     ) -> Screened:
-        """Give a film its verdict. On return the verdict is in the record, and may be answered.
+        """Give a film its verdict. On return the verdict is in the record, so the caller may have it.
 
         Parameters
         ----------
         film : PostedFilm
         origin : Origin
         deadline : Deadline
-            For the verdict. Once there is one it is written down and answered, however late it is.
+            The deadline of the verdict. A verdict that is there by then is recorded and answered, however late that is.
         heatmap : int, optional
-            The finding whose heatmap is wanted, by its row.
+            Row of the finding whose heatmap is wanted.
         explains : bool
-            The heatmap alone is wanted. A film that was accepted before, and is accepted now, is then not decided on anew: its
-            entry in the record says that it was explained.
+            Whether the heatmap alone is wanted. A film that was accepted before, and is accepted now, then gets no new decision:
+            its entry in the record says that it was explained.
         recalls : bool
-            A film that has a verdict in the record is not judged again. The same film at the same moment is judged once.
+            Whether a verdict in the record holds, so that the film is not judged again. If the same film comes several times at
+            the same moment, it is judged once.
         report : bool
-            The sender wants a report, if the film is DICOM. To where reports are delivered one goes in any case, unless a heatmap
+            Whether the sender wants a report, if the film is DICOM. A configured server gets one in any case, unless a heatmap
             alone is wanted.
 
         Raises
@@ -69,7 +70,7 @@ class Screening:
         QuerySequence
         DecodingUnavailable, DeadlinePassed, InferenceFailed, NotReady
         RecordUnavailable, QuarantineUnavailable
-            Nothing may be answered.
+            The verdict or the film could not be kept, so nothing may be answered.
         UnreportableSource
             The sender wants a report, and the film's header cannot carry one.
         """
@@ -86,7 +87,7 @@ class Screening:
                 )
                 verdict, found = judged.verdict, judged.heatmap
             deadline.met()
-            explained = explains and verdict.accepted  # a rejection is a decision, whatever was asked for
+            explained = explains and verdict.accepted  # a rejection is a decision, whatever the request wanted
             if known is None and not explained:
                 self.metrics.count_judged(verdict, version.bundle, film.kind)
             decision = Decision(
@@ -119,7 +120,7 @@ class Screening:
         return DecisionSubject(instance, self.record_key.of_pixels(image.pixels), version.name)
 
     async def _recorded(self, decision: Decision, film: PostedFilm, film_id: str) -> Recalled:
-        """Write a decision, and keep the film first if it was rejected."""
+        """Record a decision; keep the film first if it was rejected."""
         if self.quarantine is None or decision.verdict.accepted:
             return await self.writer.keep(decision)
         if decision.earliest_holds:  # a sender that tries again does not fill the quarantine

@@ -1,1 +1,1 @@
-"""What wraps every request: pure ASGI, outermost first in ``application``."""
+"""Middleware around every request, as pure ASGI; ``application`` adds the outermost last."""

@@ -1,4 +1,4 @@
-"""A client that hangs up while its film waits: the film is given up, and its place and bytes are free."""
+"""Gives up a film whose client hangs up while it waits, so that its place and bytes are free."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class CancelOnDisconnect:
-    """Cancel a request whose client left before the answer began; servers and frameworks do not by themselves.
+    """Cancel a request whose client left before the answer began; servers and frameworks do not cancel it.
 
     Parameters
     ----------
     paths : collection of str
-        Whose answers are worth nothing to anyone else. A store transaction is none of them: what it has judged is
-        recorded, and answers the sender's next attempt.
+        Paths whose answers are of use to this client only. A store transaction's path is not among them: its verdicts are
+        recorded, and answer the sender's next attempt.
     """
 
     def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
@@ -30,7 +30,7 @@ class CancelOnDisconnect:
         answering = gone = False
 
         async def receive_and_watch() -> Message:
-            """Once the body is whole, the only message to come is the disconnect, and it is waited for at once."""
+            """Receive; once the body is whole, wait for the disconnect, the only message that can still come."""
             nonlocal next_message
             if next_message:
                 return await asyncio.shield(next_message)

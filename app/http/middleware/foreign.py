@@ -1,8 +1,8 @@
-"""A service without keys trusts whoever reaches it, and a browser reaches it for every page that its user opens.
+"""A service without keys trusts everyone who reaches it, and a browser reaches it for every page that its user opens.
 
-So without keys a request must name this machine, or a host of ``CXR_ALLOWED_HOSTS``: a name of the attacker's that was made to
-lead here (DNS rebinding) would let his page read what is answered. And no other site's page may ask: to post a film, a browser
-needs nobody's leave.
+So without keys a request must name this machine, or a host of ``CXR_ALLOWED_HOSTS``. Otherwise an attacker could point a name
+at this machine (DNS rebinding), and the attacker's page could read the answers. Pages of other sites are refused too, because a
+browser posts a film for them without asking anybody.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from ..problems import problem_response
 from ..security import is_loopback
 from ..wire.origins import Origins
 
-#: Orchestrators check by address whether the service is there, without its name. These answers reveal nothing.
+#: Orchestrators probe these by the service's address, not by its name. The answers reveal nothing.
 OPEN_TO_ALL: Final = frozenset({"/healthz", "/readyz"})
-#: Values that a browser sends for requests of the page itself, and for an address that its user typed.
+#: Values of Sec-Fetch-Site for requests of the page itself, and for an address that the user typed.
 _OWN_SITES: Final = frozenset({"same-origin", "none"})
 ANY: Final = "*"
 
 
 class RefuseForeign:
-    """Refuse requests for other hosts, and those that other sites' pages send.
+    """Refuse requests for other hosts, and requests that other sites' pages send.
 
     Parameters
     ----------
     hosts : collection of str
-        Beside this machine's own, in lower case and without ports; ``*`` is any.
+        Allowed hosts beside this machine's own names, in lower case and without ports; ``*`` is any.
     origins : Origins
-        Whose pages may ask all the same.
+        Sites whose pages may send requests all the same.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Origins) -> None:
@@ -51,7 +51,7 @@ class RefuseForeign:
             await self.app(scope, receive, send)
 
     def _fault(self, method: str, headers: Headers) -> str:
-        """Why a request is refused; empty if it is not."""
+        """Why a request is refused; empty if it is allowed."""
         host = headers.get("host", "")
         if not self._is_ours(host):
             return (
@@ -61,7 +61,7 @@ class RefuseForeign:
         site = headers.get("sec-fetch-site")
         if site in _OWN_SITES:
             return ""
-        # A link that is followed to the pages; the site that has it reads nothing of the answer.
+        # The user followed a link to the pages; the site with the link cannot read the answer.
         followed = headers.get("sec-fetch-mode") == "navigate" and method in {"GET", "HEAD"}
         origin = headers.get("origin")
         if origin in self.origins:
@@ -83,7 +83,7 @@ class RefuseForeign:
 
 
 def _name_in(url: str) -> str:
-    """The host in lower case, without a port or a final dot; empty where there is none, or it cannot be read."""
+    """The host in lower case, without a port or a final dot; empty if the URL has none, or cannot be read."""
     try:
         parts = urlsplit(url)
         _ = parts.port

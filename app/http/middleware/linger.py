@@ -1,7 +1,7 @@
-"""An answer that comes before the end of the body must arrive: a connection closed on unread bytes is reset, and takes it along.
+"""Delivers an answer that comes before the end of the body. A connection closed on unread bytes is reset: the answer is lost.
 
-Proxies and most clients write the whole body before they read, and many ask for the connection to be closed: a refusal in the
-middle of the body was a network error to them, which says nothing of ``Retry-After``. Clients that keep connections send
+Proxies and most clients write the whole body before they read, and many ask for the connection to be closed. A refusal in the
+middle of the body was a network error to them, without its ``Retry-After``. Clients that keep connections send
 their next request as soon as they have the answer, so an answer after which the connection may be closed says so (RFC 9112
 section 9.6).
 """
@@ -16,17 +16,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..wire.body import declared_length
 
-#: For slow senders; whoever takes longer is reset.
+#: Time for slow senders; the connection of a slower sender is reset.
 LINGER_SECONDS: Final = 10.0
 
 
 class Linger:
-    """Send an early answer at once, then read over the rest of the body before the connection is used again or closed.
+    """Send an early answer at once; then read and drop the rest of the body before the connection is reused or closed.
 
     Parameters
     ----------
     max_bytes : int
-        Of the rest; whoever sends more is reset. A body whose declared length is no more leaves its connection open.
+        Limit of the rest; a longer one is reset. A body whose declared length is within it leaves its connection open.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
@@ -35,7 +35,7 @@ class Linger:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        # Whoever expects "100 Continue" has not begun to send.
+        # A client that expects "100 Continue" has not begun to send.
         if "expect" in headers or not ("content-length" in headers or "transfer-encoding" in headers):
             await self.app(scope, receive, send)
             return

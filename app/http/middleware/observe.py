@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.metrics import Metrics
 from app.tracing import Tracing, finish
 
-#: For the counts and the log: the client hung up before its answer. No status of HTTP, but nginx and others write it so.
+#: Counted and logged if the client hung up before its answer. It is no status of HTTP, but nginx and others write it too.
 CLIENT_LEFT: Final = 499
 #: The usual characters of request ids. Names of people have spaces, commas or carets, and a line break would forge a log line.
 _CALLERS_ID: Final = re.compile(r"[A-Za-z0-9._~:+=/-]{1,128}")
@@ -23,9 +23,9 @@ log = logging.getLogger("cxr_gate")
 
 
 class Observe:
-    """Give each request an id of our own, and count, time, trace and log its answer. Nothing of the body is logged.
+    """Give each request the service's own id, and count, time, trace and log its answer. Nothing of the body is logged.
 
-    The caller's own id is carried beside ours and answered as it came. It may repeat, so nothing is found by it alone.
+    The caller's own id is kept beside the service's and returned unchanged. It may repeat, so no lookup relies on it alone.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
@@ -39,14 +39,14 @@ class Observe:
             return
         request_id = uuid.uuid4().hex
         started = time.perf_counter()
-        # What every answer to this request has; the error page, which is sent outside all middleware, takes it from here too.
+        # Headers of every answer to this request; the error page, which is sent outside all middleware, takes them from here too.
         answer_headers = {"X-Request-ID": request_id}
         if callers := _callers_id(scope):
             answer_headers = {"X-Request-ID": callers, "X-Service-Request-ID": request_id}
         scope.setdefault("state", {}).update(
             request_id=request_id, caller_request_id=callers, arrived=started, answer_headers=answer_headers
         )
-        # Left in place after the answer: what the server logs of this request's task then still names it.
+        # The trace stays after the answer, so that the server's own log lines of this request's task still name it.
         trace = self.tracing.enter(request_id, scope["headers"], scope["method"], callers)
         # HEAD is GET without the body (RFC 9110 section 9.3.2), which the server leaves out.
         scope = {**scope, "method": "GET"} if (method := scope["method"]) == "HEAD" else scope
@@ -58,7 +58,7 @@ class Observe:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update(answer_headers)
-                # What a browser would take for a page of ours though it was answered as something else, it must not.
+                # A browser must not take an answer of another type for a page of the service.
                 headers.setdefault("X-Content-Type-Options", "nosniff")
             await send(message)
 
@@ -82,6 +82,6 @@ class Observe:
 
 
 def _callers_id(scope: Scope) -> str:
-    """The one X-Request-ID of a request; empty where there is none, or it could not stand in a log as it came."""
+    """The one X-Request-ID of a request; empty if there is none, or if it must not stand in a log as it came."""
     given = Headers(scope=scope).getlist("x-request-id")
     return given[0] if len(given) == 1 and _CALLERS_ID.fullmatch(given[0]) else ""

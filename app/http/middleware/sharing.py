@@ -1,4 +1,4 @@
-"""Pages of other sites that the operator allows: their preflights are answered, and all answers say that they may be read."""
+"""Answers the preflights of pages of allowed sites, and lets these pages read all answers."""
 
 from __future__ import annotations
 

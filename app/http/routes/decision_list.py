@@ -1,4 +1,4 @@
-"""``GET /v1/decisions``: what was decided, for operators; without scores, which are an oracle."""
+"""``GET /v1/decisions``: past decisions, for operators; without scores, which are an oracle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``POST /v1/decode``: a film as it is decoded, for a viewer that moves the window. Nothing is judged."""
+"""``POST /v1/decode``: the decoded film, for a viewer that moves the window. Nothing is judged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..wire.body import read_film
 from ..wire.media import FILM_BODY
 
 PATH: Final = "/v1/decode"
-#: Which side of the patient lies at the picture's left edge, by the film's header.
+#: Names the side of the patient at the picture's left edge, by the film's header.
 SIDES_HEADER: Final = "X-Film-Sides"
 
 _HEADERS: Final = {
@@ -60,7 +60,7 @@ async def decode(request: Request) -> Response:
                 film, kind = await read_film(request, settings.max_body_bytes, place)
             image, _ = await engine.decode(sharer(request), film, deadline.expires, kind)
             picture = await run_in_threadpool(film_png_16, image.pixels)
-            sides: Sides = "unknown"  # of PNG and JPEG, which have no header that says it
+            sides: Sides = "unknown"  # PNG and JPEG have no header that names the sides
             if image.source_kind == "dicom":
                 sides = await run_in_threadpool(read_sides, film, settings.max_pixels)
     headers = {"Cache-Control": "no-store", SIDES_HEADER: sides, **field_header(image.field)}

@@ -1,4 +1,4 @@
-"""``/docs`` and ``/problems/...``: pages for people who write programs against the service, under policies of their own."""
+"""``/docs`` and ``/problems/...``: pages for people who write clients. They have their own Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCRIPTS: Final = re.compile("<script>(.*?)</script>", re.DOTALL)
 
 
 def add_documentation(application: FastAPI) -> None:
-    """Add ``/docs``, what it loads, and the page of each problem."""
+    """Add ``/docs``, the files that it loads, and the page of each problem."""
     application.mount("/static/swagger-ui", StaticFiles(directory=_SWAGGER_UI))
     docs_page = get_swagger_ui_html(
         openapi_url="/openapi.json",
@@ -34,7 +34,7 @@ def add_documentation(application: FastAPI) -> None:
         swagger_favicon_url="/static/swagger-ui/favicon-32x32.png",
     )
     text = bytes(docs_page.body).decode()
-    # The one script that stands in the page is known by its digest. Swagger UI sets styles, and has its icons as data.
+    # The policy allows the one script within the page by its digest. Swagger UI sets styles, and has its icons as data URLs.
     scripts = " ".join(map(_digest, _SCRIPTS.findall(text)))
     docs_headers = _headers(
         f"default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -59,7 +59,7 @@ def _headers(policy: str) -> dict[str, str]:
 
 
 def _digest(content: str) -> str:
-    """As a policy names a script or style that it allows."""
+    """The name by which a policy allows a script or a style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 

@@ -1,4 +1,4 @@
-"""Heatmaps: ``POST /v1/explain`` gives one alone, and ``POST /v1/score?heatmap=FINDING`` one with the score."""
+"""Heatmaps: ``POST /v1/explain`` gives a heatmap alone, ``POST /v1/score?heatmap=FINDING`` gives one with the score."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class AcceptedWithHeatmap(Accepted):
 
 
 async def given_heatmap(screened: Screened, finding: str) -> GivenHeatmap:
-    """The heatmap of an accepted film, in the form for JSON."""
+    """The heatmap of an accepted film in the form of JSON."""
     assert screened.heatmap is not None
     picture = await run_in_threadpool(overlay_png, screened.heatmap, screened.image.field)
     localised = screened.heatmap.localised

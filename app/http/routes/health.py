@@ -1,4 +1,4 @@
-"""How the service is: ``/healthz``, ``/readyz`` and ``/metrics``."""
+"""The state of the service: ``/healthz``, ``/readyz`` and ``/metrics``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``GET /v1/model``: what is served, and how good it is."""
+"""``GET /v1/model``: the served model, and how good it is."""
 
 from __future__ import annotations
 

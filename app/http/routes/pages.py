@@ -1,4 +1,4 @@
-"""The web pages: ``/``, the viewer, and ``/ops``, the console. Both are static, and ask the API for all that they show."""
+"""The web pages: ``/``, the viewer, and ``/ops``, the console. Both are static, and get all that they show from the API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: Written by ``make page`` from web/.
 FOLDER: Final = Path(__file__).parents[1] / "static" / "page"
-#: Nothing inline, nothing from elsewhere, no frame around it. Pictures that the page itself fetched are blobs.
+#: No inline code, no code of other sites, no frame around the page. Pictures that the page fetched itself are blobs.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -23,13 +23,13 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Asked for anew each time, and answered 304: a new release is there at once.
+    # Browsers ask anew each time, and get 304 if nothing changed: a new release shows at once.
     "Cache-Control": "no-cache",
 }
 
 
 def serve_pages(application: FastAPI) -> None:
-    """Add ``/``, ``/ops`` and what they load."""
+    """Add ``/``, ``/ops`` and the files that they load."""
     application.mount("/static/page", _Headed(StaticFiles(directory=FOLDER)))
 
     @application.get("/", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""What the routes share that a film is posted to by itself: its body is read, and the film is screened."""
+"""Shared by the routes that take one film a request: read the body, and screen the film."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ async def screen_posted(
     Parameters
     ----------
     unless_dicom : str, optional
-        What a sender is told whose film is not DICOM, where the answer can be made of DICOM only.
+        The error for a film that is not DICOM, if the answer can be made of DICOM only.
     heatmap, explains, report
-        As of ``Screening.screen``.
+        As in ``Screening.screen``.
     key : str, optional
-        The sender's Idempotency-Key. A film that has a decision is then not decided on anew.
+        The sender's Idempotency-Key. A film that has a decision then gets no new one.
 
     Raises
     ------
@@ -43,7 +43,7 @@ async def screen_posted(
     NotReady, Overloaded
         Nothing more can wait.
     Exception
-        As of ``Screening.screen``.
+        As ``Screening.screen`` raises it.
     """
     services = Services.of(request)
     screening = services.screening
@@ -71,7 +71,7 @@ async def _read(request: Request, max_body_bytes: int, place: Place) -> PostedFi
 
 
 def origin_of(request: Request, arrived: float, film_id: str) -> Origin:
-    """Where a film of a request comes from; see ``Origin``."""
+    """The origin of a film of a request; see ``Origin``."""
     state = request.state
     route = request.scope["route"].path
     return Origin(

@@ -30,7 +30,7 @@ from ..wire.query import DIGITS, Truth
 MOST_FILMS: Final = 500
 DEFAULT_FILMS: Final = 100
 _MAX_REASON_BYTES: Final = 16 * 1024
-#: Films are of patients: no cache between keeps them.
+#: Films show patients, so no cache on the way may keep them.
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _OF_PICTURES: Final = (*OF_FILMS, "not-found", "not-acceptable", "film-unreadable", "record-unavailable")
 _OF_DECISIONS: Final = ("not-found", "already-decided", "body-too-large", "deadline-passed", "record-unavailable")
@@ -160,21 +160,21 @@ async def _reason(request: Request) -> str:
         if reason.isprintable():
             return Reason(reason=reason).reason
     except ValidationError:
-        pass  # its text repeats the body
+        pass  # the text of this error repeats the body
     raise HttpError(
         "malformed-request", 'the body must be {"reason": "..."} in JSON, with a reason of 3 to 500 characters'
     )
 
 
 def event(request: Request, kind: Any, film: KeptFilm, **more: Any) -> FilmEvent:
-    """What a request did with a film, for the record."""
+    """The record's event of a request that did something with a film."""
     state = request.state
     named = {"caller_request_id": state.caller_request_id or None, **more}
     return FilmEvent(kind, film.id, state.caller, state.request_id, request.scope["route"].path, **named)
 
 
 def never_stored(body: BaseModel) -> JSONResponse:
-    """As JSON that no cache keeps."""
+    """A body as JSON that no cache keeps."""
     return JSONResponse(body.model_dump(), headers=_NO_STORE)
 
 

@@ -1,4 +1,4 @@
-"""``GET /v1/results/{id}``: for senders, the probabilities of a film that was rejected and released since."""
+"""``GET /v1/results/{id}``: gives senders the probabilities of a film that was rejected and later released."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def released_result(request: Request, id: FilmId, kept: Kept) -> JSONRespo
     """What an accepted film is answered, of one that was rejected and that a reviewer released since."""
     film = await kept.film(id)
     if request.state.caller not in film.callers and "review" not in request.state.scopes:
-        raise NoSuchFilm  # not a word more to whom it is not
+        raise NoSuchFilm  # another caller does not learn that the film exists
     return never_stored(await _result(request, kept, film))
 
 

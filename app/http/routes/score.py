@@ -46,7 +46,7 @@ async def score(
     heatmap: Annotated[FindingName | None, Query(description="The answer then has this finding's heatmap too.")] = None,
     _: Annotated[
         str | None,
-        WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$"}),  # key_of refuses what is none
+        WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$"}),  # key_of refuses anything else
         Header(
             alias=HEADER,
             description="Names one film of the caller's: with the same key the same film has the same decision, and another film "

@@ -2,9 +2,9 @@
 
     request -> parts, as they arrive -> identity -> decode -> in the record? else judge -> outcomes -> DICOM JSON or XML
 
-A request holds one of the engine's places, and further ones only while there is room: it goes slower under load, but once
-begun it is not refused, unless more of it arrives than may be held, or it arrives too slowly while others wait. Its sender has
-one deadline for all parts, which grows with each part that has come.
+A request holds one of the engine's places, and further ones only while there is room. Under load it goes slower. Once begun,
+it is refused only if more of it arrives than may be held, or if it arrives too slowly while others wait. Its sender has one
+deadline for all parts, which grows with each part that has come.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ from .posting import origin_of
 
 log = logging.getLogger("cxr_gate")
 
-#: Of the deadline, what each part that has come adds to its sender's time. A part may take the whole deadline, but not each of
-#: them: two hundred would otherwise hold a place for 100 minutes.
+#: Share of the deadline that each part that has come adds to its sender's time. One part may take the whole deadline, but not
+#: every part: two hundred parts would otherwise hold a place for 100 minutes.
 PART_SHARE: Final = 0.25
 _REMEDY = 'send multipart/related; type="application/dicom"; boundary=..., each part one DICOM file'
 
@@ -78,7 +78,7 @@ _DESCRIBED: Final[dict[str, Any]] = {
         200: {"description": "every instance was scored", "content": _STORED},
         202: {"description": "some instances were scored, others failed", "content": _STORED},
         409: {"description": "no instance was scored", "content": _STORED},
-        # As DICOM, where every instance met a passing fault.
+        # 503 comes as DICOM if every instance met a passing fault.
         **problems(*_OF_STORE, also={503: _STORED}),
     },
     "openapi_extra": {"requestBody": {"required": True, "content": {"multipart/related": BINARY}}},
@@ -109,7 +109,7 @@ class StoreTransaction:
 
     @classmethod
     def of(cls, request: Request) -> StoreTransaction:
-        """That of the application that answers a request."""
+        """The transaction of the application that answers a request."""
         services = Services.of(request)
         return cls(services.screening, services.settings, services.access)
 
@@ -126,9 +126,9 @@ class StoreTransaction:
         HttpError
             The request as a whole is malformed, too large, of another media type, or wants another answer.
         NotReady, Overloaded
-            Before anything is read.
+            Raised before anything is read.
         DeadlinePassed
-            The sender took longer than the deadline for one part, or longer than all parts that came may take together.
+            The sender took longer than the deadline for one part, or than the parts that came may take together.
         """
         if study is not None and not is_uid(study):
             raise HttpError("malformed-request", "the study of the path is no UID; name a StudyInstanceUID (0020,000D)")
@@ -200,10 +200,10 @@ class StoreTransaction:
                 task.cancel()
 
     async def _parts(self, request: Request, parser: RelatedParser, place: Place) -> AsyncGenerator[Part, None]:
-        """The parts as they arrive; while one waits for room, nothing more is read, and the sender's time stands still."""
+        """The parts as they arrive. While a part waits for room, nothing more is read, and the sender's time stands still."""
         seconds = self.settings.deadline_seconds
         left = seconds
-        # However long the request, it holds at most the instance that is read and the one that is judged in its place.
+        # A request of any length holds at most the instance that is being read and the one that is judged in its place.
         most = 2 * self.settings.max_body_bytes
         try:
             async with aclosing(limited(request, self.settings.max_store_bytes, place, most)) as chunks:
@@ -232,7 +232,7 @@ class StoreTransaction:
             raise HttpError("malformed-request", f"the multipart body is malformed: {error}") from error
 
     async def _outcome(self, number: int, part: Part, study: str | None, origin: Origin) -> InstanceOutcome:
-        """Judge one part; whatever is wrong with it becomes its failure alone."""
+        """Judge one part; any error becomes the failure of this part alone."""
         film = PostedFilm(part.body, "dicom")
         identity: Identity | None = None
         try:
@@ -261,7 +261,7 @@ class StoreTransaction:
 
 
 async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -> list[Part]:
-    """The next parts that are whole; none where the body has ended."""
+    """The next complete parts; empty if the body has ended."""
     async for chunk in chunks:
         if parts := parser.feed(chunk):
             return parts
@@ -269,7 +269,7 @@ async def _arrived(parser: RelatedParser, chunks: AsyncGenerator[bytes, None]) -
 
 
 def _refusal(part: Part, identity: Identity | None, study: str | None, max_bytes: int) -> InstanceFailure | None:
-    """The failure of a part that shows before it is decoded."""
+    """The failure of a part that is found before the part is decoded."""
     media_type = essence(part.headers.get("content-type"))
     if media_type not in UNDECLARED and declared_kind(media_type) != "dicom":
         return InstanceFailure(

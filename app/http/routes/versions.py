@@ -1,4 +1,4 @@
-"""``/v1/versions``: which bundles there are, and for operators the way in: shadow, promote, roll back."""
+"""``/v1/versions``: lists the bundles; operators put one in shadow, promote it or roll back."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ShadowComparison(BaseModel):
 
     @classmethod
     def of(cls, comparison: Comparison) -> ShadowComparison:
-        """As it stands."""
+        """The comparison as it stands, in the form of answers."""
         films = [
             Compared(active=active, shadow=shadow, films=comparison.decisions[active, shadow])
             for active in ("accepted", "rejected")
@@ -85,7 +85,7 @@ class VersionsState(BaseModel):
 
     @classmethod
     def of(cls, versions: Versions) -> VersionsState:
-        """As they stand."""
+        """The versions as they stand, in the form of answers."""
         listed = [
             ListedVersion(
                 model_version=entry.model_version,
@@ -132,7 +132,7 @@ async def end_shadow(request: Request) -> VersionsState:
 
 
 async def _after(request: Request, action: Callable[[Asked], None] | None = None) -> VersionsState:
-    """Files are read and networks loaded in a thread; the event loop goes on serving."""
+    """Take the step in a thread, since it reads files and loads networks while the event loop serves."""
     if action:
         asked = Asked(request.state.caller, request.state.request_id, request.scope["route"].path)
         await run_in_threadpool(action, asked)

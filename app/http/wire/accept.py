@@ -1,4 +1,4 @@
-"""What form of answer a caller asks for (RFC 9110 section 12.5.1)."""
+"""The form of answer that a caller asks for (RFC 9110 section 12.5.1)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
 DICOM_XML: Final = "application/dicom+xml"
 _JSON: Final = "application/json"
-#: Of STOW-RS's answer. Clients from before ``application/dicom+json`` ask for plain JSON or, as dcm4che and Weasis do, for XML.
+#: Types of STOW's answer. Clients older than ``application/dicom+json`` ask for plain JSON or, as dcm4che and Weasis do, for XML.
 STORE_TYPES: Final = (DICOM_JSON, _JSON, DICOM_XML)
-#: Explicit VR Little Endian, PS3.18's default for an instance, and "any".
+#: Explicit VR Little Endian, which is PS3.18's default for an instance, and "any".
 _TRANSFER_SYNTAXES: Final = {b"1.2.840.10008.1.2.1", b"*"}
 
 
@@ -22,7 +22,7 @@ def accepts(header: str, media_type: str) -> bool:
     Parameters
     ----------
     header : str
-        Of several headers, joined by commas.
+        The header; several are joined by commas.
     media_type : str
         In lower case, without parameters.
     """
@@ -30,7 +30,7 @@ def accepts(header: str, media_type: str) -> bool:
 
 
 def store_type(header: str) -> str | None:
-    """The one of ``STORE_TYPES`` that is liked best, of several the first; None if none will do."""
+    """The type of ``STORE_TYPES`` with the highest quality, the first if several have it; None if none is accepted."""
     if not header.strip():
         return DICOM_JSON
     qualities = _qualities(header)
@@ -39,14 +39,14 @@ def store_type(header: str) -> str | None:
 
 
 def wants_dicom(header: str) -> bool:
-    """Whether DICOM is named and is liked no less than JSON; a range such as ``*/*`` does not name it."""
+    """Whether DICOM is named and has at least the quality of JSON; a range such as ``*/*`` does not name it."""
     qualities = _qualities(header)
     dicom = qualities.get(DICOM, 0.0)
     return dicom > 0 and dicom >= _quality(qualities, _JSON)
 
 
 def takes_json(header: str) -> bool:
-    """Whether JSON will do as well; a caller who names neither gets it too."""
+    """Whether JSON is accepted too; a caller who names neither JSON nor DICOM gets JSON."""
     qualities = _qualities(header)
     return _quality(qualities, _JSON) > 0 or not qualities.get(DICOM)
 
@@ -57,7 +57,7 @@ def _quality(qualities: dict[str, float], media_type: str) -> float:
 
 
 def _qualities(header: str) -> dict[str, float]:
-    """Media range -> q. Left out are ranges whose parameters cannot be met, and elements that are no ranges."""
+    """Media range -> q, without ranges whose parameters cannot be met, and without elements that are no ranges."""
     qualities: dict[str, float] = {}
     for element in header.split(","):
         name, parameters = parse_options_header(element)

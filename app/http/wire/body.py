@@ -1,4 +1,4 @@
-"""The request's body -> bytes of one film and what it is, held in memory and never over the limit."""
+"""The request's body -> the bytes and the kind of one film, held in memory and never over the limit."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from app.pipeline.image import SourceKind
 from ..problems import HttpError
 from .media import MULTIPART, essence, kind_of, require_film_type
 
-#: What a multipart body adds to the film: boundaries and part headers.
+#: Bytes that a multipart body adds to the film: boundaries and part headers.
 MULTIPART_OVERHEAD_BYTES: Final = 16 * 1024
 
 
 class Holder(Protocol):
-    """What a body that arrives is held in: a ``Place`` of the engine, or ``Unheld``."""
+    """Holds a body that arrives: a ``Place`` of the engine, or ``Unheld``."""
 
     def require_room_for(self, total: int) -> None:
-        """Refuse what is announced, if it would be refused when it came."""
+        """Refuse `total` announced bytes if they would be refused on arrival."""
 
     def arrived(self, count: int) -> None:
-        """So many bytes more have come."""
+        """Note that `count` more bytes have come."""
 
     def reserve(self, total: int) -> None:
-        """Hold so many bytes in all."""
+        """Hold `total` bytes instead of those held before."""
 
 
 class Unheld:
     """A place for bodies that are too small to be counted."""
 
     def require_room_for(self, total: int) -> None:
-        """There is room."""
+        """Refuse nothing."""
 
     def arrived(self, count: int) -> None:
-        """Nobody waits for it."""
+        """Note nothing."""
 
     def reserve(self, total: int) -> None:
         """Hold nothing."""
 
 
 async def read_film(request: Request, max_body_bytes: int, place: Holder) -> tuple[bytes, SourceKind]:
-    """Read the one film of a request; its kind is the declared one, or that of its signature where none is declared.
+    """Read the one film of a request; its kind is the declared one, or that of its signature if none is declared.
 
     Raises
     ------
@@ -55,7 +55,7 @@ async def read_film(request: Request, max_body_bytes: int, place: Holder) -> tup
     MalformedImage
         No known signature.
     Overloaded
-        Of `place`, which holds the bytes as they arrive; what is announced is looked at before anything is read.
+        From `place`, which holds the bytes as they arrive, and checks the announced length before anything is read.
     """
     media_type = essence(request.headers.get("content-type"))
     if media_type != MULTIPART:
@@ -89,7 +89,7 @@ _ONE_FILE: Final = (
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's parser, without its temporary files: films of patients are not left on a disk."""
+    """Starlette's parser without its temporary files: patients' films must not be left on a disk."""
 
     spool_max_size = 2**62
 
@@ -101,7 +101,7 @@ async def _film_of_form(request: Request, limit: int, place: Holder) -> tuple[by
         raise HttpError(
             "malformed-request", f"the multipart body is malformed: {error.message.rstrip('.')}; {_ONE_FILE}"
         ) from error
-    except (KeyError, ValueError) as error:  # no boundary, or headers that are no text
+    except (KeyError, ValueError) as error:  # no boundary, or headers that are not text
         raise HttpError(
             "malformed-request", "the multipart body is malformed: no boundary, or unreadable headers"
         ) from error
@@ -123,17 +123,17 @@ async def limited(request: Request, limit: int, place: Holder, most: int | None 
     Parameters
     ----------
     place : Holder
-        Holds what has arrived. A length that is declared is only looked at: who declares much and sends nothing
-        would otherwise hold what others need.
+        Holds the bytes that have arrived. A declared length is only checked: a sender that declares much and sends
+        nothing would otherwise hold bytes that others need.
     most : int, optional
-        Held at most, of a body that is not kept whole.
+        Bytes that are held at most, if the body is not kept whole.
 
     Raises
     ------
     HttpError
         More bytes than the limit, or a connection that closed early.
     Overloaded
-        Of `place`.
+        From `place`.
     """
     most = limit if most is None else most
     declared = declared_length(request.headers)

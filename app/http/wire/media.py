@@ -1,4 +1,4 @@
-"""Media types that senders declare -> what a film is."""
+"""Media types that senders declare -> the kind of a film."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..problems import HttpError
 
 RAW_TYPES: Final[dict[str, SourceKind]] = {"image/png": "png", "image/jpeg": "jpeg", "application/dicom": "dicom"}
 MULTIPART: Final = "multipart/form-data"
-#: What senders write for the same: browsers of old, Citrix, and clients that join "image/" and a file's ending.
+#: Other names of the same types: from old browsers, Citrix, and clients that join "image/" and a file's ending.
 SYNONYMS: Final[dict[str, SourceKind]] = {
     "image/x-png": "png",
     "image/x-citrix-png": "png",
@@ -25,7 +25,7 @@ SYNONYMS: Final[dict[str, SourceKind]] = {
 }
 #: The type that curl declares for ``--data-binary`` by default.
 URL_ENCODED: Final = "application/x-www-form-urlencoded"
-#: Types that say nothing of a film, or no type: the signature decides.
+#: Types that do not say what a film is, or no type: the signature decides.
 UNDECLARED: Final = frozenset({"", "*/*", "image/*", "application/octet-stream", "binary/octet-stream", URL_ENCODED})
 TYPE_OF: Final[dict[SourceKind, str]] = {kind: media_type for media_type, kind in RAW_TYPES.items()}
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
@@ -44,20 +44,20 @@ _SEND: Final = (
 
 
 def essence(content_type: str | None) -> str:
-    """The media type of a Content-Type, in lower case and without parameters; empty where there is none.
+    """The media type of a Content-Type, in lower case and without parameters; empty if there is none.
 
-    Parameters are not looked at: a DICOM file names its own transfer syntax, and senders quote theirs in odd ways.
+    Parameters are ignored: a DICOM file names its own transfer syntax, and senders quote parameters in odd ways.
     """
     return (content_type or "").partition(";")[0].strip().lower()
 
 
 def declared_kind(media_type: str) -> SourceKind | None:
-    """What a media type declares a film to be; None for one that says nothing of it, or is not read here."""
+    """The kind of film that a media type declares; None if it declares none, or is not read here."""
     return RAW_TYPES.get(media_type) or SYNONYMS.get(media_type)
 
 
 def require_film_type(media_type: str) -> None:
-    """Refuse a media type that declares something else than a film.
+    """Refuse a media type that declares anything but a film.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def require_film_type(media_type: str) -> None:
 
 
 def kind_of(film: bytes, media_type: str) -> SourceKind:
-    """What a film is: what its media type declares, if the bytes can be that; where it declares nothing, what they are.
+    """The kind that the media type declares, if the bytes can be that kind; the kind of the bytes if it declares none.
 
     Raises
     ------

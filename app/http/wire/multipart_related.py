@@ -1,7 +1,7 @@
 """multipart/related -> parts, as the bytes arrive (RFC 2387; RFC 2046 section 5.1), in memory and under limits.
 
-python-multipart, which reads the forms, was tried first. It refuses a preamble, and lines that end with LF alone,
-but PACS send both. The first boundary line says how lines end, for the whole body, because a film's last byte may well be a CR.
+python-multipart, which reads the forms, was tried first. It refuses a preamble, and lines that end with LF alone, but PACS
+send both. The first boundary line sets the line ending of the whole body, because a film's last byte may well be a CR.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-#: A part's headers: senders write some hundred bytes.
+#: Limit of a part's headers; senders write some hundred bytes.
 MAX_HEADER_BYTES: Final = 8 * 1024
 #: Blanks that a sender may leave between a boundary and the end of its line.
 MAX_PADDING_BYTES: Final = 64
 #: Bytes that are kept of a part over the limit: its identifiers stand in the first bytes, well before the pixels.
 KEPT_OF_TOO_LARGE_BYTES: Final = 256 * 1024
 
-#: RFC 2046 section 5.1.1 has 1 to 70 of these characters, the last of them no space; but Orthanc writes 73.
+#: RFC 2046 section 5.1.1 allows 1 to 70 of these characters, the last of them no space; but Orthanc writes 73.
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=?]")
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:(.*)", re.DOTALL)
 
@@ -58,14 +58,14 @@ class _State(Enum):
 
 
 class RelatedParser:
-    """Takes bytes in pieces of any size and gives the same parts for any way of cutting them.
+    """Takes bytes in pieces of any size; the parts do not depend on where the pieces are cut.
 
     Parameters
     ----------
     boundary : bytes
         As the Content-Type names it, without the two hyphens.
     max_part_bytes : int
-        A longer part is read over, and given with ``too_large``: it must not fail its neighbours.
+        A longer part is read and dropped, and given with ``too_large``: it must not fail its neighbours.
 
     Raises
     ------
@@ -102,7 +102,7 @@ class RelatedParser:
         return parts
 
     def close(self) -> None:
-        """Say that no more bytes come.
+        """End the body: no more bytes come.
 
         Raises
         ------
@@ -143,7 +143,7 @@ class RelatedParser:
         return False
 
     def _forget(self, before: int) -> None:
-        """Drop what precedes an index, where the preamble is; one more byte is kept to see a line begin."""
+        """Drop the preamble before an index; callers keep one more byte to see a line begin."""
         if before > 0:
             del self._buffer[:before]
             self._at_start = False
@@ -162,7 +162,7 @@ class RelatedParser:
         if end > MAX_HEADER_BYTES:
             raise MalformedMultipart("a part's headers are too long, or not ended by an empty line")
         self._headers = _parse_headers(bytes(self._buffer[:end]), newline)
-        # The empty line's own end stays: for an empty part it is also the line end that belongs to the next boundary.
+        # The end of the empty line stays in the buffer: for an empty part it is also the line end before the next boundary.
         del self._buffer[: end + len(newline) if end else 0]
         self._state, self._searched, self._beginning = _State.BODY, 0, None
         return True
@@ -199,7 +199,7 @@ class RelatedParser:
         return bytes(self._buffer[start : min(end, start + min(self._max_part_bytes, KEPT_OF_TOO_LARGE_BYTES))])
 
     def _end_of_line(self, start: int) -> int | None:
-        """Index after the boundary's line (after the hyphens, if it closes); 0 if it is none; None if not yet known."""
+        """Index after the boundary's line, or after its closing hyphens; 0 if it is no boundary; None if not yet known."""
         if self._buffer.startswith(b"--", start):
             return start + 2
         at = start

@@ -1,4 +1,4 @@
-"""DICOM JSON (PS3.18 annex F) -> the Native DICOM Model in XML (PS3.19 section A.1), for store clients that read nothing else."""
+"""DICOM JSON (PS3.18 annex F) -> the Native DICOM Model in XML (PS3.19 section A.1), for store clients that read only XML."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ NAMESPACE: Final = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 
 
 def native_xml(dataset: dict[str, Any]) -> bytes:
-    """A data set of numbers, texts and sequences as XML in UTF-8; other values (names, bulk data) have other elements there."""
-    # Without indentation: every blank is of a value.
+    """A data set of numbers, texts and sequences as XML in UTF-8. Names and bulk data would need other elements."""
+    # The XML has no indentation, since every blank would belong to a value.
     root = Element("NativeDicomModel", {"xmlns": NAMESPACE, "xml:space": "preserve"})
     _append(root, dataset)
     written: bytes = tostring(root, encoding="utf-8", xml_declaration=True)

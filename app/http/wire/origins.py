@@ -1,7 +1,7 @@
-"""Cross-origin resource sharing (https://fetch.spec.whatwg.org): which other sites' pages may ask, and read what is answered.
+"""Cross-origin resource sharing (https://fetch.spec.whatwg.org): pages of which other sites may send requests and read answers.
 
-A page proves who it acts for by the key in Authorization, which its own code puts there. The service has no cookies, so no
-answer allows credentials, with which a browser would add what it holds for the service.
+A page names its caller by the key in Authorization, which its own code puts there. The service has no cookies, so no answer
+allows credentials: with them a browser would add the credentials that it holds for the service.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-#: Beside those that any page may read.
+#: Headers of answers that a page may read, beside those that any page may read.
 EXPOSED: Final = (
     "X-Request-ID",
     "X-Service-Request-ID",
@@ -22,10 +22,10 @@ EXPOSED: Final = (
     "X-Film-Sides",
     "X-Heatmap-Localised",
 )
-#: What a page may send, beside what any page may.
+#: Headers that a page may send, beside those that any page may send.
 _TAKEN: Final = ("Authorization", "Content-Type", "X-Request-ID", "Idempotency-Key", "traceparent", "tracestate")
 _METHODS: Final = ("GET", "HEAD", "POST", "DELETE")
-#: For a browser to remember what it was allowed. Chromium takes no more than two hours.
+#: How long a browser remembers the answer to a preflight. Chromium takes no more than two hours.
 _REMEMBERED_SECONDS: Final = 600
 
 
@@ -45,7 +45,7 @@ class Origins:
         return origin in self._allowed
 
     def headers(self, origin: str | None) -> dict[str, str]:
-        """Of every answer to a request with this Origin."""
+        """The headers of every answer to a request with this Origin."""
         if not self._allowed:
             return {}
         vary = {"Vary": "Origin"}  # a cache must not give one origin's answer to another
@@ -54,7 +54,7 @@ class Origins:
         return {**vary, "Access-Control-Allow-Origin": str(origin), "Access-Control-Expose-Headers": ", ".join(EXPOSED)}
 
     def preflight_headers(self) -> dict[str, str]:
-        """What an answer to a preflight has beside ``headers``, for an origin that is allowed."""
+        """The further headers of an answer to a preflight, for an origin that is allowed."""
         return {
             "Access-Control-Allow-Methods": ", ".join(_METHODS),
             "Access-Control-Allow-Headers": ", ".join(_TAKEN),

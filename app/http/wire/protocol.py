@@ -1,9 +1,9 @@
-"""HTTP/1.1 as uvicorn reads it with httptools, under the limits that neither of them has: on a head's bytes and its time, and
-on the time in which answers are read.
+"""HTTP/1.1 as uvicorn reads it with httptools, with limits that both lack: on the bytes and the time of a head, and on the time
+in which answers are read.
 
-llhttp, which does the parsing, refuses what proxies and servers read differently (two lengths, a length beside chunks, bare
-line feeds, folded lines); but it holds a header of any size, and a connection that sends nothing stays open for ever. What
-else is put right here: tests/http/test_hostile_http.py.
+The parser, llhttp, refuses requests that proxies and servers read differently (two lengths, a length beside chunks, bare line
+feeds, folded lines). But it holds a header of any size, and a connection that sends nothing stays open for ever.
+tests/http/test_hostile_http.py shows what else this module corrects.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from app.metrics import CutReason, Metrics
 from ..problems import MEDIA_TYPE, problem_body
 from .origins import Origins
 
-#: Of the request line and all headers; and again of what chunks have beside data. Proxies send some kilobytes.
+#: Limit of the request line with all headers, and again of what chunks have beside data. Proxies send some kilobytes.
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 200
-#: For a head to be whole, from the connection's or the head's first byte on; who is slower is cut off without a word.
+#: Time until a head is whole, from the connection's or the head's first byte on. A slower connection is closed unanswered.
 HEAD_SECONDS: Final = 20.0
 #: Seconds for the caller to read an answer, and a second more for each READ_BYTES_A_SECOND of it: the film of a
 #: reviewer with a slow line is some megabytes. A slower caller is cut off.
@@ -41,13 +41,13 @@ class _HeadTooLarge(Exception):
 
 
 class _Ambiguous(Exception):
-    """A head that llhttp takes, and that others may read in another way."""
+    """A head that llhttp accepts, and that other software may read in another way."""
 
 
 def guarded(metrics: Metrics, origins: Origins | None = None) -> type[GuardedProtocol]:
-    """The protocol, as a server takes it: it makes one for each connection. What is cut off is counted in `metrics`.
+    """The protocol class for a server, which makes one for each connection. `metrics` counts the connections that are cut off.
 
-    Pages of `origins` may read what is answered to what is no request; all else is answered by the application.
+    Pages of `origins` may read the answers to malformed requests. The application answers all other requests.
     """
 
     class Counting(GuardedProtocol):
@@ -63,7 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
     Attributes
     ----------
     cut : Counter
-        Of connections that the service ended for what came on them, or did not; by reason.
+        Counts the connections that the service ended, by reason.
     sharing : Origins
     """
 
@@ -76,25 +76,28 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = self._head_lines = 0
         self._body_came = False
-        self._bytes_without_body = 0  # behind the head: chunk extensions and trailers
+        self._bytes_without_body = 0  # after the head: chunk extensions and trailers
         self._head_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
-        self._read_by: float | None = None  # of the loop's clock; None: nothing waits for the caller
+        self._read_by: float | None = None  # in the loop's time; None: nothing waits for the caller
         self._asks_for_upgrade = False
-        self._spoilt = False  # nothing that comes after is a request
-        # Of requests in a row the one in hand; uvicorn's `cycle` is the last.
+        self._spoilt = False  # later bytes are no request
+        # The request that is being answered; with several in a row, uvicorn's `cycle` is the last one.
         self._begun: RequestResponseCycle | None = None
 
     # The connection.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a head, and to look whether answers are read."""
+        """Begin to wait for a head, and to check that answers are read."""
         super().connection_made(transport)  # type: ignore[arg-type]
         self._wait_for_head()
         self._read_timer = self.loop.call_later(READ_SECONDS, self._look_at_reader)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting, and tell the request in hand; uvicorn tells the last one, and the other would write on and fail."""
+        """Stop waiting, and notify the request that is being answered.
+
+        uvicorn notifies only the last request of a row; the one that is being answered would write on and fail.
+        """
         self._stop_waiting()
         if self._read_timer is not None:
             self._read_timer.cancel()
@@ -128,20 +131,20 @@ class GuardedProtocol(HttpToolsProtocol):
             )
 
     def pause_writing(self) -> None:
-        """Note when the caller must have taken what is written, which is much."""
+        """Set the time by which the caller must have read the answer so far; much of it is unread."""
         super().pause_writing()
         self._set_read_by()
 
     def resume_writing(self) -> None:
-        """The caller has taken most of it."""
+        """Lift that time: the caller has read most of the answer."""
         super().resume_writing()
         self._read_by = None
 
     def _feed(self, data: bytes) -> None:
-        """Parse, and read the head of whoever asks for another protocol again, without that wish.
+        """Parse. If a head asks for another protocol, parse it again without its Upgrade header.
 
-        There is no other protocol here, and the request is answered all the same (RFC 9110 section 7.8); but httptools would
-        read no body of it, and Java's client asks for HTTP/2 with every POST.
+        There is no other protocol here, and the request is answered all the same (RFC 9110 section 7.8). But httptools would
+        read no body of such a request, and Java's client asks for HTTP/2 with every POST.
         """
         rest = memoryview(data)
         while True:
@@ -160,13 +163,13 @@ class GuardedProtocol(HttpToolsProtocol):
     # What the parser finds.
 
     def on_message_begin(self) -> None:
-        """A head begins; of its bytes, those that came with the end of the message before are not counted."""
+        """Begin a head. Bytes that came together with the end of the message before are not counted."""
         super().on_message_begin()
         self._in_head, self._head_lines = True, 0
         self._wait_for_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header. Trailers are dropped: RFC 9110 section 6.5.1 forbids to take them for headers."""
+        """Take a header. Trailers are dropped: RFC 9110 section 6.5.1 forbids treating them as headers."""
         self._head_lines += 1
         if self._head_lines > MAX_HEADERS:
             raise _HeadTooLarge
@@ -174,13 +177,13 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request over, if there is one way to read it.
+        """Hand the request over, if there is only one way to read it.
 
         Raises
         ------
         _Ambiguous
-            Another version, a fragment in the target, not one Host (RFC 9112 section 3.2), or a coding other than chunked
-            (section 6.1).
+            Another version, a fragment in the target, no Host or several (RFC 9112 section 3.2), or a coding other than
+            chunked (section 6.1).
         """
         version = self.parser.get_http_version()
         hosts = [value for name, value in self.headers if name == b"host"]
@@ -204,7 +207,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The next bytes are a head again."""
+        """Expect a head again."""
         if self._asks_for_upgrade:
             return
         super().on_message_complete()
@@ -215,7 +218,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Close, if the request's body has not been read to its end: it might never end."""
+        """Close if the request's body has not been read to its end, since it might never end."""
         if not self.pipeline and self.cycle.more_body:
             self._spoilt = True
             self.transport.close()
@@ -227,7 +230,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.cut.labels(reason).inc()
 
     def _place(self) -> CutReason:
-        """Where the parser stopped. By its own state: llhttp's texts are many, and change with its version."""
+        """Where the parser stopped, by this object's state: llhttp's error texts are many, and change with its version."""
         if not self._in_head:
             return "body"
         return "headers" if self._request_line_is_good() else "request-line"
@@ -250,7 +253,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _head_is_late(self) -> None:
         self._head_timer = None
         if self._answering():
-            self._wait_for_head()  # it is we who do not read on
+            self._wait_for_head()  # the service itself does not read on
         elif not self.transport.is_closing():
             self._count("late")
             log.info("a connection was closed: no whole head within its time")
@@ -261,7 +264,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._read_by = self.loop.time() + READ_SECONDS + unread / READ_BYTES_A_SECOND
 
     def _look_at_reader(self) -> None:
-        # The rest after a close is too little for pause_writing to be called, and would be kept for ever.
+        # After a close, the rest may be too small for a call of pause_writing, and would be kept for ever.
         if self._read_by is None and self.transport.is_closing():
             self._set_read_by()
         if self._read_by is None:
@@ -277,7 +280,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _end_after_answers(self) -> None:
-        """Answer what was asked before, and close."""
+        """Answer the requests before, and close."""
         self._spoilt = True
         self._stop_waiting()
         if self._answering():
@@ -286,20 +289,20 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, detail: str) -> None:
-        # The last of a row, and not begun: it is forgotten, and the whole ones before it are answered.
+        # The malformed request is the last of a row, and not begun: it is dropped, and the whole ones before it are answered.
         if self.pipeline and self._begun is not None and not self._in_head:
             self.pipeline.popleft()
             self.cycle = self.pipeline[0][0] if self.pipeline else self._begun
             self._end_after_answers()
             return
-        if self._answering() and self._in_head:  # whole requests precede what is none
+        if self._answering() and self._in_head:  # whole requests came before the malformed one
             self._end_after_answers()
             return
         self._spoilt = True
         request_id = uuid.uuid4().hex
         log.info("a connection was closed: what came is no request", extra={"request_id": request_id})
         if not self._answering() or (not self.pipeline and not self.cycle.response_started):
-            # As far as they were read; None before the first head.
+            # The headers that were read so far; None before the first head.
             origins = [value.decode("latin-1") for name, value in self.headers or () if name == b"origin"]
             named = self.sharing.headers(origins[0] if len(origins) == 1 else None)
             self.transport.write(_answer(detail, {"X-Request-ID": request_id, **named}))

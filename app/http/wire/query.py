@@ -1,7 +1,7 @@
 """Query parameters: a route under ``/v1`` or ``/dicomweb`` takes those that it declares, and no others.
 
-A parameter that is ignored is a wish that is not met, and its sender does not learn of it. Pages, documents, probes and
-``/metrics`` take any: browsers, load balancers and Prometheus' ``params`` add theirs, and none of them means anything here.
+A sender would not learn that a route ignored a parameter. Pages, documents, probes and ``/metrics`` take any parameter:
+browsers, load balancers and Prometheus' ``params`` add their own, which mean nothing here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.pipeline import LABELS
 from ..problems import HttpError
 
 STRICT: Final = ("/v1/", "/dicomweb/")
-#: Other names are not repeated: they may hold anything.
+#: The error repeats a name only if it has this form: other names may hold anything.
 _NAME: Final = re.compile("[A-Za-z_]{1,40}")
 
 
@@ -45,9 +45,9 @@ def _truth(text: object) -> object:
     return {"true": True, "false": False}.get(text, "neither") if isinstance(text, str) else text
 
 
-#: Of numbers: pydantic alone would take "+1", " 1 " and "1_0" for some.
+#: Takes digits only: pydantic alone would take "+1", " 1 " and "1_0" for numbers.
 DIGITS: Final = BeforeValidator(_digits)
-#: Pydantic alone would take "on" and "1" for true.
+#: Takes "true" and "false" only: pydantic alone would take "on" and "1" for true.
 Truth = Annotated[bool, BeforeValidator(_truth)]
 PRINTABLE: Final = AfterValidator(_printable)
 #: A finding's name.
@@ -55,7 +55,7 @@ FindingName = Annotated[str, AfterValidator(_finding), WithJsonSchema({"type": "
 
 
 async def require_known_query(request: Request) -> None:
-    """Refuse what the route does not know, and what is named twice; values are never repeated.
+    """Refuse parameters that the route does not know or that come twice; the error never repeats values.
 
     Raises
     ------
@@ -81,7 +81,7 @@ KNOWN_QUERY: Final = Depends(require_known_query)
 
 
 def refusal_of(request: Request, error: RequestValidationError) -> HttpError:
-    """What FastAPI found wrong with a parameter, told by what the OpenAPI document says of it; the value is not repeated."""
+    """The error of a parameter that FastAPI refused, in the words of the OpenAPI document, without the parameter's value."""
     _, name = error.errors()[0]["loc"][:2]
     operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
     (schema,) = (parameter["schema"] for parameter in operation["parameters"] if parameter["name"] == name)
