@@ -26,7 +26,7 @@ _SIDE: Final = 224  # pixels of the film as the network sees it
 _BLOCKS: Final = 14  # on each side, of 16 x 16 pixels
 DESCRIPTOR_SIZE: Final = _BLOCKS * _BLOCKS
 #: Distance of descriptors, in [0, 2], under which two films are near-duplicates: the largest, in steps of .05, at which no film
-#: of the training and validation splits has more than one among them (``python -m benchmarks.queries`` says so anew).
+#: of the training and validation splits has more than one among them (``python -m benchmarks.queries`` finds it again).
 RADIUS: Final = 0.25
 #: Two descriptors of length 1 are within RADIUS if their product is over this.
 _LEAST_PRODUCT: Final = 1 - RADIUS**2 / 2
