@@ -70,7 +70,7 @@ class Tls:
         return cls(certificate, key, client_ca, min(each.not_valid_after_utc.timestamp() for each in chain))
 
     def options(self) -> dict[str, Any]:
-        """Options of ``uvicorn.run``. With `client_ca`, the handshake refuses callers without a certificate of its own."""
+        """Options of ``uvicorn.run``. With `client_ca`, the handshake refuses callers without a certificate of that authority."""
         required = {"ssl_ca_certs": str(self.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED} if self.client_ca else {}
         return {"ssl_certfile": str(self.certificate), "ssl_keyfile": str(self.key), **required}
 
