@@ -1,7 +1,7 @@
-"""One request over HTTP, whose answer may have so many bytes and take so many seconds, as a whole.
+"""One request over HTTP, with limits on the bytes and the seconds of the whole answer.
 
-httpx's own limits are on each read: an answer that comes a byte now and then is waited for without an end, and one of gigabytes
-is read into memory.
+httpx's own limits are on each read. With these alone, the caller waits without end for an answer that comes a byte now and
+then, and reads an answer of gigabytes into memory.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any, Final
 
 import httpx
 
-#: Headers that are true of the answer as it came, and not of what it unfolds to.
+#: Headers that describe the answer as it came, not its decoded content.
 _OF_TRANSFER: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 class AnswerTooLarge(httpx.TransportError):
-    """There is more of the answer than it may have."""
+    """The answer has more bytes than it may have."""
 
 
 class AnswerTooLate(httpx.TransportError):
-    """It was not whole in time."""
+    """The answer was not whole in time."""
 
 
 async def ask(
@@ -35,9 +35,9 @@ async def ask(
     seconds : float
         From the request's beginning to the answer's end.
     cut : bool
-        Of an answer with more bytes give the first of them, a few more than `most`, and read no further.
+        True: cut a longer answer. Return its first bytes, a few more than `most`, and read no further.
     options
-        Of ``httpx.AsyncClient.stream``.
+        Options of ``httpx.AsyncClient.stream``.
 
     Raises
     ------

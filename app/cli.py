@@ -22,13 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
         return given_up.run(parsed)
     if parsed.command in access.COMMANDS:
         return access.run(parsed)
-    from app import commands  # torch, which these need and those do not, takes seconds and much memory
+    from app import commands  # only these commands need torch, which takes seconds and much memory
 
     return commands.run(parsed)
 
 
 class _Help(argparse.Action):
-    """The usual help, and the settings, which only who asks for them need wait for: they load much of the app."""
+    """The usual help, with the settings. They load much of the app, so only a person who asks for help waits for them."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from app.configuration import listed

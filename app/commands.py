@@ -1,4 +1,4 @@
-"""What the commands do that load torch: serve, score, check-bundle, verify-bundle, verify-record, export-quarantine,
+"""The commands that load torch: serve, score, check-bundle, verify-bundle, verify-record, export-quarantine,
 check-headers."""
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from app.versions.verification import verification
 
 log = logging.getLogger("cxr_gate")
 
-#: Connections that may be open, as far as the machine allows; many start services with 1,024, which idle senders would fill.
+#: Most open connections, if the machine allows so many. Many machines start services with 1,024, which idle senders would fill.
 OPEN_FILES = 65_536
 #: The variable with addresses of proxies, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto uvicorn believes.
 PROXIES = "FORWARDED_ALLOW_IPS"
@@ -106,7 +106,7 @@ def _serve(parsed: argparse.Namespace, settings: Settings) -> int:
         access_log=False,  # the middleware logs each answer, without addresses or paths
         timeout_graceful_shutdown=settings.drain_seconds,
         server_header=False,
-        # uvicorn believes X-Forwarded-For of whatever comes from this machine, and each request could be another caller's.
+        # By default uvicorn believes X-Forwarded-For from this machine, so each request could claim another caller.
         proxy_headers=bool(os.environ.get(PROXIES)),
         **secured,
     )

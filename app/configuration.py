@@ -37,7 +37,7 @@ class Setting:
     required: bool = False  # has no default
 
     def value(self, name: str, text: str) -> object:
-        """The value of a text, or ``SettingsError``; `name` is how the person who set it calls it."""
+        """The value of a text, or ``SettingsError``; `name` is the setting's name for the person who set it."""
         try:
             return self.parse(text)
         except SettingsError as error:
@@ -81,7 +81,7 @@ class Group:
 
 
 def declared(kind: Any, prefix: str) -> Iterator[tuple[str, Setting, Field[Any]]]:
-    """Each setting of a dataclass, in its order: its variable, what is known of it, and its field."""
+    """Each setting of a dataclass, in its order: its variable, its metadata, and its field."""
     for one in fields(kind):
         yield prefix + one.name.upper(), one.metadata[_KEY], one
 
@@ -95,7 +95,7 @@ def values(
     ------
     SettingsError
         A value of the wrong form, or an unknown name that begins with `prefix`: a typo would otherwise be silent. Names that
-        begin with one of `except_for` are somebody else's.
+        begin with one of `except_for` belong to other programs.
     """
     known = {variable: (setting, one.name) for variable, setting, one in declared(kind, prefix)}
     found = {}

@@ -23,12 +23,12 @@ def replace(path: Path, *parts: bytes, mode: int = 0o666, keep_owner: bool = Fal
     mode : int
         Less the umask.
     keep_owner : bool
-        A file that is there hands its mode and owner on to the new one.
+        The new file takes the mode and owner of the old one, if there is one.
 
     Raises
     ------
     OSError
-        What was there is as it was.
+        The old file is unchanged.
     """
     with _beside(path, parts, mode) as unfinished:
         if keep_owner and path.exists():
@@ -41,12 +41,12 @@ def replace(path: Path, *parts: bytes, mode: int = 0o666, keep_owner: bool = Fal
 
 
 def create(path: Path, *parts: bytes, mode: int = 0o666) -> None:
-    """Write a file that is not there yet, whole: of several who do so at once, one makes it.
+    """Write a new file whole: if several processes do so at once, one makes it.
 
     Raises
     ------
     OSError
-        FileExistsError where it is there by now.
+        FileExistsError if the file is there by now.
     """
     with _beside(path, parts, mode) as unfinished:
         os.link(unfinished, path)
@@ -54,13 +54,13 @@ def create(path: Path, *parts: bytes, mode: int = 0o666) -> None:
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:
-    """Remove what a process that was killed left of writing these files; nobody else may be writing them."""
+    """Remove the unfinished files of a killed process; no other process may be writing these files."""
     for unfinished in folder.glob(name + _UNFINISHED):
         unfinished.unlink()
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk: what was made, renamed or removed there."""
+    """Bring the names in a folder to the disk, after files there were made, renamed or removed."""
     held = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(held)
@@ -69,7 +69,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def lock(path: Path, *, wait: bool = False) -> int:
-    """Lock a file or a folder until the descriptor that is given back is closed, or the process ends however it does.
+    """Lock a file or a folder until the returned descriptor is closed, or the process ends in any way.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def lock(path: Path, *, wait: bool = False) -> int:
 
 @contextmanager
 def _beside(path: Path, parts: tuple[bytes, ...], mode: int) -> Iterator[Path]:
-    """The content on the disk under another name, which is gone afterwards."""
+    """Yield a file on the disk with the content, under another name; remove that name afterwards."""
     unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
     try:
         with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

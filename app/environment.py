@@ -1,4 +1,4 @@
-"""Secrets of the environment -> gone, once they are read: the kernel shows what a process began with for as long as it lives."""
+"""Removes secrets from the environment once they are read: the kernel shows a process's first environment until it ends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _ENV_START, _ENV_END = 50, 51  # fields of /proc/self/stat (proc_pid_stat(5)), c
 
 
 def forget_secrets() -> None:
-    """Take them out of this process's environment, also out of the block that ``/proc/PID/environ`` shows.
+    """Remove the secrets from this process's environment, also from the block that ``/proc/PID/environ`` shows.
 
-    Call once the settings are read. Where the block cannot be found they leave ``os.environ`` all the same.
+    Call once the settings are read. If the block cannot be found, the secrets still leave ``os.environ``.
     """
     named = []
     for name, setting, _ in declared(Settings, PREFIX):

@@ -1,4 +1,4 @@
-"""``cxr-gate check-headers``: what the headers of a site's archive would get, told from a table before a film is sent."""
+"""``cxr-gate check-headers``: which headers of a site's archive would be refused, by a table, before a film is sent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.pipeline.dicom.rules import HeaderRules
 from app.pipeline.dicom.suitability import require_chest_film
 from app.pipeline.errors import UnsuitableImage
 
-#: Columns that are looked at. Code sequences have no place in a table.
+#: Columns that the check reads. Code sequences have no place in a table.
 COLUMNS: Final = (
     "Modality",
     "PresentationIntentType",
@@ -33,7 +33,7 @@ class TableError(Exception):
 
 
 def checked(table: Path, rules: HeaderRules) -> Iterator[str]:
-    """Lines for a person: each combination of headers, its films, what it would get and why; then the sum.
+    """Lines for a person: each combination of headers, its count of films, its verdict and why; then the sum.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, message, what was given as ``extra``, and the request in hand and its trace."""
+    """One JSON object a line: time, level, message, the fields of ``extra``, and the present request and its trace."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record."""
@@ -42,7 +42,7 @@ class JsonFormatter(logging.Formatter):
     def formatException(  # noqa: N802  # logging's name
         self, exception: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
     ) -> str:
-        """Where it was raised, and its class. Its text is left out: those of libraries quote what they were given."""
+        """The traceback and the class of an error. Its text is left out: libraries quote their input there."""
         causes = []
         error, seen = exception[1], set[int]()
         while error is not None and id(error) not in seen:
@@ -61,7 +61,7 @@ def configure_logging() -> None:
     # httpx writes down every address that it asks: for DICOMweb these hold UIDs, for Orthanc hashes of patients' identifiers.
     for library in ("httpx", "httpcore"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    # The messages of these may quote values of tags.
+    # The messages of these libraries may quote values of tags.
     for library in ("pydicom", "highdicom"):
         logging.getLogger(library).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")

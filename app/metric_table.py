@@ -1,4 +1,4 @@
-"""Metrics as a class declares them: a table of names and meanings, from which each object makes its own."""
+"""Metrics that a class declares: a table of names and meanings, from which each object makes its own metrics."""
 
 from __future__ import annotations
 

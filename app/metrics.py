@@ -18,23 +18,23 @@ from app.pipeline.calls import Call
 from app.pipeline.image import SourceKind
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-#: Nats from the threshold: attacked films lie thousands below, and at 0 the answer itself tells. No finer: whoever reads a bucket
-#: before and after a film of his would have its score, which is a way past the gate.
+#: Nats from the threshold: attacked films lie thousands below, and the answer itself reveals the side of 0. Finer buckets would
+#: show a sender who reads them before and after a film its score, which is a way past the gate.
 _MARGINS: Final = (-1000, 0)
-#: Deciles, which hold a tenth of the clean films each. The threshold lies within the first, and is not to be found by them.
+#: Deciles: each holds a tenth of the clean films. The threshold lies within the first, so they do not reveal it.
 _PERCENTILES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 #: Of probabilities.
 _DIFFERENCES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
 #: Near-duplicates of a film.
 _NEIGHBOURS: Final = (0, 1, 2, 3, 5, 7, 10, 20, 50, 100, 200, 500, 1000)
-#: Why a connection was ended: where in what came the fault was, that it was too much or too late, or that answers were not read.
+#: Why a connection was ended: a fault in the request line, headers or body; too many bytes; too late; or answers were not read.
 CutReason = Literal["request-line", "headers", "body", "too-large", "late", "unread"]
 REJECTED: Final = "rejected-as-adversarial"
 UNKNOWN_KIND: Final = "unknown"
 
 
 class CoarseHistogram(Histogram):
-    """Buckets and a count, and no sum: the sum's difference over one film is that film's value, to the last digit."""
+    """Buckets and a count, but no sum: the sum grows by a film's exact value, so it would reveal that value."""
 
     def _child_samples(self) -> Iterable[Sample]:
         return [sample for sample in super()._child_samples() if sample.name != "_sum"]
@@ -46,7 +46,7 @@ class Metrics(MetricTable):
     Parameters
     ----------
     sender_faults : collection of str
-        What a sender may do wrong, so that its film is not judged: names of problems, which are counted.
+        Names of the problems that are a sender's fault. Films that are not judged because of these are counted.
     """
 
     # HTTP.
@@ -295,7 +295,7 @@ class Metrics(MetricTable):
             self.decisions.labels("not_judged", slug, model_version, source_kind).inc()
 
     def describe(self, bundle: Bundle, backends: Sequence[Backend], max_waiting: int) -> None:
-        """Say what is served, once it is."""
+        """Set the metrics of the bundle and the backends that are served."""
         version = bundle.manifest.model_version
         self.build.info(
             {
@@ -312,7 +312,7 @@ class Metrics(MetricTable):
         self.introduce(bundle)
 
     def introduce(self, bundle: Bundle) -> None:
-        """Begin a bundle's counters at 0 before it is served, or their first increments would be lost; say what it expects."""
+        """Begin a bundle's counters at 0 before it is served, or their first increments would be lost; set its expected rates."""
         manifest = bundle.manifest
         version, gate = manifest.model_version, manifest.gate
         self.false_rejection_target.labels(version).set(gate.target_false_rejection_rate)

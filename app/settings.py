@@ -1,4 +1,4 @@
-"""What an operator may set, from the environment; read once, at start."""
+"""The operator's settings, from the environment; read once, at start."""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-#: Numbers may differ by this: other devices of one installation compute them a little otherwise, and no call hangs on it.
+#: Numbers may differ by this: devices of one installation compute slightly different numbers, and no call depends on it.
 TOLERANCE: Final = 0.001
-#: A report has some kilobytes; what is far larger than ours is not ours, and is not read.
+#: A report has some kilobytes. A file that is far larger than ours is not ours, and is not read.
 LARGER: Final = 2
 MORE_BYTES: Final = 64 * 2**10
-#: Of its sequences, marked so (PS3.5 section 7.5). Each becomes an object of a kilobyte in some 5 us, so that 64 KiB of empty
-#: ones would take a third of a second; a report has some hundred.
+#: Most items of a report's sequences; ``_ITEM`` marks an item (PS3.5 section 7.5). Each item becomes an object of a kilobyte in
+#: some 5 us, so that 64 KiB of empty items would take a third of a second. A report has some hundred items.
 MOST_ITEMS: Final = 5000
 _ITEM: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
@@ -37,7 +37,7 @@ _SAID: Final = (
     *("SOPClassUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID", "Modality", "SeriesDescription"),
     *("CompletionFlag", "VerificationFlag", "PreliminaryFlag"),
 )
-#: Of the content, what changes with this program's version: parameters of the algorithm, and the observer's UID (PS3.16 annex D).
+#: Content items that change with this program's version: parameters of the algorithm, and the observer's UID (PS3.16 annex D).
 _VERSIONS: Final = {"111002", "121012"}
 #: The values of content items, by PS3.3 C.17.3.
 _VALUES: Final = ("TextValue", "DateTime", "Date", "Time", "PersonName", "UID")
@@ -51,16 +51,16 @@ def says_the_same(ours: bytes, theirs: bytes, *, under_one_uid: bool = True) -> 
     ours : bytes
         A report of this program's.
     theirs : bytes
-        Anything: what cannot be read is another.
+        Any bytes; a file that cannot be read is another report.
     under_one_uid : bool
-        False: they may have other UIDs of instance and series.
+        False: their UIDs of instance and series may differ.
     """
     if len(theirs) > LARGER * len(ours) + MORE_BYTES or any(theirs.count(item) > MOST_ITEMS for item in _ITEM):
         return False
     expected = list(_said(dcmread(io.BytesIO(ours)), under_one_uid))
     try:
         found = list(_said(dcmread(io.BytesIO(theirs)), under_one_uid))
-    except Exception:  # whatever a stranger's bytes bring about
+    except Exception:  # a stranger's bytes may raise any error
         return False
     return len(expected) == len(found) and all(map(_equal, expected, found))
 
@@ -71,7 +71,7 @@ def study_of(report: bytes) -> str:
 
 
 def another(report: bytes, series: UID, instance: UID) -> bytes:
-    """The same report under other UIDs, which says that somebody else has its own."""
+    """The same report under other UIDs, with a comment that another report was found under its own UID."""
     made = dcmread(io.BytesIO(report))
     made.SeriesInstanceUID = series
     made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = instance

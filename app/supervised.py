@@ -1,4 +1,4 @@
-"""Threads that work for as long as the service lives: one that fails is counted, and begins again."""
+"""Threads that work for as long as the service lives: a thread that fails is counted, and begins again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.metrics import Metrics
 
 log = logging.getLogger("cxr_gate")
 
-#: Before a thread that failed begins again; each time in a row twice as long, up to the longest.
+#: Wait before a failed thread begins again. It doubles after each failure, up to the longest.
 FIRST_WAIT_SECONDS: Final = 1.0
 LONGEST_WAIT_SECONDS: Final = 60.0
 
@@ -22,11 +22,11 @@ class SupervisedThread:
     Parameters
     ----------
     name : str
-        Of the thread, in the log and in the metrics ``cxr_thread_up`` and ``cxr_thread_failures_total``.
+        Name of the thread, in the log and in the metrics ``cxr_thread_up`` and ``cxr_thread_failures_total``.
     work : callable
-        Returns when it was told to end. It can be called again after an error.
+        Returns when it has to end. It can be called again after an error.
     stopping : threading.Event
-        Set: there is no further run after an error.
+        Once it is set, no run follows an error.
     metrics : Metrics
     """
 

@@ -22,16 +22,16 @@ RENEW_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class Tls:
-    """A certificate and its key, and whose certificates callers must have.
+    """A certificate and its key, and the authorities whose certificates callers must have.
 
     Attributes
     ----------
     certificate, key : Path
-        PEM; the certificate's own first, then those between it and its authority.
+        PEM; the service's own certificate first, then those between it and its authority.
     client_ca : Path or None
         PEM of the authorities of callers; None: callers need no certificate.
     ends : float
-        When the first certificate of the chain that ends does so, Unix time.
+        The earliest end of a certificate in the chain, Unix time.
     """
 
     certificate: Path
@@ -41,7 +41,7 @@ class Tls:
 
     @classmethod
     def of(cls, settings: Settings) -> Tls | None:
-        """As the settings say; None: plain HTTP.
+        """The TLS of the settings; None: plain HTTP.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Tls:
         return cls(certificate, key, client_ca, min(each.not_valid_after_utc.timestamp() for each in chain))
 
     def options(self) -> dict[str, Any]:
-        """Of ``uvicorn.run``. Without a certificate of `client_ca`'s a caller does not get past the handshake."""
+        """Options of ``uvicorn.run``. With `client_ca`, the handshake refuses callers without a certificate of that authority."""
         required = {"ssl_ca_certs": str(self.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED} if self.client_ca else {}
         return {"ssl_certfile": str(self.certificate), "ssl_keyfile": str(self.key), **required}
 
@@ -82,9 +82,9 @@ class Renewal:
     ----------
     settings : Settings
     tls : Tls
-        What it begins with.
+        The TLS at the start.
     announce : callable
-        Is given what took its place.
+        Gets each later ``Tls``.
     """
 
     def __init__(self, settings: Settings, tls: Tls, announce: Callable[[Tls], None]) -> None:
@@ -94,9 +94,9 @@ class Renewal:
         self._seen = [_stamp(file) for file in self._files]
 
     def context(self, _: object, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        """For uvicorn (``ssl_context_factory``), which asks within the loop that will serve.
+        """The context for uvicorn (``ssl_context_factory``), which calls this within the loop that will serve.
 
-        The context is changed in that loop's thread alone: OpenSSL forbids it while another begins a handshake.
+        Only that loop's thread changes the context: OpenSSL forbids a change while another thread begins a handshake.
         """
         context = make()
         asyncio.get_running_loop().call_later(RENEW_SECONDS, self._look, context)
@@ -109,7 +109,7 @@ class Renewal:
             return
         self._seen = stamps  # taken before the files are read, so that later changes are noticed
         try:
-            # Tried on a context of its own first: a pair that does not fit would leave the live one without a key.
+            # ``Tls.of`` tries the pair on a context of its own: a pair that does not fit would leave the live one without a key.
             tls = Tls.of(self._settings)
             assert tls
             context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
@@ -133,5 +133,5 @@ def _stamp(file: Path) -> tuple[int, ...] | None:
 
 
 def _no_password() -> str:
-    """Instead of a prompt, at which a service would hang."""
+    """Raises instead of a prompt, at which a service would hang."""
     raise ValueError("the key is encrypted, and a service cannot ask for its password; decrypt it, and chmod 600 it")

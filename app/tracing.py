@@ -3,9 +3,10 @@
     request's traceparent -> Trace -> spans of the stages -> traceparent of what goes out
 
 A trace is carried by a context variable, which tasks and worker threads of a request inherit. Spans are made and exported
-where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set and the extra ``otel`` installed; else the caller's ``traceparent`` is passed on as
-it came, and every function here does next to nothing. No span has an identifier of a patient or study, a path that was
-filled in by a caller, an error's text, or a score: who may read traces need not be one who may see these (docs/monitoring.md).
+where ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set and the extra ``otel`` installed. Otherwise the caller's ``traceparent`` is passed
+on as it came, and every function here does next to nothing. No span has an identifier of a patient or study, a path that a
+caller filled in, an error's text, or a score: a person who may read traces need not be allowed to see these
+(docs/monitoring.md).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cxr_gate")
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-#: At the end what was not sent yet is sent, for no longer than this.
+#: At the end the spans that wait are sent, for no longer than this.
 FLUSH_SECONDS: Final = 5.0
 #: version-traceid-parentid-flags; neither of the ids is zero, and the version is not ff.
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
@@ -52,9 +53,9 @@ class Trace:
     caller_request_id : str
         The caller's own name for the request; empty where it has none.
     trace_id, span_id : str
-        32 and 16 hexadecimal digits: the span's, or what the caller sent; empty where there is neither.
+        32 and 16 hexadecimal digits: the span's, or those that the caller sent; empty if there is neither.
     flags, state : str
-        What goes with them: 2 hexadecimal digits, and ``tracestate``.
+        The trace's flags, 2 hexadecimal digits, and its ``tracestate``.
     """
 
     request_id: str = ""
@@ -71,12 +72,12 @@ _here: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def here() -> Trace | None:
-    """Where the code that asks stands; None outside requests."""
+    """The trace of the calling code; None outside requests."""
     return _here.get()
 
 
 def outgoing() -> dict[str, str]:
-    """Headers for a request that is made on behalf of the one in hand; empty where there is no trace."""
+    """Headers for a request that the service makes for the present one; empty if there is no trace."""
     trace = _here.get()
     if trace is None or not trace.trace_id:
         return {}
@@ -96,7 +97,7 @@ def resumed(trace: Trace | None) -> Iterator[None]:
 
 @contextmanager
 def span(name: str, kind: Kind = "internal", **attributes: AttributeValue) -> Iterator[None]:
-    """A stage of the present work, as a span. Of an error it has the class, never the text."""
+    """A stage of the present work, as a span. It has the class of an error, never the text."""
     trace = _here.get()
     if trace is None or trace.tracer is None or trace.span is None:
         yield
@@ -114,26 +115,26 @@ def span(name: str, kind: Kind = "internal", **attributes: AttributeValue) -> It
 
 
 def batch(traces: Sequence[Trace | None], queued: Sequence[float], began: float, model_version: str) -> None:
-    """Spans of a batch that a device has finished: one of its own, linked with those whose films were in it, and theirs.
+    """Make the spans of a batch that a device has finished: one of the batch, and two linked ones in each film's request.
 
     Parameters
     ----------
     traces : sequence of Trace or None
-        Where each film's request stands.
+        The trace of each film's request.
     queued, began : float
         ``time.monotonic()`` seconds: when each film came to the queue, and when the batch began.
     """
     spans = [
         (trace.tracer, trace.span, since)
         for trace, since in zip(traces, queued, strict=True)
-        # By the flag: a request's span may have ended by now, and records no longer.
+        # Ask the flag: a request's span may have ended by now, and then records no longer.
         if trace and trace.tracer and trace.span and trace.flags == "01"
     ]
     if not spans:
         return
     try:
         _batch(spans, began, {"cxr.batch.size": len(traces), "cxr.model_version": model_version})
-    except Exception as error:  # a device's thread, which ends at an error, must not end at one of these
+    except Exception as error:  # an error here must not end the device's thread
         log.error("a batch has no spans", extra={"error": type(error).__name__})
 
 
@@ -200,7 +201,7 @@ class Tracing:
         return cls(provider)
 
     def close(self) -> None:
-        """Send what waits, for ``FLUSH_SECONDS`` at most; a collector that is not there holds nobody up."""
+        """Send the spans that wait, for ``FLUSH_SECONDS`` at most, also if the collector is not there."""
         if self._provider is None:
             return
         import threading
@@ -212,7 +213,7 @@ class Tracing:
     def enter(
         self, request_id: str, headers: Sequence[tuple[bytes, bytes]], method: str, caller_request_id: str = ""
     ) -> Trace:
-        """Let a request begin, in the trace that its caller names if there is one; ``finish`` it."""
+        """Begin a request, in the trace that its caller names, if it names one; ``finish`` ends it."""
         trace = replace(_sent_with(request_id, headers), caller_request_id=caller_request_id)
         if self._tracer:
             trace = _begun(trace, method if method in _METHODS else "HTTP", "server", {}, self._tracer)
@@ -221,7 +222,7 @@ class Tracing:
 
     @contextmanager
     def root(self, name: str) -> Iterator[None]:
-        """Work that nobody asked for by a request."""
+        """A span for work that no request asked for."""
         if self._tracer is None:
             yield
             return
@@ -235,7 +236,7 @@ def finish(trace: Trace, method: str, route: str | None, status: int | None, sch
     Parameters
     ----------
     route : str or None
-        The route's template, which is all that is told of the path: a filled-in one may hold UIDs. None: there is none.
+        The route's template; None: there is none. The span shows no more of the path: a filled-in path may hold UIDs.
     status : int or None
         None where the client left before its answer.
     """
@@ -262,7 +263,7 @@ def finish(trace: Trace, method: str, route: str | None, status: int | None, sch
 
 
 def _sent_with(request_id: str, headers: Sequence[tuple[bytes, bytes]]) -> Trace:
-    """What a caller says; nothing of it is believed but its form."""
+    """The trace that a caller names. Only its form is checked."""
     parents = [value for name, value in headers if name == b"traceparent"]
     if len(parents) != 1 or not (found := _TRACEPARENT.match(text := parents[0].decode("latin-1"))):
         return Trace(request_id)

@@ -1,4 +1,4 @@
-"""How long to wait for another side that asks for it: as long as it says, within reason."""
+"""How long to wait if another side asks for a wait: as long as it says, up to a limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-#: No other side is waited for longer than this, whatever it asks for.
+#: The longest wait, whatever the other side asks for.
 MOST_RETRY_AFTER_SECONDS: Final = 3600.0
 
 

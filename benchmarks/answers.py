@@ -1,4 +1,4 @@
-"""What each system is sent and answers, and whether an answer is right."""
+"""The request to each system, and whether its answer is right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOG_DENSITY_ATOL = 0.5  # nats; films spread over hundreds
 
 @dataclass(frozen=True)
 class ExpectedAnswer:
-    """What the pipeline says of a film in one process."""
+    """The pipeline's answer for a film, in one process."""
 
     probabilities: list[float]
     log_density: float
@@ -25,7 +25,7 @@ class ExpectedAnswer:
 
 @dataclass(frozen=True)
 class BenchFilm:
-    """One body and its golden answer; none for what is no film."""
+    """One body and its golden answer; None if the body is no film."""
 
     body: bytes
     media_type: str
@@ -33,7 +33,7 @@ class BenchFilm:
 
 
 def request(protocol: Protocol, path: str, film: BenchFilm) -> tuple[bytes, bytes]:
-    """Head and body."""
+    """Head and body of the request for a film."""
     body, extra, media_type = film.body, "", film.media_type
     if protocol == "triton":
         described = {

@@ -62,7 +62,7 @@ def runs(bundle: Bundle, threads: int, max_batch: int) -> dict[str, Run]:
 
 
 def openvino_batches(network: torch.nn.Module, threads: int, precision: str) -> Run:
-    """All threads on one batch. In bfloat16 it is what OpenVINO would choose by itself on a CPU that has it."""
+    """All threads on one batch. OpenVINO chooses bfloat16 by itself on a CPU that has it."""
     import openvino
 
     from app.pipeline.backends.openvino_cpu import openvino_model
@@ -175,7 +175,7 @@ def gaussian(bundle: Bundle, run: Run, name: str, rounds: int) -> None:
 
 
 def agreement(bundle: Bundle, found: dict[str, Run], films: Tensor) -> None:
-    """How far each is from the bundle's golden outputs, from the network unfolded on films, and from itself alone."""
+    """Distance of each variant from the bundle's golden outputs, from the unfolded network on films, and from itself alone."""
     threshold = bundle.gate.threshold
 
     def scored(run: Run, images: Tensor, batch: int = 8) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -219,7 +219,7 @@ def agreement(bundle: Bundle, found: dict[str, Run], films: Tensor) -> None:
 
 
 def gate(bundle: Bundle, threads: int, batches: list[int], rounds: int) -> None:
-    """What the whole gate costs: watch and Gaussian, over the network that answers alone. In turns, and by ratio."""
+    """Time of the network with the whole gate (watch and Gaussian), over the network alone. In turns, and by ratio."""
     plain = ChestNetwork(len(LABELS)).eval().requires_grad_(False)
     weights = bundle.network.state_dict()
     plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
@@ -237,7 +237,7 @@ def gate(bundle: Bundle, threads: int, batches: list[int], rounds: int) -> None:
             ]
             ratios = []
             for turn in range(2 * rounds + 2):
-                order = (0, 1) if turn % 2 else (1, 0)  # whoever comes second finds the caches warm
+                order = (0, 1) if turn % 2 else (1, 0)  # the second step finds the caches warm
                 seconds = [0.0, 0.0]
                 for step in order:
                     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over plain sockets: what a load generator needs, at little cost to the cores that it shares with the service."""
+"""HTTP/1.1 over plain sockets, for a load generator that must cost little on the cores that it shares with the service."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Connection:
         return opened
 
     def close(self) -> None:
-        """Drop the connection, whatever is under way."""
+        """Drop the connection, even during a request."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -56,7 +56,7 @@ class Connection:
         except Lost:
             if not used or self._buffer:
                 raise
-            # The other side may close an idle connection just when it is used again: that is nobody's fault.
+            # The other side may close an idle connection just when it is used again: that is no fault.
             return await self._exchange(head, body)
 
     async def _exchange(self, head: bytes, body: bytes) -> Answer:

@@ -19,7 +19,7 @@ def executables(peer: str) -> Path:
 
 
 def prepare(peer: str) -> str | None:
-    """Make the environment if it is not there as asked for; the reason if it cannot be made."""
+    """Make the environment unless it is up to date; returns the reason if it cannot be made."""
     folder = FOLDER / peer
     requirements = PEERS / peer / "requirements.txt"
     borrowed = f"{sysconfig.get_path('purelib')}\n{Path.cwd()}\n"
@@ -31,7 +31,7 @@ def prepare(peer: str) -> str | None:
         _run(sys.executable, "-m", "venv", str(folder))
         python = str(folder / "bin/python")
         _run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(requirements))
-        # What the peer installed comes first; what it did not comes from the project's environment.
+        # The peer's own packages come first; all others come from the project's environment.
         packages = next((folder / "lib").glob("python3.*")) / "site-packages"
         (packages / "project.pth").write_text(borrowed)
         _run(python, "-c", "import benchmarks.peers.pipeline")

@@ -1,7 +1,7 @@
 """The films of each mix, made from the shared X-rays where they are, and from the bundle's golden images where not.
 
-Originals of ChestX-ray14 are 1024x1024, the shared copies their 2x2 means. They are brought back to 1024 by a cubic
-filter, with grain of one grey level, so that a PNG has about an original's size (some 400 KB) and costs as much to decode.
+Originals of ChestX-ray14 are 1024x1024; the shared copies are their 2x2 means. A cubic filter brings the copies back to 1024,
+with grain of one grey level, so that a PNG has about an original's size (some 400 KB) and costs as much to decode.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ Grey = NDArray[np.float32]  # shape (rows, columns), in [0, 255]
 
 @dataclass(frozen=True)
 class GreyPictures:
-    """Grey pictures, and what to say of them."""
+    """Grey pictures, and their description in the report."""
 
     pictures: list[Grey]
     said: str
 
 
 def source(bundle: Bundle) -> GreyPictures:
-    """Twice as many as are wanted, since only films that the gate accepts can be compared by their probabilities."""
+    """Twice as many pictures as needed, since only accepted films can be compared by their probabilities."""
     folder = Path(os.environ.get("CXR_SHARED_DATA", "../shared/data")) / "chest_xrays"
     if folder.is_dir():
         with (folder / "labels.csv").open() as table:
@@ -61,7 +61,7 @@ def source(bundle: Bundle) -> GreyPictures:
 
 
 def enlarge(picture: Grey, rows: int, columns: int, seed: int) -> Grey:
-    """A film of the size asked for, with grain; in [0, 1]."""
+    """A film of `rows` x `columns` pixels, with grain; in [0, 1]."""
     large = np.asarray(Image.fromarray(picture).resize((columns, rows), Image.Resampling.BICUBIC), np.float32)
     grain = np.random.default_rng(seed).normal(0.0, GRAIN, large.shape).astype(np.float32)
     return np.clip((large + grain) / 255, 0.0, 1.0)
@@ -106,7 +106,7 @@ def computed_radiograph(stored: NDArray[np.uint16], compressed: bool, seed: int)
 
 
 def undecodable(film: bytes, which: int) -> bytes:
-    """What broken senders send: a cut film, noise behind a right signature, or text."""
+    """The body of a broken sender: a cut film, noise behind a right signature, or text."""
     kinds = (
         film[: len(film) // 2],
         film[:16] + np.random.default_rng(which).bytes(20_000),

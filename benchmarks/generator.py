@@ -42,7 +42,7 @@ class Load:
         return time.perf_counter() - self.started
 
     async def one(self, connection: Connection, due: float) -> None:
-        """Send one film, or play one hostile client, and write down what came."""
+        """Send one film, or play one hostile client, and record the outcome."""
         kind = self._kind()
         film = self.random.choice(self.broken) if kind == "broken" else self.films[self.turn % len(self.films)]
         self.turn += 1
@@ -75,7 +75,7 @@ class Load:
         return "good"
 
     async def closed(self) -> None:
-        """`clients` clients for `seconds`; then what is under way is waited for."""
+        """Run `clients` clients for `seconds`, then wait for the requests under way."""
 
         async def client() -> None:
             connection = Connection(self.port)
@@ -104,7 +104,7 @@ class Load:
             connection.close()
 
     async def run(self) -> None:
-        """The load of the kind asked for."""
+        """Run the open or the closed loop, as the load says."""
         self.started = time.perf_counter()
         await (self.open() if self.spec["rate"] else self.closed())
 

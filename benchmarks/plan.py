@@ -13,12 +13,12 @@ class PlannedLoad:
     ----------
     name : str
     seconds : float
-        Of load; what is under way at its end is waited for.
+        Duration of the load. Requests under way at its end are waited for.
     mix : str
     clients : int
-        Of a closed loop; 0 for an open one.
+        Clients of a closed loop; 0 for an open one.
     share : float
-        Of an open loop: the arrival rate, of the system's own peak so far.
+        Arrival rate of an open loop, as a share of the system's own peak so far.
     hostile : bool
     """
 
@@ -31,7 +31,7 @@ class PlannedLoad:
 
 
 HEADLINE = PlannedLoad("closed 8", 7, clients=8)
-#: The headline in each visit, for a median and a spread. The peak is known when the open loops come.
+#: Each visit has the headline, for a median and a spread. The peak is known when the open loops come.
 VISITS: tuple[tuple[PlannedLoad, ...], ...] = (
     (
         HEADLINE,
@@ -53,13 +53,13 @@ VISITS: tuple[tuple[PlannedLoad, ...], ...] = (
         PlannedLoad("hostile", 7, clients=8, hostile=True),
     ),
 )
-#: Ours alone, with a deadline that an overload reaches within the time there is.
+#: Loads for ours alone, with a deadline that an overload reaches during the load.
 OVERLOAD_DEADLINE_SECONDS = 2
 OVERLOAD = (PlannedLoad("overload 120 %", 15, share=1.2), PlannedLoad("overload 200 %", 8, share=2.0))
 CELLS = tuple(dict.fromkeys(cell for visit in VISITS for cell in visit))
 
 WARM_UP = PlannedLoad("warm-up", 2.5, clients=8)
-START_SECONDS = 14.0  # what a start and an end take, roughly: for the time left
+START_SECONDS = 14.0  # rough time of a start and an end, to estimate the time left
 QUICK_CELLS, QUICK_SECONDS = ("closed 1", "closed 8", "closed 32", "open 80 %", "hostile"), 2.0
 
 

@@ -39,7 +39,7 @@ def tree(root: int) -> dict[tuple[int, int], float]:
 
 
 def proportional_megabytes(pid: int) -> float:
-    """Memory of a process, with its part of what it shares (PSS)."""
+    """Memory of a process, with its part of shared memory (PSS)."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -76,7 +76,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Of the first process."""
+        """The id of the first process."""
         return self._process.pid
 
     @property
@@ -96,7 +96,7 @@ class Server:
         self._cpu.update(tree(self._process.pid))
 
     def cpu_seconds(self) -> float:
-        """Of all processes so far, those included that ended since they were last seen."""
+        """CPU seconds of all processes so far, also of those that ended since the last look."""
         self._look()
         return sum(dict(self._cpu).values())
 
@@ -126,7 +126,7 @@ class Server:
         self._output.close()
 
     def _left(self, mine: set[tuple[int, int]]) -> list[int]:
-        """Which of our processes live; the start time tells them from others that got their number."""
+        """Our processes that live; the start time tells them from others that got their number."""
         return [pid for pid, started in mine if (stat := _stat(pid)) and stat[1] == started and not _zombie(pid)]
 
 

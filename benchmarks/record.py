@@ -38,7 +38,7 @@ START_SECONDS = 120.0
 
 @dataclass
 class Arm:
-    """One way to run the service, and what was measured: films a second, and CPU milliseconds a film."""
+    """One way to run the service, and its measurements: films a second, and CPU milliseconds a film."""
 
     server: Server
     port: int
@@ -90,7 +90,7 @@ async def load(port: int, films: list[bytes], requests: int, clients: int) -> fl
 
 
 async def accepted(port: int, films: list[bytes]) -> list[bytes]:
-    """Those that the gate lets through: an answer with probabilities is the dearest."""
+    """The films that the gate accepts: an answer with probabilities costs the most."""
     connection = Connection(port)
     kept = [film for film in films if await post(connection, film) == 200]
     connection.close()

@@ -28,7 +28,7 @@ MAX_BATCH = 8
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median of `repeats`, after one that is not counted."""
+    """Median seconds of `repeats` runs, after one that is not counted."""
     work()
     taken = []
     for _ in range(repeats):
@@ -53,7 +53,7 @@ def write_films(bundle: Bundle, folder: Path, count: int) -> dict[str, Any]:
             density = bundle.gate.log_density(gate_features.numpy())
             turned = bundle.orientation.faults(features.numpy(), density)
             if turned[0] or bundle.content.faults(image.numpy(), turned)[0]:
-                continue  # the service says so instead of judging; peers know nothing of it
+                continue  # the service refuses such a film instead of judging it; peers do not
             path = folder / f"{mix}-{len(entries)}"
             path.write_bytes(body)
             golden = {
@@ -79,7 +79,7 @@ def write_films(bundle: Bundle, folder: Path, count: int) -> dict[str, Any]:
 
 
 def floors(bundle: Bundle, mixes: dict[str, Any]) -> dict[str, Any]:
-    """What the parts cost by themselves: no serving is below this."""
+    """The costs of the parts by themselves: no serving is below these."""
     cores = torch.get_num_threads()
     network, found = bundle.network, {}
     image = torch.zeros(1, 1, INPUT_SIDE, INPUT_SIDE)
@@ -110,7 +110,7 @@ def floors(bundle: Bundle, mixes: dict[str, Any]) -> dict[str, Any]:
 
 
 def latency(bundle: Path, film: Path) -> None:
-    """Say what a batch of 8 takes, and what CPU a film of it.
+    """Print the seconds of a batch of 8, and the CPU seconds of each of its films.
 
     Then answer each number on standard input with the seconds of so many single films.
     """

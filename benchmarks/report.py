@@ -143,7 +143,7 @@ def _floor_cpu_ms(result: dict[str, Any], name: str, mix: str) -> float:
 
 
 def _causes(result: dict[str, Any], rows: dict[tuple[str, str], Row]) -> list[str]:
-    """For each of ours and each plentiful load: what the target asks of the CPU, and what the parts take of it."""
+    """For each of ours and each plentiful load: the CPU that the target allows, and the CPU of the parts."""
     lines = []
     cores = result["floors"]["cores"]
     for name in result["ours"]:

@@ -42,13 +42,13 @@ class DidNotStart(Exception):
 
 
 class ProgressBar:
-    """A bar with the time left, by the planned seconds and how long the ones so far really took."""
+    """A bar with the time left, from the planned seconds and the real time of those that are done."""
 
     def __init__(self, planned: float) -> None:
         self._planned, self._done, self._began = planned, 0.0, time.monotonic()
 
     def step(self, planned: float, said: str) -> None:
-        """So many planned seconds are behind us."""
+        """Count so many planned seconds as done."""
         self._done = min(self._planned, self._done + planned)
         share = self._done / self._planned
         left = (time.monotonic() - self._began) / share * (1 - share) if share > 0.02 else self._planned

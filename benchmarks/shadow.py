@@ -61,7 +61,7 @@ class Poster:
         self._key = key
 
     async def post(self, connection: Connection, number: int) -> None:
-        """One film; every answer must be a verdict."""
+        """Post one film; every answer must be a verdict."""
         film = self._films[number % len(self._films)]
         lines = ("POST /v1/score HTTP/1.1", "Host: x", f"Authorization: Bearer {self._key}", "Content-Type: image/png")
         head = "\r\n".join((*lines, f"Content-Length: {len(film)}", "", ""))
@@ -70,7 +70,7 @@ class Poster:
             raise SystemExit(f"the answer was {status}")
 
     async def at_random(self, requests: int, rate: float, seed: int) -> Turn:
-        """Films a second, and each one's seconds from when it was due, where `rate` a second come at random."""
+        """Send `rate` films a second at random times; gives films a second, and each film's seconds from when it was due."""
         due = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, requests))
         idle: list[Connection] = []
         began = time.perf_counter()
@@ -116,7 +116,7 @@ class Operator:
         self._version = version
 
     def set(self, shadow: bool) -> None:
-        """With the shadow or without."""
+        """Begin the shadow, or withdraw it."""
         if shadow:
             answer = self._client.post(f"/v1/versions/{self._version}/shadow")
         else:
@@ -124,7 +124,7 @@ class Operator:
         answer.raise_for_status()
 
     def compared(self) -> tuple[int, int, int]:
-        """Films on which the shadow decided as the active version did, all that it decided on, and those it was spared."""
+        """Counts of films: the shadow decided as the active version did, the shadow decided, and the shadow was spared."""
         comparison = self._client.get("/v1/versions").json()["comparison"]
         same = sum(each["films"] for each in comparison["films"] if each["active"] == each["shadow"])
         return same, sum(each["films"] for each in comparison["films"]), comparison["dropped"]

@@ -9,7 +9,7 @@ from benchmarks.plan import PlannedLoad
 
 
 def quantile(values: list[float], share: float) -> float:
-    """Nearest-rank quantile; NaN of nothing."""
+    """Nearest-rank quantile; NaN if there are no values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 

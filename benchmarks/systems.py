@@ -13,7 +13,7 @@ from benchmarks.answers import Protocol
 from benchmarks.environments import FOLDER, executables
 
 #: In every process: OpenMP's threads sleep while they wait, as in the Makefile; and numpy's product of the Gaussian wakes
-#: no thread of OpenBLAS, which would spin for a quarter of the CPU (ours sees to that itself, and the peers are given it).
+#: no thread of OpenBLAS, which would spin for a quarter of the CPU (ours sets that itself; the peers get it from here).
 COMMON = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 

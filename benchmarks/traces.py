@@ -20,7 +20,7 @@ class Collector(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:  # the library's name
-        """Read it, and say that it was taken."""
+        """Read the export, and answer 200."""
         self.rfile.read(int(self.headers["content-length"]))
         self.send_response(200)
         self.send_header("Content-Length", "0")

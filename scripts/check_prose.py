@@ -1,8 +1,8 @@
 """Look for constructions that a reader must decode: ``python -m scripts.check_prose [FILE...]``.
 
-It reads the pages (Markdown), and of Python the docstrings, the comments and the messages (strings of several words). Each rule
-says why its construction is hard to read and what to write instead. A rule belongs here if it finds real sentences and hardly
-ever a good one; what a rule cannot know, a reader of the page has to see.
+It reads the pages (Markdown), and the docstrings, comments and messages (strings of several words) of Python. Each rule says
+why its construction is hard to read and what to write instead. A rule belongs here if it finds real sentences and hardly ever
+a good one. A reader of the page has to see the faults that no rule can find.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-#: Words of a sentence above which it holds more than one idea.
+#: A sentence with more words holds more than one idea.
 MAX_WORDS: Final = 55
-#: Semicolons of a sentence above which it is a list.
+#: A sentence with more semicolons is a list.
 MAX_SEMICOLONS: Final = 4
-#: Words from which a string of the code counts as a message.
+#: A string of the code with so many words counts as a message.
 MESSAGE_WORDS: Final = 4
-#: Not written by hand, or the history of what was.
+#: Pages that no person writes, and pages of history.
 PASSED_OVER: Final = re.compile(
     r"^(CHANGELOG\.md|reports/|artifacts/\w+/|benchmarks/results/|docs/day\.md|offline/bundles/templates/)"
 )
@@ -98,7 +98,7 @@ def _sentences(line: int, text: str) -> Iterator[tuple[int, str]]:
 
 
 def of_markdown(text: str) -> Iterator[tuple[int, str]]:
-    """The sentences of a page and their lines: without code, without tables that are generated, cell by cell of the others."""
+    """The sentences of a page and their lines, without code and generated tables; other tables are read cell by cell."""
     blank = re.sub(r"^```.*?^```|<!-- ([\w-]+) -->.*?<!-- (?:/\1|end[\w ]*) -->", _lines_alone, text, flags=re.M | re.S)
     begin, paragraph = 0, ""
     for number, line in enumerate([*blank.splitlines(), ""], 1):

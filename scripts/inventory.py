@@ -1,4 +1,4 @@
-"""What is served, read from what is committed: Python packages and licences, vendored JavaScript, bundles, base images."""
+"""The served parts, read from committed files: Python packages and licences, vendored JavaScript, bundles, base images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from packaging.requirements import Requirement
 ROOT: Final = Path(__file__).resolve().parents[1]
 LOCK: Final = ROOT / "requirements-serve.lock"
 SWAGGER_UI: Final = ROOT / "app" / "http" / "static" / "swagger-ui"
-#: Of our own making; all others come from a registry.
+#: Our own images begin with this; all others come from a registry.
 OWN_IMAGES: Final = "cxr-gate"
 WITH_IMAGES: Final = ("Dockerfile", "deploy/orthanc/Dockerfile", "docker-compose.yml")
 IMAGE: Final = re.compile(
     r"^(?:FROM|\s+image:)[ \t]+(?P<tag>[\w./-]+:[\w.-]+)(?:@(?P<digest>sha256:[0-9a-f]{64}))?", re.MULTILINE
 )
-#: What packages say in other words than SPDX has.
+#: Names of licences in packages -> SPDX identifiers.
 _SPELLINGS: Final = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2.0": "Apache-2.0",
@@ -45,7 +45,7 @@ class Package:
     Attributes
     ----------
     sha256 : tuple of str
-        Of each file that may be installed for it.
+        The hash of each file that may be installed for it.
     """
 
     name: str
@@ -66,12 +66,12 @@ def locked(lock: Path = LOCK) -> Iterator[Package]:
 
 
 def declared_licence(package: Package) -> str | None:
-    """SPDX expression by what is installed of the package; None where it says nothing that can be read.
+    """SPDX expression in the metadata of the installed package; None if it names no licence.
 
     Raises
     ------
     LookupError
-        It is not installed, or in another version.
+        The package is not installed, or in another version.
     """
     try:
         found = metadata.distribution(package.name)
@@ -84,10 +84,10 @@ def declared_licence(package: Package) -> str | None:
         return str(expression)
     line = (told.get("License") or "").strip()
     classifiers = [text.split(" :: ")[-1] for text in told.get_all("Classifier") or [] if text.startswith("License ::")]
-    # A whole text of a licence in the field is read by its classifiers.
+    # If the field holds the whole text of a licence, only the classifiers count.
     words = [line, *classifiers] if line and "\n" not in line and len(line) < 60 else classifiers
     known = dict.fromkeys(_SPELLINGS.get(word, word) for word in words if word != "OSI Approved")
-    return " AND ".join(known) or None  # who says two things is held to both
+    return " AND ".join(known) or None  # a package that names two licences must keep both
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,13 @@ class Excepted:
 
 
 def exceptions(table: Path = ROOT / "scripts" / "licences.csv") -> dict[str, Excepted]:
-    """By package."""
+    """The exceptions, by package."""
     with table.open(newline="") as rows:
         return {row["package"]: Excepted(row["licence"], row["why"]) for row in csv.DictReader(rows)}
 
 
 def vendored() -> tuple[str, str, str]:
-    """Name, version and SHA-256 of the one JavaScript library that is kept here. The pages themselves are of our own writing."""
+    """Name, version and SHA-256 of the one JavaScript library that is kept here. The pages themselves are ours."""
     found = re.match(r"(\S+) (\d+\.\d+\.\d+) ", (SWAGGER_UI / "VERSION").read_text())
     if not found:
         raise ValueError(f"{SWAGGER_UI / 'VERSION'} does not begin with a name and a version")
@@ -129,5 +129,5 @@ def base_images(root: Path = ROOT) -> dict[str, str | None]:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal."""
+    """SHA-256 of a file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""``make licences``: whether everything that is served may be, by what is installed alone: no network is asked."""
+"""``make licences``: whether the licences of all served packages allow it, by the installed packages, without a network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from scripts.inventory import Package, declared_licence, exceptions, locked
 
-#: May be used, changed and shipped beside code of another licence. MPL-2.0 asks only for changes of its own files.
+#: Such code may be used, changed and shipped beside code of another licence. MPL-2.0 asks only for changes of its own files.
 FREE: Final = frozenset(
     {
         "0BSD",
@@ -28,7 +28,7 @@ FREE: Final = frozenset(
 
 
 def is_free(expression: str) -> bool:
-    """Whether an SPDX expression asks for nothing more than those of ``FREE``."""
+    """Whether an SPDX expression asks for nothing more than the licences of ``FREE``."""
     if "(" in expression:
         return False
     return any(
@@ -37,7 +37,7 @@ def is_free(expression: str) -> bool:
 
 
 def faults() -> list[str]:
-    """What may not be served, or is not known to be allowed."""
+    """The packages that may not be served, or whose licence is not known to allow it, a line each."""
     allowed = exceptions()
     found: list[str] = []
     packages = list(locked())

@@ -12,7 +12,7 @@ DOCUMENT: Final = ROOT / "docs" / "openapi.json"
 
 
 def document() -> str:
-    """As it is written."""
+    """The text of the document."""
     return json.dumps(routed().openapi(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,7 +1,7 @@
 """``make pin-images``: put each base image's digest, as its registry gives it now, behind its tag.
 
-A tag may lead to another image tomorrow; a digest cannot. Needs docker with buildx and the registries, so it is run where
-images are built, and what it changed is committed.
+A tag may lead to another image tomorrow; a digest cannot. The command needs docker with buildx and the registries, so run it
+where images are built, and commit its changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Unresolved(Exception):
 
 
 def digest_of(tag: str) -> str:
-    """Of the image's index, which holds for every architecture.
+    """The digest of the image's index, which holds for every architecture.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def digest_of(tag: str) -> str:
 
 
 def pin(root: Path) -> list[str]:
-    """Write the digests into the files; says what each tag leads to. Where one cannot be had nothing is written.
+    """Write the digests into the files; returns each tag with its digest. If one is missing, nothing is written.
 
     Raises
     ------

@@ -33,7 +33,7 @@ Component = dict[str, Any]
 
 
 def python_packages() -> Iterator[Component]:
-    """Of the lock file, with the SHA-256 of all files that it allows."""
+    """The packages of the lock file, with the SHA-256 of all files that it allows."""
     excepted = exceptions()
     for package in locked():
         licence = excepted[package.name].licence if package.name in excepted else declared_licence(package)
@@ -85,7 +85,7 @@ def model(bundle: Path) -> Component:
 
 
 def images() -> Iterator[Component]:
-    """What the containers are built on, and those that are run beside them."""
+    """The images that the containers are built on, and those that run beside them."""
     for tag, digest in sorted(base_images().items()):
         name, _, version = tag.rpartition(":")
         found: Component = {"type": "container", "bom-ref": f"image:{tag}", "name": name, "version": version}
@@ -95,12 +95,12 @@ def images() -> Iterator[Component]:
 
 
 def debian(listed: str) -> Iterator[Component]:
-    """Debian packages, of what dpkg-query printed.
+    """Debian packages, from the output of dpkg-query.
 
     Raises
     ------
     ValueError
-        A line that it does not print.
+        A line is not of dpkg-query's form.
     """
     for line in sorted(listed.splitlines()):
         found = _DEBIAN.fullmatch(line)

@@ -1,4 +1,4 @@
-"""Who may call, and what for: a file of callers, each with a name, scopes and the hash of a key.
+"""The callers of the service and their rights: a file of callers, each with a name, scopes and the hash of a key.
 
     Authorization: Bearer KEY -> Callers.find -> Caller -> the scopes that a route needs (app/http/security.py)
 

@@ -1,4 +1,4 @@
-"""The callers of a running service, which follow their file."""
+"""The callers of a running service, read from their file again when it changes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _State = tuple[int, int, int, int]
 
 
 class Callers:
-    """Finds who has a key; reads the file again when it changes. Used in one thread.
+    """Finds the caller who has a key; reads the file again when it changes. Used in one thread.
 
     Raises
     ------
     KeysFileError
-        The file cannot be used. Later, while one that could be used was read before, that is an error in the log, and the
-        last good one holds: a slip of an editor must not shut out a hospital. Of a file that others may write to, what it
-        takes away holds too: a key that was revoked is none, and one that was added is not good yet.
+        The file cannot be used at the start. Later a broken file is an error in the log, and the last good one holds: a
+        slip of an editor must not shut out a hospital. If others may write to the file, only its removals count: a revoked
+        key stops working, and an added key does not work yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,11 +30,11 @@ class Callers:
         self._callers = read_callers(path)
 
     def find(self, key: str) -> Caller | None:
-        """Whose key this is, unless it has expired."""
+        """The caller who has this key; None if nobody has, or if the key has expired."""
         self._follow()
         digest = hash_of(key)
         found = None
-        # All of them, each in constant time: how long it takes tells nothing of what is in the file.
+        # Compare with every caller, each in constant time: the duration reveals nothing about the file.
         for caller in self._callers:
             if hmac.compare_digest(caller.key_sha256, digest):
                 found = caller
@@ -44,7 +44,7 @@ class Callers:
         state = self._look()
         if state == self._state:
             return
-        # Taken before the reading: what is written meanwhile is another state, and is read the next time.
+        # Set before the reading: a write meanwhile makes another state, so the next call reads again.
         self._state = state
         try:
             self._callers = read_callers(self._path)

@@ -42,7 +42,7 @@ Take a caller's keys out of the file of callers. The service ({SETTING}=FILE) re
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], environment: Mapping[str, str]) -> None:
-    """Add both to the commands; the file that is not named comes from `environment`."""
+    """Add both commands; the default of ``--keys-file`` comes from `environment`."""
     keys = argparse.ArgumentParser(add_help=False)
     setting = environment.get(SETTING) or None
     keys.add_argument(
@@ -77,7 +77,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Make or revoke; the exit code is 0, or 1 where that was refused."""
+    """Make or revoke; the exit code is 0, 1 if that was refused, or 2 for ``--burst`` without ``--per-minute``."""
     if parsed.command == "new-key" and parsed.burst and not parsed.per_minute:
         print("cxr-gate: --burst needs --per-minute", file=sys.stderr)
         return 2

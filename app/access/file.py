@@ -3,9 +3,9 @@
     {"callers": [{"name": "pacs", "scopes": ["score"], "key_sha256": "5f...", "expires": "2027-01-31T00:00:00Z",
                   "quota": {"per_minute": 600, "burst": 50}}]}
 
-A key is 32 random bytes, so its SHA-256 without salt or stretching is as far from the key as any hash can be: those
-protect what people make up and others can guess, and would cost every request time. Several entries may have one name: the
-keys of one caller, of which the older is revoked once the newer is in use.
+A key is 32 random bytes, so nobody can guess it from its plain SHA-256. Salt and stretching protect passwords, which people
+make up and others can guess; here they would only cost every request time. Several entries may have one name: they are the
+keys of one caller. The older key is revoked once the newer is in use.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .quota import Quota
 Scope = Literal["score", "operate", "review", "metrics"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
-#: By which scanners of code and logs know that a key leaked.
+#: Scanners of code and logs recognise a leaked key by this.
 KEY_PREFIX: Final = "cxr_"
 KEY_BYTES: Final = 32
-#: Goes into the record and the answers of reviewers, so it is short and of one line.
+#: A name goes into the record and the answers of reviewers, so it is short and has one line.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 #: The record's name for callers without a key.
 RESERVED_NAMES: Final = frozenset({"anonymous"})
@@ -44,12 +44,12 @@ class KeysFileError(Exception):
 
 
 class KeysFileOpen(KeysFileError):
-    """Others may write to the file, who could let themselves in.
+    """Others may write to the file, and could let themselves in.
 
     Attributes
     ----------
     callers : tuple of Caller
-        Those that are in it.
+        The callers in the file.
     """
 
     def __init__(self, message: str, callers: tuple[Caller, ...]) -> None:
@@ -65,11 +65,11 @@ class Caller:
     ----------
     name : str
     scopes : frozenset of str
-        Of ``SCOPES``.
+        Some of ``SCOPES``.
     key_sha256 : str
         64 hexadecimal digits.
     expires : datetime or None
-        From then on the key is no key.
+        From then on the key is not valid.
     quota : Quota or None
         None: the service's own (``CXR_QUOTA_PER_MINUTE``).
     """
@@ -96,7 +96,7 @@ def read_callers(path: Path) -> tuple[Caller, ...]:
     Raises
     ------
     KeysFileError
-        Not there, or not in its form; ``KeysFileOpen`` where others may write to it.
+        The file is missing or malformed; ``KeysFileOpen`` if others may write to it.
     """
     try:
         is_open = path.stat().st_mode & 0o022
@@ -120,12 +120,12 @@ def add_key(
     expires: datetime | None = None,
     quota: Quota | None = None,
 ) -> str:
-    """Add a key to the file, which is made if there is none.
+    """Add a key to the file; makes the file if there is none.
 
     Returns
     -------
     str
-        The key, which is written down nowhere.
+        The key. It is stored nowhere.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def add_key(
     """
     key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
     entry = _entry(Caller(name, frozenset(scopes), hash_of(key), expires, quota))
-    try:  # read back as an entry of the file would be: what is written can be read
+    try:  # checked as an entry of the file, so that the file can be read afterwards
         made = _Entry.model_validate(entry).caller()
     except ValidationError as error:
         raise KeysFileError(f"--name or --scope{_entry_fault(error.errors()[0]['loc'], '')}") from None
@@ -142,7 +142,7 @@ def add_key(
 
 
 def revoke_keys(path: Path, name: str, *, keep_newest: bool = False) -> int:
-    """Take a caller's keys out of the file, all or all but the one that was added last; gives how many.
+    """Remove a caller's keys from the file, all or all but the one that was added last; returns how many.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def _moment(text: object) -> datetime | None:
 
 
 class _StrictModel(BaseModel):
-    """Takes these fields and JSON's own types alone: true is no number, and a misspelt field is not passed over."""
+    """Takes only these fields and JSON's own types: true is not a number, and a misspelt field is an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -189,7 +189,7 @@ class _Quota(_StrictModel):
 
 
 class _Entry(_StrictModel):
-    """What a field must be stands in its description, which is the message where it is something else."""
+    """Each field's description says what the field must be; it is the error message for any other value."""
 
     name: Annotated[str, AfterValidator(_name)] = Field(
         description="a name is 1 to 64 letters, digits and . _ @ -, begins with a letter or digit, and is not anonymous"
@@ -203,12 +203,12 @@ class _Entry(_StrictModel):
         default=None, description="expires is a moment with its zone, such as 2027-01-31T00:00:00Z"
     )
     quota: _Quota = Field(
-        default=None,  # type: ignore[assignment]  # and null is refused: it may be meant as no limit, or as the service's
+        default=None,  # type: ignore[assignment]  # null is refused: it could mean no limit, or the service's quota
         description='quota is of the form {"per_minute": 600, "burst": 50}: a number over 0, and a whole one from 1 to 1000000',
     )
 
     def caller(self) -> Caller:
-        """Whom it lets in."""
+        """The caller of this entry."""
         quota = Quota(self.quota.per_minute, self.quota.burst) if "quota" in self.model_fields_set else None
         return Caller(self.name, frozenset(self.scopes), self.key_sha256, self.expires, quota)
 
@@ -250,7 +250,7 @@ def _entry(caller: Caller) -> dict[str, Any]:
 
 
 def _change(path: Path, change: Callable[[tuple[Caller, ...]], tuple[Caller, ...]], *, make: bool) -> None:
-    """Read, change and replace the file, alone among all who do so; a reader sees the old one or the new one."""
+    """Read, change and replace the file, one writer at a time; a reader sees the old file or the new one."""
     try:
         if make:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -258,7 +258,7 @@ def _change(path: Path, change: Callable[[tuple[Caller, ...]], tuple[Caller, ...
         try:
             callers = change(() if make and not path.exists() else read_callers(path))
             content = json.dumps({"callers": [_entry(caller) for caller in callers]}, indent=2) + "\n"
-            # The service may read it as another user than the one who makes keys.
+            # The service may read the file as another user than the one who makes keys.
             durable.replace(path, content.encode(), mode=durable.PRIVATE, keep_owner=True)
         finally:
             os.close(held)

@@ -2,9 +2,9 @@
 
     token -> its kid among the provider's keys -> signature, issuer, audience, times -> name and scopes
 
-What a token says of itself decides nothing before its signature is known to be the provider's: the algorithm is the key's,
-keys are the provider's own and never from an address in the token (jku, x5u), and the provider is asked again at most
-every LEAST_SECONDS, whatever is sent.
+A token's own content decides nothing until its signature is known to be the provider's. The key determines the algorithm.
+Keys come from the provider alone, never from an address in the token (jku, x5u). Whatever callers send, the service asks
+the provider at most once in LEAST_SECONDS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .file import SCOPES, Caller, Scope
 
 log = logging.getLogger("cxr_gate")
 
-#: Signatures of private keys that only the provider has: no "none", and none with a secret that both sides know.
+#: Signatures by private keys that only the provider has: not "none", and no algorithm with a secret that both sides know.
 ALGORITHMS: Final = (
     "RS256",
     "RS384",
@@ -46,11 +46,11 @@ LEAST_RSA_BITS: Final = 2048
 MOST_TOKEN_BYTES: Final = 8192
 MOST_DOCUMENT_BYTES: Final = 1 << 20
 FETCH_SECONDS: Final = 5.0
-#: Between two fetches.
+#: The least time between two fetches.
 LEAST_SECONDS: Final = 10.0
-#: After which keys are fetched again though none is missing: a key that the provider has withdrawn is good no longer.
+#: Keys older than this are fetched again even if none is missing: the provider may have withdrawn one.
 FRESH_SECONDS: Final = 600.0
-#: Names of callers with tokens begin so, and no name in a file of keys can.
+#: Names of callers with tokens begin with this; no name in a file of keys can, since it has a colon.
 NAME_PREFIX: Final = "oidc:"
 #: A subject is at most 255 ASCII characters (OpenID Connect Core 1.0 section 2).
 _SUBJECT: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -58,11 +58,11 @@ _LOCAL: Final = re.compile(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/.*)
 
 
 class OidcError(Exception):
-    """The provider cannot be as it is set; the message says what is wrong."""
+    """A setting of the provider cannot be used; the message says what is wrong."""
 
 
 class TokenRefused(Exception):
-    """The token is not one of the provider's for this service, or not now; the message may be shown to who sent it."""
+    """The token is not the provider's, not for this service, or not valid now; its sender may see the message."""
 
 
 class ProviderUnavailable(Exception):
@@ -74,20 +74,20 @@ class _FetchFailed(Exception):
 
 
 class Provider:
-    """Knows the provider's keys, and by them its tokens. Used in the event loop's thread.
+    """Fetches the provider's keys, and checks tokens with them. Used in the event loop's thread.
 
     Parameters
     ----------
     issuer : str
-        As it stands in the tokens.
+        The provider, as its tokens name it (``iss``).
     audience : str
         This service's name at the provider.
     jwks_url : str
-        Of the keys; empty: as the provider's discovery document says.
+        Address of the keys; empty: the provider's discovery document names it.
     scopes : mapping of str to collection of str
-        From what tokens say to our scopes; what is not in it says nothing.
+        Which of our scopes each word in a token gives; any other word gives none.
     clock : callable
-        Seconds that only grow.
+        Monotonic seconds.
 
     Raises
     ------
@@ -123,7 +123,7 @@ class Provider:
         self.fetched_at = 0.0  # Unix time; 0: never
 
     def fetch(self) -> asyncio.Task[None] | None:
-        """Begin to fetch the keys, unless that is too soon; the fetch that runs, if there is one."""
+        """Begin to fetch the keys, unless that is too soon; returns the latest fetch, or None before the first."""
         now = self._clock()
         if (self._fetching is None or self._fetching.done()) and now - self._asked >= LEAST_SECONDS:
             self._asked = now
@@ -137,9 +137,9 @@ class Provider:
             await asyncio.gather(self._fetching, return_exceptions=True)
 
     async def prepare(self, token: str) -> None:
-        """See to it that the token's key is known, if the provider has it; waits at most FETCH_SECONDS.
+        """Make sure that the token's key is known, if the provider has it; waits at most FETCH_SECONDS.
 
-        Others are not kept waiting, and a token whose key is known waits for nothing.
+        Other requests do not wait, and neither does a token whose key is known.
         """
         if len(token) > MOST_TOKEN_BYTES:
             return
@@ -154,7 +154,7 @@ class Provider:
             await asyncio.wait([running])
 
     def caller(self, token: str) -> Caller:
-        """Whose token it is.
+        """The caller to whom the provider gave this token.
 
         Raises
         ------
@@ -214,9 +214,9 @@ class Provider:
 
 
 def parse_scopes(text: str) -> dict[str, set[Scope]]:
-    """``"Films.Score=score Radiologist=review Radiologist=score"`` -> which of our scopes each word of a token's gives.
+    """``"Films.Score=score Radiologist=review Radiologist=score"`` -> our scopes that each word in a token gives.
 
-    Empty: our own names.
+    An empty text maps the name of each scope to that scope.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def parse_scopes(text: str) -> dict[str, set[Scope]]:
 
 
 def looks_like_token(credential: str) -> bool:
-    """Whether it is of a token's form, which no key of ours is."""
+    """Whether the credential has the form of a token; no key of ours has."""
     return credential.count(".") == 2
 
 
@@ -251,7 +251,7 @@ _REASONS: Final[dict[type[Exception], str]] = {
 
 
 def _said(claims: Mapping[str, Any]) -> set[str]:
-    """What a token says of rights: in ``scope`` (RFC 9068), ``scp`` or ``roles`` (Entra ID, Okta)."""
+    """A token's words for rights: in ``scope`` (RFC 9068), ``scp`` or ``roles`` (Entra ID, Okta)."""
     words: set[str] = set()
     for name in ("scope", "scp", "roles"):
         value = claims.get(name)
@@ -261,7 +261,7 @@ def _said(claims: Mapping[str, Any]) -> set[str]:
 
 
 def _keys(document: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
-    """The keys by which tokens may be signed; others in the set are passed over."""
+    """The keys that may sign tokens; other keys in the set are ignored."""
     found = {}
     entries = document.get("keys")
     for entry in entries if isinstance(entries, list) else ():
@@ -269,7 +269,7 @@ def _keys(document: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
             continue
         try:
             key = jwt.PyJWK(entry)
-        except Exception:  # whatever is wrong with one of them, the others are good
+        except Exception:  # whatever is wrong with one key, the others are good
             continue
         small = isinstance(key.key, RSAPublicKey) and key.key.key_size < LEAST_RSA_BITS
         if key.algorithm_name in ALGORITHMS and not small:

@@ -1,4 +1,4 @@
-"""How much a caller may ask: a bucket of tokens for each, which fills at its rate; a request takes one."""
+"""Limits on requests: each caller has a bucket of tokens, which fills at the caller's rate; a request takes one token."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-#: Callers of whom a bucket is kept; of the one who came longest ago it is forgotten, which is as if it were full.
+#: Most buckets that are kept. Beyond this the one used longest ago is dropped, as if it were full.
 MOST_CALLERS: Final = 65_536
 
 
 @dataclass(frozen=True)
 class Quota:
-    """A rate, and what may be asked at once after a pause.
+    """A rate, and how many requests may come at once after a pause.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Quota:
 
     @property
     def window_seconds(self) -> int:
-        """In which an empty bucket fills, in whole seconds: `burst` requests in so many are the rate."""
+        """Whole seconds in which an empty bucket fills: `burst` requests in this window are the rate."""
         return math.ceil(self.burst * 60 / self.per_minute)
 
 
@@ -40,15 +40,15 @@ class Quotas:
     Parameters
     ----------
     clock : callable
-        Seconds that only grow.
+        Monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when there were so many
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and the time of that count
 
     def take(self, caller: str, quota: Quota) -> float:
-        """Take a token; 0, or the seconds until there is one: then none was taken."""
+        """Take a token and return 0; if there is none, return the seconds until there is one."""
         tokens = self._tokens(caller, quota)
         if tokens < 1:
             return (1 - tokens) * 60 / quota.per_minute
@@ -56,7 +56,7 @@ class Quotas:
         return 0.0
 
     def owe(self, caller: str, quota: Quota) -> None:
-        """Take a token that may not be there yet: for work which has begun, and which the caller's next request waits for."""
+        """Take a token even if there is none yet, for work that has begun; the caller's next request waits for it."""
         self._buckets[caller] = self._tokens(caller, quota) - 1, self._clock()
         self._buckets.move_to_end(caller)
         if len(self._buckets) > MOST_CALLERS:

@@ -1,12 +1,13 @@
-"""Whether a film is one of many near-duplicates that its caller sent: what an attack by queries looks like.
+"""Whether a film is one of many near-duplicates that its caller sent, as in an attack by queries.
 
     tensor -> descriptor (196 numbers) -> how many of the caller's other films lie within RADIUS -> many: a sequence
 
-An attacker who has answers alone sends one film hundreds of times, changed a little each time. Seen at the film's pixels,
-in blocks of 16 and without brightness and contrast, these stay together, and films of one patient do not; in the network's
-features they do not, since it is the features that an attack moves (docs/query-detection.md has the figures). After Chen,
-Carlini and Wagner, "Stateful detection of black-box adversarial attacks" (SPAI 2020), who count a caller's near neighbours
-in a learnt space, and Li et al., "Blacklight" (USENIX Security 2022), who compare pixels without a learnt model.
+An attacker who sees only answers sends one film hundreds of times, with a small change each time. These films lie close
+together, and films of one patient do not, if they are compared by their pixels in blocks of 16 without brightness and
+contrast. In the network's features they lie apart, since an attack moves the features (docs/query-detection.md has the
+figures). After Chen, Carlini and Wagner, "Stateful detection of black-box adversarial attacks" (SPAI 2020), who count a
+caller's near neighbours in a learnt space, and Li et al., "Blacklight" (USENIX Security 2022), who compare pixels without a
+learnt model.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ _SIDE: Final = 224  # pixels of the film as the network sees it
 _BLOCKS: Final = 14  # on each side, of 16 x 16 pixels
 DESCRIPTOR_SIZE: Final = _BLOCKS * _BLOCKS
 #: Distance of descriptors, in [0, 2], under which two films are near-duplicates: the largest, in steps of .05, at which no film
-#: of the training and validation splits has more than one among them (``python -m benchmarks.queries`` says so anew).
+#: of the training and validation splits has more than one among them (``python -m benchmarks.queries`` finds it again).
 RADIUS: Final = 0.25
 #: Two descriptors of length 1 are within RADIUS if their product is over this.
 _LEAST_PRODUCT: Final = 1 - RADIUS**2 / 2
-#: Of all callers together, however many there are: 51 MB of descriptors.
+#: Most films remembered of all callers together: 51 MB of descriptors.
 MOST_FILMS: Final = 65_536
 _AVERAGE: Final = (np.kron(np.eye(_BLOCKS), np.ones(_SIDE // _BLOCKS)) / (_SIDE // _BLOCKS)).astype(np.float32)
 
 
 class QuerySequence(Exception):
-    """The film is one of so many near-duplicates of its caller's that it is not judged."""
+    """The film is not judged: its caller sent too many near-duplicates of it."""
 
 
 def descriptor(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of blocks, less their mean and of length 1: blind to brightness, contrast and what is fine.
+    """Means of blocks, centred and of length 1: brightness, contrast and fine detail do not change them.
 
     Parameters
     ----------
@@ -66,9 +67,9 @@ class Sighting:
     near : int
         How many other films of its caller are near-duplicates of it.
     again : bool
-        The caller sent exactly this film before; `near` is what it was then.
+        The caller sent exactly this film before; `near` is the count of that time.
     nearest_request : str
-        Of the nearest of them: the id of the request that it came with. Empty if there is none.
+        Id of the request that brought the nearest of them; empty if there is none.
     """
 
     near: int
@@ -78,7 +79,7 @@ class Sighting:
 
 @dataclass
 class _Memory:
-    """The last films of one caller: a ring, which grows to `most`."""
+    """The last films of one caller: a ring buffer that grows to `most` films."""
 
     most: int
     descriptors: NDArray[np.float32] = field(default_factory=lambda: np.empty((16, DESCRIPTOR_SIZE), np.float32))
@@ -88,7 +89,7 @@ class _Memory:
     next: int = 0
 
     def add(self, digest: bytes, row: NDArray[np.float32], now: float, sighting: Sighting, request: str) -> int:
-        """Remember a film, in the place of the oldest if there is no room; gives how many more are remembered."""
+        """Remember a film, in the place of the oldest if there is no room; returns 1 if one more is remembered, else 0."""
         place, grown = self.next, int(self.next == len(self.films))
         if grown:
             self.films.append((digest, sighting, request))
@@ -117,36 +118,36 @@ class _Memory:
 
 
 class Sequences:
-    """Remembers what each caller sent, as descriptors: no film can be had from it. Used in one thread.
+    """Remembers each caller's films as descriptors, from which no film can be rebuilt. Used in one thread.
 
     Parameters
     ----------
     films : int
-        How many of each caller's are remembered.
+        Most films remembered of each caller.
     seconds : float
-        For so long.
+        How long a film is remembered.
     clock : callable
-        Seconds that only grow.
+        Monotonic seconds.
     """
 
     def __init__(self, films: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._films = films
         self._seconds = seconds
         self._clock = clock
-        self._callers: OrderedDict[str, _Memory] = OrderedDict()  # who came last is last
+        self._callers: OrderedDict[str, _Memory] = OrderedDict()  # the latest caller is last
         self._remembered = 0
 
     def see(self, caller: str, image: NDArray[np.float32], request: str) -> Sighting:
-        """Look at a film of a caller's, and remember it.
+        """Count the near-duplicates of a caller's film, and remember the film.
 
-        The same film sent again, pixel for pixel, is nothing new: it counts for no other film, and finds what it found at
-        first. So a sender that tries again raises nothing, and cannot be refused what it was given before.
+        A film sent again, pixel for pixel, gets its first count, and does not count as a neighbour of other films. So a
+        sender that tries again raises no count, and cannot be refused an answer that it got before.
 
         Parameters
         ----------
         image : ndarray, shape (224, 224), float32, in [0, 1]
         request : str
-            Under which its answer is recorded.
+            Id of the request, under which its answer is recorded.
         """
         now = self._clock()
         memory = self._callers.setdefault(caller, _Memory(self._films))

@@ -24,7 +24,7 @@ def merge_metrics(pages: Iterable[tuple[str, str]]) -> bytes:
     Parameters
     ----------
     pages : iterable of (str, str)
-        The name of a replica, which each of its samples gets as the label ``replica``; and its page.
+        The name of a replica, and its page. Each of its samples gets the name as the label ``replica``.
     """
     families: dict[str, Metric] = {}
     for replica, page in pages:

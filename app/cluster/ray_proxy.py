@@ -1,7 +1,7 @@
 """In Ray's HTTP proxy: a request whose replica died goes to another, and Ray's own refusals become problems.
 
-Ray Serve gives up on a request that was with a replica when it died, and its caller gets a bare 500. Scoring has no side
-effect that is not safe to have twice, so here the request is put again, with the bytes of its body that were seen.
+If a replica dies, Ray Serve gives up on its requests, and their callers get a bare 500. Every side effect of scoring is safe
+to have twice, so this middleware sends the request again, with the bytes of its body that it has seen.
 
 Every node's proxy loads this because the environment of ``ray start`` says ``CALLBACK``; see deploy/ray/README.md.
 """
@@ -20,12 +20,12 @@ CALLBACK_VARIABLE: Final = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 CALLBACK: Final = "app.cluster.ray_proxy.middlewares"
 #: Two, so that a film that kills its replica kills no more than two.
 ATTEMPTS: Final = 2
-#: Bodies of all requests in flight that one proxy keeps. One that finds no room is served, but not put again.
+#: Bytes that one proxy keeps of all bodies in flight. A request that finds no room is served, but not sent again.
 KEPT_BYTES: Final = 512 * 1024 * 1024
 RETRY_AFTER_SECONDS: Final = 2
 
 #: Ray's own answers by status: problem, title, status and detail for the caller. Ray's 404 says that no application is
-#: deployed yet, which passes; and its 408 that request_timeout_s of its configuration passed.
+#: deployed yet, which passes. Its 408 says that request_timeout_s of its configuration is over.
 _PROBLEMS: Final = {
     404: ("not-ready", "not ready", 503, "no replica is deployed yet; try again shortly"),
     408: ("deadline-passed", "deadline passed", 504, "no answer within the time that the cluster allows"),
@@ -35,14 +35,14 @@ _PROBLEMS: Final = {
 
 
 def middlewares() -> list[Middleware]:
-    """What Ray's proxy calls at its start."""
+    """The middlewares of Ray's proxy, which calls this at its start."""
     # Ray's access log holds callers' addresses; the replicas log each answer without them.
     logging.getLogger("ray.serve").addFilter(lambda record: not getattr(record, "serve_access_log", False))
     return [Middleware(PutAgain)]
 
 
 class PutAgain:
-    """ASGI middleware; put outermost, it sees what Ray makes of a request."""
+    """ASGI middleware. It is outermost, so it sees Ray's own answers."""
 
     def __init__(self, app: ASGIApp, kept_bytes: int = KEPT_BYTES) -> None:
         self._app = app
@@ -73,7 +73,7 @@ class PutAgain:
 
 
 class _Body:
-    """A request's messages, which can be read again from the first as long as there was room to keep them."""
+    """A request's messages. They can be read again from the first if there was room to keep them."""
 
     def __init__(self, receive: Receive, owner: PutAgain) -> None:
         self._receive = receive
@@ -120,13 +120,13 @@ class _Body:
 
 
 class _Answer:
-    """Passes a replica's answer on, from the first byte of its body; keeps back what Ray says itself."""
+    """Passes a replica's answer on, from the first byte of its body; holds back Ray's own answers."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._start: Message | None = None
         self.begun = False
-        self.of_ray: int | None = None  # its status
+        self.of_ray: int | None = None  # status of Ray's own answer
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -149,7 +149,7 @@ def _is_rays(start: Message) -> bool:
 
 
 def _with_one_request_id(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Ray adds an id after the service's, which is the one in the body and in the log."""
+    """Keep the service's id, which is first and stands in the body and in the log; Ray adds its own after it."""
     ids = [pair for pair in headers if pair[0].lower() == b"x-request-id"]
     return [*(pair for pair in headers if pair[0].lower() != b"x-request-id"), *ids[:1]]
 

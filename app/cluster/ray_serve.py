@@ -29,7 +29,7 @@ _METRICS_SECONDS = 5.0
 
 
 class Replica:
-    """The application of one replica, whose ``/metrics`` is that of all of them."""
+    """The application of one replica; its ``/metrics`` shows all replicas."""
 
     def __init__(self, own: FastAPI) -> None:
         self._own = own
@@ -41,29 +41,29 @@ class Replica:
             await self._own(scope, receive, send)
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        """What this replica answers itself, without a socket."""
+        """This replica's own answer to a GET, without a socket."""
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self._own), base_url="http://localhost") as client:
             return await client.get(path, headers=headers)
 
     async def _metrics(self, headers: Headers) -> Response:
-        """Of all replicas, for whom this one gives its own."""
+        """The metrics of all replicas, if the caller may see those of this one."""
         own = await self.get("/metrics", {name: value for name, value in headers.items() if name == "authorization"})
         if own.status_code != 200:
             return Response(own.content, own.status_code, own.headers)
         return Response(await _all_metrics(), media_type=CONTENT_TYPE_LATEST)
 
     def own_metrics(self) -> str:
-        """The page of this replica alone; who may see it was asked where the request came in."""
+        """The page of this replica alone; the replica that got the request has checked the caller's right."""
         return generate_latest(self._own.state.metrics.registry).decode()
 
 
 class RayDeployment:
-    """What Ray calls in a replica beside its application, whose lifespan Ray runs."""
+    """The methods that Ray calls in a replica, beside its application. Ray runs the application's lifespan."""
 
     app: Replica
 
     async def check_health(self) -> None:
-        """What Ray asks now and then; a replica that raises is replaced.
+        """Ray calls this now and then, and replaces a replica that raises.
 
         Raises
         ------
@@ -79,10 +79,10 @@ class RayDeployment:
 
 
 def build(arguments: dict[str, str]) -> serve.Application:
-    """The application to deploy, as the settings say; `arguments`, of the configuration, must be empty.
+    """The application to deploy, as the settings say; `arguments`, from the configuration, must be empty.
 
-    A replica takes a whole GPU, unless CXR_DEVICE is cpu, or auto in a cluster that has none. What an
-    operator tunes (number of replicas, CPUs of each) is in the configuration.
+    A replica takes a whole GPU, unless CXR_DEVICE is cpu, or auto in a cluster without GPUs. The configuration holds the
+    numbers that an operator tunes (replicas, CPUs of each).
 
     Raises
     ------
@@ -110,7 +110,7 @@ def build(arguments: dict[str, str]) -> serve.Application:
         backpressure_config={"retry_after_s": RETRY_AFTER_SECONDS},
         health_check_period_s=5,
         health_check_timeout_s=30,
-        # A replica that is to go is sent nothing new, and ends once it has answered.
+        # Ray sends nothing new to a replica that has to end. The replica ends once it has answered.
         graceful_shutdown_timeout_s=settings.deadline_seconds + settings.drain_seconds,
     )
     return deployment.bind()
@@ -129,7 +129,7 @@ def _application() -> Replica:
         )
     configure_logging()
     settings = Settings.from_environment()
-    # Replicas of one node must not share an outbox; the successor of one that died takes over what waits in its.
+    # Replicas of one node must not share an outbox. The successor of a dead replica takes over the reports in its outbox.
     own = settings.results_folder / f"replica-{serve.get_replica_context().rank.local_rank}"
     return Replica(make_application(replace(settings, results_folder=own)))
 
@@ -141,4 +141,4 @@ async def _all_metrics() -> bytes:
         .broadcast("own_metrics")
         .results_async(timeout_s=_METRICS_SECONDS, return_exceptions=True)
     )
-    return merge_metrics(page for page in pages if not isinstance(page, Exception))  # one may have died just now
+    return merge_metrics(page for page in pages if not isinstance(page, Exception))  # a replica may have died just now

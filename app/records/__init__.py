@@ -2,8 +2,8 @@
 
     image -> RecordKey (keyed hashes) -> Repeats: found in the Record? else judge -> Writer -> Record -> the Verdict
 
-No identifier enters the record in clear, and none of its hashes can be made without its key. Entries are chained: one that
-is changed, removed or put in is found by ``cxr-gate verify-record`` (docs/record.md).
+No identifier enters the record in clear, and nobody can make its hashes without its key. Entries are chained:
+``cxr-gate verify-record`` finds an entry that was changed, removed or put in (docs/record.md).
 """
 
 from .chain import EMPTY, Head, Verification

@@ -2,10 +2,10 @@
 
     seal_n = HMAC-SHA256(seal key, canonical JSON of all columns of entry n but the seal, seal_(n-1) among them)
 
-(Of the columns that came with a later version, those that are not NULL: so the seals of older entries hold as they are.)
+(A column of a later version counts only if it is not NULL, so the seals of older entries stay valid.)
 
-An entry that is changed no longer gives its seal; one that is removed, inserted or moved breaks the count and the links.
-Only the newest entries can be cut off unseen, which is why the head is written down elsewhere too (``Head``).
+A changed entry no longer matches its seal. A removed, inserted or moved entry breaks the count and the links.
+Only the newest entries can be cut off unseen, so the head is written down elsewhere too (``Head``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SEALED = tuple(column.name for column in ENTRIES.columns if column.name not in 
 
 
 class Head(NamedTuple):
-    """The newest entry; of an empty record, ``(0, GENESIS)``."""
+    """Number and seal of the newest entry; ``(0, GENESIS)`` in an empty record."""
 
     id: int
     seal: str
@@ -48,11 +48,11 @@ EMPTY = Head(0, GENESIS)
 
 
 def seal_of(entry: Mapping[str, Any], key: RecordKey) -> str:
-    """Seal of an entry; its own seal, if there is one, is left out, and an absent column is NULL."""
+    """Seal of an entry, computed without its own seal; an absent column is NULL."""
     content = {name: entry.get(name) for name in _SEALED}
     content |= {name: entry[name] for name in ADDED_LATER if entry.get(name) is not None}
-    # Python writes the shortest digits that give the same double again, so both databases give the same text. What an
-    # intruder may have put there instead, such as a blob, must not stop a verification: it gets a text that has no seal.
+    # Python writes the shortest digits that give the same double again, so both databases give the same text. A value of
+    # another type from an intruder, such as a blob, must not stop a verification: `repr` makes a text that has no seal.
     return key.seal(json.dumps(content, sort_keys=True, separators=(",", ":"), default=repr).encode())
 
 
@@ -104,7 +104,7 @@ class Verification:
         self._first_previous = ""
 
     def take(self, entry: Mapping[str, Any]) -> None:
-        """The next entry by its number."""
+        """Check the next entry by its number."""
         self.count += 1
         own = Head(entry["id"], entry["seal"])
         sealed = own.seal == seal_of(entry, self._key)
@@ -126,7 +126,7 @@ class Verification:
         self.head = own
 
     def end(self) -> None:
-        """Judge the beginning, and whether the expected head was met."""
+        """Check the beginning, and whether the expected head was in the chain."""
         if self.first is not None:
             if self.first.id != self._start.id + 1:
                 self._fault(

@@ -21,7 +21,7 @@ class Decided:
     repeated : bool
         It was answered from an earlier entry.
     intact : bool
-        The entry gives its seal: nobody changed it since.
+        The entry matches its seal: nobody changed it since.
     film : str or None
         The film's id in quarantine.
     """
@@ -43,7 +43,7 @@ class Decided:
 def decided(
     connection: Connection, key: RecordKey, filters: Mapping[str, str], before: int | None, limit: int
 ) -> list[Decided]:
-    """Decisions with these values in these columns, newest first, of entries before one; at most so many."""
+    """At most `limit` decisions before entry `before`, newest first, whose columns have the values of `filters`."""
     query = select(ENTRIES).where(ENTRIES.c.kind.in_((JUDGED, REPEATED)))
     query = query.where(*(ENTRIES.c[name] == value for name, value in filters.items()))
     if before is not None:

@@ -18,7 +18,7 @@ from .tables import EXPLAINED, JUDGED, REPEATED
 
 
 class DecisionSubject(NamedTuple):
-    """What a decision is about: by keyed hashes, and by the model that decided."""
+    """The subject of a decision: keyed hashes of a film, and the model that decided."""
 
     instance_hash: str | None  # None where the film names no SOPInstanceUID
     pixels_hash: str
@@ -45,12 +45,12 @@ class Decision:
     film : str or None
         The film's id in quarantine, where it is kept there.
     calls : tuple of str, or None
-        As its probabilities were called, where it was accepted.
+        The calls of its probabilities, if it was accepted.
     presentation : str or None
-        How a DICOM film was shown to be judged; see ``DecodedImage``.
+        How a DICOM film was presented to the network; see ``DecodedImage``.
     explains : bool
-        A heatmap was asked for. If the subject was accepted before and is now, that is no decision, and this entry says that
-        it was explained.
+        The caller asked for a heatmap. If the subject was accepted before and is accepted now, this entry is no decision: it
+        says that the film was explained.
     caller_request_id : str or None
         The caller's own name for the request.
     """
@@ -71,7 +71,7 @@ class Decision:
     caller_request_id: str | None = None
 
     def row(self, known: tuple[int, Verdict] | None) -> dict[str, Any]:
-        """The entry's columns; `known` is the earlier entry and its verdict, where that is the answer."""
+        """The entry's columns; `known` is the number and verdict of the earlier entry that gives the answer, or None."""
         verdict = self.verdict if known is None else known[1]
         again = EXPLAINED if self.explains else REPEATED
         probabilities = _numbers(verdict.probabilities) if known is None else None
@@ -82,7 +82,7 @@ class Decision:
             "request_id": self.request_id,
             "caller_request_id": self.caller_request_id,
             "verdict": "accepted" if verdict.accepted else "rejected",
-            "log_density": verdict.log_density + 0.0,  # SQLite gives -0.0 back as 0.0, which is written otherwise
+            "log_density": verdict.log_density + 0.0,  # SQLite gives -0.0 back as 0.0, whose text differs
             "percentile": self.percentile,
             "probabilities": probabilities,
             "calls": None if probabilities is None else _json(self.calls),
@@ -103,18 +103,18 @@ class FilmEvent:
     ----------
     kind : {"viewed", "released", "confirmed", "answered", "exported", "removed"}
     film : str
-        Its id.
+        The film's id.
     caller : str
-        Who did it.
+        The caller who did it.
     request_id, route : str or None
         Of the request that asked for it, if one did.
     reason : str or None
     model_version : str or None
-        Of what was answered.
+        The version of the answer.
     probabilities : ndarray, shape (L,), float64, in [0, 1], or None
-        What was answered.
+        The probabilities of the answer.
     calls : tuple of str, or None
-        As it was called.
+        The calls of the answer.
     caller_request_id : str or None
         The caller's own name for the request.
     """
@@ -149,17 +149,17 @@ class FilmEvent:
 
 @dataclass(frozen=True)
 class VersionEvent:
-    """What an operator does with a version, to be written before it is done.
+    """An operator's action on a version, to be written before it is done.
 
     Attributes
     ----------
     kind : {"shadowed", "promoted", "rolledback", "withdrawn"}
     model_version : str
-        The version that comes: into shadow, or into service; of "withdrawn", the shadow that goes.
+        The version that enters shadow or service; for "withdrawn", the version that leaves shadow.
     active : str
         The version that is active until then.
     caller, request_id, route : str
-        Who asked for it, and by which request.
+        The caller who asked for it, and the request.
     """
 
     kind: Literal["shadowed", "promoted", "rolledback", "withdrawn"]
@@ -206,7 +206,7 @@ Entry = Decision | FilmEvent | VersionEvent
 
 
 def written(time: datetime | None = None) -> str:
-    """UTC, of one length, so that text sorts as time does."""
+    """A time (default: now) as UTC text of constant length, so that text sorts as time does."""
     return (time or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

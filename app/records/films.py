@@ -1,4 +1,4 @@
-"""Entries that name a film in quarantine -> the events of the film. They are stored nowhere else, so nothing can
+"""Entries that name a film in quarantine -> the events of the film. Events are stored nowhere else, so nothing can
 disagree with them."""
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class KeptFilm:
     percentile : float
         Of the log density among the bundle's calibration scores, 0 to 100.
     callers : tuple of str
-        Who sent it: of the decision, and of its repeats.
+        The callers who sent it: those of the decision and of its repeats.
     happenings : tuple of Happening
-        In order.
+        Its later events, in order.
     """
 
     id: str
@@ -75,7 +75,7 @@ class KeptFilm:
 
     @property
     def state(self) -> FilmState:
-        """What holds now."""
+        """The present state."""
         if any(each.kind == REMOVED for each in self.happenings):
             return "removed"
         if self.decision is None:
@@ -93,12 +93,12 @@ class UnsealedEntry(Exception):
 def kept_films(
     connection: Connection, key: RecordKey, ids: Collection[str] | None, *, whole: bool = False
 ) -> dict[str, KeptFilm]:
-    """Read what the record says of films; an entry that does not match its seal says nothing, and is logged.
+    """Read films from the record; an entry that does not match its seal is logged and ignored.
 
     Parameters
     ----------
     whole : bool
-        Such an entry is an error instead: for whoever would take silence for "the film is not known".
+        True: such an entry is an error instead, for callers that would take a missing film for an unknown one.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def kept_films(
         query = query.where(ENTRIES.c.film.in_(ids))
     entries: dict[str, list[dict[str, Any]]] = {}
     for row in map(dict, connection.execute(query).mappings()):
-        if seal_of(row, key) != row["seal"]:  # nobody releases a film by writing to the database
+        if seal_of(row, key) != row["seal"]:  # a write to the database alone must release no film
             if whole:
                 raise UnsealedEntry(row["id"], row["film"])
             log.error(
@@ -122,7 +122,7 @@ def kept_films(
 
 
 def _kept_film(film: str, entries: list[dict[str, Any]]) -> KeptFilm | None:
-    """None where the decision is gone: retention removed it."""
+    """The film; None if retention removed its decision."""
     decisions = [entry for entry in entries if entry["kind"] in {JUDGED, REPEATED}]
     if not decisions:
         return None

@@ -39,17 +39,17 @@ class RecordKey:
 
     @classmethod
     def random(cls) -> RecordKey:
-        """A key that nobody can have again: for records that end with the process."""
+        """A new key that is stored nowhere: for records that end with the process."""
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @classmethod
     def from_file(cls, path: Path, *, make: bool = True) -> RecordKey:
-        """Read the key (64 hexadecimal digits); `make` makes the file if there is none, for its owner's eyes alone.
+        """Read the key (64 hexadecimal digits); `make` makes a missing file, which only its owner can read.
 
         Raises
         ------
         KeyFileError
-            Unreadable, readable by others, or not a key.
+            The file is unreadable, readable by others, or holds no key.
         """
         try:
             if make and not path.exists():
@@ -66,7 +66,7 @@ class RecordKey:
 
     @property
     def id(self) -> str:
-        """What the key may be called by in the open, 32 hexadecimal digits: it tells nothing of the key."""
+        """A public name of the key, 32 hexadecimal digits, which reveals nothing about it."""
         return self._hash(b"id of a record's key", b"")[:32]
 
     def of_uid(self, uid: str) -> str:
@@ -79,7 +79,7 @@ class RecordKey:
         Parameters
         ----------
         pixels : ndarray, shape (rows, columns), float32, in [0, 1]
-            As they go to the network: after LUTs, window and inversion, so that a tag that changes them changes the hash.
+            As the network gets them: after LUTs, window and inversion, so that a tag that changes them changes the hash.
         """
         shape = b"%d x %d pixels" % pixels.shape
         return self._hash(shape, np.ascontiguousarray(pixels, dtype="<f4").data.cast("B"))

@@ -1,7 +1,6 @@
 """A database of any earlier shape -> the shape of ``tables``, in place and in one transaction.
 
-By hand rather than by Alembic: the shapes are few, one step must compute seals, which is Python in either case, and what
-remains is this file.
+This file replaces Alembic: the shapes are few, and one step must compute seals, which is Python in either case.
 """
 
 from __future__ import annotations
@@ -61,14 +60,14 @@ _DECISIONS = Table(
 
 
 def migrate(database: Engine, key: RecordKey) -> None:
-    """Make the tables, or bring them to the newest shape, if they are this key's; of several processes one does it.
+    """Make the tables, or bring them to the newest shape, if they are this key's; if several processes start, one does it.
 
     Raises
     ------
     SchemaError
         The database was written by a newer version of this code.
     OtherKey
-        It is not this key's; nothing was changed.
+        The record was begun under another key; nothing was changed.
     """
     with database.connect() as connection, transaction(connection, writes=True):
         found = version_of(connection)
@@ -88,7 +87,7 @@ def _bring(connection: Connection, found: int, key: RecordKey) -> None:
 
 
 def version_of(connection: Connection) -> int:
-    """Version of the shape; 0 of an empty database.
+    """Version of the shape; 0 for an empty database.
 
     Raises
     ------
@@ -114,7 +113,7 @@ def _add_columns(connection: Connection, found: int) -> None:
 
 
 def _from_version_1(connection: Connection, key: RecordKey) -> None:
-    """Seal the entries as they are found: the chain says nothing of earlier changes to them."""
+    """Seal the entries as they are found: the chain cannot show earlier changes to them."""
     head = EMPTY
     for rows in _parts(connection):
         made = list(linked(map(_entry, rows), head, key))

@@ -31,7 +31,7 @@ def open_record(url: str, key_file: Path) -> Record:
     Parameters
     ----------
     url : str
-        As SQLAlchemy writes them, of SQLite or PostgreSQL. ``sqlite://`` is a database in memory, with a key of
+        SQLAlchemy's URL of a SQLite or PostgreSQL database. ``sqlite://`` is a database in memory, with a key of
         its own: nothing is left when the process ends.
     key_file : Path
         Not used for a database in memory.
@@ -39,7 +39,7 @@ def open_record(url: str, key_file: Path) -> Record:
     Raises
     ------
     SettingsError
-        Either cannot be used, or they do not belong together.
+        The database or the key cannot be used, or they do not belong together.
     """
     with _refusals():
         parsed = _parsed(url)
@@ -123,7 +123,7 @@ def _parsed(url: str) -> URL:
 
 
 def is_in_memory(url: str) -> bool:
-    """Whether a record there ends with its process."""
+    """Whether the database is in memory, so that its record ends with the process."""
     parsed = make_url(url)
     return parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}
 
@@ -138,7 +138,7 @@ def _postgresql(url: URL) -> Engine:
 
 
 def _make_private(path: Path) -> None:
-    """An empty file is a database to SQLite, whose other files take over its mode."""
+    """Make an empty file with mode 0600. SQLite takes it for a database, and gives its other files the same mode."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
@@ -153,11 +153,11 @@ def _sqlite(url: URL, **options: Any) -> Engine:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
         if url.query == _READ_ONLY:
             return
-        # A decision is on the disk once it is committed, whether the process or the machine is killed; and other
-        # processes read while one writes.
+        # A committed decision is on the disk, even if the process or the machine is killed. Other processes can read
+        # while one writes.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON")  # what retention removes is overwritten
+        connection.execute("PRAGMA secure_delete = ON")  # overwrites the entries that retention removes
 
     @event.listens_for(database, "begin")
     def begin(connection: Connection) -> None:

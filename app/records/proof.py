@@ -1,7 +1,7 @@
-"""That a record and a key belong together: proven at the start, before a film is judged or a line is written.
+"""Proves at the start that a record and a key belong together, before a film is judged or a line is written.
 
-The database holds the id of the key that it was begun under, so a second service with a key of its own is refused even where
-the record is still empty; and the newest entry must give its seal. A record without its key is never begun anew beside it.
+The database holds the id of the key that it was begun under, so a second service with another key is refused even while
+the record is empty. The newest entry must also match its seal. No new key is ever made beside a record whose key is missing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class OtherKey(Exception):
 
 
 def require_key(connection: Connection, key_file: Path) -> bool:
-    """Whether a key may be made where there is none: not beside a record that was begun under one.
+    """Whether a missing key may be made: not beside a record that was begun under one.
 
     Raises
     ------
     OtherKey
-        There is none, and there must be.
+        The key is missing, and the record needs it.
     """
     found, of = _begun_under(connection)
     if found and not key_file.exists():
@@ -38,7 +38,7 @@ def require_key(connection: Connection, key_file: Path) -> bool:
 
 
 def prove(connection: Connection, key: RecordKey) -> None:
-    """See that the record is this key's, within the transaction that brought it to its shape; note the key of a new one.
+    """Check that the record was begun under this key, in the transaction of the migration; write a new record's key id.
 
     Raises
     ------

@@ -31,7 +31,7 @@ _READ_AT_ONCE: Final = 1_000
 
 
 class RecordUnavailable(Exception):
-    """The database did not answer; what was wrong is logged by its operator's means, never shown."""
+    """The database did not answer; only its operator's own logs show the cause, never the message."""
 
 
 class Record:
@@ -42,13 +42,13 @@ class Record:
     database : Engine
         With its tables (``migrate``). SQLite or PostgreSQL.
     key : RecordKey
-        Of all hashes and seals in this database.
+        The key of all hashes and seals in this database.
     """
 
     def __init__(self, database: Engine, key: RecordKey) -> None:
         self.key = key
         self._database = database
-        # SQLite writes one at a time anyway, and a database in memory is one connection that threads must share.
+        # SQLite allows one writer at a time anyway, and a database in memory is one connection that threads must share.
         self._alone = threading.Lock()
 
     def find(self, subject: DecisionSubject) -> Verdict | None:
@@ -75,13 +75,13 @@ class Record:
             return film
 
     def films(self, ids: Collection[str] | None = None, *, whole: bool = False) -> dict[str, KeptFilm]:
-        """What the record says of films in quarantine: of these, or of all; an id that it does not know is left out.
+        """Films in quarantine as the record knows them: these, or all; an id that it does not know is left out.
 
         Raises
         ------
         RecordUnavailable
         UnsealedEntry
-            With `whole` alone: an entry that names one of them was changed.
+            Only with `whole`: an entry that names one of them was changed.
         """
         with self._connected() as connection:
             return kept_films(connection, self.key, ids, whole=whole)
@@ -102,9 +102,9 @@ class Record:
         Returns
         -------
         list of Recalled or None
-            What each decision comes to; None for the others.
+            The answer of each decision; None for an event.
         Head
-            The last one's entry.
+            The last item's entry.
 
         Raises
         ------
@@ -132,8 +132,8 @@ class Record:
     def remove_older(self, days: int) -> int:
         """Remove the oldest entries that are older than so many days, at most ``REMOVED_AT_ONCE``.
 
-        An entry that is dated in the future was written by a clock that was wrong. It is as old as the next that is not, at
-        least, since entries are in order; so it goes with the old ones after it, and stops nothing.
+        A wrong clock writes entries that are dated in the future. Entries are in order, so such an entry is at least as old
+        as the next one with a past date. It is removed with the old entries after it, and stops nothing.
 
         A checkpoint, sealed like every entry, says where the record begins from now on.
 
@@ -152,7 +152,7 @@ class Record:
         with self._connected(writes=True) as connection:
             head = _head(connection)
             first = connection.scalar(select(func.min(columns.id)))
-            # Up to the first that is younger: clocks may have been set back, and the chain has no gaps.
+            # Remove up to the first younger entry: clocks may have been set back, and the chain has no gaps.
             is_young = (columns.time >= limit) & (columns.time <= written(now))
             young = connection.scalar(select(func.min(columns.id)).where(is_young)) or head.id + 1
             old = connection.scalar(select(func.max(columns.id)).where((columns.time < limit) & (columns.id < young)))
@@ -166,7 +166,7 @@ class Record:
             return int(last - first + 1)
 
     def oldest(self) -> datetime | None:
-        """When the oldest entry was written whose time is not in the future; None where there is none.
+        """Time of the oldest entry that is not dated in the future; None if there is none.
 
         Raises
         ------
@@ -220,14 +220,14 @@ class Record:
 
 @contextmanager
 def transaction(connection: Connection, *, writes: bool) -> Iterator[None]:
-    """One view of the database throughout, or, where it writes, the only writer meanwhile."""
+    """A transaction: it sees one unchanging view of the database, or, if it writes, is the only writer."""
     if connection.dialect.name == "sqlite":
         connection.execution_options(sqlite_begin="BEGIN IMMEDIATE" if writes else "BEGIN")
     elif not writes:
         connection.execution_options(isolation_level="REPEATABLE READ")
     with connection.begin():
         if writes and connection.dialect.name == "postgresql":
-            # Its number is the code's own: any that other users of the database do not take.
+            # The number is arbitrary, but no other user of the database may take it.
             connection.execute(text("SELECT pg_advisory_xact_lock(709930551)"))
         yield
 
@@ -263,12 +263,12 @@ def _of_subject(query: Select[Any], subject: DecisionSubject) -> Select[Any]:
 def _earliest(
     connection: Connection, subject: DecisionSubject, key: RecordKey, request_id: str | None = None
 ) -> tuple[int, Verdict] | None:
-    """The number and the verdict of the first entry that gives its seal.
+    """The number and the verdict of the first entry that matches its seal.
 
     Parameters
     ----------
     request_id : str or None
-        For the log, in a thread that stands in no request; None: the request in hand is named.
+        Id for the log, in a thread that serves no request; None: the log names the present request.
     """
     query = _of_subject(select(ENTRIES).where(ENTRIES.c.kind == JUDGED), subject).order_by(ENTRIES.c.id)
     for row in connection.execute(query).mappings():
@@ -276,7 +276,7 @@ def _earliest(
             written = row["probabilities"]
             probabilities = None if written is None else np.asarray(json.loads(written), dtype=np.float64)
             return row["id"], Verdict(row["verdict"] == "accepted", row["log_density"], probabilities)
-        # Whoever can write to the database cannot have a verdict of theirs answered.
+        # A verdict that an intruder wrote into the database must never be answered.
         named = {"request_id": request_id} if request_id else {}
         log.error(
             "an entry of the record does not match its seal; run cxr-gate verify-record",

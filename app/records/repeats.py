@@ -1,4 +1,4 @@
-"""The same instance with the same pixels, under the same model, is answered from the record."""
+"""Answers the same instance with the same pixels, under the same model, from the record."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class _SubjectLock:
 
 
 class Repeats:
-    """Finds what the record knows, and lets the rest be judged once; belongs to one event loop.
+    """Finds subjects that the record knows, and lets each other one be judged once; belongs to one event loop.
 
     Parameters
     ----------
     record : Record
     optional : bool
-        Where the record does not answer, judge.
+        True: if the record does not answer, the film is judged.
     """
 
     def __init__(self, record: Record, *, optional: bool = False) -> None:
@@ -39,9 +39,9 @@ class Repeats:
 
     @asynccontextmanager
     async def turn(self, subject: DecisionSubject) -> AsyncIterator[Verdict | None]:
-        """Take a turn at a subject; gives its verdict from the record. Where that has none, judge and write within the turn.
+        """Take a turn at a subject; yields its verdict from the record. If that is None, judge and write within the turn.
 
-        Those that come later wait. If the first fails or is cancelled, the next takes its turn.
+        Later callers wait. If the first fails or is cancelled, the next takes its turn.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class Repeats:
             return None
 
     def film_of(self, subject: DecisionSubject) -> str | None:
-        """Id of the film that was kept last for a subject; None too where an optional record does not answer.
+        """Id of the film that was kept last for a subject; None also if an optional record does not answer.
 
         Raises
         ------

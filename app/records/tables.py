@@ -15,10 +15,10 @@ METADATA = MetaData()
 #: One row.
 SCHEMA = Table("record_schema", METADATA, Column("version", Integer, nullable=False))
 
-#: One row: the id of the key that the record was begun under (``proof``). It came without a new version: older code passes it by.
+#: One row: the id of the key that the record was begun under (``proof``). It needed no new version: older code ignores it.
 KEYS = Table("record_key", METADATA, Column("id", String(32), nullable=False))
 
-#: The seal before the first.
+#: Stands for the seal before the first entry.
 GENESIS: Final = "0" * 64
 
 JUDGED: Final = "judged"  # by the network and the gate
@@ -34,7 +34,7 @@ EXPORTED: Final = "exported"  # it was written out in clear
 REMOVED: Final = "removed"  # it is kept no longer
 # What an operator does with a version is written before it is done; the kinds are those of ``VersionEvent``.
 
-#: By version, the columns that it added. A seal covers them where they are not NULL: those of older entries hold as they are.
+#: The columns that each version added. A seal covers them only if they are not NULL, so seals of older entries stay valid.
 ADDED: Final[dict[int, tuple[str, ...]]] = {
     3: ("film", "reason"),
     4: ("calls",),
@@ -82,7 +82,7 @@ ENTRIES = Table(
     Index("entries_of_a_subject", "instance_hash", "pixels_hash", "model_version"),
 )
 
-#: Few entries concern a film in quarantine, and the others cost it nothing.
+#: Few entries concern a film in quarantine, and the index holds only these.
 ENTRIES_OF_A_FILM = Index(
     "entries_of_a_film",
     ENTRIES.c.film,

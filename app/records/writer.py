@@ -1,4 +1,4 @@
-"""What many requests write -> few transactions: what waits while one is committed goes into the next together."""
+"""Entries of many requests -> few transactions: the entries that wait during one commit go into the next together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("cxr_gate")
 
 _MOST_AT_ONCE: Final = 256
 _RETENTION_SECONDS: Final = 3_600.0
-#: After a part of a large backlog; decisions go between.
+#: Pause after a part of a large backlog, so that decisions are written between.
 _BACKLOG_SECONDS: Final = 1.0
 
 _Item = tuple[Sequence[Entry], "Future[list[Recalled | None]]"]
@@ -38,7 +38,7 @@ class Writer:
     optional : bool
         A decision that cannot be written is answered all the same.
     days : int
-        What is older is removed; 0 keeps everything.
+        Older entries are removed; 0 keeps everything.
     """
 
     def __init__(self, record: Record, metrics: Metrics, *, optional: bool = False, days: int = 0) -> None:
@@ -48,11 +48,11 @@ class Writer:
         self._days = days
         metrics.record_days.set(days)
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        # It ends only when nothing waits, and not when the service has to stop: entries outlive the errors of others.
+        # Its stop event is never set: the thread ends only when nothing waits, and other errors must cost no entries.
         self._thread = SupervisedThread("record", self._run, threading.Event(), metrics)
 
     def start(self) -> None:
-        """Begin to write, and say where the record stands: the log is a witness of its head.
+        """Begin to write, and log the record's head: the log is a witness of it.
 
         Raises
         ------
@@ -72,12 +72,12 @@ class Writer:
                 log.warning("the record's head is not known", extra={"error": str(error)})
 
     async def keep(self, decision: Decision) -> Recalled:
-        """Write a decision; it is durable on return, and what returns may be answered.
+        """Write a decision. On return it is durable, and the returned verdict may be answered.
 
         Raises
         ------
         RecordUnavailable
-            Nothing may be answered. Never where the record is optional.
+            Nothing may be answered. Never raised if the record is optional.
         """
         try:
             (recalled,) = await self._written([decision])
@@ -95,17 +95,17 @@ class Writer:
         Raises
         ------
         RecordUnavailable
-            It must not become so. Also where the record is optional: that is for answers to senders alone.
+            The events must not take effect. Raised even if the record is optional: that is for answers to senders alone.
         """
         await self._written(events)
 
     def note_version(self, event: VersionEvent) -> None:
-        """Write what is about to be done with a version, and wait for it: from any thread but the event loop's.
+        """Write an action on a version before it is done, and wait until it is written; not for the event loop's thread.
 
         Raises
         ------
         RecordUnavailable
-            It must not be done. Also where the record is optional.
+            The action must not be done. Raised even if the record is optional.
         """
         try:
             self._put([event]).result()
@@ -152,13 +152,13 @@ class Writer:
     def _write(self, batch: list[_Item]) -> None:
         if not batch:
             return
-        # A decision was made even where its caller has left (False) and is answered nothing.
+        # A decision is written even if its caller has left (False) and gets no answer.
         waiting = [result.set_running_or_notify_cancel() for _, result in batch]
         try:
             with self._metrics.stage_seconds.labels("record").time():
                 answers, head = self._record.write([item for items, _ in batch for item in items])
         except Exception as error:  # the thread must live on
-            # This thread stands in no request, so the line would name none by itself.
+            # This thread serves no request, so the line would name none by itself.
             requests = [item.request_id for items, _ in batch for item in items if item.request_id]
             unavailable = _unavailable(error)
             log.error("the record was not written", extra={"error": str(unavailable), "request_ids": requests})
@@ -173,7 +173,7 @@ class Writer:
                     result.set_result(its)
 
     def _remove_older(self) -> float:
-        """Seconds until the next turn."""
+        """Remove old entries; returns the seconds until the next turn."""
         try:
             removed = self._record.remove_older(self._days)
             oldest = self._record.oldest()

@@ -1,10 +1,10 @@
 """A typed client of cxr-gate. Not a medical device.
 
 Problem                 every answer that is no result; ``type`` and ``status`` say which
-├── Unauthenticated     401: no key, or none that is known
+├── Unauthenticated     401: no key, or an unknown one
 ├── Forbidden           403
-├── QuotaExceeded       429, when every try was
-└── Unavailable         503 and 504, when every try was
+├── QuotaExceeded       429, at every try
+└── Unavailable         503 and 504, at every try
 """
 
 from ._answers import Accepted, Call, Rejected, Result

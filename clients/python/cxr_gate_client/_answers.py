@@ -1,4 +1,4 @@
-"""What the gate says of a film."""
+"""The gate's answers about a film."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Called = Literal["present", "indeterminate", "absent", "not called"]
 
 @dataclass(frozen=True)
 class Call:
-    """What a finding's probability comes to, by the points of the version that answered; None: not known."""
+    """The call of a finding's probability, by the operating points of the version that answered; None: not known."""
 
     call: Called
     present_from: float | None
@@ -55,7 +55,7 @@ Result = Accepted | Rejected
 
 
 def accepted(body: Mapping[str, Any]) -> Accepted:
-    """The answer of 200. What a later service adds is passed over."""
+    """Read the answer of 200. Fields that a later service adds are ignored."""
     names = ("call", "present_from", "absent_below", "percentile")
     return Accepted(
         request_id=body["request_id"],
@@ -69,6 +69,6 @@ def accepted(body: Mapping[str, Any]) -> Accepted:
 
 
 def rejected(answer: httpx.Response) -> Rejected:
-    """The answer of 422."""
+    """Read the answer of 422."""
     body = answer.json()
     return Rejected(body["request_id"], body["detail"], answer.links.get("related", {}).get("url"))

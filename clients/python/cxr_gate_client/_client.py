@@ -1,4 +1,4 @@
-"""The two clients. They differ in how they wait; what is asked and what is made of answers is the same."""
+"""The two clients. They differ in how they wait; their requests and results are the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._answers import Result, accepted, rejected
 from ._problems import problem
 from ._retries import Retries
 
-#: For an answer; the service's own deadline is 30 s.
+#: Wait for an answer; the service's own deadline is 30 s.
 ANSWER_SECONDS = 60.0
 
 
@@ -27,7 +27,7 @@ class _Client:
         headers = {
             **self._headers,
             "Accept": "application/json",
-            "Content-Type": "application/octet-stream",  # the service looks what it is
+            "Content-Type": "application/octet-stream",  # the service detects the format
             "Idempotency-Key": idempotency_key or str(uuid.uuid4()),
         }
         if request_id is not None:
@@ -56,13 +56,13 @@ class Client(_Client):
     Parameters
     ----------
     base_url : str
-        Of the service: ``https://cxr.example``.
+        Address of the service: ``https://cxr.example``.
     key : str or None
-        Of ``cxr-gate new-key``, or a token of the identity provider.
+        A key from ``cxr-gate new-key``, or a token of the identity provider.
     retries : Retries or None
-        None: its defaults.
+        None: the defaults of ``Retries``.
     options
-        Of ``httpx.Client``, such as ``verify`` for the hospital's own authority.
+        Options of ``httpx.Client``, such as ``verify`` for the hospital's own authority.
     """
 
     def __init__(self, base_url: str, key: str | None = None, retries: Retries | None = None, **options: Any) -> None:
@@ -76,20 +76,20 @@ class Client(_Client):
         ----------
         film : bytes
         request_id : str, optional
-            By which the service's operator can find the request; no identifier of a patient.
+            The service's operator can find the request by it; no identifier of a patient.
         idempotency_key : str, optional
-            Where the same film may be sent again by another process: the same key gives the same decision.
+            Set it if another process may send the same film again: the same key gives the same decision.
 
         Raises
         ------
         Problem
         httpx.TransportError
-            There was no answer, however often it was tried.
+            No try got an answer.
         """
         return _result(self._ask(**self._score(film, request_id, idempotency_key)))
 
     def model(self) -> dict[str, Any]:
-        """What is served, and how good it was on held-out films. Raises as ``score``."""
+        """The served model, and its results on held-out films. Raises as ``score``."""
         return _body(self._ask("GET", "/v1/model", headers=self._headers))
 
     def close(self) -> None:

@@ -6,17 +6,17 @@ import httpx
 
 
 class Problem(Exception):
-    """The service did not answer what was asked.
+    """The service gave no result.
 
     Attributes
     ----------
     status : int
     type : str
-        Which problem it is, and the path of its page at the service; ``about:blank`` where something else answered.
+        Which problem it is, and the path of its page at the service; ``about:blank`` if something else answered.
     title, detail : str
         For people.
     request_id : str
-        By which the service's log knows the request; empty where it is not known.
+        Id of the request in the service's log; empty if it is not known.
     retry_after : float or None
         Seconds.
     """
@@ -38,19 +38,19 @@ class Problem(Exception):
 
 
 class Unauthenticated(Problem):
-    """401: there was no key, or none that is known."""
+    """401: the request had no key, or an unknown one."""
 
 
 class Forbidden(Problem):
-    """403: the key is not good for what was asked, or the service does not answer this host."""
+    """403: the key does not allow this request, or the service does not answer this host."""
 
 
 class QuotaExceeded(Problem):
-    """429: the caller asks more than its quota."""
+    """429: the caller makes more requests than its quota allows."""
 
 
 class Unavailable(Problem):
-    """503 or 504: the service has too much to do, or lacks something; it passes."""
+    """503 or 504: the service has too much to do, or lacks something; this passes."""
 
 
 _KINDS: dict[int, type[Problem]] = {
@@ -63,7 +63,7 @@ _KINDS: dict[int, type[Problem]] = {
 
 
 def problem(answer: httpx.Response) -> Problem:
-    """The problem of an answer."""
+    """The exception for an answer that is no result."""
     return _KINDS.get(answer.status_code, Problem)(answer)
 
 

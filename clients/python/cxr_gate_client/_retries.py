@@ -14,16 +14,17 @@ _PASSING = frozenset({429, 502, 503, 504})
 
 @dataclass(frozen=True)
 class Retries:
-    """How long to go on.
+    """Limits on tries and waits.
 
     Attributes
     ----------
     most : int
         Tries after the first.
     most_seconds : float
-        For one wait. Where the service says more, its answer is raised at once.
+        The longest wait. If the service asks for more, its answer is raised at once.
     first_seconds : float
-        The wait where nothing is said; it doubles each time, and is spread by half so that callers do not come together.
+        The first wait if the service asks for none. It doubles each time, and a random part of up to half is taken off, so
+        that callers do not come together.
     """
 
     most: int = 4
@@ -31,7 +32,7 @@ class Retries:
     first_seconds: float = 0.5
 
     def wait(self, tried: int, answer: httpx.Response | None) -> float | None:
-        """Seconds until the next try after `tried` of them; None: there is none. `answer` is None of a broken connection."""
+        """Seconds until the next try after `tried` tries; None: no more tries. `answer` is None if the connection broke."""
         if tried > self.most or (answer is not None and answer.status_code not in _PASSING):
             return None
         told = None if answer is None else retry_after(answer)
