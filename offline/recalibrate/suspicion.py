@@ -20,15 +20,15 @@ from ..attacks.posting import LEVELS
 
 Array = NDArray[np.float64]
 
-#: Share of films under the base's floor, where turned films still lie above. Of five harmless scanners none puts one of 399
-#: films there (docs/recalibration.md); of a site that is over this the network knows no more than the gate.
+#: Share of films that may lie under the base's floor; turned films lie above it. None of five harmless scanners puts one of 399
+#: films there (docs/recalibration.md). The network does not know the films of a site over this share either.
 MOST_FOREIGN: Final = 0.05
-#: Robust z-scores beyond which a film stands apart; in five harmless scanners none of 399 films did (the paper's gate). Log
-#: densities of clean films have a heavier tail through a watch: what lies hardly further out than the base's own
-#: calibration films do is no evidence.
+#: Robust z-scores beyond which a film stands apart; none of 399 films did in five harmless scanners (the paper's gate). With a
+#: watch, log densities of clean films have a heavier tail: a film that lies hardly further out than the base's calibration
+#: films is no evidence.
 LEAST_APART_DENSITY: Final = 8.0
 BEYOND_CALIBRATION: Final = 1.25
-#: Whatever the base says: it may itself be of a site, whose odd films must not open the door to the next ones.
+#: Upper bound for every base: a base may itself come from a site, whose odd films must not widen the limit for the next site.
 MOST_APART_DENSITY: Final = 20.0
 APART_RESIDUAL: Final = 5.0
 #: Share of films that may stand apart: sites have odd films. A site with two scanners, without a table of them, had 0.5 %.
