@@ -1,1 +1,1 @@
-"""What runs where the model is made: train, fit, attack, evaluate, export. Imports ``app.pipeline``, never the reverse."""
+"""The commands that make a model: train, fit, attack, evaluate, export. They import ``app.pipeline``, never the reverse."""

@@ -1,6 +1,7 @@
-"""``cxr-offline``: from films to a bundle, to its report, and to other sites; ``--help`` lists the commands.
+"""``cxr-offline``: make a bundle from films, report on it, and recalibrate it for other sites.
 
-A command stands beside its work, in the ``command.py`` of its room. Here they are listed, in the order of ``--help``.
+Each command is defined in the ``command.py`` of the package that does its work. This module lists the commands, in the
+order of ``--help``.
 """
 
 from __future__ import annotations
@@ -59,13 +60,14 @@ COMMANDS: Final[tuple[Callable[[Commands], None], ...]] = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit code is 0, or 1 with the reason on standard error, or 2 for a wrong call.
+    """Run a command and return its exit code.
 
-    3: a recalibration was refused, and the report says why.
+    0: success. 1: failure, with the reason on standard error. 2: a wrong command line. 3: a recalibration was refused, and the
+    report says why.
     """
     parsed = _parser().parse_args(arguments)
     parsed.arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments is None:  # the process is this command, and ends with it
+    if arguments is None:  # this process runs only this command, so that the kept memory is freed at its end
         keep_freed_memory()
     try:
         return int(parsed.run_command(parsed))

@@ -1,7 +1,7 @@
-"""What the commands share: an option is declared once, where it is used, and becomes part of the command line.
+"""Command-line options that commands share. An option is declared once, in the module that uses it.
 
-A dataclass of options gives its fields a help text with ``option``; ``add_options`` makes command-line options of them, and
-``options_of`` reads the dataclass back from what was typed.
+A dataclass of options declares its fields with ``option``. ``add_options`` adds them to a command line, and ``options_of``
+builds the dataclass from the parsed command line.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any, Final, TypeAlias, TypeVar
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 T = TypeVar("T")
 
-#: The bundle that is served where no other is named.
+#: The bundle that is served if no other is named.
 DEFAULT_BUNDLE: Final = Path("artifacts/default")
 _DECLARED: Final = "option"
 
 
 @dataclass(frozen=True)
 class _Declared:
-    """How a field is typed: its help, and where they are not plain, its flag, type and choices."""
+    """How a field is typed on the command line: its help, and its flag, type and choices if they are not the usual ones."""
 
     help: str
     flag: str | None
@@ -39,22 +39,22 @@ def option(
     kind: Callable[[str], object] | None = None,
     choices: Sequence[str] | None = None,
 ) -> T:
-    """A field of a dataclass that the command line sets too.
+    """A dataclass field that can also be set on the command line.
 
     Parameters
     ----------
     help : str
-        The default is told after it, unless it tells its own: ``(default: ...)``.
+        The default is appended, unless the text already contains ``(default``.
     flag : str or None
         None: the field's name, with hyphens.
     kind : callable or None
-        Text -> value, or ``argparse.ArgumentTypeError``. None: the type of the default; of a bool, a switch.
+        Text -> value, or ``argparse.ArgumentTypeError``. None: the type of the default. A default of False makes a switch.
     """
     return field(default=default, metadata={_DECLARED: _Declared(help, flag, kind, choices)})
 
 
 def add_options(parser: argparse._ActionsContainer, kind: type[Any]) -> None:
-    """The fields of a dataclass that ``option`` declares, in their order."""
+    """Add the fields that ``option`` declares in a dataclass to a command line, in their order."""
     for one in fields(kind):
         declared: _Declared | None = one.metadata.get(_DECLARED)
         if declared is None:
@@ -75,7 +75,7 @@ def add_options(parser: argparse._ActionsContainer, kind: type[Any]) -> None:
 
 
 def options_of(kind: type[T], parsed: argparse.Namespace, **others: object) -> T:
-    """The dataclass as it was asked for; `others` are fields that no option declares."""
+    """Build the dataclass from the parsed command line; `others` are the fields that no option declares."""
     asked = {one.name: getattr(parsed, one.name) for one in fields(kind) if _DECLARED in one.metadata}  # type: ignore[arg-type]
     return kind(**asked, **others)
 
@@ -89,16 +89,16 @@ def share(text: str) -> float:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where it is computed, and by how many processes films are decoded."""
+    """Add ``--device``, and ``--workers``: the number of processes that decode films."""
     parser.add_argument("--device", default="auto", help="auto (the GPU if there is one), cpu or cuda")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode (default: %(default)s)")
 
 
 def add_bundle(parser: argparse._ActionsContainer, help: str = "what is served") -> None:
-    """``--bundle``, of a parser or of a group in it."""
+    """Add ``--bundle`` to a parser, or to a group of a parser."""
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, help=f"{help} (default: %(default)s)")
 
 
 def command_line(parsed: argparse.Namespace) -> str:
-    """The command as it was typed, for the provenance of what it makes."""
+    """The command as it was typed, for the provenance of its output."""
     return shlex.join(["cxr-offline", *parsed.arguments])

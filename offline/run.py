@@ -1,6 +1,6 @@
-"""A run: the folder in which each step leaves what the next one reads. Its files have their names here, and nowhere else.
+"""A run: a folder in which each step writes the files that the next step reads. Only this module names these files.
 
-train, harden ...   network.safetensors, training.json (distil: distillation.json); checkpoint.pt while they are at it
+train, harden ...   network.safetensors, training.json (distil: distillation.json); checkpoint.pt while they train
 features, fit       NAME-features.npy, NAME-logits.npy, NAME-moments.safetensors, NAME-extracted.json; SPLIT-turned.npz
 fit                 gaussian.safetensors, fit.json; orientation.safetensors, .json; content.safetensors, .json
 calibrate           calls.json, calls-report.json; heatmap.safetensors; movement-.../
@@ -29,7 +29,7 @@ from app.pipeline.network import ChestNetwork
 
 from .data.films import FilmsError
 
-#: The architecture that is served; also of runs from before there was a choice.
+#: The architecture that is served. Runs from before there was a choice have it too.
 PLAIN = "densenet121"
 
 
@@ -39,7 +39,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 over names and values of a network's tensors: says which network features are of."""
+    """SHA-256 over the names and values of a network's tensors. It identifies the network that computed some features."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())
@@ -49,7 +49,7 @@ def weights_sha256(network: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A file of a run, and the command that writes it; to ``read`` what was not written raises FilmsError."""
+    """A file of a run, and the command that writes it. ``read`` raises FilmsError if the file does not exist."""
 
     path: Path
     command: str
@@ -74,7 +74,7 @@ class RunRecord(_Kept):
         return content
 
     def read_if_there(self) -> dict[str, Any] | None:
-        """The record; None where the step was not run."""
+        """The record; None if the step was not run."""
         return self.read() if self.exists else None
 
     def write(self, content: Mapping[str, object]) -> None:
@@ -83,7 +83,7 @@ class RunRecord(_Kept):
 
 
 class FittedArrays(_Kept):
-    """What a step fits, as arrays by name."""
+    """The arrays that a step fits, by name."""
 
     def read(self) -> dict[str, NDArray[Any]]:
         """The arrays."""
@@ -97,7 +97,7 @@ class FittedArrays(_Kept):
 
 @dataclass(frozen=True)
 class FeatureFiles:
-    """The files of one extraction: of a split, of its changed copies, or of a shard of either."""
+    """The files of one extraction, from a split, from its changed copies, or from a shard of either."""
 
     folder: Path
     name: str
@@ -116,21 +116,21 @@ class FeatureFiles:
 
     @property
     def record(self) -> Path:
-        """Written last: an extraction without it is not trusted."""
+        """The record is written last: an extraction without a record is not trusted."""
         return self._path("extracted.json")
 
     def shard(self, index: int, count: int) -> FeatureFiles:
-        """Those of one shard; the whole has no number in its name."""
+        """The files of one shard. An extraction in one piece has no number in its name."""
         return self if count == 1 else FeatureFiles(self.folder, f"{self.name}-{index}of{count}")
 
     def shards(self) -> dict[FeatureFiles, int]:
-        """The shards that are recorded, and of how many each says that it is one."""
+        """The shards that have a record, each with the total count of shards in its name."""
         found = sorted(self.folder.glob(f"{self.name}-*of*-extracted.json"))
         names = [path.name.removesuffix("-extracted.json") for path in found]
         return {FeatureFiles(self.folder, name): int(name.rsplit("of", 1)[1]) for name in names}
 
     def remove(self) -> None:
-        """The record goes first."""
+        """Delete the files, the record first."""
         for path in (self.record, self.features, self.logits, self.moments):
             path.unlink()
 
@@ -140,7 +140,7 @@ class FeatureFiles:
 
 @dataclass(frozen=True)
 class Run:
-    """A folder; it need not be there yet."""
+    """The folder of a run, which need not exist yet."""
 
     folder: Path
 
@@ -149,31 +149,31 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """Of the network."""
+        """The file of the network's weights."""
         return self.folder / "network.safetensors"
 
     @property
     def training(self) -> RunRecord:
-        """How the network was trained: options, digest of the films, what it began with, history."""
+        """How the network was trained: options, digest of the films, initial weights, history."""
         return RunRecord(self.folder / "training.json", "train")
 
     @property
     def distillation(self) -> RunRecord:
-        """The same of a network that learned from a service's answers."""
+        """How a substitute network was trained from a service's answers."""
         return RunRecord(self.folder / "distillation.json", "distil")
 
     @property
     def checkpoint(self) -> Path:
-        """From which training goes on."""
+        """The file from which training resumes."""
         return self.folder / "checkpoint.pt"
 
     def density(self, file: str) -> FittedArrays:
-        """Of the gate; each kind of density has a file of its own (``app.pipeline.gate``)."""
+        """The gate's density. Each kind of density has its own file name (``app.pipeline.gate``)."""
         return FittedArrays(self.folder / file, "fit")
 
     @property
     def fit(self) -> RunRecord:
-        """Of the gate."""
+        """How the gate was fitted."""
         return RunRecord(self.folder / "fit.json", "fit")
 
     @property
@@ -199,7 +199,7 @@ class Run:
 
     @property
     def calls_report(self) -> RunRecord:
-        """What the calls come to on the test films."""
+        """The results of the calls on the test films."""
         return RunRecord(self.folder / "calls-report.json", "calibrate")
 
     @property
@@ -213,11 +213,11 @@ class Run:
 
     @property
     def records(self) -> tuple[RunRecord, ...]:
-        """What a bundle's report holds of the run."""
+        """The records of the run that a bundle's report holds."""
         return (self.training, self.orientation_record, self.content_record, self.calls, self.calls_report, self.report)
 
     def features(self, name: str) -> FeatureFiles:
-        """Of a split, or of what else was extracted under a name."""
+        """The extracted features of a split, or of another set of films that has a name."""
         return FeatureFiles(self.folder, name)
 
     def turned(self, split: str) -> Path:
@@ -225,7 +225,7 @@ class Run:
         return self.folder / f"{split}-turned.npz"
 
     def movement(self, network_sha256: str, data_sha256: str, films: int, otherwise: str = "") -> Path:
-        """Folder of how far an attacker moves each logit; `otherwise` says what is not as usual."""
+        """Folder for the measurement of how far an attacker moves each logit; `otherwise` names unusual settings."""
         return self.folder / f"movement-{network_sha256[:12]}-{data_sha256[:8]}-{films}{otherwise}"
 
     def stages(self, kind: str, identity_sha256: str) -> Path:
@@ -233,17 +233,17 @@ class Run:
         return self.folder / f"{kind}-{identity_sha256[:12]}"
 
     def arch(self) -> str:
-        """The network's digest, from its record."""
+        """The network's architecture, from its record."""
         record = self.training.read_if_there()
         return str(record["options"].get("arch", PLAIN)) if record else PLAIN
 
     def tensors(self) -> dict[str, Tensor]:
-        """Of the network, by name.
+        """The network's tensors, by name.
 
         Raises
         ------
         FilmsError
-            There is none.
+            The run has no network.
         """
         if not self.weights.is_file():
             raise FilmsError(f"{self.weights} is not there; run 'cxr-offline train --output {self}' first")
@@ -255,7 +255,7 @@ class Run:
         Raises
         ------
         FilmsError
-            There is none, or one that is not served.
+            The run has no network, or its architecture is not served.
         """
         tensors = self.tensors()
         if self.arch() != PLAIN:
@@ -267,29 +267,32 @@ class Run:
         return network.eval().requires_grad_(False)
 
     def save(self, weights: Mapping[str, Tensor], record: Mapping[str, object]) -> Path:
-        """Write a network and the record of its training, which makes a run that can be fitted; returns the weights file."""
+        """Write a network and the record of its training. The run can then be fitted. Returns the weights file."""
         self.save_weights(weights)
         self.training.write(record)
         return self.weights
 
     def save_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Write a network; the folder is made."""
+        """Write a network; make the folder if it does not exist."""
         self.folder.mkdir(parents=True, exist_ok=True)
         save_weights({name: value.contiguous().cpu() for name, value in weights.items()}, self.weights)
 
     def save_successor(self, output: Run, weights: Mapping[str, Tensor], then: str) -> Path:
-        """Write weights that were made from this run's as a run of their own; `then` says how. Returns the weights file."""
+        """Write weights that were made from this run's weights into a new run. Returns the weights file.
+
+        `then` says how they were made.
+        """
         record = self.training.read()
         return output.save(weights, {**record, "initial_weights": f"{record['initial_weights']}, then {then}"})
 
 
 def is_watched(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether they are of a network with a watch."""
+    """Whether the tensors belong to a network with a watch."""
     return any(name.startswith("watch.") for name in tensors)
 
 
 def a_run(text: str) -> Run:
-    """Of a command's option."""
+    """The run that a command's option names."""
     return Run(Path(text))
 
 

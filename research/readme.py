@@ -62,7 +62,7 @@ SHOWN_BUDGETS = (1 / 255,)  # what passes within this passes within any larger o
 
 
 def attackers(report: Path) -> str:
-    """Markdown of who passes the paper's gate, from ``evaluation.json`` of a whole experiment."""
+    """Markdown of the attackers who pass the paper's gate, from ``evaluation.json`` of a whole experiment."""
     evaluation = Evaluation.model_validate_json((report / "evaluation.json").read_bytes())
     shown = [row for row in evaluation.aware if row.finding_choice != "random"]
     columns = {goal: title for goal, title in COLUMNS.items() if any(row.goal == goal for row in shown)}

@@ -35,13 +35,13 @@ def served(report: BundleReport) -> str:
 
 
 def aimed(rows: Iterable[AimedRow]) -> str:
-    """Who wants a finding, or its call, otherwise, of the bundle that is served."""
+    """Attackers who want to change a finding or its call, against the served bundle."""
     head = ["attacker", "knows the gate", "epsilon", "goal", "passes, of those on whom it was possible"]
     return markdown_table([*head, "mean change, grey levels"], ([*_start(row), *_passes(row)] for row in rows))
 
 
 def overshooting(evaluation: Evaluation) -> str:
-    """The paper's attacks, of whoever has the network or a substitute and does not think of a gate."""
+    """The paper's attacks, by attackers who have the network or a substitute and ignore the gate."""
     rows = []
     for name, row in evaluation.gate_row.attacks.items():
         epsilon = "0.02" if name.startswith("white-box") else "0.05"
@@ -89,7 +89,7 @@ def _passes(row: AimedRow) -> list[str]:
 
 
 def poisoners(scenario: dict[str, Any]) -> str:
-    """Who puts attacked films among those of a recalibration."""
+    """Attackers who put attacked films among the films of a recalibration."""
     rows = []
     for row in scenario["poisoning"]:
         draws = row["draws"]
@@ -104,7 +104,7 @@ def poisoners(scenario: dict[str, Any]) -> str:
 
 
 def tampering(report: dict[str, Any]) -> str:
-    """Who alters a film by hand, against the bundle that is served."""
+    """Attackers who alter a film by hand, against the served bundle."""
     head = ["what was done", "rejected as adversarial", "another call, of those accepted"]
     rows = []
     for row in report["rows"]:

@@ -1,16 +1,16 @@
 """Attacks on the network and on its gate: pixels in [0,1], within an L-infinity ball (except ``tampering``).
 
 ``linf``        FGSM, BIM, PGD and MIM, which know nothing of the gate and run to their last step
-``goals``       what is wanted: hide a finding, or invent one
-``call_goals``  or change how it is called
-``minimal``     as little informed, but stopped at the first flip
-``aware``       attackers who know the gate: joint loss, selective and orthogonal gradients
+``goals``       the goals to hide or to invent a finding
+``call_goals``  the goals to change how a finding is called
+``minimal``     an attacker who does not know the gate either, but stops at the first flip
+``adaptive``    attackers who know the gate: joint loss, selective and orthogonal gradients
 ``constraint``  hierarchical feature constraint
 ``native``      all of these at the film's own size
 ``curve``       one attack at rising budgets
 ``libraries``   APGD, Square and DeepFool of an independent library
 ``tampering``   films altered by hand, without a gradient or a query
-``sanity``      do the results make sense?
+``sanity``      checks that the results make sense
 """
 
 from .adaptive import joint, orthogonal, selective

@@ -16,26 +16,26 @@ from .search import Best, Probe, Rule, SearchOptions, climb, search
 AwareAttack = Callable[[Victim, Tensor, Target, SearchOptions], AttackResult]
 
 _TINY: Final = 1e-30
-#: Logits past the goal from which the joint loss asks for no more: movement beyond that only shows to the gate.
+#: Logits past the goal at which the joint loss stops growing: further movement only helps the gate to detect the attack.
 MARGIN_SLACK: Final = 0.1
-#: Of the weight search. A density is hundreds of nats where a margin is a logit or two.
+#: Start of the weight search. A density is hundreds of nats; a margin is a logit or two.
 FIRST_WEIGHT: Final = 1e-2
 WEIGHT_FACTOR: Final = 10.0
 
 
 def ascend_unmet(probe: Probe) -> Tensor:
-    """Selective rule (Bryniarski et al., ICLR 2022, arXiv 2106.15023): whichever goal is not yet met.
+    """Selective rule (Bryniarski et al., ICLR 2022, arXiv 2106.15023): ascend the goal that is not yet met.
 
-    The margin while the finding is on the wrong side of its edge, else the log density.
+    That is the margin while the finding is on the wrong side of its edge, else the log density.
     """
     return probe.gradient(torch.where(probe.reached, probe.excess, probe.margin.double()))
 
 
 def ascend_orthogonal(probe: Probe) -> Tensor:
-    """Orthogonal rule (Bryniarski et al., ICLR 2022): the unmet goal's gradient without its part along the other's.
+    """Orthogonal rule (Bryniarski et al., ICLR 2022): the unmet goal's gradient without its part along the other gradient.
 
-    To first order a step of it does not spoil the other goal. With a sign step that holds only roughly, since a
-    sign turns the direction; ``geometry="l2"`` keeps it.
+    To first order such a step does not spoil the other goal. A sign step changes the direction, so that this holds only
+    roughly; ``geometry="l2"`` keeps the direction.
     """
     margin = probe.gradient(probe.margin, keep=True)
     density = probe.gradient(probe.excess)
@@ -44,9 +44,9 @@ def ascend_orthogonal(probe: Probe) -> Tensor:
 
 
 def without(gradient: Tensor, other: Tensor) -> Tensor:
-    """`gradient` minus its projection on `other`, image by image, shape (M, 1, H, W) twice.
+    """`gradient` minus its projection on `other`, image by image; both have shape (M, 1, H, W).
 
-    In float64: a density's gradient is so much longer than a margin's that float32 would leave a remainder.
+    Computed in float64: a density's gradient is so much longer than a margin's that float32 would leave a remainder.
     """
     first, second = gradient.flatten(1).double(), other.flatten(1).double()
     share = (first * second).sum(1) / second.square().sum(1).clamp_min(_TINY)
@@ -54,10 +54,10 @@ def without(gradient: Tensor, other: Tensor) -> Tensor:
 
 
 def ascend_joint(weights: Tensor) -> Rule:
-    """Hinged margin plus weighted hinge on log density; weights of shape (N,), by place in the batch.
+    """Hinged margin plus weighted hinge on log density; weights of shape (N,), one for each image of the batch.
 
-    min(margin, MARGIN_SLACK) + weight * min(log density - threshold, 0), the unconstrained form that Carlini &
-    Wagner (2017, "Adversarial examples are not easily detected") put detectors into.
+    min(margin, MARGIN_SLACK) + weight * min(log density - threshold, 0): the unconstrained form of Carlini & Wagner (2017,
+    "Adversarial examples are not easily detected") for detectors.
     """
 
     def rule(probe: Probe) -> Tensor:
@@ -85,10 +85,10 @@ def joint(victim: Victim, images: Tensor, target: Target, options: SearchOptions
 def weighted(
     victim: Victim, images: Tensor, target: Target, options: SearchOptions, rule_of: Callable[[Tensor], Rule]
 ) -> AttackResult:
-    """Search each image's weight between goal and gate as Carlini & Wagner (2017) search theirs.
+    """Search each image's weight between goal and gate, like Carlini & Wagner (2017).
 
-    A round that reached the goal and was rejected raises the weight, one that did not reach it lowers it: by a
-    factor until both sides are known, then to their geometric mean. An image that evades is done.
+    A round that reaches the goal but is rejected raises the weight. A round that does not reach the goal lowers it. The weight
+    changes by a factor until both bounds are known, then to their geometric mean. An image that evades is done.
 
     Parameters
     ----------

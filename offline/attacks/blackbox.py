@@ -1,4 +1,4 @@
-"""Transfer attacks: made on a substitute, posted to the service."""
+"""Substitutes for transfer attacks, which are made on a substitute and posted to the service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..training.substitute import build
 
 @dataclass(frozen=True)
 class Substitute:
-    """An attacker's own network, and how it was come by.
+    """An attacker's own network, and its origin.
 
     Attributes
     ----------
@@ -30,12 +30,12 @@ class Substitute:
 
 
 def load_substitute(run: Run) -> Substitute:
-    """What ``distil`` or ``train`` wrote into `run`, of whichever architecture.
+    """Read the network that ``distil`` or ``train`` wrote into `run`, of any architecture.
 
     Raises
     ------
     FilmsError
-        There is none.
+        `run` holds no substitute, or its weights do not fit its record.
     """
     distilled = run.distillation.exists
     kept = run.distillation if distilled else run.training

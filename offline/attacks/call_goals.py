@@ -16,12 +16,12 @@ from .goals import CallGoal, Choice, Target
 
 @dataclass(frozen=True)
 class CallPoints:
-    """The logits between which calls change, and the calibration of what is answered.
+    """The logits at which calls change, and the calibration of the answered probabilities.
 
     Attributes
     ----------
     present_from, absent_below : Tensor, shape (L,), float64
-        Logits. Present: at the one or over. Absent: under the other. NaN where the finding is not called.
+        A logit at or over ``present_from`` is called present, under ``absent_below`` absent. NaN if the finding is not called.
     slope, intercept : Tensor, shape (L,), float64
         Calibrated log odds = slope * logit + intercept.
     """
@@ -38,7 +38,7 @@ class CallPoints:
 
     @staticmethod
     def of(findings: Sequence[Finding]) -> CallPoints:
-        """Those of a bundle's findings."""
+        """The points of a bundle's findings."""
 
         def logit_of(finding: Finding, probability: float | None) -> float:
             return torch.nan if probability is None else finding.logit_of(probability)
@@ -64,11 +64,11 @@ class CallPoints:
 
     @property
     def units(self) -> Tensor:
-        """What a distance of each finding's logit is measured in, shape (L,), float64: the width of its band.
+        """The unit of distance for each finding's logit, shape (L,), float64: the width of its band.
 
-        A band is at least as wide as what an attacker within 2/255 moves that logit, so in this unit a distance says how many
-        such attackers' reach it is. A standard deviation over films would not: findings differ in how far they can be moved. A
-        band without width counts as the narrowest of the others, or as a logit where none has a width.
+        A band is at least as wide as an attacker within 2/255 moves that logit, so the unit is at least such an attacker's reach.
+        A standard deviation over films would not show the reach: some findings can be moved further than others. A band without
+        width counts as the narrowest other band, or as one logit if no band has a width.
         """
         bands = self.present_from - self.absent_below
         wide = bands[bands > 0]
@@ -77,7 +77,7 @@ class CallPoints:
 
 @dataclass(frozen=True)
 class CallTarget(Target):
-    """To change a call.
+    """The target of a goal on calls.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class CallTarget(Target):
     intercept: Tensor
 
     def probability(self, logits: Tensor) -> Tensor:
-        """The chosen finding's calibrated probability, as it is answered, shape (N, L) -> (N,), float64."""
+        """The chosen finding's calibrated probability, as the service answers it, shape (N, L) -> (N,), float64."""
         return torch.sigmoid(self.slope * self.logit(logits).double() + self.intercept)
 
 
@@ -107,10 +107,10 @@ def choose_call(
     logits : Tensor, shape (N, L)
         Of the clean images.
     choice : "nearest" or "random"
-        Nearest: the eligible finding with the fewest ``CallPoints.units`` to its edge. Random: any eligible finding, each as
+        Nearest: the eligible finding with the fewest ``CallPoints.units`` to its edge. Random: an eligible finding, all equally
         likely.
     seed : int or several
-        Of the random choice.
+        Seed of the random choice.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def choose_call(
         return values.gather(1, finding[:, None])[:, 0]
 
     possible = eligible.any(1)
-    # Where there is nothing to do the edge may be that of a finding without points.
+    # An image without an eligible finding may have the edge of a finding without points.
     chosen = torch.where(possible, of(edge), torch.zeros_like(of(edge)))
     return CallTarget(
         goal, finding, chosen, of(upward), possible, slope=calls.slope[finding], intercept=calls.intercept[finding]

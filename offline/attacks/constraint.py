@@ -15,7 +15,7 @@ from .goals import Target
 from .judging import AttackResult, Victim
 from .search import Probe, Rule, SearchOptions
 
-#: The name under which the modes of the final features (those that the gate sees) are given.
+#: Key of the modes for the final features, which the gate uses.
 FINAL: Final = "final"
 
 
@@ -67,10 +67,9 @@ def feature_constraint(
 ) -> AttackResult:
     """Hierarchical feature constraint (Yao et al., MICCAI 2021, and IEEE TMI 2023, arXiv 2312.01679).
 
-    Ascends margin + weight * sum over layers of log density under the likeliest clean mode, divided by the layer's
-    number of features so that no layer drowns the others. Unlike the joint loss it has no hinge: features are
-    pulled toward the mode even when the gate would accept, which passes gates that the attacker does not know. The
-    weight is searched for each image.
+    Ascends margin + weight * sum over layers of log density under the likeliest clean mode. Each term is divided by the layer's
+    number of features, so that no layer dominates. Unlike the joint loss it has no hinge: it pulls features toward the mode
+    even when the gate would accept, which passes gates that the attacker does not know. The weight is searched for each image.
 
     Parameters
     ----------

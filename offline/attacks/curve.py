@@ -23,10 +23,10 @@ def epsilon_curve(
     *,
     informed: bool = True,
 ) -> list[AttackResult]:
-    """Attack at each budget, smallest first; an image that is done at one is done at all larger ones.
+    """Attack at each budget, smallest first. An image that is done at one budget is done at all larger ones.
 
-    The smaller ball lies in the larger, so its image is an attack within either. Nothing is searched twice, and the
-    curve cannot fall; whether the attack by itself holds to that is for ``sanity`` to say.
+    The smaller ball lies in the larger, so its attacked image lies within both. Nothing is searched twice, and the curve cannot
+    fall. ``sanity`` checks whether the attack alone has this property.
 
     Parameters
     ----------
@@ -34,12 +34,13 @@ def epsilon_curve(
     budgets : Sequence[SearchOptions]
         Of rising epsilon.
     informed : bool
-        True: done is evaded. False: done is the goal reached, as one who does not know the gate sees it.
+        True: an image is done when it evades. False: it is done when it reaches the goal, since the attacker does not know the
+        gate.
 
     Returns
     -------
     list of AttackResult, one for each budget
-        Its steps are all that were spent up to that budget.
+        ``steps`` counts all steps up to that budget.
     """
     epsilons = [options.epsilon for options in budgets]
     if not epsilons or epsilons != sorted(epsilons):

@@ -1,4 +1,4 @@
-"""A gate's density as torch sees it: gradients flow from it to the image."""
+"""A gate's density for torch, so that gradients flow from it to the image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def differentiable(density: Density) -> nn.Module:
     Raises
     ------
     ValueError
-        Of a kind that has none: nobody who knows such a gate can be tried against it.
+        This kind of density has no gradients here, so that attackers who know the gate cannot be tried.
     """
     if isinstance(density, Gaussian):
         return LogDensity(density)
@@ -28,8 +28,8 @@ def differentiable(density: Density) -> nn.Module:
 class LogDensity(nn.Module):
     """log p(y) of ``app.pipeline.gaussian.Gaussian``, differentiable.
 
-    The attack must see the number that is served, so the arithmetic is that of ``Gaussian.log_density``: a
-    triangular solve, in float64 by default. float32 halves the memory and is exact to about 1e-4 of the score.
+    The attack must see the served number, so the arithmetic is that of ``Gaussian.log_density``: a triangular solve, in float64
+    by default. float32 halves the memory and is exact to about 1e-4 of the score.
 
     Parameters
     ----------

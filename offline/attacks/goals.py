@@ -1,6 +1,6 @@
-"""What an attacker wants of one image: a finding on the other side of a point.
+"""An attacker's goals: to move a finding of an image to the other side of a point.
 
-``hide`` and ``invent`` are about one operating point of each finding, without a calibration: what the paper's bundle has.
+``hide`` and ``invent`` use one operating point of each finding, without a calibration, as in the paper.
 The goals on calls are in ``call_goals``.
 """
 
@@ -17,18 +17,18 @@ from .linf import Loss
 PointGoal = Literal["hide", "invent"]
 CallGoal = Literal["absent-to-present", "present-to-absent", "any-change"]
 Goal = Literal[PointGoal, CallGoal]
-#: Which of an image's findings is moved.
+#: How the finding to move is chosen among an image's findings.
 Choice = Literal["furthest", "nearest", "random"]
 
 
 class Wanted(NamedTuple):
-    """A goal, and the finding that it is tried on."""
+    """A goal, and the rule that chooses its finding."""
 
     goal: Goal
     finding_choice: Choice
 
 
-#: At the one operating point; ``choose_target`` says why these findings.
+#: Goals at the one operating point; see ``choose_target``.
 AT_POINT: Final = (Wanted("hide", "furthest"), Wanted("invent", "nearest"))
 #: A call turned into its opposite.
 OPPOSITE: Final = (Wanted("absent-to-present", "nearest"), Wanted("present-to-absent", "nearest"))
@@ -63,8 +63,8 @@ class Target:
     upward : Tensor, shape (N,), bool
         True: the logit is to go to the edge or over. False: it is to go under it.
     eligible : Tensor, shape (N,), bool
-        False where there is nothing to do, e.g. nothing to hide on a film without findings. Rates are over the
-        eligible images alone.
+        False if the goal does not apply, e.g. a film without findings has nothing to hide. Rates cover the eligible images
+        alone.
     """
 
     goal: Goal
@@ -74,7 +74,7 @@ class Target:
     eligible: Tensor
 
     def take(self, index: Tensor) -> Self:
-        """The targets of some images, by their places of shape (M,), int64."""
+        """The targets of the images at some places; places have shape (M,), int64."""
         taken: dict[str, Any] = {name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **taken)
 
@@ -85,8 +85,8 @@ class Target:
     def margin(self, logits: Tensor) -> Tensor:
         """How far past the edge the finding is, in logits, shape (N, L) -> (N,).
 
-        Negative before the goal, positive beyond. Unlike a cross-entropy it does not flatten where the
-        network is sure, and it does not go on growing in importance once the goal is reached.
+        Negative before the goal, positive beyond. Unlike a cross-entropy, the margin does not flatten where the network is sure,
+        and it gains no importance after the goal is reached.
         """
         past = self.logit(logits) - self.edge.to(logits)
         return torch.where(self.upward, past, -past)
@@ -102,7 +102,7 @@ class Target:
 
 @dataclass(frozen=True)
 class PointTarget(Target):
-    """To hide or to invent.
+    """The target of the goals hide and invent.
 
     Attributes
     ----------
@@ -113,14 +113,14 @@ class PointTarget(Target):
     point: Tensor
 
     def reached(self, logits: Tensor) -> Tensor:
-        """As ``Target.reached``, by the probability: a rounding of its logit cannot turn a film that lies at the point."""
+        """As ``Target.reached``, but compares probabilities: rounding of the logit cannot flip a film that lies at the point."""
         return (self.probability(logits) >= self.point) == self.upward
 
 
 def choose_target(goal: PointGoal, logits: Tensor, operating_points: Tensor) -> PointTarget:
-    """Choose the finding of each image: to hide the one furthest over its point, to invent the one nearest under.
+    """Choose the finding of each image: hide takes the finding furthest over its point, invent the nearest under its point.
 
-    Distance to the point is a difference of logits, so that findings with high and low operating points compare.
+    Distance to the point is a difference of logits, so that findings with high and low operating points are comparable.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def choose_target(goal: PointGoal, logits: Tensor, operating_points: Tensor) -> 
     Raises
     ------
     ValueError
-        An operating point of 0 or 1, over which or under which nothing can go.
+        An operating point is 0 or 1, which no probability can cross.
     """
     points = operating_points.to(logits.device, torch.float64)
     if not ((points > 0) & (points < 1)).all():

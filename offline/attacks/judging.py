@@ -1,4 +1,4 @@
-"""The victim of an attack, and the attack's results: judged as the service would, on 8-bit images in float32."""
+"""The victim of an attack, and the attack's results, judged as in the service: on 8-bit images, in float32."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _BUDGET_TOLERANCE = 1e-6  # float32's rounding of a pixel
 
 @dataclass(frozen=True)
 class Victim:
-    """Everything that an attacker who knows the gate knows; make one with ``Victim.of``.
+    """The knowledge of an attacker who knows the gate; ``Victim.of`` makes one.
 
     Attributes
     ----------
     network : Module
         Images of shape (N, 1, H, W) in [0, 1] -> ``Outputs``, float32, in eval mode.
     gate : Gate
-        As served: it gives the last word.
+        The served gate, which decides.
     density : Module
-        The gate's for torch, on the device of the network.
+        The gate's density for torch, on the network's device.
     operating_points : Tensor, shape (L,), in (0, 1)
-        Of hide and invent: probabilities before calibration.
+        Points of hide and invent: probabilities before calibration.
     calls : CallPoints or None
-        Of the goals on calls; None: these cannot be tried.
+        Points of the goals on calls; None: these goals cannot be tried.
     """
 
     network: nn.Module
@@ -63,12 +63,12 @@ class Victim:
     def choose(
         self, goal: Goal, images: Tensor, finding_choice: Choice = "nearest", seed: int | Sequence[int] = 0
     ) -> Target:
-        """The finding to move on each clean image, shape (N, 1, H, W); choice and seed are of the goals on calls.
+        """Choose the finding to move on each clean image, shape (N, 1, H, W). Only goals on calls use choice and seed.
 
         Raises
         ------
         ValueError
-            A goal on calls, of a victim without points for them.
+            The goal is on calls, and the victim has no points for them.
         """
         with torch.no_grad():
             logits = self.network(images).logits
@@ -79,7 +79,7 @@ class Victim:
         return choose_call(goal, logits, self.calls, finding_choice, seed)
 
     def accepts(self, gate_features: Tensor) -> Tensor:
-        """The gate's word as served, shape (N, g) -> (N,), bool."""
+        """The served gate's decision, shape (N, g) -> (N,), bool."""
         return torch.from_numpy(self.gate.accepts(gate_features.cpu().numpy())).to(gate_features.device)
 
 
@@ -93,15 +93,15 @@ class AttackResult:
     epsilon : float
         The budget, in pixel units of [0, 1].
     images : Tensor, shape (N, 1, H, W), on the 8-bit grid of [0, 1]
-        The best point seen of each image; the clean image where it is not eligible.
+        The best point found for each image; the clean image if it is not eligible.
     eligible, goal_reached, accepted : Tensor, shape (N,), bool
     clean_accepted : Tensor, shape (N,), bool
-        Of the image before the attack: the gate refuses some clean ones too.
+        The gate's decision on the clean image: it refuses some of them.
     steps : Tensor, shape (N,), int64
         Gradients spent on the image, over all restarts and weights.
     probability_change : Tensor, shape (N,), float64, in [-1, 1]
-        Of the chosen finding, attacked minus clean; calibrated of a goal on calls alone. Little of it says that the network is
-        flat.
+        Probability of the chosen finding, attacked minus clean; calibrated only for goals on calls. A small change means a flat
+        network.
     grey_change : Tensor, shape (N,), float32
         Mean absolute change in grey levels of 255.
     """
@@ -131,7 +131,7 @@ class AttackResult:
 def judged(
     victim: Victim, clean: Tensor, attacked: Tensor, target: Target, epsilon: float, steps: Tensor | int = 0
 ) -> AttackResult:
-    """Judge attacked images, whoever made them.
+    """Judge attacked images of any attack.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def judged(
     ValueError
         Images between 8-bit levels or outside [0, 1].
     AssertionError
-        The budget was exceeded: a mistake of the attack's, which would flatter it.
+        The attack exceeded its budget, which would make it look too strong.
     """
     require_posted(clean)
     require_posted(attacked)

@@ -1,13 +1,13 @@
 """Attacks of an independent library on our network, through an adapter.
 
-No library takes a multi-label loss in APGD, Square or DeepFool: all of them decide by the largest logit whether an
-image is still to be attacked. ``TwoClass`` therefore shows them one finding as two classes, which loses nothing: see
-its identity. ``TopOrNot`` shows them likewise whether a finding leads.
+No library takes a multi-label loss in APGD, Square or DeepFool: all of them decide by the largest logit whether to go on with
+an image. ``TwoClass`` therefore presents one finding as two classes, which loses nothing: see its identity. ``TopOrNot``
+presents in the same way whether a finding leads.
 
-The library is the Adversarial Robustness Toolbox (ART). Compared when it was chosen:
+The library is the Adversarial Robustness Toolbox (ART). It was chosen among these:
 
-- ART 1.20: MIT; released in 2025 and kept; adds ``six`` alone to what scikit-learn brings; has APGD, Square, DeepFool,
-  Carlini & Wagner, and the iterated attacks to compare ours with.
+- ART 1.20: MIT; released in 2025 and maintained; adds only ``six`` to scikit-learn's dependencies; has APGD, Square, DeepFool,
+  Carlini & Wagner, and the iterated attacks, with which ours can be compared.
   (Importing it writes a small ``.art`` folder into the home directory, or where ``ART_DATA_PATH`` says.)
 - torchattacks 3.5.1: MIT; no release since 2024; pins ``requests~=2.25.1`` of 2021, with its old ``urllib3``. Good to
   compare with in an environment of its own (the tests use it if it is there), not to depend on.
@@ -95,9 +95,9 @@ class TopOrNot(nn.Module):
 
 
 class Remembered(nn.Module):
-    """A network that computes each image once while it is in use: Square asks three times about each that it tries.
+    """A network that remembers recent images: Square asks three times about each image.
 
-    For attacks without gradients.
+    It is for attacks without gradients.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class Remembered(nn.Module):
         if unknown:
             self.known.update(zip([keys[place] for place in unknown], self.logits_of(images[unknown]), strict=True))
         answers = torch.stack([self.known[key] for key in keys])
-        for key in keys:  # to the end: what was asked about last is forgotten last
+        for key in keys:  # moved to the end, so that the most recent images are forgotten last
             self.known[key] = self.known.pop(key)
         for key in list(self.known)[: -4 * BATCH]:
             del self.known[key]
@@ -167,7 +167,7 @@ def square(
 def unseat(
     name: LibraryAttack, logits_of: nn.Module, images: Tensor, epsilon: float, effort: int, seed: int = 0
 ) -> Tensor:
-    """APGD or Square from an attacker without a goal: another finding than the clean image's is to lead.
+    """APGD or Square without a goal: another finding than the clean image's top finding shall lead.
 
     Parameters
     ----------
@@ -197,8 +197,8 @@ def unseat(
 def deepfool(victim: Victim, images: Tensor, target: Target, *, steps: int = 50, seed: int = 0) -> AttackResult:
     """DeepFool (Moosavi-Dezfooli et al., CVPR 2016): the nearest boundary in L2, with no budget (epsilon infinite).
 
-    It stops a hair past the boundary, so that the 8-bit rounding takes some of its images back over it; the result
-    says so, as it counts what is posted.
+    It stops just past the boundary, so that the 8-bit rounding moves some of its images back. The result includes this, since
+    posted images are judged.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def _run(
     steps: int,
     seed: int,
 ) -> AttackResult:
-    """Attack the eligible images, those with one finding, edge and direction at a time."""
+    """Attack the eligible images, in groups that share finding, edge and direction."""
     asked: dict[tuple[int, float, bool], list[int]] = {}
     questions = zip(target.finding.tolist(), target.edge.tolist(), target.upward.tolist(), strict=True)
     for place, question in enumerate(questions):
@@ -279,7 +279,7 @@ def _run(
 def _attacked(
     make: Callable[[Any], Any], groups: Sequence[tuple[nn.Module, Tensor]], images: Tensor, epsilon: float, seed: int
 ) -> Tensor:
-    """Attack each group of images through its own two classes, since a library's model knows one question only."""
+    """Attack each group of images with its own two-class model, since a library's model handles one finding and edge only."""
     require_posted(images)
     attacked = images.clone()
     with numpy_seed(seed):
@@ -303,7 +303,7 @@ def _evasion() -> Any:
 
 @contextmanager
 def numpy_seed(seed: int) -> Iterator[None]:
-    """ART draws from numpy's global generator, which is left as it was found."""
+    """Seed numpy's global generator, from which ART draws, and restore its state afterwards."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

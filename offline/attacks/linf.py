@@ -54,13 +54,13 @@ def top_finding_loss(logits: Tensor, top: Tensor) -> Tensor:
     ----------
     logits : Tensor, shape (N, L)
     top : Tensor, shape (N,), int64
-        The finding that the clean image had highest.
+        The clean image's top finding.
     """
     return F.softplus(-logits.gather(1, top[:, None])).sum()
 
 
 def top_logit_loss(logits: Tensor, top: Tensor) -> Tensor:
-    """Minus the logit of the top finding: the same direction as the cross-entropy, and never saturated."""
+    """Minus the logit of the top finding. It has the direction of the cross-entropy, and never saturates."""
     return -logits.gather(1, top[:, None]).sum()
 
 

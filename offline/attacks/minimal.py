@@ -1,4 +1,4 @@
-"""The attacker who knows nothing of the gate, and stops at the first flip."""
+"""The attacker who does not know the gate, and stops at the first flip."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def ascend_margin(probe: Probe) -> Tensor:
 
 
 def minimal(victim: Victim, images: Tensor, target: Target, options: SearchOptions) -> AttackResult:
-    """BIM on the goal's margin, each image stopped at the first step whose 8-bit rounding reaches the goal.
+    """BIM on the goal's margin; it stops each image at the first step whose 8-bit rounding reaches the goal.
 
-    The paper's attacks run on after the goal is reached, and the gate sees the overshoot. This one is as little
-    informed (the gate plays no part in it until the result is judged) and passes far more often.
+    The paper's attacks go on after the goal is reached, and the gate detects the overshoot. This attack does not know the gate
+    either (only the final judging uses it), and passes far more often.
 
     Parameters
     ----------

@@ -47,8 +47,7 @@ class NativeNetwork(nn.Module):
 def at_native_size(victim: Victim) -> Victim:
     """The same victim for films at their own size: every attack then rounds, and keeps its budget, at that size.
 
-    An antialiased resize averages several pixels into one, so a change that survives rounding at 1024x1024 reaches
-    the network in finer steps than one made at 224x224. Layers of the feature constraint are then called
-    ``network.`` and their name.
+    An antialiased resize averages several pixels into one, so that changes at 1024x1024 reach the network in finer steps than
+    changes at 224x224. The feature constraint's layers then have the prefix ``network.``.
     """
     return replace(victim, network=NativeNetwork(victim.network))

@@ -1,4 +1,4 @@
-"""The image that is really sent: 8 bits a pixel, inside the budget."""
+"""The posted image: 8 bits a pixel, inside the budget."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 LEVELS: Final = 255
-#: Of a level. Far above float32's rounding of a pixel, far below a grey level.
+#: Share of a grey level; far above float32's rounding of a pixel.
 _TOLERANCE: Final = 1e-3
 
 
 def as_posted(images: Tensor) -> Tensor:
-    """Round to the 8 bits of the PNG that is really sent; clean and attacked images both go through it."""
+    """Round to the 8 bits of the posted PNG. Clean and attacked images are both rounded."""
     return (images * LEVELS).round() / LEVELS
 
 
 def posted_within(attacked: Tensor, clean: Tensor, epsilon: float) -> Tensor:
-    """Round to 8 bits without leaving the ball: where rounding would, the last level inside is taken.
+    """Round to 8 bits without leaving the ball: if rounding would leave it, the last level inside is taken.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def posted_within(attacked: Tensor, clean: Tensor, epsilon: float) -> Tensor:
 
 
 def require_posted(images: Tensor) -> None:
-    """Clean and attacked are compared in the same format only, so the clean ones must be on the grid too.
+    """Refuse images off the 8-bit grid: clean and attacked images must have the same format to be compared.
 
     Raises
     ------
@@ -55,9 +55,9 @@ def require_unit_range(images: Tensor) -> None:
     Raises
     ------
     ValueError
-        There is one, or one that is not a number.
+        A pixel is outside [0, 1], or not a number.
     """
-    if not (images.min() >= 0 and images.max() <= 1):  # so put, NaN fails too
+    if not (images.min() >= 0 and images.max() <= 1):  # in this form NaN fails too
         raise ValueError("images must be in [0, 1]")
 
 

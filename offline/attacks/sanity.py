@@ -1,6 +1,6 @@
-"""Do the attacks' results make sense? After Carlini et al. 2019, "On evaluating adversarial robustness".
+"""Check that the attacks' results make sense, after Carlini et al. 2019, "On evaluating adversarial robustness".
 
-A gate that seems to withstand an attack may only have met a broken one. These checks are reported beside the numbers.
+A gate may seem to withstand an attack only because the attack is broken. The report shows these checks beside the numbers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .judging import AttackResult, Victim
 from .search import SearchOptions, look
 
 UNBOUNDED = 1.0  # epsilon with which any image can become any other
-#: At least so many in the unbounded ball. Hiding a finding from a hardened network takes 8 to 13 grey levels on average, which
-#: is 60 to 120 steps of a quarter level.
+#: Least number of steps in the unbounded ball. Hiding a finding from a hardened network takes 8 to 13 grey levels on average,
+#: which is 60 to 120 steps of a quarter level.
 UNBOUNDED_STEPS = 300
 
 
@@ -39,7 +39,7 @@ def never_lower(name: str, settings: Sequence[float], results: Sequence[AttackRe
     settings : Sequence[float]
         Rising.
     results : Sequence[AttackResult]
-        Of the same images, one for each setting.
+        Results on the same images, one for each setting.
     """
     if len(settings) != len(results) or list(settings) != sorted(settings):
         raise ValueError("never_lower needs rising settings, and one result for each")
@@ -50,7 +50,7 @@ def never_lower(name: str, settings: Sequence[float], results: Sequence[AttackRe
 
 
 def reaches_all(result: AttackResult, *, informed: bool = True) -> Check:
-    """With an unbounded epsilon every image must succeed; one who does not know the gate need only reach the goal."""
+    """With an unbounded epsilon every image must succeed. If the attacker does not know the gate, reaching the goal is enough."""
     done = (result.success if informed else result.goal_reached) & result.eligible
     n, count = int(result.eligible.sum()), int(done.sum())
     return Check("unbounded epsilon reaches 100 %", count == n, f"{count} of {n} at epsilon {result.epsilon:g}")
@@ -81,17 +81,17 @@ def sanity_checks(
     *,
     informed: bool = True,
 ) -> list[Check]:
-    """Run an attack with less and more of everything; a few images do. Costs about eight runs.
+    """Run an attack with less and more of each setting. A few images are enough. It costs about eight runs.
 
-    An informed attack that is found to fail one of these is too weak to say anything of the gate. For one that is
-    not (``minimal``), more of everything need not help against a gate that it does not know; its monotone checks
-    count what passes all the same, and may fail.
+    An informed attack that fails a check is too weak to say anything about the gate. For an uninformed attack (``minimal``)
+    larger settings need not help against a gate that it does not know. Its monotone checks still count images that pass, and may
+    fail.
 
     Parameters
     ----------
     images : Tensor, shape (N, 1, H, W), on the 8-bit grid of [0, 1]
     options : SearchOptions
-        The middle of each range. The unbounded run has ``UNBOUNDED_STEPS`` if that is more, and goes as far as they take it.
+        The middle of each range. The unbounded run has at least ``UNBOUNDED_STEPS`` steps.
     """
 
     def run(changed: SearchOptions) -> AttackResult:
@@ -100,7 +100,7 @@ def sanity_checks(
     middle = run(options)
     fewer = sorted({max(1, options.steps // 4), max(1, options.steps // 2)} - {options.steps})
     restarts = options.restarts + 1
-    # The step stays as it is in all balls: a coarser one leaps over what the gate accepts, and would be what is measured.
+    # All balls have the same step: a coarser one jumps over images that the gate accepts, and the check would measure the step.
     half, double = (replace(options, epsilon=epsilon) for epsilon in (options.epsilon / 2, options.epsilon * 2))
     unbounded = replace(options, epsilon=UNBOUNDED, steps=max(options.steps, UNBOUNDED_STEPS))
     return [

@@ -34,7 +34,7 @@ class SearchOptions:
     seed : int
     geometry : "sign" or "l2"
     weight_rounds : int
-        Of the per-image search for a weight, in the attacks that have one.
+        Rounds of the weight search for each image, in the attacks that have a weight.
     """
 
     epsilon: float
@@ -53,26 +53,25 @@ class SearchOptions:
 
     @staticmethod
     def within(epsilon: float, *, steps: int = 100, restarts: int = 1, seed: int = 0) -> SearchOptions:
-        """Options with a step of a quarter of a grey level, whatever the epsilon.
+        """Options with a step of a quarter of a grey level for every epsilon.
 
-        A step in proportion to epsilon leaps over what the gate accepts, and the result would measure the step. With
-        the same step in every ball, a larger one can be compared with a smaller.
+        A step in proportion to epsilon jumps over images that the gate accepts, and the result would measure the step. With the
+        same step in every ball, a larger ball can be compared with a smaller.
         """
         return SearchOptions(epsilon, 0.25 / 255, steps, restarts, seed)
 
     @staticmethod
     def least(epsilon: float, *, steps: int = 100, restarts: int = 1, seed: int = 0) -> SearchOptions:
-        """Options for the smallest change that does it: short steps in proportion to the gradient.
+        """Options for the smallest change that reaches the goal: short steps in proportion to the gradient.
 
-        The pixels that matter most then cross half a grey level first, where a sign step takes all of them over it
-        together.
+        The most important pixels then cross half a grey level first. A sign step moves all pixels across it together.
         """
         return SearchOptions(epsilon, 0.1 / 255, steps, restarts, seed, "l2")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One look at M images in the midst of an attack.
+    """The network's and the gate's values for M images during an attack.
 
     Attributes
     ----------
@@ -96,22 +95,22 @@ class Probe:
     gate_features: Tensor
 
     def gradient(self, of: Tensor, *, keep: bool = False) -> Tensor:
-        """Of each image's own number in `of`, shape (M,) -> (M, 1, H, W); `keep` the graph for another."""
+        """The gradient of each image's number in `of`, shape (M,) -> (M, 1, H, W); `keep` the graph for another gradient."""
         (gradient,) = torch.autograd.grad(of.sum(), self.images, retain_graph=keep)
         return gradient
 
 
-#: What to ascend: a probe -> a direction of shape (M, 1, H, W).
+#: The rule of an attack: a probe -> a direction to ascend, shape (M, 1, H, W).
 Rule = Callable[[Probe], Tensor]
 
 _NOTHING, _REACHED, _EVADED = 0, 1, 2
 
 
 class Best:
-    """The best 8-bit point seen of each image.
+    """The best 8-bit point found for each image.
 
-    Evaded (goal reached and accepted) is best; then goal reached, the likelier the better; then the nearest to the
-    goal. The goal comes before the gate since an image that changes nothing is accepted, and no attack.
+    Evasion (goal reached and accepted) is best. Next comes a reached goal, with a higher density the better. Next comes the
+    point nearest to the goal. The goal comes before the gate, since an unchanged image is accepted but is no attack.
     """
 
     def __init__(self, images: Tensor) -> None:
@@ -122,14 +121,14 @@ class Best:
         self.steps = torch.zeros(n, dtype=torch.int64, device=images.device)
 
     def see(self, probe: Probe) -> Tensor:
-        """Keep what is better; return which of the probed images reached a stage, shape (M,), int64."""
+        """Keep better points; return the stage that each probed image reached, shape (M,), int64."""
         stage = torch.where(probe.reached, torch.where(probe.excess >= 0, _EVADED, _REACHED), _NOTHING)
         score = torch.where(probe.reached, probe.excess, probe.margin.double()).detach()
         self._keep(probe.index, probe.images.detach(), stage, score)
         return stage
 
     def merge(self, other: Best) -> None:
-        """Take over what is better in `other`, and the steps that it cost."""
+        """Take better points from `other`, and add its steps."""
         self._keep(torch.arange(len(self.stage), device=self.stage.device), other.images, other.stage, other.score)
         self.steps += other.steps
 
@@ -151,7 +150,7 @@ class Best:
 
 
 def look(victim: Victim, images: Tensor, index: Tensor, target: Target) -> Probe:
-    """Run images through network and gate; `images` is a leaf, and `target` theirs."""
+    """Run images through network and gate; `images` is a leaf, and `target` is for these images."""
     outputs = victim.network(images)
     excess = victim.density(outputs.gate_features) - victim.gate.threshold
     margin, reached = target.margin(outputs.logits), target.reached(outputs.logits)
@@ -169,10 +168,10 @@ def climb(
     pending: Tensor,
     informed: bool = True,
 ) -> None:
-    """Ascend `rule` from each start until an image succeeds, and note the best in `best`.
+    """Ascend `rule` from each start until an image succeeds, and store the best points in `best`.
 
-    Every look is at the 8-bit image, and so is every gradient, while small steps add up in an unrounded copy (a
-    straight-through estimate): one forward pass both judges and steers. An image that succeeded leaves the batch.
+    The 8-bit image is judged and gives the gradient, while small steps add up in an unrounded copy (a straight-through
+    estimate). So one forward pass both judges and steers. An image that succeeds leaves the batch.
 
     Parameters
     ----------

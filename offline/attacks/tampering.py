@@ -1,12 +1,12 @@
-"""Films altered by hand, as in an image editor: no gradient, no network, no query; whole findings come or go.
+"""Films altered by hand, as in an image editor, without a gradient, network or query. Whole findings appear or disappear.
 
 ``splice``     the lungs of another patient's film, matched in grey, with soft edges
 ``copy_move``  a part of the film itself, mirrored from the other lung
 ``erase``      a patch filled from its border, with grain of the film's own strength
-``draw``       a round shadow, as of a nodule
+``draw``       a round shadow, like a nodule
 
-Each is a function of films at their own size, float32 in [0,1], shape (rows, columns). Places and sizes are shares of the film,
-drawn from a generator, so the same seed tampers the same way.
+Each is a function of films at their own size, float32 in [0,1], shape (rows, columns). Places and sizes are random shares of
+the film, so that the same seed tampers the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Mask = NDArray[np.float32]  # 1 where the film is changed, 0 where it is not, so
 #: (film, another patient's film, generator) -> the film, tampered with.
 Tampering = Callable[[Film, Film, np.random.Generator], Film]
 
-#: Where a frontal film shows its lungs: centre (row, column) and half axes, in shares of its sides.
+#: The lungs on a frontal film: centre (row, column) and half axes, in shares of its sides.
 LUNGS: Final = ((0.43, 0.30, 0.27, 0.15), (0.43, 0.70, 0.27, 0.15))
 #: Width of a soft edge, in shares of the shorter side.
 SOFT: Final = 0.02
@@ -52,7 +52,7 @@ class _Spot:
 
 
 def _in_a_lung(film: Film, generator: np.random.Generator, size: tuple[float, float]) -> _Spot:
-    """A round spot whose radius is a share of the shorter side between the two of `size`, well within one lung."""
+    """A round spot well within one lung. Its radius is a random share of the shorter side, in the range `size`."""
     rows, columns = film.shape
     row, column, high, wide = LUNGS[generator.integers(2)]
     radius = generator.uniform(*size) * min(rows, columns)
@@ -91,12 +91,12 @@ def splice(film: Film, other: Film, generator: np.random.Generator, soft: float 
 
 
 def hard_splice(film: Film, other: Film, generator: np.random.Generator) -> Film:
-    """The same with edges cut by scissors."""
+    """``splice`` with hard edges."""
     return splice(film, other, generator, soft=0)
 
 
 def copy_move(film: Film, other: Film, generator: np.random.Generator) -> Film:
-    """A part of one lung covered by its mirror image from the other."""
+    """A part of one lung covered by the mirrored part of the other lung."""
     spot = _in_a_lung(film, generator, (0.06, 0.12))
     mask = spot.mask(film.shape, SOFT * min(film.shape))
     return _blend(film, _matched(film[:, ::-1], film, mask), mask)

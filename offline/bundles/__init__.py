@@ -1,1 +1,1 @@
-"""A fitted run becomes a bundle: measured, described, signed and written."""
+"""Make a bundle from a fitted run: measure, describe, sign and write it."""

@@ -94,10 +94,10 @@ def _sign(parsed: argparse.Namespace) -> int:
 
 
 def add_sign_with(parser: argparse.ArgumentParser) -> None:
-    """The option of what ``signing_key`` reads."""
+    """Add the option that ``signing_key`` reads."""
     parser.add_argument("--sign-with", type=Path, metavar="FILE", help="private key that signs the bundle")
 
 
 def signing_key(parsed: argparse.Namespace) -> SigningKey | None:
-    """The key that was asked for, if any."""
+    """The key that the command line names; None if it names none."""
     return SigningKey.read(parsed.sign_with) if parsed.sign_with else None

@@ -42,7 +42,7 @@ from .signing import SigningKey
 from .typical import load_typical_maps
 from .version import code_version
 
-GOLDEN_FILMS = 64  # films averaged into one golden image, so that it shows none of them
+GOLDEN_FILMS = 64  # films averaged into one golden image, so that it shows no single film
 
 
 def export(
@@ -53,19 +53,19 @@ def export(
     command: str | None = None,
     key: SigningKey | None = None,
 ) -> Manifest:
-    """Write the bundle, read it back, and compare it with the run that it was made from.
+    """Write the bundle, read it back, and compare it with its run.
 
     Parameters
     ----------
     command : str or None
-        That asked for it, for the provenance.
+        The command line, for the provenance.
     key : SigningKey or None
-        Signs it; None: it is not signed.
+        Key that signs the bundle; None: it is not signed.
 
     Raises
     ------
     BundleError
-        What was read back does not give the run's log densities.
+        The bundle that was read back does not give the run's log densities.
     FilmsError
         The run was not trained, fitted or calibrated.
     """
@@ -121,9 +121,9 @@ def export(
 
 
 def golden_images(films: list[Film]) -> NDArray[np.uint8]:
-    """Inputs of the golden check, shape (4, 1, 224, 224), uint8, which show no single patient.
+    """Inputs of the golden check, shape (4, 1, 224, 224), uint8. They show no single patient.
 
-    Means of training films (PA; AP; the first mirrored) and a pattern of fine waves.
+    They are the mean of PA films, the mean of AP films, the first mean mirrored, and a pattern of fine waves.
     """
     train = of_split(films, "train")
     means = []
@@ -155,7 +155,7 @@ def _require_same(folder: Path, films: list[Film], run: Run, device: torch.devic
 
 
 def _findings(run: Run, report: BundleReport | None) -> list[dict[str, Any]]:
-    """The manifest's, with the AUROC of the test films where it was measured."""
+    """The findings for the manifest, with the AUROC of the test films if it was measured."""
     findings, _ = load_calls(run)
     areas = report.auroc if report else {}
     found = []

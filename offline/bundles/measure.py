@@ -1,4 +1,4 @@
-"""For the model card: a fitted run on its test films, clean and attacked as in the paper."""
+"""Measure a fitted run on its test films, clean and attacked as in the paper, for the model card."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BATCH = 10
 class MeasureOptions:
     """How hard a run is attacked.
 
-    An attacker with a goal costs a hundred passes a film and more, the steepest some fifty.
+    An attacker with a goal costs a hundred passes for each film, or more; the steepest costs some fifty.
     """
 
     epsilon: float = option(0.02, "L-infinity budget of the paper's attacks, pixels in [0,1]")
@@ -55,16 +55,16 @@ class MeasureOptions:
 def measure(run: Run, films: list[Film], device: torch.device, options: MeasureOptions, workers: int) -> dict[str, Any]:
     """Measure a fitted run on its test films and write ``report.json`` into `run`.
 
-    Clean and attacked images alike are rounded to 8 bits at 224x224 before they are judged, as if posted.
+    Clean and attacked images are rounded to 8 bits at 224x224 before the gate judges them, like posted images.
     The threshold is the run's own: nothing is chosen on the test films.
 
     Returns
     -------
     dict
-        AUROC of each finding and their mean, false-rejection rate overall and by group, and for each
-        attack detection_rate, evasion_rate and flip_rate, with counts and 95 % bootstrap intervals over patients; and
-        ``aimed``: what attackers with a goal come to (``evaluation.adaptive``). Goals on calls are among theirs where the
-        run's findings are called, and then the steepest attacker tries to turn calls too.
+        AUROC of each finding and their mean; false-rejection rate overall and by group; for each attack detection_rate,
+        evasion_rate and flip_rate; with counts and 95 % bootstrap intervals over patients. ``aimed`` holds the results of
+        attackers with a goal (``evaluation.adaptive``). If the run calls findings, their goals include calls, and the steepest
+        attacker tries to turn calls too.
     """
     test = of_split(films, "test")
     gate, fit_options = load_gate(run)
@@ -72,7 +72,7 @@ def measure(run: Run, films: list[Film], device: torch.device, options: MeasureO
     outputs = saved(run, "test")
     targets = targets_of(test)
     patients = patients_of(test)
-    # AUROC and false rejection are those of the films as they are sent by a hospital, at full size.
+    # AUROC and false rejection are measured on full-size films, as a hospital sends them.
     rejected = ~gate.gate.accepts(outputs.gate_features)
     each = auroc_of_each(targets, outputs.logits)
     report: dict[str, Any] = {
@@ -90,7 +90,7 @@ def measure(run: Run, films: list[Film], device: torch.device, options: MeasureO
     }
     for name, row in _paper_attacks(run, gate, fit_options, films, device, options, workers):
         report["attacks"][name] = row
-        run.report.write(report)  # a long run cut short keeps what it has
+        run.report.write(report)  # an interrupted run keeps its finished results
     if options.aimed_films:
         victim = victim_of_run(run, network, gate, films, device)
         aim = replace(AIM, steps=options.aimed_steps)
@@ -113,10 +113,10 @@ def _paper_attacks(
     measuring: MeasureOptions,
     workers: int,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each attack's name and its results, which the run keeps as stages."""
+    """Each attack's name and its results, which the run stores as stages."""
     network, test = run.network().to(device), of_split(films, "test")
     attacked = some_of(test, measuring.attacked_films or len(test))
-    # Of the same network, gate and films they are not made again: calls may have been calibrated anew since.
+    # The identity holds no calls: after a new calibration of calls these attacks are not made again.
     identity = {
         "network": weights_sha256(network),
         "gate": fit_options.record(),
@@ -150,7 +150,7 @@ def _attacked(
     with tqdm(total=len(films), desc=f"{name} epsilon={options.epsilon:g}", unit="film") as progress:
         for batch, (images, _) in enumerate(in_order(films, batch_size=BATCH, workers=workers)):
             clean = as_posted(images).to(device)
-            # Gradients in bfloat16 take half the time and keep nearly every sign; what is judged below is float32.
+            # Gradients in bfloat16 take half the time and keep nearly every sign. The judging below is in float32.
             with autocast(device):
                 attacked = attack(logits_of, clean, options, seed=batch)
             posted = as_posted(attacked)

@@ -1,4 +1,4 @@
-"""A bundle's ``report.json`` as values with types; ``measure`` writes it."""
+"""Typed values of a bundle's ``report.json``, which ``measure`` writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _ReportPart(BaseModel):
 
 
 class OvershootingRow(_ReportPart):
-    """One of the paper's attacks, which know nothing of the gate."""
+    """Results of one of the paper's attacks, which do not know the gate."""
 
     steps: int
     n: int
@@ -28,14 +28,14 @@ class OvershootingRow(_ReportPart):
 
 
 class GroupRow(_ReportPart):
-    """Clean films of a group."""
+    """False rejection of a group's clean films."""
 
     n: int
     false_rejection_rate: float
 
 
 class BundleReport(_ReportPart):
-    """Figures measured on the test films of a run. NaN stands for an AUROC of films that all have the finding, or none."""
+    """Figures measured on the test films of a run. An AUROC is NaN if all films have the finding, or none has it."""
 
     test_n: int
     test_patients: int

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md, from the run's own records: no number is typed by hand. Its words are in ``templates/``."""
+"""MODEL_CARD.md from the run's own records: no number is typed by hand. Its text is in ``templates/``."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def model_card(
 ) -> str:
     """Markdown of the card.
 
-    `fields` are those of the manifest, `turned` and `shown` the records of orientation and content, and `calls` is what
-    ``measure_calls`` found.
+    `fields` are the manifest's; `turned` and `shown` are the records of orientation and content; `calls` is the result of
+    ``measure_calls``.
     """
     environment = Environment(
         loader=PackageLoader("offline.bundles"),
-        autoescape=False,  # Markdown, of our own records
+        autoescape=False,  # the output is Markdown, from our own records
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
@@ -49,7 +49,7 @@ def model_card(
 
 
 def _as(value: float | Undefined | None, form: str, without: str = "n/a") -> str:
-    """A number in a form such as ``.1%``; what stands `without` it, where it was not measured."""
+    """A number in a form such as ``.1%``; the text `without` if there is no number."""
     return without if value is None or isinstance(value, Undefined) else format(value, form)
 
 
@@ -63,7 +63,7 @@ COLUMNS: Final[dict[Goal, str]] = {
 
 
 def aimed_table(rows: Iterable[AimedRow]) -> str:
-    """Attackers with a goal, of a report's ``aimed``: those who pass, and how far the probability moves."""
+    """Table of a report's ``aimed`` attackers: how many pass, and how far the probability moves."""
     rows = list(rows)
     goals = [goal for goal in COLUMNS if any(row.goal == goal for row in rows)]
     found: dict[tuple[str, str, str], dict[Goal | None, str]] = {}

@@ -1,4 +1,4 @@
-"""Signs bundles: the private half of ``app.pipeline.signature``, which never comes to where bundles are served."""
+"""Sign bundles. ``app.pipeline.signature`` verifies them; the private key never reaches a serving machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.pipeline.errors import BundleError
 from app.pipeline.manifest import Manifest
 from app.pipeline.signature import SIGNATURE, encode_signature, key_id_of
 
-#: Of the public key's file, which is what CXR_TRUSTED_KEYS takes.
+#: Suffix of the public key's file, which CXR_TRUSTED_KEYS takes.
 PUBLIC_SUFFIX: Final = ".pem"
 
 
@@ -35,12 +35,12 @@ class SigningKey:
 
     @classmethod
     def read(cls, path: Path) -> SigningKey:
-        """Read a key that ``new_signing_key`` wrote, or openssl (``genpkey -algorithm ed25519``).
+        """Read a key that ``new_signing_key`` or openssl (``genpkey -algorithm ed25519``) wrote.
 
         Raises
         ------
         BundleError
-            Unreadable, readable by others, or no such key.
+            The file is unreadable, or readable by others, or holds no such key.
         """
         try:
             if path.stat().st_mode & 0o077:
@@ -56,7 +56,7 @@ class SigningKey:
 
     @property
     def id(self) -> str:
-        """Of the public key."""
+        """The identifier of the public key."""
         return key_id_of(self._key.public_key())
 
     def sign(self, manifest: bytes) -> bytes:
@@ -65,7 +65,7 @@ class SigningKey:
 
 
 def new_signing_key(path: Path) -> tuple[Path, str]:
-    """Make a key; the private half at `path`, for its owner's eyes alone, the public half beside it.
+    """Make a key: the private half at `path`, readable by its owner alone, and the public half beside it.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def new_signing_key(path: Path) -> tuple[Path, str]:
     Raises
     ------
     BundleError
-        One of the two is there already, or cannot be written.
+        One of the two files already exists, or cannot be written.
     """
     public = path.with_name(path.name + PUBLIC_SUFFIX)
     key = Ed25519PrivateKey.generate()
@@ -94,9 +94,9 @@ def new_signing_key(path: Path) -> tuple[Path, str]:
 
 
 def sign_bundle(folder: Path, key: SigningKey) -> Manifest:
-    """Sign a bundle whose files are those of its manifest; a signature that is there is replaced.
+    """Check a bundle's files against its manifest, and sign it. An existing signature is replaced.
 
-    The signature covers the bytes that were checked, even if the manifest has changed since.
+    The signature covers the checked bytes, even if the manifest changes meanwhile.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The mean class activation map of clean films without findings, against which a heatmap is shown."""
+"""The mean class activation map of clean films without findings. A heatmap is shown relative to it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..data.films import Film, of_split
 from ..data.loading import load_film
 from ..run import Run
 
-#: More change the mean by less than what one film adds.
+#: More films would change the mean by less than one film adds.
 FILMS: Final = 128
 
 
 def fit_typical_maps(run: Run, network: ChestNetwork, films: list[Film], device: torch.device) -> NDArray[np.float32]:
-    """Mean maps of up to ``FILMS`` training films without findings (of any, where there is none), written into the run.
+    """Mean maps of up to ``FILMS`` training films without findings (of any films if there are none), written into the run.
 
     Returns
     -------
@@ -43,11 +43,11 @@ def fit_typical_maps(run: Run, network: ChestNetwork, films: list[Film], device:
 
 
 def load_typical_maps(run: Run) -> NDArray[np.float32]:
-    """What ``fit_typical_maps`` wrote.
+    """Read the maps that ``fit_typical_maps`` wrote.
 
     Raises
     ------
     FilmsError
-        It was not run.
+        ``fit_typical_maps`` was not run.
     """
     return run.typical_maps.read()["typical_maps"]

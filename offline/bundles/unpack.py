@@ -1,7 +1,7 @@
 """The run in a bundle: its network and the record of its training, to be fitted again.
 
-A gate is fitted on what the code of its day gave the network. When that changes (a new stage before the network, another
-format of bundles), the network can stay, and its gate is fitted anew.
+A gate is fitted on inputs that the code of that version prepared. If the code changes (a new stage before the network, another
+bundle format), the network can stay; only its gate must be fitted again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def unpack(bundle: Path, output: Run) -> Path:
     Parameters
     ----------
     bundle : Path
-        Folder of the bundle. Its files must have the SHA-256 that its manifest gives; nothing else of it is checked.
+        Folder of the bundle. The two files must have the SHA-256 in its manifest; nothing else is checked.
     output : Run
-        The new one; it must hold no other network.
+        The new run; it must hold no other network.
 
     Raises
     ------
     BundleError
-        No manifest, or a file that it does not list or that was altered.
+        There is no manifest, or it does not list a file, or a file was altered.
     FilmsError
         `output` holds another network.
     """

@@ -1,4 +1,4 @@
-"""Which code made a bundle."""
+"""The version of the code that made a bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app import __version__
 def code_version() -> str:
     """The package's version; from a git checkout also the commit, and whether files differ from it."""
     here = Path(__file__).resolve().parent
-    # Where the package is installed, a repository around it would be another project's.
+    # If the package is installed, a repository around it belongs to another project.
     if not (here.parent / ".git").exists():
         return __version__
     git = ["git", "-C", str(here.parent)]

@@ -1,10 +1,10 @@
-"""How a run's logits are calibrated and called, learnt from films that its network was not trained on.
+"""Learn how a run's logits are calibrated and called, from films that its network was not trained on.
 
-``prevalence``  how frequent each finding is among the films that probabilities shall hold for
+``prevalence``  the frequency of each finding for which probabilities shall hold
 ``calibration`` logits -> log odds
 ``movement``    how far an attacker moves each logit
-``fitting``     all of it -> the findings of a manifest, kept in ``calls.json``
-``measuring``   what the calls come to on the test films; ``plot`` draws it
+``fitting``     all of these -> the findings of a manifest, stored in ``calls.json``
+``measuring``   the results of the calls on the test films; ``plot`` draws them
 """
 
 from .fitting import CallOptions, fit_calls, load_calls

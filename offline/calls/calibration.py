@@ -1,4 +1,4 @@
-"""Platt's calibration of all logits at once: few held-out films, so the findings share a slope as far as that holds."""
+"""Platt's calibration of all logits at once. Held-out films are few, so slopes are pulled to a common slope."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 Array = NDArray[np.float64]
-#: How strongly each finding's slope is drawn to the common one; cross-validation takes one of them.
+#: How strongly each finding's slope is pulled to the common slope. Cross-validation chooses one of these values.
 PULLS: Final = (1.0, 5.0, 25.0, 100.0, 10_000.0)
 FOLDS: Final = 10
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """log odds = slopes * logits + intercepts, for films among which findings are as frequent as `prevalences`.
+    """log odds = slopes * logits + intercepts, for films in which findings have the frequencies `prevalences`.
 
     Attributes
     ----------
     slopes, intercepts, prevalences : ndarray, shape (L,), float64
     pull : float
-        Of ``PULLS``, that was taken.
+        The chosen value of ``PULLS``.
     """
 
     slopes: Array
@@ -37,7 +37,7 @@ class Calibration:
         return np.asarray(self.slopes * logits + self.intercepts)
 
     def at(self, prevalences: Array) -> Calibration:
-        """The same for films with other prevalences, where films with a finding look alike here and there.
+        """The calibration for other prevalences, assuming that films with a finding look alike in both populations.
 
         Source: Saerens, Latinne, Decaestecker, Neural Computation 14 (2002).
         """
@@ -46,13 +46,13 @@ class Calibration:
 
 
 def calibrate(logits: NDArray[np.floating], targets: NDArray[np.floating], groups: NDArray[np.generic]) -> Calibration:
-    """Fit on held-out films, with the pull that predicts best in cross-validation.
+    """Fit on held-out films, with the pull that gives the least log loss in cross-validation.
 
     Parameters
     ----------
     logits, targets : ndarray, shape (N, L)
     groups : ndarray, shape (N,)
-        Of a film: its patient. A patient's films are never on both sides of a fold.
+        The patient of each film. A patient's films are never on both sides of a fold.
     """
     values, wanted = np.asarray(logits, np.float64), np.asarray(targets, np.float64)
     pull = min(PULLS, key=lambda one: _cross_validated(values, wanted, groups, one))
@@ -60,7 +60,7 @@ def calibrate(logits: NDArray[np.floating], targets: NDArray[np.floating], group
 
 
 def _cross_validated(logits: Array, targets: Array, groups: NDArray[np.generic], pull: float) -> float:
-    """Log loss of each fold's films under a fit on the others, summed."""
+    """Sum of the log losses of each fold's films under a fit on the other folds."""
     patients = np.random.default_rng(0).permutation(np.unique(groups))
     total = 0.0
     for fold in np.array_split(patients, min(FOLDS, len(patients))):
@@ -71,10 +71,9 @@ def _cross_validated(logits: Array, targets: Array, groups: NDArray[np.generic],
 
 
 def _fit(logits: Array, targets: Array, pull: float) -> Calibration:
-    """Logistic regressions whose slopes, in units of each logit's deviation, are drawn to their common one.
+    """Logistic regressions whose slopes, in units of each logit's deviation, are pulled to a common slope.
 
-    Targets are Platt's: not 0 and 1 but what so many films let one say (Platt 1999), so that a finding of no film, or of all, has
-    an intercept too.
+    Targets are Platt's smoothed ones, not 0 and 1 (Platt 1999), so that a finding of no film, or of all, has an intercept too.
     """
     count, findings = logits.shape
     mean, deviation = logits.mean(axis=0), np.maximum(logits.std(axis=0), 1e-9)
@@ -93,5 +92,5 @@ def _fit(logits: Array, targets: Array, pull: float) -> Calibration:
 
     first = np.concatenate([[1.0], np.zeros(findings), start])
     found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 2000}).x
-    slopes = np.maximum(found[0] + found[1 : 1 + findings], 1e-3) / deviation  # a call needs an order of the films
+    slopes = np.maximum(found[0] + found[1 : 1 + findings], 1e-3) / deviation  # over 0: a call needs an order of films
     return Calibration(slopes, found[1 + findings :] - slopes * mean, (with_it + 0.5) / (count + 1), pull)

@@ -1,4 +1,4 @@
-"""Held-out films -> each finding's calibration, points and band; written into the run as ``calls.json``."""
+"""Held-out films -> each finding's calibration, points and band, written into the run as ``calls.json``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .calibration import Array, Calibration, calibrate
 from .movement import Movement, measure_movement
 from .prevalence import CHEST_XRAY14, read_prevalence
 
-#: With fewer films, even all of them over the median of the others would be no evidence: that comes by chance in one of 8.
+#: Three films would be no evidence, even if all lay over the median of the others: chance does that in one case of 8.
 MIN_POSITIVES: Final = 4
 CONFIDENCE: Final = 0.95
 PERCENTILES: Final = np.arange(101)
@@ -32,16 +32,16 @@ PERCENTILES: Final = np.arange(101)
 
 @dataclass(frozen=True)
 class CallOptions:
-    """From where findings are called.
+    """How the points are chosen at which findings are called.
 
     Attributes
     ----------
     specificity : float
-        That ``present_from`` has on the held-out films at least.
+        Least specificity of ``present_from`` on the held-out films.
     least_bound : float
-        That the lower bound of the specificity (95 %, one-sided) is at least.
+        Least lower bound (95 %, one-sided) of that specificity.
     movement_films : int
-        Val films on which an attacker moves each logit; 0: it is not measured.
+        Number of val films on which an attacker moves each logit; 0: the movement is not measured.
     band : float or None
         Width of the band in deviations of the logit. None: as wide as the attacker's movement.
     """
@@ -57,12 +57,12 @@ class CallOptions:
 def fit_calls(
     run: Run, films: list[Film], device: torch.device, options: CallOptions, prevalence: Path = CHEST_XRAY14
 ) -> list[Finding]:
-    """Fit on the val films, whose features ``fit`` left in the run; write the record, and give the manifest's findings.
+    """Fit on the val films, whose features ``fit`` wrote into the run. Writes the record; returns the manifest's findings.
 
     Raises
     ------
     FilmsError
-        The run was not fitted, or the band is to be measured and no film is to be attacked.
+        The run was not fitted, or the options give neither a band nor films to measure it on.
     """
     if options.band is None and not options.movement_films:
         raise FilmsError("the band is as wide as what an attacker moves, and no film is to be attacked; give --band")
@@ -72,7 +72,7 @@ def fit_calls(
     calibration = fitted.at(np.array([wanted[name] for name in LABELS]))
     movement = _movement(run, films, val, device, options.movement_films)
     findings = findings_of(logits, targets, calibration, options, movement)
-    run.calls_report.path.unlink(missing_ok=True)  # a kill from here on leaves no report of other calls
+    run.calls_report.path.unlink(missing_ok=True)  # a kill after this line leaves no report of the earlier calls
     run.calls.write(
         {
             "network_sha256": weights_sha256(run.network()),
@@ -89,12 +89,12 @@ def fit_calls(
 
 
 def load_calls(run: Run) -> tuple[list[Finding], dict[str, Any]]:
-    """What ``fit_calls`` wrote: findings, and the whole record.
+    """Read the results of ``fit_calls``: findings, and the whole record.
 
     Raises
     ------
     FilmsError
-        It was not run on this run's network.
+        ``fit_calls`` was not run on this run's network.
     """
     record = run.calls.read()
     if record["network_sha256"] != weights_sha256(run.network()):
@@ -109,12 +109,12 @@ def findings_of(
     options: CallOptions,
     movement: Movement | None = None,
 ) -> list[Finding]:
-    """The manifest's findings; AUROC, which is of test films, is for ``export`` to put in.
+    """The manifest's findings. ``export`` adds the AUROC, since it comes from test films.
 
     Parameters
     ----------
     logits, targets : ndarray, shape (N, L)
-        Of films that the network was not trained on.
+        From films that the network was not trained on.
     """
     return [
         _finding(column, logits[:, column], targets[:, column] > 0, calibration, options, movement)
@@ -166,7 +166,7 @@ def _finding(
 
 
 def _present_from(negatives: Array, options: CallOptions) -> float | None:
-    """The lowest point, between two films, that has the specificity and its bound; None where so few films give none."""
+    """The lowest point between two films with the wanted specificity and bound; None if there are too few films."""
     order, count = np.sort(negatives), len(negatives)
     for quiet in range(count + 1):
         if quiet >= options.specificity * count and lower_bound(quiet, count) >= options.least_bound:
@@ -177,7 +177,7 @@ def _present_from(negatives: Array, options: CallOptions) -> float | None:
 
 
 def lower_bound(successes: int, count: int) -> float:
-    """Clopper and Pearson's, 95 %, one-sided."""
+    """Clopper and Pearson's lower bound of a share, 95 %, one-sided."""
     return float(beta.ppf(1 - CONFIDENCE, successes, count - successes + 1)) if successes else 0.0
 
 
@@ -186,14 +186,14 @@ def _percentiles(logits: Array) -> tuple[float, ...]:
 
 
 def youden_logits(logits: NDArray[np.floating], targets: NDArray[np.floating]) -> list[float]:
-    """``youden_logit`` of each finding, shape (N, L) twice."""
+    """``youden_logit`` of each finding; both arrays have shape (N, L)."""
     return [
         youden_logit(logits[:, column].astype(np.float64), targets[:, column] > 0) for column in range(logits.shape[1])
     ]
 
 
 def youden_logit(logits: Array, with_it: NDArray[np.bool_]) -> float:
-    """The logit with the largest sum of sensitivity and specificity; 0 where all films have the finding, or none."""
+    """The logit with the largest sum of sensitivity and specificity; 0 if all films have the finding, or none has it."""
     if not with_it.any() or with_it.all():
         return 0.0
     candidates = np.unique(logits)

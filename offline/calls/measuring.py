@@ -1,4 +1,4 @@
-"""What the calls come to on the test films: nothing is chosen here."""
+"""Measure the calls on the test films. Nothing is chosen here."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from .fitting import load_calls, lower_bound
 
 BINS: Final = 15
 _POINTS: Final = ("present_from", "absent_below")
-#: Draws of labels from the probabilities themselves: the error that a perfect calibration would show on so few films.
+#: Number of label draws from the probabilities themselves. They give a perfect calibration's error on the same few films.
 DRAWS: Final = 200
-#: To other prevalences, as odds times this, each tried on films drawn accordingly.
+#: Factors of the odds for other prevalences; the films are weighted accordingly.
 OTHER_ODDS: Final = (0.25, 0.5, 2.0, 4.0)
 
 
 def measure_calls(findings: list[Finding], logits: Array, targets: NDArray[np.floating]) -> dict[str, Any]:
-    """Calls and calibration on films, shape (N, L) twice; JSON.
+    """Calls and calibration on films, as JSON; both arrays have shape (N, L).
 
-    Every film weighs in for each finding so that the finding is as frequent as its ``prevalence`` says, where calibration is
-    measured; calls are counted as the films are.
+    For the calibration, films are weighted so that each finding has its ``prevalence``. Calls are counted without weights.
     """
     truth = targets > 0
     columns = [_finding(finding, logits[:, k], truth[:, k]) for k, finding in enumerate(findings)]
@@ -73,7 +72,7 @@ def _mean(values: NDArray[Any]) -> float | None:
 
 
 def _calls(findings: list[Finding], logits: Array, point: str) -> NDArray[np.bool_]:
-    """Whether logits are at the point of their finding or over it, shape (N, F); F findings that are called, if any."""
+    """Whether logits are at or over their finding's point, shape (N, F), for F called findings; F may be 0."""
     return np.asarray(logits >= np.array([finding.logit_of(getattr(finding, point)) for finding in findings]))
 
 
@@ -81,7 +80,7 @@ def _finding(finding: Finding, logits: Array, truth: NDArray[np.bool_]) -> dict[
     weights = _weights(truth, finding.prevalence)
     odds = finding.slope * logits + finding.intercept
     probability = expit(odds)
-    # The network's own, shifted to the same prevalence: what is compared is the calibration, not the prevalence.
+    # The uncalibrated probability, shifted to the same prevalence, so that the comparison shows the calibration alone.
     before = expit(logits + logit(finding.prevalence) - logit((truth.sum() + 0.5) / (len(truth) + 1)))
     row: dict[str, Any] = {
         "name": finding.name,
@@ -118,7 +117,7 @@ def _shares(present: NDArray[np.bool_], above: NDArray[np.bool_], films: NDArray
 
 
 def _weights(truth: NDArray[np.bool_], prevalence: float) -> Array:
-    """So that the finding is as frequent as asked; all 1 where no film has it, or all have."""
+    """Film weights that give the finding this prevalence; all 1 if no film has it, or all have it."""
     share = truth.mean()
     if share in (0.0, 1.0):
         return np.ones(len(truth))
@@ -136,9 +135,9 @@ def calibration_error(probability: Array, truth: NDArray[np.bool_], weights: Arr
 
 
 def reliability(probability: Array, truth: NDArray[np.bool_], weights: Array, bins: int) -> list[dict[str, float]]:
-    """In each bin of equal weight, by probability: mean probability, share of films with the finding, share of all weight.
+    """Mean probability, share of films with the finding, and share of all weight, in bins of equal weight by probability.
 
-    ``effective_films`` is as many films of one weight as tell as much (Kish).
+    ``effective_films`` is Kish's effective sample size.
     """
     order = np.argsort(probability, kind="stable")
     until = np.cumsum(weights[order])
@@ -162,7 +161,7 @@ def _of_chance(probability: Array, weights: Array) -> float:
 
 
 def _elsewhere(findings: list[Finding], logits: Array, truth: NDArray[np.bool_], times: float) -> dict[str, float]:
-    """Calibration where each finding's odds are `times` as high, and the probabilities are adjusted to that."""
+    """Calibration error if each finding's odds are `times` as high, with probabilities adjusted to that and unadjusted."""
     adjusted, unadjusted = [], []
     for k, finding in enumerate(findings):
         elsewhere = float(expit(logit(finding.prevalence) + np.log(times)))

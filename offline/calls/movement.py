@@ -1,7 +1,7 @@
-"""How far an attacker moves each logit: the width that a band must have so that no call is turned into its opposite.
+"""Measure how far an attacker moves each logit. A band of this width keeps calls from being turned into their opposites.
 
-He ascends the logit alone, whatever the gate says. Whoever must also pass the gate moves it no further, so this bounds those
-who know the gate too.
+The attacker ascends the logit alone and ignores the gate. An attacker who must also pass the gate moves it no further, so the
+measurement bounds attackers who know the gate too.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from tqdm import tqdm
 from ..attacks.posting import as_posted, posted_within, uniform_in_ball
 
 EPSILON: Final = 2 / 255
-#: The share of films whose movement the bound is over, and how sure of that it is.
+#: The bound exceeds the movement of this share of films, with this confidence.
 SHARE: Final = 0.95
 CONFIDENCE: Final = 0.95
 BATCH: Final = 8
-#: Films of a finding and direction that the first step moves furthest are attacked in earnest: the bound lies among these.
+#: For each finding and direction, this many films get all steps: those that the first step moves furthest. They set the bound.
 FURTHEST: Final = 5
 STEPS: Final = 8
 
 
 @dataclass(frozen=True)
 class Movement:
-    """Of each finding, over films.
+    """The movement of each finding's logit over films.
 
     Attributes
     ----------
     films : ndarray, shape (N, L), float64
         The furthest that the logit moved, up or down.
     bounds : ndarray, shape (L,), float64
-        With 95 % confidence, 95 % of films like these are moved less far.
+        With 95 % confidence, 95 % of similar films move less far.
     """
 
     films: NDArray[np.float64]
@@ -53,16 +53,16 @@ def measure_movement(
     epsilon: float = EPSILON,
     furthest: int = FURTHEST,
 ) -> Movement:
-    """Attack each finding of each image, up and down; what was measured of this network and these images is taken from `kept`.
+    """Attack each finding of each image, up and down. Earlier measurements in `kept` are reused.
 
     Parameters
     ----------
     images : Tensor, shape (N, 1, H, W), in [0, 1]
-        Clean, and none that the network was trained on.
+        Clean images that the network was not trained on.
     kept : Path
-        A folder; a finding's file is written when it is done, so that a killed run goes on.
+        A folder for this network and these images. A finished finding's file is written at once, so that a killed run resumes.
     furthest : int
-        Films that are attacked in earnest; 0 leaves it at one step, which bounds nothing.
+        Number of films that get all steps. With 0 each film gets one step, which bounds nothing.
     """
     kept.mkdir(parents=True, exist_ok=True)
     clean = as_posted(images)
@@ -86,9 +86,9 @@ def measure_movement(
 
 
 def upper_bound(films: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distribution-free bound of a quantile: the r-th smallest of n is over it with probability P(Binomial(n, .95) < r).
+    """Distribution-free bound of a quantile: the r-th smallest of n exceeds it with probability P(Binomial(n, .95) < r).
 
-    Shape (N, L) -> (L,). With fewer than 59 films there is none of 95 %; the largest is taken, and is less sure.
+    Shape (N, L) -> (L,). Fewer than 59 films give no bound of 95 % confidence; then the largest value is used.
     """
     count = len(films)
     rank = int(binom.ppf(CONFIDENCE, count, SHARE)) + 1
@@ -105,7 +105,7 @@ def _furthest(
     epsilon: float,
     count: int,
 ) -> NDArray[np.float64]:
-    """How far each image's logit goes in one direction, shape (N,): one step of all, then all steps of the furthest."""
+    """How far each image's logit moves in one direction, shape (N,): one step for all images, all steps for the furthest."""
 
     def moved(attacked: Tensor, index: Tensor) -> Tensor:
         posted = posted_within(attacked, clean[index].to(device), epsilon)

@@ -1,4 +1,4 @@
-"""Pictures of what the calls come to on the test films, for people: ``reliability.png`` and ``calls.png``."""
+"""Draw the results of the calls on the test films: ``reliability.png`` and ``calls.png``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS: Final = 5
 
 
 def plots(measured: dict[str, Any]) -> dict[str, bytes]:
-    """File name -> PNG, of what ``measure_calls`` found."""
+    """File name -> PNG, from the results of ``measure_calls``."""
     with look_of(LIGHT):
         return {"reliability.png": png(_reliability(measured)), "calls.png": png(_calls(measured))}
 
@@ -56,7 +56,7 @@ def _reliability(measured: dict[str, Any]) -> Figure:
 
 
 def wilson(share: np.ndarray, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of a share of so many films, effective numbers too."""
+    """95 % interval of a share of films; the number of films may be an effective number."""
     z = float(norm.ppf(0.975))
     middle = (share + z**2 / (2 * films)) / (1 + z**2 / films)
     half = z / (1 + z**2 / films) * np.sqrt(share * (1 - share) / films + z**2 / (4 * films**2))

@@ -1,4 +1,4 @@
-"""How frequent each finding is among the films that probabilities shall hold for."""
+"""The frequency of each finding in the population for which probabilities shall hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.pipeline.labels import LABELS
 
 from ..data.films import FilmsError
 
-#: Of the 112,120 films of ChestX-ray14, by its labels (version 2020).
+#: Prevalences in the 112,120 films of ChestX-ray14, by its labels (version 2020).
 CHEST_XRAY14: Final = Path(__file__).with_name("chest_xray14.csv")
 
 

@@ -1,1 +1,1 @@
-"""Films: found, labelled, split by patient, loaded, and changed in ways that mean no harm."""
+"""Find, label, split by patient, and load films; change them harmlessly."""

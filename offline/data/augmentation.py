@@ -1,4 +1,4 @@
-"""What a training film is changed by before a network sees it: geometry, exposure, and mixing with another film."""
+"""Changes to a training film before a network sees it: geometry, exposure, and mixing with another film."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 
 def augmentation() -> v2.Compose:
-    """What differs between hospitals and positions: small geometry, mirror image, brightness and contrast."""
+    """Differences between hospitals and positions: small geometry, mirror image, brightness and contrast."""
     return v2.Compose(
         [
             v2.RandomAffine(
@@ -26,7 +26,7 @@ def augmentation() -> v2.Compose:
 
 
 def exposure(image: Tensor) -> Tensor:
-    """A gamma from .78 to 1.28, and on three films of ten a little noise: what hospitals' films differ by."""
+    """A gamma from .78 to 1.28, and a little noise on three films of ten. Hospitals' films differ in these."""
     bright = image.clamp(1e-4, 1) ** math.exp(float(torch.empty(()).uniform_(-0.25, 0.25)))
     if float(torch.rand(())) < 0.3:
         bright = bright + torch.randn_like(bright) * torch.empty(()).uniform_(0, 0.006)
@@ -34,16 +34,16 @@ def exposure(image: Tensor) -> Tensor:
 
 
 def mixup(images: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Blend each film of a batch with another one, and their targets alike (Zhang et al., ICLR 2018, arXiv 1710.09412).
+    """Blend each film of a batch, and its targets, with another film (Zhang et al., ICLR 2018, arXiv 1710.09412).
 
-    Labels of ChestX-ray14 were read from reports by a program, and many are wrong; a blend gives no film the last word.
+    A program read the labels of ChestX-ray14 from reports, and many are wrong. A blend weakens the effect of each label.
 
     Parameters
     ----------
     images : Tensor, shape (N, 1, H, W)
     targets : Tensor, shape (N, L)
     alpha : float
-        Of the Beta distribution that the share of the other film comes from; 0 leaves the batch as it is.
+        Parameter of the Beta distribution from which the other film's share is drawn; 0 leaves the batch unchanged.
     """
     if not alpha:
         return images, targets

@@ -1,4 +1,4 @@
-"""The options that say which films a command reads."""
+"""Command-line options that select films."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .films import SPLITS, Film, read_films
 
 
 def shared_data() -> Path:
-    """Where the films and DICOM files that developers share are."""
+    """The folder of the films and DICOM files that developers share."""
     return Path(os.environ.get("CXR_SHARED_DATA") or "../shared/data")
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Folder and split of the films, and where they are computed on."""
+    """Add options for the films' folder and split, and for the device."""
     parser.add_argument(
         "--data",
         type=Path,

@@ -19,11 +19,11 @@ from app.pipeline.labels import LABELS
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SplitRule = Literal["auto", "column", "patient", "paper"]
-CHEST_XRAY14_IMAGES = 112_120  # of the NIH's whole data set
+CHEST_XRAY14_IMAGES = 112_120  # in the NIH's whole data set
 
 
 class FilmsError(Exception):
-    """A folder or table of films that cannot be used; the message names the file and the remedy."""
+    """A folder or table of films cannot be used; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,18 @@ def read_films(
 ) -> list[Film]:
     """Read every labelled film of a folder.
 
-    Two layouts are known: any folder with a ``labels.csv`` and images beside it or in
-    ``images/``; and the NIH's own (``Data_Entry_2017*.csv[.gz]`` beside ``images_001/images`` ...
-    ``images_012/images``). Both tables have the NIH's columns.
+    The folder has one of two layouts. It holds a ``labels.csv``, with images beside it or in ``images/``; or it has
+    the NIH's own layout (``Data_Entry_2017*.csv[.gz]`` beside ``images_001/images`` ... ``images_012/images``).
+    Both tables have the NIH's columns.
 
     Parameters
     ----------
     split_rule : {"auto", "column", "patient", "paper"}
         ``column``: the table's column ``split``. ``paper``: the list in `paper_split`
         (``Image Index,split``). ``patient``: 70/10/20 % by a hash of the patient and `seed`.
-        ``auto``: the column where there is one, else the paper's list where given, else by patient.
+        ``auto``: ``column`` if the table has it, else ``paper`` if `paper_split` is given, else ``patient``.
     need_images : bool
-        False reads the table alone (paths then point where the image would be).
+        False: images may be missing; the path of a missing image says where it would be.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def read_films(
 
 
 def of_split(films: list[Film], split: Split) -> list[Film]:
-    """Films of one split; an empty split is an error, since nothing can be measured on it."""
+    """Films of one split. An empty split raises FilmsError, since nothing can be measured on it."""
     chosen = [film for film in films if film.split == split]
     if not chosen:
         raise FilmsError(f"no film is in the split '{split}'")
@@ -112,7 +112,7 @@ def of_split(films: list[Film], split: Split) -> list[Film]:
 
 
 def evenly(count: int, wanted: int) -> NDArray[np.intp]:
-    """Indices of at most `wanted` films, evenly spread over `count`; nothing is drawn, so runs agree."""
+    """Indices of at most `wanted` films, evenly spread over `count`. Nothing is drawn at random, so runs agree."""
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.intp))
 
 
@@ -132,7 +132,7 @@ def targets_of(films: list[Film]) -> NDArray[np.float32]:
 
 
 def fingerprint(films: list[Film]) -> str:
-    """SHA-256 over names, labels and splits: says which data a model was made from, and names no patient."""
+    """SHA-256 over names, labels and splits. It identifies the data that made a model, and names no patient."""
     lines = sorted(f"{film.path.name}|{'|'.join(film.findings)}|{film.split}" for film in films)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -203,7 +203,7 @@ def _split_of_each(rows: list[dict[str, str]], rule: SplitRule, paper_split: Pat
 
 
 def _patient_split(patient: str, seed: int) -> Split:
-    """A patient's split depends on that patient and the seed alone, so that adding films moves nobody."""
+    """A patient's split depends on the patient and the seed alone, so that more films move no patient to another split."""
     fraction = int.from_bytes(hashlib.sha256(f"{seed}:{patient}".encode()).digest()[:8], "big") / 2**64
     return "train" if fraction < 0.7 else "val" if fraction < 0.8 else "test"
 

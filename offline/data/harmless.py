@@ -1,7 +1,7 @@
-"""Changes that mean no harm: what a scanner, an archive or a technician may do to a film.
+"""Harmless changes, which a scanner, an archive or a technician may make to a film.
 
-Each is a function of one film, float32 in [0,1], shape (rows, columns) -> the same range, any shape that the
-service takes. Clean and changed films alike are then rounded to 8 bits, so that only the change is measured.
+Each change is a function of one film, float32 in [0,1], shape (rows, columns). It returns a film of the same range and of any
+shape that the service takes. Clean and changed films are then rounded to 8 bits, so that only the change is measured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-#: Of the films that ``drawn`` changes, on how many there are letters too.
+#: Share of the films changed by ``drawn`` that also get letters.
 LETTERED: Final = 1 / 3
 
 Film = NDArray[np.float32]
@@ -31,7 +31,7 @@ def _film(image: Image.Image) -> Film:
 
 
 def noise(deviation: float) -> Change:
-    """Gaussian noise of a standard deviation in units of [0,1]; the same noise for the same shape."""
+    """Gaussian noise; its standard deviation is in units of [0,1]. Films of the same shape get the same noise."""
 
     return lambda film: _grained(film, deviation, np.random.default_rng(0))
 
@@ -46,7 +46,7 @@ def blur(radius: float) -> Change:
 
 
 def jpeg(quality: int) -> Change:
-    """Through a JPEG file of a quality from 1 to 95."""
+    """Compression in a JPEG file, at a quality from 1 to 95."""
 
     def change(film: Film) -> Film:
         stream = io.BytesIO()
@@ -57,17 +57,17 @@ def jpeg(quality: int) -> Change:
 
 
 def gamma(exponent: float) -> Change:
-    """Grey to a power: under 1 brightens."""
+    """Each grey value to a power; an exponent under 1 brightens."""
     return lambda film: np.power(film, np.float32(exponent))
 
 
 def contrast(factor: float) -> Change:
-    """Stretch about the middle grey."""
+    """Stretch grey values about the middle grey, 0.5."""
     return lambda film: np.clip((film - 0.5) * factor + 0.5, 0, 1).astype(np.float32)
 
 
 def window(low: float, high: float) -> Change:
-    """Another window: greys from `low` to `high` fill the range."""
+    """Another window: grey values from `low` to `high` fill the range [0,1]."""
     return lambda film: np.clip((film - low) / (high - low), 0, 1).astype(np.float32)
 
 
@@ -82,24 +82,24 @@ def crop(share: float) -> Change:
 
 
 def rotation(degrees: float) -> Change:
-    """Turn about the middle; the corners become black."""
+    """Rotation about the middle; the corners become black."""
     return lambda film: _film(_grey(film).rotate(degrees, resample=Image.Resampling.BILINEAR))
 
 
 def resize(side: int, kernel: Image.Resampling) -> Change:
-    """An archive's copy of another size, by another kernel."""
+    """An archive's copy, resized to `side` by `side` pixels with `kernel`."""
     return lambda film: _film(_grey(film).resize((side, side), kernel))
 
 
 def burned_in_text(film: Film) -> Film:
-    """White letters in a corner, as some scanners burn in."""
+    """White letters in a corner, as some scanners burn them in."""
     image = _grey(film)
     ImageDraw.Draw(image).text((12, 12), "AP ERECT 14:05", fill=255, font_size=max(14, image.height // 24))
     return _film(image)
 
 
 def lettered(generator: np.random.Generator) -> Change:
-    """One to three lines of letters somewhere on the film, white or nearly so: a marker, a name of a view, a time."""
+    """One to three lines of white or nearly white letters somewhere on the film, like a marker, a view's name or a time."""
     lines = [
         "".join(generator.choice(list("ABDEILMNOPRSTUW0123456789 :-"), generator.integers(1, 16)))
         for _ in range(generator.integers(1, 4))
@@ -118,16 +118,16 @@ def lettered(generator: np.random.Generator) -> Change:
 
 
 def flip(film: Film) -> Film:
-    """Mirrored, left for right."""
+    """The film mirrored, left for right."""
     return np.ascontiguousarray(film[:, ::-1])
 
 
 def drawn(generator: np.random.Generator) -> Change:
-    """One or two changes, drawn with their strengths: what a gate is fitted to bear.
+    """One or two changes of random kind and strength. A gate is fitted to accept them.
 
     Noise of a deviation up to .0075, gamma from .7 to 1.4, contrast from .8 to 1.25, JPEG from quality 60 to 95, a blur up to
-    one pixel, a turn up to 4 degrees, a crop up to 5 %, a copy of another size; on one film in three also letters. The ranges
-    hold what ``CHANGES`` measures, and are not put on it.
+    one pixel, a rotation up to 4 degrees, a crop up to 5 %, a copy of another size; on one film in three also letters. The
+    ranges were not tuned to ``CHANGES``, which measure the gate.
     """
 
     deviation = generator.uniform(0, 0.0075)

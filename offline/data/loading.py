@@ -1,4 +1,4 @@
-"""Films -> batches of tensors, through the very decode and preprocess that serve."""
+"""Films -> batches of tensors, through the same decoding and preprocessing as in the service."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def load_film(path: Path) -> Tensor:
 
 
 def load_pixels(path: Path) -> NDArray[np.float32]:
-    """One film at its own size with all that surrounds its exposed field, shape (rows, columns), float32, in [0,1].
+    """One whole film at its own size, beyond its exposed field too, shape (rows, columns), float32, in [0,1].
 
-    It raises as ``load_decoded``.
+    Raises as ``load_decoded``.
     """
     return load_decoded(path).pixels
 
 
 def load_decoded(path: Path) -> DecodedImage:
-    """One film as it is decoded, with its exposed field.
+    """One decoded film, with its exposed field.
 
     Raises
     ------
     FilmsError
-        The file cannot be decoded; names it and says why.
+        The file cannot be decoded; the message names the file and says why.
     """
     try:
         return decode(path.read_bytes())
@@ -52,21 +52,23 @@ def load_decoded(path: Path) -> DecodedImage:
 
 
 def as_written(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clipped to [0,1] and rounded to 8 bits, any shape, float32: as a film is once it is in a file."""
+    """Pixels clipped to [0,1] and rounded to 8 bits, as a file stores them; any shape, float32."""
     return (np.clip(pixels, 0, 1) * 255).round().astype(np.float32) / np.float32(255)
 
 
 class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
-    """(image (1, 224, 224) in [0,1], targets (L,)); read when asked for, so memory does not grow with the folder.
+    """Pairs of an image (1, 224, 224) in [0,1] and targets (L,).
+
+    Each film is read when it is needed, so that memory does not grow with the folder.
 
     Parameters
     ----------
     augment : Augment or None
-        Of the network's input.
+        Changes the network's input.
     change : Change or None
-        Of the film itself, which is then rounded to 8 bits, as what is posted is.
+        Changes the film itself, which is then rounded to 8 bits, like a posted film.
     pixels : Tensor, shape (N, 1, 224, 224), or None
-        The films, as ``keep_pixels`` has them, so that they are not decoded again.
+        The films from ``keep_pixels``, which are then not decoded again.
     """
 
     def __init__(
@@ -97,14 +99,14 @@ class FilmDataset(Dataset[tuple[Tensor, Tensor]]):
         return image, torch.tensor(film.targets, dtype=torch.float32)
 
 
-#: Films that training keeps in memory, .2 MB each; of more, each epoch decodes them anew.
+#: Most films that training keeps in memory, .2 MB each. If there are more, each epoch decodes all of them again.
 MOST_KEPT = 10_000
 
 
 def keep_pixels(films: list[Film], workers: int) -> Tensor | None:
-    """All films as ``load_film`` gives them, shape (N, 1, 224, 224), float32; None where they are too many to keep.
+    """All films from ``load_film``, shape (N, 1, 224, 224), float32; None if they are too many to keep.
 
-    To decode a film takes about half as long as to train on it, and each epoch would do so again.
+    Decoding a film takes about half as long as training on it, and each epoch would decode it again.
     """
     if len(films) > MOST_KEPT:
         return None

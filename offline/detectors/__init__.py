@@ -1,4 +1,4 @@
-"""Detectors of attacked films behind one protocol: ``fit(clean)`` gives a scorer, ``score(films)`` is higher for typical."""
+"""Detectors of attacked films with one protocol: ``fit(clean)`` returns a scorer; ``score(films)`` is higher for typical ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .protocol import Detector, Fitted, Observed
 
 Factory = Callable[[int], Detector]
 
-#: Name of the row of a bundle's own gate, where it is none of these.
+#: Row name of a bundle's own gate, if it is not one of these detectors.
 SERVED: Final = "served"
-#: Name -> seed -> detector with its default options, in the order of the report. Those without chance ignore the seed.
+#: Name -> seed -> detector with its default options, in the order of the report. Deterministic detectors ignore the seed.
 DETECTORS: Final[Mapping[str, Factory]] = MappingProxyType(
     {
         "mgm-lambda": lambda seed: MultivariateGaussian("lambda"),

@@ -34,9 +34,8 @@ class Forest(Unsupervised):
 class OneClassMachine(Unsupervised):
     """One-class SVM (Schölkopf et al. 2001) with a Gaussian kernel, a rival in Li & Zhu: signed distance.
 
-    Features are standardised, since one kernel width serves them all; gamma is 1 / (d Var), scikit-learn's
-    "scale". ``nu`` bounds the share of fitting films outside. At most ``most_films`` are fitted on, drawn by
-    ``seed``: the time grows with their square.
+    Features are standardised, since they share one kernel width; gamma is 1 / (d Var), scikit-learn's "scale". ``nu`` bounds the
+    share of fitting films outside. The fit uses at most ``most_films``, drawn by ``seed``: its time grows with their square.
     """
 
     nu: float = 0.05
@@ -54,8 +53,8 @@ class OneClassMachine(Unsupervised):
 class SupervisedRegression:
     """Logistic regression of clean against attacked films: log odds of being clean, in nats.
 
-    It has seen one attack. It is in the table to show how it does on the others (Li & Zhu's point against
-    supervised detectors). Features are standardised over both kinds; the kinds weigh the same.
+    It has seen one attack. The table shows its results on the other attacks (Li & Zhu's argument against supervised detectors).
+    Features are standardised over both kinds of film; both kinds have the same weight.
     """
 
     inverse_penalty: float = 1.0

@@ -37,13 +37,13 @@ CURVE_DETECTORS = ("mgm-lambda", "pca-mgm")
 class Material:
     """Films to compare detectors on.
 
-    All must have come through the same rounding, size and file format, attacked and clean alike, or a
-    detector is credited with seeing the difference.
+    Attacked and clean films must have the same rounding, size and file format. Otherwise a detector may detect that difference
+    instead of the attack.
 
     Attributes
     ----------
     train, val, test : Observed
-        Clean films to fit on, to put thresholds by and to report on; patients apart.
+        Clean films for fitting, for thresholds and for the report; each patient is in one split only.
     patients : ndarray, shape (N,)
         The patient of each test film.
     targets : ndarray, shape (N, L), 0 or 1
@@ -56,7 +56,7 @@ class Material:
     Raises
     ------
     ValueError
-        Numbers of films that do not fit together, or no test films.
+        The numbers of films do not match, or there are no test films.
     """
 
     train: Observed
@@ -82,10 +82,10 @@ class Material:
 
 @dataclass(frozen=True)
 class AttackMeasures:
-    """A detector on one attack; positives are attacked films, on as many clean ones.
+    """A detector on one attack; positives are attacked films, with an equal number of clean films.
 
-    ``passed_auroc`` is the network's, over all clean and attacked films that the gate lets through, and
-    ``coverage`` their share. ``seen``: the detector was fitted on this very attack.
+    ``passed_auroc`` is the network's, over all clean and attacked films that the gate lets through. ``coverage`` is their
+    share. ``seen``: the detector was fitted on the same attack.
     """
 
     n: int
@@ -105,8 +105,8 @@ class AttackMeasures:
 class DetectorMeasures:
     """A detector's row.
 
-    ``threshold`` is from held-out films at ``target``; ``clean_passed_auroc`` is the network's over the
-    clean test films that pass. ``trained_on`` is the attack that a supervised detector has seen.
+    ``threshold`` comes from held-out films at ``target``. ``clean_passed_auroc`` is the network's, over the clean test films that
+    pass. ``trained_on`` is the attack on which a supervised detector was fitted.
     """
 
     detector: str
@@ -144,23 +144,23 @@ def compare(
     seed: int = 0,
     repeats: int = 1000,
 ) -> Iterator[DetectorMeasures]:
-    """Fit, calibrate and measure each detector; yields rows as they are done, for a progress bar or a file.
+    """Fit, calibrate and measure each detector. Yields each finished row, for a progress bar or a file.
 
-    A supervised detector has a row for each attack of ``attacked_train``, and none where that is empty.
+    A supervised detector has a row for each attack of ``attacked_train``, and none if that is empty.
 
     Parameters
     ----------
     target : float
-        False-rejection rate that thresholds are put by.
+        False-rejection rate that sets the thresholds.
     seed : int
-        Of the detectors and of the bootstrap.
+        Seed of the detectors and of the bootstrap.
     repeats : int
         Bootstrap draws of the test patients.
 
     Raises
     ------
     FilmsError
-        Too few films to fit on, or held-out films for the target.
+        There are too few films to fit on, or too few held-out films for the target.
     """
     weights = bootstrap_weights(material.patients, repeats, seed)
     for name, factory in detectors.items():
@@ -194,20 +194,20 @@ def learning_curve(
 ) -> Iterator[CurvePoint]:
     """Detection and false rejection against the number of fitting films.
 
-    Films of one seed are nested: the first 100 are among the first 200, so a step along the curve is not
-    the luck of another draw.
+    Films of one seed are nested: the first 100 are among the first 200, so that a step along the curve is not due to another
+    random draw.
 
     Parameters
     ----------
     sizes : sequence of int
         Numbers of fitting films, each at most those of ``train``.
     detectors : mapping, optional
-        Unsupervised ones; MGM, and PCA before MGM, where not given.
+        Unsupervised detectors; by default MGM, and PCA before MGM.
 
     Raises
     ------
     FilmsError
-        A size over the films there are, or too few films for a detector or the target.
+        A size exceeds the number of films, or there are too few films for a detector or the target.
     """
     chosen = {name: DETECTORS[name] for name in CURVE_DETECTORS} if detectors is None else detectors
     for size in sizes:

@@ -34,7 +34,7 @@ class MultivariateGaussian(Unsupervised):
 
 @dataclass(frozen=True)
 class Given(Unsupervised):
-    """A gate that was fitted before, as a bundle's: it is taken as it is."""
+    """A gate that was fitted before, such as a bundle's. ``fit`` does not change it."""
 
     gate: Gate
 
@@ -65,7 +65,7 @@ def principal_axes(features: NDArray[np.float32], explained: float) -> Projectio
     if variances[0] == 0:
         raise FilmsError("the films to fit on all have the same features; there are no principal axes")
     share = np.cumsum(variances) / variances.sum()
-    # n films span n - 1 dimensions; what eigh gives beyond them is rounding error.
+    # n films span n - 1 dimensions; further axes from eigh are rounding error.
     count = min(int(np.searchsorted(share, explained)) + 1, int(moments.n) - 1, len(variances))
     return Projection(moments.mean, np.ascontiguousarray(axes[:, :count]), variances[:count].copy())
 
@@ -74,8 +74,8 @@ def principal_axes(features: NDArray[np.float32], explained: float) -> Projectio
 class PrincipalGaussian(Unsupervised):
     """PCA before MGM (Li & Zhu's future work): far fewer parameters, so fewer films to fit on.
 
-    Along principal axes the covariance is diagonal, so its Cholesky factor is known without a second pass.
-    A change at right angles to all kept axes leaves the score alone, which an attacker may use.
+    Along principal axes the covariance is diagonal, so its Cholesky factor needs no second pass. A change at right angles to all
+    kept axes does not change the score, which an attacker may use.
     """
 
     explained: float = 0.95
@@ -92,15 +92,13 @@ class PrincipalGaussian(Unsupervised):
 class RelativeMahalanobis(Unsupervised):
     """Relative Mahalanobis distance (Ren et al. 2106.09022), negated.
 
-    MD_k^2(y) - MD_0^2(y): squared distance from the mean of class k under a covariance shared by the
-    classes, less that from the background Gaussian over all films, so that directions in which all films
-    vary alike cancel.
+    MD_k^2(y) - MD_0^2(y): squared distance from the mean of class k under a covariance shared by the classes, minus the squared
+    distance from the background Gaussian over all films. Directions in which all films vary alike then cancel.
 
-    Adapted in three ways, since findings are not exclusive and clean films need not have one. The class of a
-    film is its *predicted* top finding, when fitting and when scoring, which also needs no labels. The paper
-    takes the nearest class; here it is the predicted one, so that features which belong to another finding
-    than the answer says are far away. And a finding that is predicted for fewer than ``least_films`` has no
-    mean of its own: its films are measured from the mean of all.
+    It is adapted in three ways, since findings are not exclusive and clean films need not have one. The class of a film is its
+    *predicted* top finding, in fitting and in scoring, which needs no labels. The paper takes the nearest class; this class
+    takes the predicted one, so that features of another finding than the answer are far away. A finding that is predicted for
+    fewer than ``least_films`` has no own mean: its films are measured from the mean of all films.
     """
 
     ridge: float = 1e-2

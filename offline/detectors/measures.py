@@ -1,7 +1,7 @@
 """Measures of a gate on equal numbers of clean and attacked films, with bootstrap intervals over patients.
 
-Positives are attacked films, and rejecting is calling one attacked. Row i of clean and of attacked belong
-to the same film, so that a bootstrap draws a patient's clean and attacked films together.
+Positives are attacked films; to reject a film is to call it attacked. Row i of clean and row i of attacked films belong to the
+same film, so that a bootstrap draws a patient's clean and attacked films together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 Rejected = NDArray[np.bool_]
 Rate = TypeVar("Rate", float, Array)  # one, or one for each bootstrap draw
 
-#: Clean films refused, for which detection is reported beside the target's.
+#: False-rejection rates at which detection is reported, beside the target.
 FALSE_REJECTION_RATES = (0.001, 0.005, 0.01, 0.05)
 
 
@@ -40,14 +40,14 @@ class DetectionAt:
     Attributes
     ----------
     false_rejection_rate : float
-        As asked for.
+        The chosen rate.
     held_out : Estimate or None
-        With the threshold from held-out films, as a gate would have it; None where they are too few.
+        Detection with the threshold from held-out films, as in a gate; None if they are too few.
     held_out_false_rejection_rate : Estimate or None
-        What that threshold refuses of the clean test films.
+        Share of the clean test films that this threshold refuses.
     on_roc : float
-        Read off the ROC curve of the test films: the best threshold in hindsight, which no gate can know.
-        With n clean films, rates under 1 / n mean that none is refused.
+        Detection on the ROC curve of the test films: the best threshold in hindsight, which no gate can know. With n clean
+        films, a rate under 1 / n means that no film is refused.
     """
 
     false_rejection_rate: float
@@ -60,8 +60,8 @@ class DetectionAt:
 class FindingAuroc:
     """AUROC over findings, weighted by their positive films; ``deviation`` is over findings, weighted alike.
 
-    Both are None where no finding has both positive and negative films among those that passed. ``low`` and
-    ``high`` are the 95 % bootstrap interval of the mean.
+    Both are None if no finding has positive and negative films among the passed films. ``low`` and ``high`` are the 95 %
+    bootstrap interval of the mean.
     """
 
     mean: float | None
@@ -123,7 +123,7 @@ def drawn_auroc(targets: NDArray[np.generic], scores: NDArray[np.generic], weigh
 
 
 def accuracy(clean_rejected: Rate, attacked_rejected: Rate) -> Rate:
-    """Accuracy on the balanced set, from the rates: the paper's "F1" fits this, .5 without a defence."""
+    """Accuracy on the balanced set, from the rates; .5 without a defence. The paper's "F1" matches this measure."""
     return (attacked_rejected + 1 - clean_rejected) / 2
 
 
@@ -158,10 +158,10 @@ def detection_auroc(clean: Array, attacked: Array) -> float:
 
 
 def bootstrap_weights(patients: NDArray[np.generic], repeats: int, seed: int) -> Array:
-    """How often each film is drawn, shape (repeats, N): whole patients, the draws of ``bootstrap_interval``.
+    """How often each film is drawn, shape (repeats, N). Whole patients are drawn, as in ``bootstrap_interval``.
 
-    As weights, one set of draws serves every detector, attack and measure, where drawing anew for each
-    of them would take minutes; and their intervals are then comparable.
+    Every detector, attack and measure uses the same draws as weights. New draws for each would take minutes, and the intervals
+    would be less comparable.
     """
     generator = np.random.default_rng(seed)
     _, member = np.unique(patients, return_inverse=True)

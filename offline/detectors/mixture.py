@@ -18,8 +18,8 @@ Shape = Literal["full", "tied", "diag"]
 class SeveralModes(Unsupervised):
     """A Gaussian mixture by expectation maximisation (Li & Zhu's future work); log density in nats.
 
-    The modes share one covariance by default: a thousand films divided among modes do not carry one of
-    1024 x 1024 each. ``ridge`` is added to the diagonal, as MGM's lambda is.
+    The modes share one covariance by default: a thousand films are too few for one of 1024 x 1024 in each mode. ``ridge`` is
+    added to the diagonal, like MGM's lambda.
     """
 
     modes: int = 4
@@ -37,11 +37,10 @@ class SeveralModes(Unsupervised):
 class ConditionalMixtures(Unsupervised):
     """log p(hidden state | predicted finding), a mixture for each finding (Zheng & Hong, NeurIPS 2018), in nats.
 
-    Theirs is for exclusive classes, with the hidden states of fully connected layers, over a thousand images a
-    class, and a threshold for each. Here the class is the predicted top finding; the hidden state
-    is the 1024 features, reduced to the principal axes that hold ``explained`` of the variance; a finding
-    that is predicted for fewer than ``least_films`` is judged by one mixture over all films; and all share
-    a threshold, since the held-out films of one finding are too few to calibrate by.
+    Zheng & Hong have exclusive classes, the hidden states of fully connected layers, over a thousand images in each class, and a
+    threshold for each class. Here the class is the predicted top finding. The hidden state is the 1024 features, reduced to the
+    principal axes that hold ``explained`` of the variance. A finding that is predicted for fewer than ``least_films`` is judged
+    by one mixture over all films. All findings share a threshold, since one finding has too few held-out films to calibrate it.
     """
 
     modes: int = 2

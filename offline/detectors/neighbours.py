@@ -1,7 +1,7 @@
 """Distances to clean films: kernel density and local intrinsic dimensionality, used without attacked films.
 
-Ma et al. (1907.10456) train a logistic regression on these measures of clean and attacked images. Here
-each is a score by itself. Both are measured on the features as they are, not standardised, as theirs are.
+Ma et al. (1907.10456) train a logistic regression on these measures of clean and attacked images. Here each measure is a score
+by itself. Both use features that are not standardised, like the paper.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class KernelDensity(Unsupervised):
         Standard deviation of the kernels, in units of the features. None: the median distance of a fitting
         film to its nearest other, since rules of thumb from few dimensions (Silverman) are far off in 1024.
     references : int
-        At most so many clean films are kept, drawn by ``seed``: each is visited for every film scored.
+        Most clean films that are kept, drawn by ``seed``: each is visited for every scored film.
     """
 
     bandwidth: float | None = None
@@ -57,11 +57,11 @@ class LocalIntrinsicDimensionality(Unsupervised):
     """Minus the local intrinsic dimensionality about a film (Ma et al. 1801.02613, 1907.10456).
 
     The maximum-likelihood estimate (Amsaleg et al., KDD 2015) from distances r_1 <= ... <= r_k to the k
-    nearest clean films: LID = -(1/k sum_i log(r_i / r_k))^-1. Where a film lies apart from all clean ones
-    these distances are nearly equal and LID is high: less typical, so it is negated.
+    nearest clean films: LID = -(1/k sum_i log(r_i / r_k))^-1. If a film lies apart from all clean films, these distances are
+    nearly equal and LID is high. Such a film is less typical, so LID is negated.
 
-    Theirs takes neighbours within minibatches of 100; here they come from all ``references`` clean films.
-    A film that was fitted on is its own neighbour at distance 0 and scores too high, as with any detector.
+    Ma et al. take neighbours within minibatches of 100; here they come from all ``references`` clean films. A fitting film is its
+    own neighbour at distance 0 and scores too high, as with any detector.
     """
 
     neighbours: int = 20

@@ -1,4 +1,4 @@
-"""What every detector has in common: what it sees, how it is fitted, how it scores."""
+"""The protocol of all detectors: their input, their fit, their score."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ BLOCK = 1024  # films scored at once, so that memory does not grow with their nu
 
 @dataclass(frozen=True)
 class Observed:
-    """What the network said of N films: all that a detector may look at.
+    """The network's outputs for N films: the whole input of a detector.
 
-    They travel together because some detectors condition on the predicted finding. Were
-    the logits a second, optional argument, each caller would have to know which detectors want them, and
-    could pass rows of other films.
+    Features and logits are in one value because some detectors condition on the predicted finding. If the logits were a second,
+    optional argument, each caller would have to know which detectors need them, and could pass rows of other films.
 
     Attributes
     ----------
     features, gate_features, logits
-        As of ``Outputs``; may be memory-mapped. The logits in the order of ``LABELS``.
+        As in ``Outputs``; may be memory-mapped. The logits are in the order of ``LABELS``.
 
     Raises
     ------
     ValueError
-        Another dtype or shape, different numbers of films, or a value that is not finite.
+        The dtype or shape is wrong, the numbers of films differ, or a value is not finite.
     """
 
     features: NDArray[np.float32]
@@ -65,14 +64,14 @@ class Observed:
 
     @staticmethod
     def stored(arrays: Mapping[str, NDArray[np.float32]], prefix: str = "") -> Observed:
-        """Of a stage's arrays, as ``arrays`` gave them. Those of before held both features in one."""
+        """Read a stage's arrays, which ``arrays`` made. Older stages hold both kinds of features in one array."""
         features, logits = arrays[f"{prefix}features"], arrays[f"{prefix}logits"]
         if f"{prefix}gate_features" in arrays:
             return Observed(features, arrays[f"{prefix}gate_features"], logits)
         return Observed(*parted(features), logits)
 
     def arrays(self, prefix: str = "") -> dict[str, NDArray[np.float32]]:
-        """For a stage on disk."""
+        """The arrays for a stage on disk."""
         return {f"{prefix}{name}": values for name, values in vars(self).items()}
 
     def take(self, index: NDArray[np.intp] | slice) -> Observed:
@@ -126,11 +125,11 @@ class Detector(Protocol):
 
     @property
     def supervised(self) -> bool:
-        """Whether fitting needs attacked films. Such a detector has seen an attack, and is reported apart."""
+        """Whether fitting needs attacked films. A supervised detector has seen an attack, and is reported separately."""
         ...
 
     def fit(self, clean: Observed, attacked: Observed | None = None) -> Fitted:
-        """Fit on clean films; `attacked` is looked at by supervised detectors only.
+        """Fit on clean films; only supervised detectors use `attacked`.
 
         Raises
         ------
@@ -169,5 +168,5 @@ def subsample(observed: Observed, most: int, seed: int) -> Observed:
 
 
 def as_float64(features: NDArray[np.floating]) -> Array:
-    """Features in float64, in which everything is scored; scikit-learn otherwise stays in float32."""
+    """Features in float64: all scores are computed in it; scikit-learn would otherwise stay in float32."""
     return np.asarray(features, dtype=np.float64)

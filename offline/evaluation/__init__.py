@@ -1,13 +1,13 @@
 """The paper's experiment and the attackers that it leaves out, on any bundle and any labelled folder.
 
-``presets``     how many films and steps
+``presets``     numbers of films and steps
 ``subject``     the bundle under test
 ``store``       stages on disk, so that a run resumes where it stopped
-``observing``   films -> what the network says of them
+``observing``   films -> the network's outputs
 ``uninformed``  the paper's attacks, the detectors on them, the learning curve
 ``adaptive``    attackers who stop early or know the gate, sanity checks, independent libraries
 ``clean``       accuracy, false rejection by group, harmless changes
-``experiment``  all of it, in order
+``experiment``  all stages, in order
 """
 
 from .experiment import evaluate

@@ -1,4 +1,4 @@
-"""Attackers who stop early or know the gate; do their results make sense; and what independent libraries get."""
+"""Attackers who stop early or know the gate, sanity checks of their results, and attacks of independent libraries."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ from .store import Arrays, Outcome, Stages
 from .subject import LoadedBundle
 
 BATCH = 16
-#: One attacker who does not know the gate and one who does: what a model card says of a bundle.
+#: The attackers of a model card: one who does not know the gate, and one who does.
 AIMED = ("minimal", "selective")
-#: One who wants the goal alone, in few and long steps. Nobody who must also pass the gate goes further, so where he does not
-#: reach a goal, none of the others passes; and he is quick enough for many films.
+#: An attacker who pursues the goal alone, in few long steps. An attacker who must also pass the gate goes no further. So if the
+#: steepest does not reach a goal, no other attacker passes. He is quick enough for many films.
 STEEPEST = "steepest"
-#: His steps in parts of the budget, so many of them, and from how many starts.
+#: The steepest attacker's step as a share of the budget, his number of steps, and his number of starts.
 STRIDE, STRIDES, STARTS = 1 / 4, 12, 2
 
 
 def attackers(modes: Mapping[str, LogMixture]) -> dict[str, tuple[AwareAttack, bool]]:
-    """Name -> attack, and whether it knows the gate. `modes`: what the feature constraint pulls toward."""
+    """Name -> attack, and whether it knows the gate. The feature constraint pulls toward `modes`."""
     return {
         "minimal": (minimal, False),
         STEEPEST: (minimal, False),
@@ -64,7 +64,7 @@ def attackers(modes: Mapping[str, LogMixture]) -> dict[str, tuple[AwareAttack, b
 
 
 def goals_on(victim: Victim, calls: Sequence[Wanted] = OPPOSITE) -> list[Wanted]:
-    """To hide and to invent; and those on calls, where the victim has points for them."""
+    """The goals hide and invent, and the goals on calls if the victim has points for them."""
     return [*AT_POINT, *(calls if victim.calls is not None else ())]
 
 
@@ -82,10 +82,10 @@ def attacker_rows(
     *,
     native: bool = False,
 ) -> list[dict[str, Any]]:
-    """One attacker, all goals, all budgets: a row for each goal and budget.
+    """One attacker with all goals and all budgets: a row for each goal and budget.
 
-    An image that is done at one budget is done at every larger one (``epsilon_curve``). Each batch is a stage of
-    its own, so that hours of attack resume within the batch where they stopped.
+    An image that is done at one budget is done at every larger one (``epsilon_curve``). Each batch is a separate stage, so
+    that hours of attack resume at the batch where they stopped.
     """
     attack, informed = attackers(modes)[name]
     victim = at_native_size(victim) if native else victim
@@ -136,10 +136,10 @@ def aimed_rows(
     names: Sequence[str] = AIMED,
     goals: Sequence[Wanted] = (*AT_POINT, *OPPOSITE),
 ) -> list[dict[str, Any]]:
-    """Rows of attackers against a run with this gate, on `count` test films, evenly spread: the same for every defence.
+    """Rows of attackers against a run with this gate, on `count` evenly spread test films, which are the same for every defence.
 
-    Kept in `run` for this network, gate, films and effort, and not run again; what is tried on calls, for these calls, and
-    only where the victim has any.
+    Results for the same network, gate, films and effort are stored in `run` and not computed again. Results of goals on calls
+    also depend on the calls, and exist only if the victim has calls.
     """
     identity = {
         "network": weights_sha256(victim.network),
@@ -166,13 +166,13 @@ def aimed_rows(
 
 
 def store_in(run: Run, kind: str, identity: dict[str, Any]) -> Stages:
-    """Stages of one identity, kept in a run: a folder named after the kind and the identity's digest."""
+    """Stages of one identity, stored in a run's folder that is named after the kind and the identity's digest."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Stages.open(run.stages(kind, digest), identity)
 
 
 def sanity_stage(subject: LoadedBundle, levels: Images, preset: Preset, seed: int) -> Outcome:
-    """More steps, restarts and epsilon never lower success; unbounded epsilon reaches all; gradients flow."""
+    """Checks: more steps, restarts and epsilon never lower success; unbounded epsilon reaches all; gradients flow."""
     images = to_images(levels, subject.device)
     options = SearchOptions.within(1 / 255, steps=preset.aware_steps // 2, seed=seed)
     rows = []
@@ -194,7 +194,7 @@ def library_stage(
     """APGD, Square and DeepFool of an independent library, on the same goals."""
     images = to_images(levels, subject.device)
     victim = subject.victim
-    most = preset.aware_steps  # which only a preset of tests has fewer of
+    most = preset.aware_steps  # under 20 or 50 only in small presets
     runs: dict[str, Callable[[Any], AttackResult]] = {
         "APGD": lambda target: apgd(victim, images, target, WHITE_BOX_EPSILON, steps=min(20, most), seed=seed),
         "Square": lambda target: square(
@@ -221,7 +221,7 @@ def _batched(levels: Images | list[Images], device: torch.device) -> list[torch.
 
 
 def _tally(results: list[AttackResult]) -> Arrays:
-    """The result for each image, for several budgets: field -> ndarray, shape (budgets, N)."""
+    """Results of each budget and image: field -> ndarray, shape (budgets, N)."""
     return {
         field: np.stack([getattr(result, field).cpu().numpy() for result in results])
         for field in (

@@ -1,4 +1,4 @@
-"""When and on what a report was made, as reports say it."""
+"""The time and the machine of a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clean films: accuracy, false rejection overall and by group, under harmless changes, and turned."""
+"""Clean films: accuracy, false rejection overall and by group, harmless changes, and turned films."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def harmless_stage(
     patients: NDArray[Any],
     changes: Mapping[str, Change] = CHANGES,
 ) -> Outcome:
-    """Each change is made to the film at its own size, rounded to 8 bits, and judged as the service would."""
+    """Apply each change to the film at its own size, round to 8 bits, and judge the film as the service does."""
     rows = []
     for name, change in changes.items():
         accepted: list[NDArray[np.bool_]] = []
@@ -80,7 +80,7 @@ def harmless_stage(
 
 
 def orientation_stage(subject: LoadedBundle, levels: Images, clean: Observed, attacked: dict[str, Observed]) -> Outcome:
-    """The answers to films turned and inverted, and whether the model of orientation judges attacked ones."""
+    """Counts of the answers to clean, turned, inverted and attacked films by the model of orientation and the gate."""
     bundle = subject.bundle
     parts: dict[str, list[Outputs[Tensor]]] = {}
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The commands that ask whether the gate would stop an attack: evaluate, tamper."""
+"""The commands that measure whether the gate stops an attack: evaluate, tamper."""
 
 from __future__ import annotations
 

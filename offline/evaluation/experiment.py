@@ -1,4 +1,4 @@
-"""The whole experiment, stage by stage, into one dictionary that the report is written from."""
+"""The whole experiment, stage by stage. Its result is one dictionary, from which the report is written."""
 
 from __future__ import annotations
 
@@ -50,27 +50,27 @@ def evaluate(
     seed: int = 0,
     substitutes: Sequence[Substitute] = (),
 ) -> tuple[dict[str, Any], Arrays]:
-    """Answer: would this gate stop an attack, which one, at what cost in clean films, and from whom?
+    """Measure which attacks and attackers this gate stops, and how many clean films it refuses.
 
-    Stages are kept under ``output/work`` and not run again; the same seed gives the same results.
+    Stages are stored under ``output/work`` and not run again. The same seed gives the same results.
 
     Parameters
     ----------
     substitutes : sequence of Substitute
-        Black-box attackers' networks. The first makes the paper's black-box attacks, all of them are compared at
-        rising epsilon; without one neither is measured.
+        Black-box attackers' networks. The first makes the paper's black-box attacks. All are compared at rising epsilon.
+        Without a substitute neither is measured.
 
     Returns
     -------
     dict
-        As ``offline.report`` reads it; a part that was not measured is absent.
+        The evaluation that ``offline.report`` reads; a part that was not measured is absent.
     dict of ndarray
         Scores, features and one example, for the plots.
 
     Raises
     ------
     FilmsError
-        `output` holds stages of something else, or there are too few films.
+        `output` holds stages of another evaluation, or there are too few films.
     """
     manifest = subject.bundle.manifest
     identity = {
@@ -88,7 +88,7 @@ def evaluate(
 
 
 class _Run:
-    """What the stages share: films as posted, what the network says of them, and the results so far."""
+    """Data that the stages share: films as posted, the network's outputs for them, and the results so far."""
 
     def __init__(self, subject: LoadedBundle, films: list[Film], store: Stages, preset: Preset, seed: int) -> None:
         self.subject, self.store, self.preset, self.seed = subject, store, preset, seed
@@ -118,7 +118,7 @@ class _Run:
         return Observed.stored(arrays)
 
     def _measure(self, part: str, compute: Callable[[], Outcome], of: str = "") -> None:
-        """A part of the result, as a stage of its own; `of` says what else would be another stage."""
+        """Compute a part of the result as a stage; the stage's name ends with `of`."""
         self.result[part] = self.store.stage(part.replace("_", "-") + of, compute)[0]
 
     @property
@@ -144,7 +144,7 @@ class _Run:
             "supervised",
             lambda: supervised_stage(subject, load_images(chosen, "reading"), WHITE_BOX_EPSILON, preset.attack_steps),
         )
-        # The film whose answer the attack changed most shows best what an attack does.
+        # The film with the largest change of its answer shows best how an attack works.
         change = np.abs(self.attacked["white-box BIM"].logits - self.seen["test"].logits).max(1)
         index = int(np.argmax(change))
         _, example = self.store.stage("example", lambda: example_stage(subject, self.levels[index], bim[index]))
@@ -169,7 +169,7 @@ class _Run:
         )
 
     def _paper(self, setting: str, stem: str, gradients_of: nn.Module, epsilon: float) -> Images:
-        """The four attacks of one setting, a stage each; the attacked images of BIM."""
+        """The four attacks of one setting, one stage each; returns BIM's attacked images."""
         bim = None
         for name, options in paper_attacks(epsilon, self.preset.attack_steps).items():
             title = f"{setting} {name}"
@@ -195,7 +195,7 @@ class _Run:
         self.result.setdefault("substitutes", []).append({**substitute.about, "transfer": found})
 
     def _detectors(self, material: Material) -> Outcome:
-        """Every detector on the features; and the bundle's own gate, where it looks at others."""
+        """Every detector on the features, and the bundle's own gate if it uses features of a watch."""
         bundle = self.subject.bundle
         target = bundle.manifest.gate.target_false_rejection_rate
         rows = compare(material, target=target, seed=self.seed)
@@ -205,7 +205,7 @@ class _Run:
         return [asdict(row) for row in tqdm(rows, desc="detectors", total=len(DETECTORS) + 1, unit="detector")], {}
 
     def clean(self) -> None:
-        """Accuracy, false rejection, groups and harmless changes, by the served gate."""
+        """Accuracy, and the served gate's false rejection, by group and after harmless changes."""
         rejected = self._scores(self.seen["test"]) < self.subject.bundle.gate.threshold
         self.result["clean"] = accuracy(targets_of(self.test), self.seen["test"], rejected, self.patients)
         self.result["groups"] = groups(self.test, rejected, self.patients)
@@ -219,7 +219,7 @@ class _Run:
             self._measure("harmless", lambda: harmless_stage(subject.victim, subject.device, self.test, self.patients))
 
     def informed(self) -> None:
-        """Attackers who stop early or know the gate; then sanity and libraries."""
+        """Attackers who stop early or know the gate, sanity checks, and attacks of libraries."""
         preset = self.preset
         counts = {
             "minimal": preset.minimal_films,
@@ -278,7 +278,7 @@ class _Run:
         return [(film[None] * 255).round().astype(np.uint8) for film in films]
 
     def finish(self, identity: dict[str, Any], output: Path) -> tuple[dict[str, Any], Arrays]:
-        """Add what the whole was made with, and the arrays for the plots."""
+        """Add the versions, options and counts of the evaluation, and the arrays for the plots."""
         gate = self.subject.bundle.manifest.gate
         self.arrays.update(
             {
@@ -330,7 +330,7 @@ class _Run:
         return evaluation, {name.replace("|", "/"): array for name, array in self.arrays.items()}
 
     def _extraction(self) -> dict[str, Any]:
-        """How fast features were made of the training films, and what that means for all of ChestX-ray14."""
+        """Speed of the feature extraction on the training films, and the hours that all of ChestX-ray14 would take."""
         rate = len(self.train) / self.store.seconds()["features-train"]
         return {
             "films": len(self.train),
@@ -341,7 +341,7 @@ class _Run:
 
 
 def _digest(network: nn.Module) -> str:
-    """A digest of a substitute's weights, since another substitute is another stage."""
+    """A digest of a substitute's weights, since each substitute needs its own stage."""
     digest = hashlib.sha256()
     for value in network.state_dict().values():
         digest.update(value.cpu().numpy().tobytes())

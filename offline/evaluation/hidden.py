@@ -1,4 +1,4 @@
-"""What the feature constraint pulls hidden layers toward: mixtures fitted on clean training films."""
+"""Mixtures fitted on clean training films, toward which the feature constraint pulls hidden layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .observing import Images, observe
 from .store import Arrays
 from .subject import LoadedBundle
 
-#: The ends of the first three dense blocks; what the gate itself sees goes under ``FINAL``.
+#: The ends of the first three dense blocks; the gate's own features have the name ``FINAL``.
 LAYERS: Final = ("features.denseblock1", "features.denseblock2", "features.denseblock3")
 MODES: Final = 4
 #: Added to the diagonal, as a share of a layer's mean variance: early layers vary a hundredfold less than late ones.
@@ -25,7 +25,7 @@ RIDGE_SHARE: Final = 1e-2
 
 
 def observe_with_hidden(subject: LoadedBundle, levels: Images, title: str) -> tuple[Observed, Arrays]:
-    """What the network says of images, and, of the same pass, the spatial means of the hidden layers: (N, channels) each."""
+    """The network's outputs for images, and the spatial means of hidden layers in the same pass, shape (N, channels) each."""
     network: nn.Module = subject.victim.network
     seen: dict[str, list[np.ndarray]] = {layer: [] for layer in LAYERS}
     with pooled_states(network, list(LAYERS)) as states:
@@ -43,13 +43,13 @@ def observe_with_hidden(subject: LoadedBundle, levels: Images, title: str) -> tu
 
 
 def modes_of(subject: LoadedBundle, states: Arrays, seed: int) -> dict[str, LogMixture]:
-    """A mixture for each hidden layer (Yao et al. 2021), and the gate's density for the features that the gate sees."""
+    """A mixture for each hidden layer (Yao et al. 2021), and the gate's density for the gate's features."""
     mixtures = {layer: _mixture(states[layer].astype(np.float64), seed) for layer in LAYERS}
     return {**mixtures, FINAL: LogMixture([subject.bundle.gate.density])}
 
 
 def _mixture(values: np.ndarray, seed: int) -> LogMixture:
-    """Modes that share a covariance, since a thousand films do not carry one for each."""
+    """Modes that share a covariance, since a thousand films are too few to fit one for each mode."""
     modes = min(MODES, max(1, len(values) // 2))
     found = fit_mixture(values, modes, "tied", RIDGE_SHARE * float(values.var(0).mean()), seed)
     factor = np.linalg.cholesky(found.covariances_)

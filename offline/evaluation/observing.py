@@ -1,4 +1,4 @@
-"""Films -> 8-bit images at 224x224, and what the network says of them."""
+"""Films -> 8-bit images at 224x224 -> the network's outputs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def batches(levels: Images, device: torch.device, title: str, size: int = BATCH)
 
 
 def observe(network: nn.Module, levels: Images, device: torch.device, title: str) -> Observed:
-    """What the network says of images, in float32 as served."""
+    """The network's outputs for images, in float32 as in the service."""
     with torch.inference_mode():
         found = [[part.cpu().numpy() for part in network(images)] for images in batches(levels, device, title)]
     return Observed(*(np.concatenate(parts) for parts in zip(*found, strict=True)))

@@ -1,4 +1,4 @@
-"""How much of the experiment is run."""
+"""Presets: how many films, steps and goals the experiment has."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from ..attacks.goals import EVERY_CALL, OPPOSITE, Wanted
 
-#: In pixel units of [0,1], rising.
+#: Epsilons in pixel units of [0,1], rising.
 BUDGETS: Final = (1 / 255, 2 / 255, 4 / 255, 0.02, 8 / 255)
 WHITE_BOX_EPSILON: Final = 0.02  # the paper's
 BLACK_BOX_EPSILON: Final = 0.05  # the paper's
@@ -22,7 +22,7 @@ class Aim:
     budgets : tuple of float
         Epsilons, rising, in pixel units of [0,1].
     steps, restarts, weight_rounds : int
-        As of ``SearchOptions``; who does not know the gate starts once.
+        As in ``SearchOptions``. An attacker who does not know the gate has one start.
     """
 
     budgets: tuple[float, ...]
@@ -31,16 +31,16 @@ class Aim:
     weight_rounds: int
 
 
-#: Of a model card, and of the frontier.
+#: The effort for a model card, and for the frontier.
 AIM: Final = Aim((1 / 255, 2 / 255), steps=50, restarts=1, weight_rounds=1)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Counts of films are of the test films, evenly spread; attackers who know the gate cost some hundred passes a film.
+    """Numbers of films and steps. Films are evenly spread test films, except ``supervised_films`` (training films).
 
-    ``budgets`` are the epsilons of the goal-directed attackers, ``calls`` the goals on calls of those in ``informed.AIMED``;
-    the others have ``OPPOSITE``.
+    Attackers who know the gate cost some hundred passes for each film. ``budgets`` are the epsilons of attackers with a goal.
+    ``calls`` are the goals on calls of the attackers in ``adaptive.AIMED``; other attackers have the goals ``OPPOSITE``.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Preset:
 
     @property
     def aim(self) -> Aim:
-        """Of the attackers who stop early or know the gate."""
+        """The effort of the attackers who stop early or know the gate."""
         return Aim(self.budgets, self.aware_steps, self.restarts, self.weight_rounds)
 
 
@@ -108,8 +108,8 @@ PRESETS: Final[dict[str, Preset]] = {
         harmless=False,
     ),
     "standard": _STANDARD,
-    # On a network that resists, each attacker with a goal spends all of its steps: an hour on two cores to hide and to invent,
-    # where "standard" takes a night. The goals on calls triple the attempts.
+    # On a hardened network each attacker with a goal uses all of its steps. "short" takes an hour on two cores for hide and
+    # invent, "standard" a night. The goals on calls triple the attempts.
     "short": replace(
         _STANDARD,
         name="short",

@@ -1,4 +1,4 @@
-"""Stages on disk: what is there is not computed again, and what belongs to another run is refused."""
+"""Stages on disk: a stored stage is not computed again, and a folder with stages of another run is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..data.films import FilmsError
 
 Arrays = dict[str, NDArray[Any]]
-Outcome = tuple[Any, Arrays]  # what goes into the JSON, and arrays by name
+Outcome = tuple[Any, Arrays]  # content for the JSON, and arrays by name
 IDENTITY = "identity.json"
 
 
@@ -44,7 +44,7 @@ class Stages:
         return Stages(folder)
 
     def stage(self, name: str, compute: Callable[[], Outcome]) -> Outcome:
-        """The outcome of a stage: from disk, or computed and written; the JSON last, so that a kill leaves no half."""
+        """Read the outcome of a stage, or compute and write it. The JSON comes last, so that a kill leaves no half stage."""
         path = self.folder / f"{name}.json"
         arrays_path = self.folder / f"{name}.npz"
         if not path.exists():
@@ -57,7 +57,7 @@ class Stages:
             return json.loads(path.read_text())["content"], {key: stored[key] for key in stored.files}
 
     def seconds(self) -> dict[str, float]:
-        """What each stage took."""
+        """The seconds that each stage took."""
         return {
             path.stem: float(json.loads(path.read_text())["seconds"])
             for path in sorted(self.folder.glob("*.json"))

@@ -23,9 +23,9 @@ from ..run import Run
 
 
 def victim_of_run(run: Run, network: ChestNetwork, gate: FittedGate, films: list[Film], device: torch.device) -> Victim:
-    """A fitted run as attackers see it, with the points that an export would give it.
+    """A fitted run as attackers see it, with the points of its export.
 
-    Youden's come from val films, those of calls from the run's record, where it has one.
+    Youden's points come from val films. The points of calls come from the run's record, if it has one.
     """
     logits = youden_logits(saved(run, "val").logits, targets_of(of_split(films, "val")))
     points = torch.tensor(logits, dtype=torch.float64).sigmoid()
@@ -35,7 +35,7 @@ def victim_of_run(run: Run, network: ChestNetwork, gate: FittedGate, films: list
 
 @dataclass(frozen=True)
 class LoadedBundle:
-    """A verified bundle, its network on `device`, and the same as attackers see it."""
+    """A verified bundle with its network on `device`, and the bundle as attackers see it."""
 
     bundle: Bundle
     device: torch.device
@@ -43,7 +43,7 @@ class LoadedBundle:
 
     @staticmethod
     def load(folder: Path, device: torch.device, trusted: TrustedKeys | None = None) -> LoadedBundle:
-        """Read, verify and prove a bundle, which must be signed by one of the trusted keys if there are any.
+        """Read and verify a bundle, and run its golden check. If there are trusted keys, one of them must have signed it.
 
         Raises
         ------

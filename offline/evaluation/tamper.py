@@ -1,4 +1,4 @@
-"""Films altered by hand -> what the service says of them: whether the gate sees it, and what the answers become."""
+"""Judge films that were altered by hand as the service does: whether the gate refuses them, and how the answers change."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def tamper(
 ) -> dict[str, Any]:
     """Tamper with test films in every way, judge them as the service does, and write ``tampering.json``.
 
-    Film and tampered film go the same way: 8 bits at the film's own size, exposed field, 224x224. Another patient's film is
-    the next of those that are chosen. The same seed gives the same films.
+    Film and tampered film are processed alike: 8 bits at the film's own size, exposed field, 224x224. The donor is the next
+    chosen film of another patient. The same seed gives the same films.
 
     Parameters
     ----------
     folder : Path
-        Of the bundle.
+        Folder of the bundle.
     count : int
-        Of test films, evenly spread.
+        Number of test films, evenly spread.
 
     Raises
     ------
     BundleError
     FilmsError
-        Fewer than two patients.
+        The films belong to fewer than two patients.
     """
     bundle = read_bundle(folder, trusted)
     screener = Screener(bundle, torch_backend(bundle.network, device))
@@ -91,7 +91,7 @@ def tamper(
 
 
 def _another(chosen: list[Film], index: int) -> int:
-    """The next film that is of another patient."""
+    """Index of the next film of another patient."""
     for step in range(1, len(chosen)):
         other = (index + step) % len(chosen)
         if chosen[other].patient != chosen[index].patient:
@@ -107,7 +107,7 @@ def _row(
     donors: list[Answer],
     changed: list[float],
 ) -> dict[str, Any]:
-    """Counts of films, and of findings of films that were accepted before and after."""
+    """Counts of films. Counts of calls cover the films that were accepted before and after."""
     calls = Counter[str]()
     for answer, before, donor in zip(answers, clean, donors, strict=True):
         now, then, theirs = (_calls(screener, each) for each in (answer, before, donor))
@@ -143,7 +143,7 @@ def _calls(screener: Screener, answer: Answer) -> list[str] | None:
 
 
 def sentences(report: dict[str, Any]) -> list[str]:
-    """The report in words, a line a tampering."""
+    """The report in words, one line for each kind of tampering."""
     return [
         f"{row['tampering']}: {row['accepted']} of {row['films']} accepted, {row['rejected']} rejected as adversarial, "
         f"{row['unsuitable']} told to be no suitable film; another call on {row['calls']['changed_films']} of "

@@ -26,7 +26,7 @@ TRANSFER_BUDGETS: Final = (2 / 255, WHITE_BOX_EPSILON, BLACK_BOX_EPSILON)
 def attack_all(
     gradients_of: nn.Module, levels: Images, device: torch.device, title: str, options: AttackOptions
 ) -> Images:
-    """Attack images on a network's logits (the victim's, or a substitute's), rounded as they are posted."""
+    """Attack images with gradients of the victim or a substitute, and round them as they are posted."""
     attacked = []
     for batch, images in enumerate(batches(levels, device, title)):
         # Gradients in bfloat16 take half the time and keep nearly every sign; judging is float32.
@@ -44,7 +44,7 @@ def attack_stage(
     title: str,
     options: AttackOptions,
 ) -> Outcome:
-    """One attack on all films: what the victim's network sees of it, and how much it changed."""
+    """One attack on all films: the victim network's outputs, the share of changed top findings, and the change in greys."""
     attacked = attack_all(gradients_of, levels, subject.device, title, options)
     seen = observe(subject.victim.network, attacked, subject.device, f"features of {title}")
     change = np.abs(attacked.astype(np.int16) - levels).mean()
@@ -53,9 +53,9 @@ def attack_stage(
 
 
 def transfer_stage(subject: LoadedBundle, gradients_of: nn.Module, levels: Images, title: str, steps: int) -> Outcome:
-    """MIM, which transfers best of the paper's four, made on an outsider's network at rising epsilon: a row for each.
+    """MIM on an outsider's network: one row for each epsilon. MIM transfers best of the paper's four attacks.
 
-    ``changed``: the victim's top finding is another. ``passed``: changed, and the gate accepts.
+    ``changed``: the victim's top finding changed. ``passed``: it changed, and the gate accepts.
     """
     clean = observe(subject.victim.network, levels, subject.device, "clean")
     rows = []

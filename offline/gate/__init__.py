@@ -1,1 +1,1 @@
-"""The gate: features of films, their Gaussian, its threshold, and the checks beside it."""
+"""Fit the gate: features of films, their Gaussian and its threshold; and the checks of orientation and content."""

@@ -30,15 +30,15 @@ from .moments import Moments
 
 BATCH = 16
 BLOCK = 1024  # rows of features in memory at once
-#: Raised when the pixels that the network gets change: 3 are those of the exposed field.
+#: Increased when the network's input pixels change. Version 3 uses the exposed field.
 _RECORD_VERSION = 3
-#: Raised when ``harmless.drawn`` draws other changes.
+#: Increased when ``harmless.drawn`` draws other changes.
 _DRAWN_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `index` of `count`, from 1: contiguous, disjoint, and of sizes that differ by one at most."""
+    """Part `index` of `count`, counted from 1. Parts are contiguous and disjoint; their sizes differ by one at most."""
 
     index: int = 1
     count: int = 1
@@ -56,7 +56,7 @@ class Shard:
         Raises
         ------
         FilmsError
-            Anything else.
+            The text has another form.
         """
         parts = text.split("/")
         if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
@@ -68,7 +68,7 @@ class Shard:
         return (self.index - 1) * n // self.count, self.index * n // self.count
 
     def files(self, whole: FeatureFiles) -> FeatureFiles:
-        """This shard's, of an extraction."""
+        """The files of this shard of an extraction."""
         return whole.shard(self.index, self.count)
 
 
@@ -88,7 +88,7 @@ UNCHANGED = Variant("none", None)
 
 
 def harmless_variant(number: int) -> Variant:
-    """Each film under a harmless change of its own, the same in every run of the same number."""
+    """Each film gets its own harmless change, which is the same in every run with the same number."""
 
     def change(index: int, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         return drawn(np.random.default_rng((number, index)))(pixels)
@@ -106,17 +106,17 @@ def extract(
     shard: Shard = WHOLE,
     variant: Variant = UNCHANGED,
 ) -> Outputs[NDArray[np.float32]]:
-    """Run the network, in float32 as it serves, over films; resident memory does not grow with their number.
+    """Run the network over films, in float32 as in the service. Resident memory does not grow with the number of films.
 
-    Writes the ``FeatureFiles`` of `name`, of ``joined`` rows, or of a shard of it, the record last. Shards may run at the same
-    time in processes of their own, and ``merge_shards`` joins them. One that is there already is not run again.
+    Writes the ``FeatureFiles`` of `name`, or of a shard of it, with ``joined`` rows; the record comes last. Shards may run at
+    the same time in separate processes, and ``merge_shards`` joins them. A finished extraction is not run again.
 
     Parameters
     ----------
     films : list of Film
-        All of them, also for a shard.
+        All films, also for a shard.
     variant : Variant
-        What is done to the films first.
+        A change that is applied to the films first.
     """
     identity = _identity(network, films, variant)
     start, stop = shard.of(len(films))
@@ -124,7 +124,7 @@ def extract(
     if _record(files) == identity:
         return saved(run, files.name)
     run.folder.mkdir(parents=True, exist_ok=True)
-    files.record.unlink(missing_ok=True)  # a kill from here on leaves no record, so nothing is trusted
+    files.record.unlink(missing_ok=True)  # a kill after this line leaves no record, so that nothing is trusted
     width = network.feature_count + (network.gate_feature_count if network.watch is not None else 0)
     features = open_memmap(files.features, "w+", np.float32, (stop - start, width))
     logits = open_memmap(files.logits, "w+", np.float32, (stop - start, len(LABELS)))
@@ -151,12 +151,12 @@ def extract(
 
 
 def merge_shards(run: Run, name: str) -> Outputs[NDArray[np.float32]]:
-    """Join the shards of `name` in order, block by block, and merge their moments; the shards are then removed.
+    """Join the shards of `name` in order, block by block, merge their moments, and remove the shards.
 
     Raises
     ------
     FilmsError
-        No shards, shards of two counts, a shard missing, or shards of different networks or films.
+        There are no shards, or one is missing, or they differ in their count, their network or their films.
     """
     whole = run.features(name)
     counts = set(whole.shards().values())
@@ -195,12 +195,12 @@ def reuse_or_extract(
     workers: int,
     variant: Variant = UNCHANGED,
 ) -> Outputs[NDArray[np.float32]]:
-    """The stored features of this network and these films, whole or as shards; otherwise they are extracted now.
+    """Reuse the stored features of this network and these films, merging shards if needed; if there are none, extract them.
 
     Raises
     ------
     FilmsError
-        Shards of this network and these films, of which some are missing.
+        Some shards of this network and these films are missing.
     """
     identity = _identity(network, films, variant)
     whole = run.features(name)
@@ -210,7 +210,7 @@ def reuse_or_extract(
 
 
 def joined(outputs: Outputs[Tensor]) -> Tensor:
-    """Features as files hold them, in one row: those of the gate's network, where there is one, after the others."""
+    """Features in one row, as files store them. If the gate has its own network, its features come after the others."""
     if outputs.gate_features is outputs.features:
         return outputs.features
     return torch.cat([outputs.features, outputs.gate_features], 1)
@@ -222,26 +222,26 @@ def parted(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.f
 
 
 def saved(run: Run, name: str) -> Outputs[NDArray[np.float32]]:
-    """Open what ``extract`` or ``merge_shards`` wrote; memory-mapped, in the order of the films."""
+    """Open the output of ``extract`` or ``merge_shards``, memory-mapped, in the order of the films."""
     files = run.features(name)
     return Outputs(*parted(np.load(files.features, mmap_mode="r")), np.load(files.logits, mmap_mode="r"))
 
 
 def saved_moments(run: Run, name: str) -> Moments:
-    """Moments of the gate features that ``saved`` opens, accumulated as they were extracted."""
+    """Moments of the gate features that ``saved`` opens; ``extract`` accumulated them."""
     return _load_moments(run.features(name)).last(saved(run, name).gate_features.shape[1])
 
 
 def measured(files: FeatureFiles) -> tuple[int, float]:
-    """Films of an extraction, and the seconds that it took (of merged shards: their sum)."""
+    """Number of films of an extraction, and its seconds (for merged shards: their sum)."""
     record = json.loads(files.record.read_text())["measured"]
     return record["films"], record["seconds"]
 
 
 def _identity(network: ChestNetwork, films: list[Film], variant: Variant) -> dict[str, Any]:
-    """What features are of; anything else is not reused.
+    """The network, films and change of an extraction. Features with another identity are not reused.
 
-    Of the files names, sizes and order: reading all of them again would take as long as the features do.
+    Names, sizes and order identify the files: reading all of them again would take as long as the extraction.
     """
     lines = "\n".join(f"{film.path.name}|{film.path.stat().st_size}" for film in films)
     return {
@@ -254,7 +254,7 @@ def _identity(network: ChestNetwork, films: list[Film], variant: Variant) -> dic
 
 
 def _record(files: FeatureFiles) -> dict[str, Any] | None:
-    """Identity of a finished extraction; None where there is none."""
+    """Identity of a finished extraction; None if there is no such extraction."""
     if not files.record.is_file():
         return None
     record: dict[str, Any] = json.loads(files.record.read_text())
@@ -279,7 +279,7 @@ def _join(parts: list[Path], path: Path, n: int) -> None:
 
 
 def _save_moments(files: FeatureFiles, moments: Moments) -> None:
-    """Count, mean (d,) and scatter (d, d), float64."""
+    """Write count, mean (d,) and scatter (d, d), float64."""
     arrays = {"n": np.array([moments.n], np.int64), "mean": moments.mean, "scatter": moments.scatter}
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, files.moments)
 

@@ -37,7 +37,7 @@ Covariance = Literal["lambda", "ledoit-wolf", "oas"]
 Rule = Literal["held-out", "training"]
 BLOCK = 1024  # rows of features held in memory at once
 
-#: Of the root-mean-square deviation, that counts as the unit of a feature that never varies.
+#: Unit of a feature that never varies, as a share of the root-mean-square deviation.
 LEAST_SHARE = 0.1
 
 
@@ -48,16 +48,16 @@ class FitOptions:
     Attributes
     ----------
     variants : int
-        Copies of each training film under harmless changes (``harmless.drawn``) that are fitted on beside it; 0, as in the
-        paper, fits on the films as they are. The threshold comes from unchanged films all the same.
+        Number of harmlessly changed copies of each training film (``harmless.drawn``) in the fit; 0, as in the paper, fits on
+        the unchanged films alone. The threshold always comes from unchanged films.
     variant_weight : float
-        What each copy counts as, beside its film's 1. A little is enough to let harmless changes pass; more also lets pass
-        what looks like them.
+        Weight of each copy; its film has weight 1. A small weight lets harmless changes pass. A larger one also lets attacks
+        pass that look like them.
     scaled : bool
-        Put features into units of their deviations (``scales``) before the covariance is shrunk; the paper does not, and a
-        gate's network, whose channels differ a hundredfold, needs it.
+        Divide features by their deviations (``scales``) before the covariance is shrunk. The paper does not; a gate's network
+        needs it, since its channels differ a hundredfold.
     kind : str
-        Of the density, of ``FITS``.
+        Kind of density, a key of ``FITS``.
     """
 
     covariance: Covariance = option(
@@ -87,13 +87,13 @@ class FitOptions:
     kind: str = DEFAULT_KIND
 
     def record(self) -> dict[str, Any]:
-        """As in the records of runs, whose identities these are; the usual kind goes without saying, as in runs of before."""
+        """The options for a run's record, which identify the run. The default kind is left out, as in older runs."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("kind", DEFAULT_KIND)}
 
 
 @dataclass(frozen=True)
 class FittedGate:
-    """A density, its threshold, and a word on its shrinkage."""
+    """A density, its threshold, and the name of its shrinkage."""
 
     density: Density
     threshold: Threshold
@@ -103,7 +103,7 @@ class FittedGate:
 
     @property
     def gate(self) -> Gate:
-        """As it is served."""
+        """The gate as it is served."""
         return Gate(self.density, self.threshold.value)
 
 
@@ -115,12 +115,12 @@ def fit_gaussian(
 ) -> tuple[Gaussian, str]:
     """Mean, shrunk covariance and Cholesky factor of features, shape (N, d), read in blocks.
 
-    Moments that were accumulated at extraction, of all of them, spare a pass over the features.
+    Moments from the extraction, over films and changed copies, save a pass over the features.
 
     Parameters
     ----------
     changed : sequence of ndarray, shape (N, d)
-        Of the same films under harmless changes.
+        Features of the same films under harmless changes.
     """
     if moments is None:
         copies = [moments_of(one).weighted(options.variant_weight) for one in changed]
@@ -152,16 +152,16 @@ def fit_gaussian(
 
 
 def scales(moments: Moments) -> NDArray[np.float64]:
-    """Units of features, shape (d,): their deviations.
+    """Units of features, shape (d,): their standard deviations.
 
-    A channel that hardly ever fires would get a unit in which nothing is usual, so that a tenth of the root-mean-square
-    deviation is added in quadrature.
+    A tenth of the root-mean-square deviation is added in quadrature. Without it the unit of a channel that hardly ever fires
+    would be so small that every value looks unusual.
     """
     variances = np.diag(moments.covariance)
     return np.asarray(np.sqrt(variances + LEAST_SHARE**2 * variances.mean()))
 
 
-#: How each kind is fitted: arguments and returns as of ``fit_gaussian``.
+#: The function that fits each kind of density; arguments and results are those of ``fit_gaussian``.
 FITS: Final[dict[str, Callable[..., tuple[Density, str]]]] = {"mgm": fit_gaussian}
 
 
@@ -172,12 +172,12 @@ def fit_gate(
     moments: Moments | None = None,
     changed: Sequence[NDArray[np.float32]] = (),
 ) -> FittedGate:
-    """Fit on training features, and put the threshold where the options say; `changed` as in ``fit_gaussian``.
+    """Fit on training features, and set the threshold by the options' rule; `changed` is as in ``fit_gaussian``.
 
     Raises
     ------
     FilmsError
-        Too few held-out films for the target.
+        There are too few held-out films for the target.
     """
     density, word = FITS[options.kind](train_features, options, moments, changed)
     calibration = np.sort(density.log_density(val_features))
@@ -193,7 +193,7 @@ def fit_gate(
 
 
 def training_rule_warning(gate: FittedGate) -> str:
-    """What the paper's rule does to the held-out films, in words."""
+    """A warning that says how many held-out films the paper's rule rejects."""
     rejected = float((gate.calibration_scores < gate.threshold.value).mean())
     d = gate.density.feature_count
     return (
@@ -234,9 +234,9 @@ def fit(
 def gate_of(
     network: ChestNetwork, run: Run, films: list[Film], options: FitOptions, device: torch.device, workers: int
 ) -> FittedGate:
-    """A network's gate, fitted on the features of every split, which are written into `run`.
+    """Fit a network's gate on the features of the train and val splits; write the features of every split into `run`.
 
-    Features that are in `run` already, of this network and these films, are reused, and their shards merged.
+    Stored features of this network and these films are reused, and their shards merged.
     """
 
     def extracted(name: str, of: list[Film], variant: Variant = UNCHANGED) -> tuple[NDArray[np.float32], Moments]:
@@ -256,7 +256,7 @@ def gate_of(
 
 
 def extract_shard(run: Run, films: list[Film], shard: Shard, device: torch.device, workers: int) -> tuple[int, float]:
-    """Extract one shard of every split into `run`; returns its number of films, and the seconds that they took."""
+    """Extract one shard of every split into `run`; returns its number of films, and its seconds."""
     network = run.network()
     parts = []
     for split in SPLITS:

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 class Moments:
     """Count, mean (d,) and scatter sum (y - mu)(y - mu)^T (d, d), float64, of the features seen.
 
-    The count is a fraction where films were weighted.
+    The count may be a fraction if films were weighted.
     """
 
     n: float
@@ -30,15 +30,15 @@ class Moments:
         return cls(len(values), mean, centred.T @ centred)
 
     def weighted(self, weight: float) -> Moments:
-        """As if each of the films counted as `weight` of one."""
+        """The moments with each film counted as `weight` of one."""
         return Moments(self.n * weight, self.mean, self.scatter * weight)
 
     def last(self, count: int) -> Moments:
-        """Of the last so many features alone."""
+        """The moments of the last `count` features alone."""
         return Moments(self.n, self.mean[-count:], self.scatter[-count:, -count:])
 
     def merge(self, other: Moments) -> Moments:
-        """Moments of both sets together (Chan, Golub & LeVeque 1979): never subtracts large near-equal sums."""
+        """Moments of both sets together (Chan, Golub & LeVeque 1979). The formula never subtracts large near-equal sums."""
         n = self.n + other.n
         if not other.n or not self.n:  # a shard may be empty
             return self if not other.n else other
@@ -64,7 +64,7 @@ def ledoit_wolf_shrinkage(moments: Moments, sum_of_fourth_powers: float) -> floa
     Parameters
     ----------
     sum_of_fourth_powers : float
-        sum_i ||y_i - mu||^4, which a second pass over the features gives; no N x N or d x d x N array is needed.
+        sum_i ||y_i - mu||^4, from a second pass over the features; it needs no N x N or d x d x N array.
     """
     covariance = moments.covariance
     d, n = len(covariance), moments.n
@@ -78,9 +78,9 @@ def ledoit_wolf_shrinkage(moments: Moments, sum_of_fourth_powers: float) -> floa
 def oas_shrinkage(moments: Moments) -> float:
     """Weight rho of the scaled identity by oracle-approximating shrinkage (Chen et al., IEEE TSP 2010, equation 23).
 
-    rho = (tr S^2 + tr^2 S) / ((n + 1) (tr S^2 - tr^2 S / d)), at most 1. The terms -2/d of the print are
-    left out, as scikit-learn leaves them out: they vanish at the d = 1024 of these features. Unlike
-    Ledoit-Wolf's it needs no second pass over the features, and assumes that they are Gaussian.
+    rho = (tr S^2 + tr^2 S) / ((n + 1) (tr S^2 - tr^2 S / d)), at most 1. The paper's terms -2/d are left out, as in
+    scikit-learn: they vanish at the d = 1024 of these features. Unlike Ledoit-Wolf shrinkage, OAS needs no second pass over
+    the features, and assumes that they are Gaussian.
     """
     covariance = moments.covariance
     d = len(covariance)

@@ -1,7 +1,7 @@
-"""Feature extraction on a Ray cluster: one task a shard, into one folder that all machines see.
+"""Feature extraction on a Ray cluster: one task for each shard, into a folder that all machines share.
 
-Ray Data would move features through its object store to hold them anew as files. They are files already, which ``fit``
-maps and merges (offline/gate/features.py), so plain tasks do.
+Plain tasks are enough: the features are already files, which ``fit`` maps and merges (offline/gate/features.py). Ray Data would
+move them through its object store, only to write files again.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from .fit import extract_shard
 
 
 def extract_on_ray(run: Run, films: list[Film], count: int, device: str, workers: int) -> list[tuple[int, float]]:
-    """Extract every split into `run` as `count` shards; a shard whose machine died is run again on another.
+    """Extract every split into `run` as `count` shards. If a machine dies, its shard runs again on another machine.
 
     Parameters
     ----------
     films : list of Film
         Their paths, and `run`, must lead to the same files on every machine.
     device : str
-        As of ``choose_device``; a task takes a GPU of its own unless this is cpu, or auto and the cluster has none.
+        As for ``choose_device``. Each task takes one GPU, unless this is cpu, or auto on a cluster without GPUs.
     workers : int
-        Processes of each task that decode, and the CPUs that it takes.
+        Number of decoding processes, and of CPUs, of each task.
 
     Returns
     -------
     list of (int, float)
-        Films of each shard, and the seconds that they took.
+        Number of films of each shard, and its seconds.
 
     Raises
     ------
     FilmsError
+        `count` is under 1.
     ConnectionError
         There is no cluster at RAY_ADDRESS.
     """

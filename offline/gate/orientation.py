@@ -1,4 +1,4 @@
-"""Fit the model that tells turned and inverted films from upright ones, on the features of clean films alone."""
+"""Fit the model that distinguishes turned and inverted films from upright films, on features of clean films alone."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ..data.loading import in_order
 from ..run import Run, weights_sha256
 from .features import joined, parted
 
-FILMS: Final = 400  # each in every sense; more change nothing that the held-out films show
+FILMS: Final = 400  # each in every sense; with more films the held-out results did not change
 BATCH: Final = 16
 #: scikit-learn's inverse penalty, on standardised features.
 PENALTY: Final = 1e-2
-#: Turned held-out films below this percentile of their log densities are left to the gate.
+#: The floor is this percentile of the log densities of turned held-out films. The gate judges films below it.
 LEAST_PERCENTILE: Final = 1.0
 
 
 def in_every_sense(images: Tensor) -> dict[str, list[Tensor]]:
-    """Images, shape (N, 1, H, W), in [0,1] -> sense -> them so turned, once or twice.
+    """Images, shape (N, 1, H, W), in [0,1] -> sense -> a list of one or two changed batches.
 
-    A film may be upside down by a half turn, or by a mirror.
+    A film may be upside down after a half turn, or after a vertical mirror.
     """
     upright, left, right, upside_down, inverted = SENSES
     return {
@@ -47,7 +47,7 @@ def in_every_sense(images: Tensor) -> dict[str, list[Tensor]]:
 def features_in_every_sense(
     network: nn.Module, films: list[Film], device: torch.device, workers: int, title: str
 ) -> dict[str, NDArray[np.float32]]:
-    """Sense -> rows of ``joined`` features, N or 2 N."""
+    """Sense -> N or 2 N rows of ``joined`` features."""
     found: dict[str, list[NDArray[np.float32]]] = {sense: [] for sense in SENSES}
     with torch.inference_mode(), tqdm(total=len(films), desc=f"turning {title}", unit="film") as progress:
         for images, _ in in_order(films, batch_size=BATCH, workers=workers):
@@ -58,7 +58,7 @@ def features_in_every_sense(
 
 
 def fit_model(features: dict[str, NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights (senses, 1024) and bias (senses,) on features as they come: the scaling is folded in."""
+    """Weights (senses, 1024) and bias (senses,) for unscaled features; they include the scaling."""
     values = np.concatenate([features[sense] for sense in SENSES]).astype(np.float64)
     senses = np.repeat(np.arange(len(SENSES)), [len(features[sense]) for sense in SENSES])
     scaler = StandardScaler().fit(values)
@@ -70,7 +70,7 @@ def fit_model(features: dict[str, NDArray[np.float32]]) -> tuple[NDArray[np.floa
 def counted(
     orientation: Orientation, gate: Gate, features: NDArray[np.float32], gate_features: NDArray[np.float32]
 ) -> dict[str, int]:
-    """The answers to films: refused for their sense, otherwise rejected by the gate, otherwise passed."""
+    """Counts of films that are refused for their sense, otherwise rejected by the gate, otherwise passed."""
     densities = gate.log_density(gate_features)
     faulty = np.array([fault is not None for fault in orientation.faults(features, densities)])
     rejected = densities < gate.threshold
@@ -90,9 +90,9 @@ def fit_orientation(
     device: torch.device,
     workers: int,
 ) -> dict[str, Any]:
-    """Fit on training films, put the floor by held-out ones, count on both and on test films; write all into `run`.
+    """Fit on training films, set the floor with held-out films, count on held-out and test films; write all into `run`.
 
-    A stored model of this network in `run` is reused: the gate does not change the model, only the floor.
+    Stored features of this network in `run` are reused. The gate does not change the model, only the floor.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def fit_orientation(
 
 
 def load_orientation(run: Run) -> tuple[Orientation, dict[str, Any]]:
-    """What ``fit_orientation`` wrote.
+    """Read the results of ``fit_orientation``.
 
     Raises
     ------

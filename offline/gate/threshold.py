@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Threshold:
-    """``value`` in nats; ``bound``: with 95 % confidence the false-rejection rate on like films is below it."""
+    """``value`` in nats; ``bound``: with 95 % confidence the false-rejection rate on similar films is below it."""
 
     value: float
     bound: float
@@ -23,9 +23,9 @@ class Threshold:
 def held_out_threshold(scores: Array, target: float) -> Threshold:
     """The k-th smallest of m held-out scores with k = floor(target (m + 1)).
 
-    A new clean film, exchangeable with these, then scores below it with probability at most `target`,
-    whatever the distribution (Vovk et al. 2005; Bates et al. 2104.08279). Given these m films the rate is
-    Beta(k, m + 1 - k) distributed, whose 95 % quantile is the bound.
+    A new clean film that is exchangeable with these then scores below it with probability at most `target`, for every
+    distribution (Vovk et al. 2005; Bates et al. 2104.08279). Given these m films, the rate has the distribution
+    Beta(k, m + 1 - k). The bound is its 95 % quantile.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def held_out_threshold(scores: Array, target: float) -> Threshold:
     Raises
     ------
     ValueError
-        Too few films for the target: m must be at least 1/target - 1.
+        There are too few films for the target: m must be at least 1/target - 1.
     """
     m = len(scores)
     k = math.floor(target * (m + 1) + 1e-9)
@@ -50,5 +50,5 @@ def held_out_threshold(scores: Array, target: float) -> Threshold:
 
 
 def training_threshold(scores: Array, target: float) -> Threshold:
-    """The paper's rule: the `target` quantile of the images that the Gaussian was fitted on; bounds nothing."""
+    """The paper's rule: the `target` quantile of the scores of the Gaussian's training images. It bounds no rate."""
     return Threshold(float(np.quantile(scores, target)), 1.0)

@@ -1,11 +1,11 @@
-"""Does a heatmap show where the finding is? Measured on boxes that radiologists drew.
+"""Measure whether a heatmap shows the place of the finding, on boxes that radiologists drew.
 
-``boxes``      the NIH's list of boxes -> those of films that are at hand
+``boxes``      the NIH's list of boxes -> the boxes on available films
 ``maps``       a network and a film -> several maps of one finding
 ``measures``   a map and a box -> hit, overlap, empty, outside the chest
-``locate``     all of it -> a report
+``locate``     all of these -> a report
 ``words``      the report for people
-``plot``       the films with box and strongest place, for local eyes
+``plot``       the films with box and strongest place, for local viewing only
 """
 
 from .boxes import Box, read_boxes

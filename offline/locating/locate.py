@@ -1,4 +1,4 @@
-"""Boxes, films and a network -> how often each map's strongest place lies in the box, beside points that look at no film."""
+"""Boxes, films and a network -> how often each map's strongest place lies in the box, compared with fixed points."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ _GRID: Final = 32
 
 @dataclass(frozen=True)
 class Explained:
-    """What makes heatmaps.
+    """The network and calibration that make heatmaps.
 
     Attributes
     ----------
     name : str
-        For the report.
+        Name in the report.
     network : ChestNetwork
     typical_maps : ndarray, shape (L, 7, 7)
     calls : Calls
     data : str
-        Digest of the films that it was trained on (``films.fingerprint``).
+        Digest of the films that the network was trained on (``films.fingerprint``).
     """
 
     name: str
@@ -93,7 +93,7 @@ class Explained:
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> Explained:
-        """What is served."""
+        """The served network and calibration."""
         manifest = bundle.manifest
         return cls(
             manifest.model_version, bundle.network, bundle.typical_maps, bundle.calls, manifest.provenance.data_sha256
@@ -125,9 +125,9 @@ def locate(
     Parameters
     ----------
     films : sequence of Film
-        For how often a heatmap shows something: films that neither network nor points were made from.
+        Films that made neither the network nor the points, for how often a heatmap shows something.
     data : str
-        Digest of all films of the folder: whether the network was trained on its train split can be told by it alone.
+        Digest of all films of the folder. It shows whether the network was trained on the folder's train split.
     """
     network = explained.network.to(device).eval()
     located = []
@@ -158,7 +158,7 @@ def locate(
 
 
 def localised(explained: Explained, films: Sequence[Film], device: torch.device) -> dict[str, dict[str, int]]:
-    """By call: answers (one a finding and film), and of how many of them some place of the film stands out."""
+    """Counts by call: answers (one for each finding and film), and answers with a place of the film that stands out."""
     network, counts = explained.network, {"answers": Counter[str](), "localised": Counter[str]()}
     bias = network.classifier.bias.detach().cpu().numpy()
     typical = explained.typical_maps.mean((1, 2)) + bias
@@ -207,7 +207,7 @@ def _row(name: str, located: Sequence[Located]) -> dict[str, Any]:
 
 
 def _baselines(located: Sequence[Located], pool: Sequence[Located]) -> dict[str, float]:
-    """Hit rates of what does not look at the film."""
+    """Hit rates of points and maps that do not use the film."""
     rates = {name: float(np.mean([one.is_hit(point) for one in located])) for name, point in POINTS.items()}
     for name, point_of in ((MEAN_BOX, _mean_centre), (BEST_POINT, _best_point)):
         found = [hits(point_of(_others(one, pool)), one.box) for one in located if _others(one, pool)]
@@ -224,7 +224,7 @@ def _baselines(located: Sequence[Located], pool: Sequence[Located]) -> dict[str,
 
 
 def _others(one: Located, pool: Sequence[Located]) -> list[Located]:
-    """Boxes of other patients: of the same finding, or of all findings where no other patient has it."""
+    """Boxes of other patients with the same finding, or with any finding if no other patient has it."""
     others = [each for each in pool if each.box.film.patient != one.box.film.patient]
     return [each for each in others if each.box.finding == one.box.finding] or others
 
@@ -235,7 +235,7 @@ def _mean_centre(others: Sequence[Located]) -> Point:
 
 
 def _best_point(others: Sequence[Located]) -> Point:
-    """The point that lies in the most of their boxes; of several, the one nearest to their mean."""
+    """The point that lies in most boxes; among several the one nearest to the boxes' mean centre."""
     column, row = _mean_centre(others)
     steps = np.arange(_GRID // 2, ORIGINAL_SIDE, _GRID, dtype=float)
     points = sorted(

@@ -33,7 +33,7 @@ _SPREAD: Final = SPREAD * INPUT_SIDE / MAP_SHAPE[0]
 
 
 def maps_of(network: ChestNetwork, image: Tensor, finding: int, typical: Map) -> dict[str, Map]:
-    """Every map of one finding, shape (224, 224) each, by its name; only what speaks for the finding, 0 elsewhere.
+    """Every map of one finding, shape (224, 224) each, by its name. Maps are 0 where nothing supports the finding.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def enlarged(shown: Map) -> Map:
 
 
 def _passes(network: ChestNetwork, image: Tensor, finding: int) -> tuple[Map, list[tuple[Tensor, Tensor]]]:
-    """The finding's shares, shape (7, 7), and of each of ``_BLOCKS`` its maps and the logit's gradient by them."""
+    """The finding's shares, shape (7, 7), and the maps of each of ``_BLOCKS`` with the logit's gradient."""
     with torch.enable_grad():
         hidden = (image - network.image_mean) / network.image_std
         kept: list[Tensor] = []

@@ -17,9 +17,9 @@ Map = NDArray[np.float32]
 Point = tuple[float, float]
 #: Pixels of the original by which the strongest place may miss the box (Zhang et al., IJCV 2018, section 4.1).
 TOLERANCE: Final = 15.0
-#: Of the field, its strongest places are compared with the box.
+#: Share of the field, its strongest places, that is compared with the box.
 STRONGEST_SHARE: Final = 0.1
-#: Of each side of the field: of the 984 boxes of the NIH's list 1.1 % have their centre in this margin.
+#: Share of each side of the field; 1.1 % of the 984 boxes of the NIH's list have their centre in this margin.
 MARGIN: Final = 0.1
 
 
@@ -34,7 +34,7 @@ def on_original(place: Point, field: ExposedField) -> Point:
 
 
 def strongest(shown: Map) -> Point | None:
-    """The middle of the strongest place, (column, row) in [0, 1] of the field; None of a map that is nowhere positive."""
+    """The middle of the strongest place, (column, row) in [0, 1] of the field; None if the map is nowhere positive."""
     if not float(shown.max()) > 0:
         return None
     row, column = np.unravel_index(int(shown.argmax()), shown.shape)

@@ -1,4 +1,4 @@
-"""The films with box and strongest place, to be looked at. They hold films: for local eyes, never to be committed."""
+"""Draw the films with box and strongest place. The pictures hold films: view them locally, never commit them."""
 
 from __future__ import annotations
 

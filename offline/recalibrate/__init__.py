@@ -1,10 +1,10 @@
 """Recalibrate the gate for a site: the network stays, mean, covariance and threshold move. See docs/recalibration.md.
 
-``site``           the films: patients, groups, what is held out
-``suspicion``      do they look attacked?
+``site``           the site's films: patients and groups
+``suspicion``      checks whether the films look attacked
 ``estimate``       the Gaussian, shrunk toward the base's
 ``compare``        before and after, on clean and attacked films
-``recalibration``  the straight line through these to a new bundle, or a refusal
+``recalibration``  all of these in order -> a new bundle, or a refusal
 ``command``        ``cxr-offline recalibrate``
 ``scenario``       the measurements of docs/recalibration.md
 """

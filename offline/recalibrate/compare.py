@@ -1,4 +1,4 @@
-"""Before and after: the site's held-out films and their attacked copies, judged by the base's gate and by the new one."""
+"""Before and after: the base's gate and the new gate judge the site's held-out films and their attacked copies."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ..evaluation.uninformed import attack_all
 
 Array = NDArray[np.float64]
 
-#: The hard cases: one step of one or two grey levels, which the gate sees least of all that knows nothing of it.
+#: The hard cases: one step of one or two grey levels. Of all attacks that do not know the gate, it detects these least.
 HARD: Final[Mapping[str, AttackOptions]] = MappingProxyType(
     {f"FGSM {levels}/255": AttackOptions(levels / 255, levels / 255, 1) for levels in (1, 2)}
 )
-#: Of the four promised at home: these must stay detected.
+#: The paper's four attacks: the new gate must still detect these.
 STORED: Final[Mapping[str, AttackOptions]] = MappingProxyType(
     {f"{name} {WHITE_BOX_EPSILON:g}": options for name, options in paper_attacks(WHITE_BOX_EPSILON).items()}
 )
 
-#: Films that are attacked. The stored attack of one step is made on all films, since its detection is lost first and
-#: it costs a tenth.
+#: Most films that an attack is made on. The stored attack of one step is made on all films: its detection is lost first, and it
+#: costs a tenth.
 MOST_FILMS: Final = 64
 
 
 @dataclass(frozen=True)
 class GateJudgement:
-    """What one gate says of the same films as another: its threshold (nats), and log densities.
+    """One gate's threshold (nats), and its log densities of the films that both gates judge.
 
     ``clean`` has shape (N,), and ``attacked`` (M,) for each attack.
     """
@@ -55,15 +55,15 @@ class GateJudgement:
 
 
 def attacked_places(name: str, films: int) -> NDArray[np.intp]:
-    """Which of so many films an attack of ``STORED`` or ``HARD`` is made on, in order."""
+    """Indices of the films on which an attack of ``STORED`` or ``HARD`` is made, in order."""
     on_all = name in STORED and STORED[name].steps == 1
     return np.arange(films) if on_all else evenly(films, MOST_FILMS)
 
 
 def attacked_features(subject: LoadedBundle, levels: Images) -> dict[str, NDArray[np.float32]]:
-    """Attack -> features of the films that it is made on, attacked: shape (M, d), in the order of ``attacked_places``.
+    """Attack -> features of its attacked films, shape (M, d), in the order of ``attacked_places``.
 
-    None of these attacks knows a gate, so they are the same for every gate on this network.
+    None of these attacks knows the gate, so they are the same for every gate on this network.
 
     Parameters
     ----------
@@ -110,10 +110,10 @@ def group_rows(
 
 
 def detection_rows(before: GateJudgement, after: GateJudgement) -> list[dict[str, Any]]:
-    """Attacked films rejected by both gates, and how well their scores part attacked from clean whatever the threshold.
+    """Attacked films that each gate rejects, and the area under the ROC curve of attacked against clean scores.
 
-    A gate that rejects most clean films detects anything, so that detection alone would say that recalibration harms;
-    the area under the ROC curve does not depend on the threshold.
+    A gate that rejects most clean films also rejects attacked ones, so that detection alone would say that recalibration harms.
+    The area under the ROC curve does not depend on the threshold.
     """
     rows = []
     for name, scores in before.attacked.items():

@@ -1,4 +1,4 @@
-"""The site's Gaussian: its films' moments, merged with the base's, which count as so many films."""
+"""The site's Gaussian: moments of the site's films, merged with the base's moments, which count as a number of films."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ..gate.moments import Moments
 
 Array = NDArray[np.float64]
 
-#: How many films the base may count as. The likelihood is flat about its best, so that a finer grid finds no more.
+#: Numbers of films that the base may count as. The likelihood is flat around its maximum, so that a finer grid gains nothing.
 PSEUDO_FILMS: Final = (8, 32, 128, 512, 2048, 8192)
 FOLDS: Final = 5
-#: How much of the base's ridge the prior keeps. All of it hides attacks of one step where another scanner's films vary little:
-#: docs/recalibration.md has what it costs.
+#: Share of the base's ridge that the prior keeps. The whole ridge hides attacks of one step if another scanner's films vary
+#: little. docs/recalibration.md gives the cost.
 RIDGE_KEPT: Final = 0.1
 
 
 @dataclass(frozen=True)
 class SiteEstimate:
-    """The site's Gaussian, and how it came about.
+    """The site's Gaussian, and how it was estimated.
 
     Attributes
     ----------
     gaussian : Gaussian
-        Of all of the site's films.
+        Fitted on all of the site's films.
     folds : tuple of Gaussian, length FOLDS
-        Of all films but those of one fold; a film is judged by the one that has not seen its patient.
+        Each is fitted on all films outside one fold. A film is judged by the Gaussian that has not seen its patient.
     fold_of : ndarray, shape (n,), int
     pseudo_films : int
-        What the base counts as.
+        Number of films that the base counts as.
     candidates : dict
-        Weight that was tried -> mean log density (nats) of films left out.
+        Tried number of films -> mean log density (nats) of left-out films.
     """
 
     gaussian: Gaussian
@@ -55,7 +55,7 @@ class SiteEstimate:
         ----------
         features : ndarray, shape (M, d)
         films : ndarray, shape (M,), int
-            Which of the n films each is.
+            Each row's index among the n films.
         """
         densities = np.empty(len(features))
         for fold, gaussian in enumerate(self.folds):
@@ -74,14 +74,14 @@ def posterior(base: Moments, site: Moments, pseudo_films: int) -> Gaussian:
         E[mu]    = (k mu_0 + n y) / (k + n)
         E[Sigma] = (k S_0 + A + k n / (k + n) (y - mu_0)(y - mu_0)^T) / (k + n)
 
-    which are the merged moments of n site films and k films with the base's own. S_0 holds the base's lambda, so the
-    result is positive definite however few the films are.
+    These are the merged moments of n site films and of k films with the base's moments. S_0 holds the base's lambda, so the
+    result is positive definite even with few films.
 
     Parameters
     ----------
     base, site : Moments, of d features
     pseudo_films : int
-        k, at least 1: the weight of the base, whatever its own n.
+        k, at least 1: the weight of the base, independent of its own n.
     """
     merged = Moments(pseudo_films, base.mean, pseudo_films * base.covariance).merge(site)
     factor = np.linalg.cholesky(merged.covariance)
@@ -94,16 +94,15 @@ def moments_of(gaussian: Gaussian) -> Moments:
 
 
 def prior_of(base: Density, shrinkage: str) -> Moments:
-    """The base's moments with most of its ridge taken off again.
+    """The base's moments without most of its ridge.
 
-    The ridge served few films; the site's own films add to what is known of the directions in which films hardly vary, and
-    it is there that a weak attack shows. Never is more taken than leaves the covariance positive definite, as of a base
-    that was recalibrated before.
+    The ridge helped when films were few. The site's films add knowledge about directions in which films hardly vary, and weak
+    attacks show in these directions. The covariance stays positive definite, even if the base was recalibrated before.
 
     Parameters
     ----------
     shrinkage : str
-        Of the base's manifest: ``lambda=0.01``. Another kind has no ridge, and stays as it is.
+        Shrinkage in the base's manifest, such as ``lambda=0.01``. Another kind has no ridge, and is not changed.
 
     Raises
     ------
@@ -120,22 +119,22 @@ def prior_of(base: Density, shrinkage: str) -> Moments:
 
 
 def estimate(prior: Moments, features: NDArray[np.floating], patients: NDArray[np.str_], seed: int) -> SiteEstimate:
-    """The posterior with the k under which films left out of it are likeliest, in folds by patient.
+    """The posterior with the k that gives left-out films the highest likelihood, in folds by patient.
 
     Parameters
     ----------
     prior : Moments
-        Of ``prior_of``.
+        From ``prior_of``.
     features : ndarray, shape (n, d)
         Gate features.
     patients : ndarray, shape (n,)
     seed : int
-        Of the folds.
+        Seed of the folds.
 
     Raises
     ------
     FilmsError
-        Fewer patients than folds.
+        There are fewer patients than folds.
     """
     people, person = np.unique(patients, return_inverse=True)
     if len(people) < FOLDS:

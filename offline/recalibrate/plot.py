@@ -1,4 +1,4 @@
-"""The picture of a recalibration: log densities of clean and attacked films about the threshold, before and after."""
+"""The picture of a recalibration: log densities of clean and attacked films around the threshold, before and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The straight line: a site's films -> suspicion -> Gaussian -> threshold -> before and after -> a new bundle, or a refusal."""
+"""A site's films -> suspicion -> Gaussian -> threshold -> before and after -> a new bundle, or a refusal."""
 
 from __future__ import annotations
 
@@ -44,16 +44,15 @@ TURNED_FILMS: Final = 64
 
 
 class RecalibrationRefused(FilmsError):
-    """Nothing was written but the report: the new gate would catch less, or the films look attacked."""
+    """Only the report was written: the new gate would catch fewer attacks, or the films look attacked."""
 
 
 @dataclass(frozen=True)
 class RecalibrationOptions:
     """The demands on the new gate.
 
-    ``most_detection_loss`` is the share of stored attacks that it may miss and the base's gate did not;
-    ``attack_films`` is how many films are attacked at most: so many that a loss of two points is several films;
-    ``key`` signs the new bundle.
+    ``most_detection_loss`` bounds the fall in the detection rate of each stored attack. ``attack_films`` is the largest number
+    of attacked films; with 256, a loss of two points is several films. ``key`` signs the new bundle.
     """
 
     target: float
@@ -73,9 +72,9 @@ def recalibrate(
     Parameters
     ----------
     site : Site
-        Of ``read_site``.
+        From ``read_site``.
     output, report : Path
-        Folders of the new bundle, and of the report, which is written also where the bundle is refused.
+        Folders of the new bundle and of the report. The report is written also if the bundle is refused.
 
     Returns
     -------
@@ -84,9 +83,9 @@ def recalibrate(
     Raises
     ------
     RecalibrationRefused
-        Says why; there is no new bundle.
+        There is no new bundle; the message says why.
     BundleError
-        What was written does not reproduce its golden outputs.
+        The new bundle does not reproduce its golden outputs.
     """
     patients = patients_of(site.films)
     base = subject.bundle.gate
@@ -177,11 +176,10 @@ def fit_site(
 ) -> tuple[SiteEstimate, Threshold, NDArray[np.float64]]:
     """Gaussian and threshold from all of a site's films, and their held-out log densities, in the films' order.
 
-    Every film is held out once, from the Gaussian that judges it (cross-conformal, Vovk 2015; CV+, Barber et al. 2021).
-    Half of the films for the Gaussian and half for the threshold would have the conformal bound without a remainder,
-    and a gate that differs much more from one split to the next. The served Gaussian is that of all films. New films
-    are a little more likely under it than under that of a fold, so it rejects a little less than
-        asked.
+    Every film is held out once, from the Gaussian that judges it (cross-conformal, Vovk 2015; CV+, Barber et al. 2021). Half of
+    the films for the Gaussian and half for the threshold would give the exact conformal bound, but a gate that differs much more
+    between splits. The served Gaussian is fitted on all films. New films are a little more likely under it than under a fold's
+    Gaussian, so that it rejects a little less than the target.
     """
     fitted = estimate(prior, features, patients, seed)
     scores = fitted.held_out(features, np.arange(len(features)))
@@ -189,7 +187,7 @@ def fit_site(
 
 
 def look(subject: LoadedBundle, site: Site, keep: NDArray[np.intp], workers: int) -> tuple[Looks, Images]:
-    """What the gate and the suspicion need of each film, and the pixels of those films whose places are in `keep`."""
+    """Each film's measurements for the gate and the suspicion, and the pixels of the films whose indices are in `keep`."""
     features, residuals, kept = [], [], []
     wanted, place = set(keep.tolist()), 0
     with torch.inference_mode(), tqdm(total=len(site.films), desc="the site's films", unit="film") as progress:
@@ -203,10 +201,10 @@ def look(subject: LoadedBundle, site: Site, keep: NDArray[np.intp], workers: int
 
 
 def moved_orientation(subject: LoadedBundle, fitted: SiteEstimate, levels: Images) -> Orientation:
-    """The base's model with its floor moved to where the site's own films, turned, lie under the new Gaussian.
+    """The base's model with a new floor, from the log densities of the site's turned films under the new Gaussian.
 
-    The weights are on features, which the Gaussian does not touch. The floor is in nats of log density, and another
-    Gaussian has another scale: left where it was, it would silence the model, or let it speak of attacked films.
+    The weights apply to features, which do not depend on the Gaussian. The floor is in nats of log density, whose scale depends
+    on the Gaussian. The old floor could silence the model, or let it judge attacked films.
     """
     turned = []
     with torch.inference_mode():
@@ -222,7 +220,7 @@ def moved_orientation(subject: LoadedBundle, fitted: SiteEstimate, levels: Image
 
 
 def refusals(evidence: list[Evidence], detection: list[dict[str, Any]], most_loss: float) -> list[str]:
-    """Why no bundle may be written, in words; empty where it may."""
+    """The reasons to write no bundle, in words; empty if it may be written."""
     reasons = [f"the films look attacked: {one.words}" for one in evidence if one.suspicious]
     for row in detection:
         was, now = row["before"]["detection_rate"], row["after"]["detection_rate"]
@@ -249,7 +247,7 @@ def _write(
     with torch.inference_mode():
         outputs = subject.victim.network((torch.from_numpy(golden.images).float() / 255).to(subject.device))
     fields = base.model_dump(mode="json", exclude={"files", "model_version"})
-    fields["measured"] = None  # it was of the base's gate
+    fields["measured"] = None  # the base's figures are for the base's gate
     fields["orientation"]["least_log_density"] = orientation.least_log_density
     fields["gate"] |= {
         "n": base.gate.n + len(calibration),
@@ -270,7 +268,7 @@ def _write(
         "seed": content["seed"],
         "created": content["created"],
     }
-    # Read again, long after the base was verified, and what is carried gets this bundle's signature: verified again too.
+    # These files are verified again: the base was verified long before, and they get this bundle's signature.
     carried = {
         name: read_verified(base_folder, name, digest)
         for name, digest in base.files.items()

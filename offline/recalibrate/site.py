@@ -26,13 +26,13 @@ class Site:
     films : list of Film
         Without labels, which recalibration does not need.
     groups : list of tuple of str
-        Of each film: ``column value`` of the table, as ``view AP``.
+        Each film's groups: ``column value`` of the table, such as ``view AP``.
     sha256 : str
-        Over the files' contents: says which films these were, and names no patient.
+        Digest over the files' contents. It identifies the films, and names no patient.
     repeats : int
-        Files left out, since another has the same bytes.
+        Number of files left out, since another file has the same bytes.
     patients_known : bool
-        False: no table said whose the films are, and each counts as a patient of its own.
+        False: no table names the patients, and each film counts as a separate patient.
     """
 
     films: list[Film]
@@ -49,7 +49,7 @@ class Site:
 
     @property
     def patients(self) -> int:
-        """How many people."""
+        """The number of patients."""
         return len({film.patient for film in self.films})
 
 
@@ -62,7 +62,7 @@ def read_site(folder: Path, table: Path | None, target: float) -> Site:
         CSV with the column ``file`` (path within the folder), optionally ``patient``; every other column is a group. Films
         of one ``scanner`` are compared among themselves when the films are checked for attacks.
     target : float
-        False-rejection rate, which says how many films are needed.
+        False-rejection rate; it determines how many films are needed.
 
     Raises
     ------

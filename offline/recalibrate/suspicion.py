@@ -1,8 +1,7 @@
-"""Do a site's films look attacked? Evidence, each with its limit; docs/recalibration.md says what it sees and what not.
+"""Check whether a site's films look attacked. Each check has a limit; docs/recalibration.md says what the checks detect.
 
-Another scanner shifts all films alike, so what is compared is mostly each film with the rest of its scanner's: a minority
-that stands apart is suspicious, wherever the majority lies. Where attacked films are the majority, or their maker knows
-the gate, nothing here sees them.
+Another scanner shifts all films alike, so most checks compare each film with the other films of its scanner: a minority that
+stands apart is suspicious. The checks do not detect attacked films that are the majority, or whose maker knows the gate.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from ..attacks.posting import LEVELS
 
 Array = NDArray[np.float64]
 
-#: Share of films under the base's floor, where turned films still lie above. Of five harmless scanners none puts one of 399
-#: films there (docs/recalibration.md); of a site that is over this the network knows no more than the gate.
+#: Share of films that may lie under the base's floor; turned films lie above it. None of five harmless scanners puts one of 399
+#: films there (docs/recalibration.md). The network does not know the films of a site over this share either.
 MOST_FOREIGN: Final = 0.05
-#: Robust z-scores beyond which a film stands apart; in five harmless scanners none of 399 films did (the paper's gate). Log
-#: densities of clean films have a heavier tail through a watch: what lies hardly further out than the base's own
-#: calibration films do is no evidence.
+#: Robust z-scores beyond which a film stands apart; none of 399 films did in five harmless scanners (the paper's gate). With a
+#: watch, log densities of clean films have a heavier tail: a film that lies hardly further out than the base's calibration
+#: films is no evidence.
 LEAST_APART_DENSITY: Final = 8.0
 BEYOND_CALIBRATION: Final = 1.25
-#: Whatever the base says: it may itself be of a site, whose odd films must not open the door to the next ones.
+#: Upper bound for every base: a base may itself come from a site, whose odd films must not widen the limit for the next site.
 MOST_APART_DENSITY: Final = 20.0
 APART_RESIDUAL: Final = 5.0
-#: Share of films that may stand apart: a site has its odd film, and one with two scanners that no table tells apart had 0.5 %.
+#: Share of films that may stand apart: sites have odd films. A site with two scanners, without a table of them, had 0.5 %.
 MOST_APART: Final = 0.01
 LEAST_COHORT: Final = 10  # films of one scanner that are compared among themselves
 NAMED: Final = 5  # films named in a refusal
@@ -48,7 +47,7 @@ class Looks:
     residuals : ndarray, shape (N,)
         ``residual_energy``, grey levels.
     scanners : ndarray of str, shape (N,)
-        Which scanner each film is from; all alike where nobody said.
+        The scanner of each film; all alike if no table names it.
     """
 
     features: NDArray[np.float32]
@@ -125,12 +124,12 @@ def apart_density(calibration_scores: Array) -> float:
 
 
 def weigh(looks: Looks, names: list[str], bundle: Bundle) -> list[Evidence]:
-    """All the evidence there is on a site's films.
+    """Run all checks on a site's films.
 
     Parameters
     ----------
     names : list of str
-        Of the films, to name those that stand apart: somebody must look at them.
+        The films' names, to report films that stand apart: a person must look at them.
     """
     densities = bundle.gate.log_density(looks.features)
     floor = bundle.orientation.least_log_density
@@ -156,7 +155,7 @@ def weigh(looks: Looks, names: list[str], bundle: Bundle) -> list[Evidence]:
 
 def _counted(name: str, failing: NDArray[np.bool_], limit: float, names: list[str], what: str) -> Evidence:
     share = float(failing.mean())
-    # Where nothing is refused the words go into a bundle, which is no place for names of files.
+    # Without a refusal the words go into a bundle, which must not hold file names.
     shown = [names[place] for place in np.flatnonzero(failing)[:NAMED]] if share > limit else []
     words = f"{int(failing.sum())} of {len(failing)} films {what} (at most {limit:.0%} may be)"
     return Evidence(name, share, limit, share > limit, words + (f": {', '.join(shown)}" if shown else ""))

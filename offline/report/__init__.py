@@ -3,7 +3,7 @@
     evaluation, arrays -> reading -> summary (plain words), tables (CSV)
                                   -> plots, distributions, pictures (PNG) -> page (templates)
 
-Nothing here measures, and nothing but ``reading`` knows how the file is laid out.
+This package measures nothing, and only ``reading`` knows the layout of the file.
 """
 
 from collections.abc import Mapping

@@ -30,7 +30,7 @@ def attacks_in(arrays: Arrays, kind: str) -> list[str]:
 
 
 def roc(arrays: Arrays, target: float | None, theme: Theme) -> Figure | None:
-    """Attacked films caught against clean test films refused: all of it, and where a gate is used."""
+    """Attacked films caught against clean test films refused: at all thresholds, and at those that a gate would use."""
     clean, names = _finite(arrays, "scores/test"), attacks_in(arrays, "scores")
     if not len(clean) or not names:
         return None
@@ -41,7 +41,7 @@ def roc(arrays: Arrays, target: float | None, theme: Theme) -> Figure | None:
         attacked = _finite(arrays, f"scores/{name}")
         if not len(attacked):
             continue
-        # The gate refuses what lies strictly under the threshold, so ties of clean and attacked move together.
+        # The gate refuses scores strictly under the threshold, so ties of clean and attacked films move together.
         cuts = np.append(np.unique(np.concatenate([clean, attacked])), np.inf)
         x = np.searchsorted(np.sort(clean), cuts) / len(clean)
         y = np.searchsorted(np.sort(attacked), cuts) / len(attacked)
@@ -72,7 +72,7 @@ def roc(arrays: Arrays, target: float | None, theme: Theme) -> Figure | None:
 
 
 def histograms(arrays: Arrays, threshold: float | None, theme: Theme) -> Figure | None:
-    """Log densities of clean and attacked films, a strip for each, about the threshold."""
+    """Log densities of clean and attacked films around the threshold, one strip for each kind."""
     strips: list[tuple[str, NDArray[np.float64], str | None]] = [
         (label, values, None)
         for label, key in (("clean, held out", "scores/val"), ("clean, test", "scores/test"))
@@ -143,7 +143,7 @@ Places = Mapping[str, NDArray[np.float64]]
 
 
 def embed(arrays: Arrays, seed: int) -> Places | None:
-    """t-SNE of the features, one embedding of all films: places (n, 2) by attack, and under "test" of the clean films."""
+    """t-SNE of all films' features in one embedding: places (n, 2) by attack; "test" holds the clean films."""
     names = attacks_in(arrays, "features")
     clean = arrays.get("features/test")
     if clean is None or len(clean) < 5 or not names:
@@ -181,7 +181,7 @@ def tsne(places: Places, theme: Theme) -> Figure:
 
 
 def _thinned(features: NDArray[Any]) -> NDArray[Any]:
-    """Evenly spaced films, the same ones of every attack since row i is the same film."""
+    """Evenly spaced films, the same for every attack, since row i is the same film."""
     index = np.unique(np.linspace(0, len(features) - 1, min(len(features), TSNE_FILMS)).astype(int))
     thinned: NDArray[Any] = features[index]
     return thinned

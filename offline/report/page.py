@@ -1,4 +1,4 @@
-"""The page, from the templates beside this file: an HTML file that loads nothing, with its style and pictures within it."""
+"""The page, from the templates beside this file: one HTML file that contains its style and pictures and loads nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .reading import PAPER_ATTACKS, AimedRow, Evaluation, TransferRow
 from .summary import headlines, sentences, verdict
 from .table1 import PAPER_CLEAN_AUROC, Table1Cell, cells
 
-#: A plot as PNG, in the light and the dark theme; None where there was nothing to draw.
+#: A plot as PNG, in the light and the dark theme; None if there was nothing to draw.
 Plot = tuple[bytes, bytes] | None
 
 DETECTOR_NAMES: Final = {
@@ -38,7 +38,7 @@ DETECTOR_NAMES: Final = {
 
 
 def page(evaluation: Evaluation, plots: Mapping[str, Plot], *, show_films: bool) -> str:
-    """The whole document; what was not measured is said to be so."""
+    """The whole document; it says so if a part was not measured."""
     return (
         _environment()
         .get_template("report.html")
@@ -61,7 +61,7 @@ def page(evaluation: Evaluation, plots: Mapping[str, Plot], *, show_films: bool)
 
 
 def _environment() -> Environment:
-    """Jinja with everything escaped, nothing undefined passed over, and None written as n/a."""
+    """Jinja that escapes everything, refuses undefined values, and writes None as n/a."""
     environment = Environment(
         loader=PackageLoader("offline.report"),
         autoescape=True,
@@ -98,7 +98,7 @@ def _by_defence(evaluation: Evaluation) -> dict[str, list[Table1Cell]]:
 
 
 def _by_epsilon(evaluation: Evaluation) -> dict[tuple[object, ...], dict[float | None, AimedRow]]:
-    """Attackers who have a goal: for each attacker, goal and size, the row of each epsilon."""
+    """The rows of attackers with a goal: for each attacker, goal and size, the row of each epsilon."""
     found: dict[tuple[object, ...], dict[float | None, AimedRow]] = {}
     for row in evaluation.aware:
         found.setdefault((row.attacker, row.informed, row.wanted, row.size), {})[row.epsilon] = row

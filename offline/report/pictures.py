@@ -1,4 +1,4 @@
-"""The paper's Figures 1 and 2a: one film, its attack and both answers; and what the network makes of them."""
+"""The paper's Figures 1 and 2a: one film, its attack and both answers; and the network's feature maps of both."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ Draw = Callable[[Theme], Figure | None]
 
 
 def hue(theme: Theme, name: str, hues: Mapping[str, str]) -> str:
-    """The colour of an attacker or attack, the same in every plot; one without a colour of its own is sky."""
+    """The colour of an attacker or attack, the same in every plot; sky if it has no own colour."""
     return theme.hues[next((hues[key] for key in hues if key in name.split()), "sky")]
 
 
@@ -99,14 +99,14 @@ def render(draw: Draw) -> tuple[bytes, bytes] | None:
 
 
 def png(figure: Figure) -> bytes:
-    """The same numbers give the same bytes: the library's version stays out of the metadata."""
+    """PNG without the library's version in its metadata, so that the same numbers give the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def canvas(width: float = 8.4, height: float = 3.8) -> Figure:
-    """A figure of its own, in inches: pyplot would keep it alive and look for a display."""
+    """A figure without pyplot, size in inches: pyplot would keep it alive and look for a display."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -133,7 +133,7 @@ def label_ends(axes: Axes, ends: list[tuple[float, float, str, str]], gap: float
     places: list[float] = []
     for _, y, _, _ in ordered:
         places.append(y if not places else max(y, places[-1] + least))
-    # The stack has grown upwards only: move what stands over the top down again.
+    # Names have moved upwards only: move those over the top down again.
     ceiling = high
     for index in range(len(places) - 1, -1, -1):
         places[index] = min(places[index], ceiling)
@@ -153,7 +153,7 @@ def label_ends(axes: Axes, ends: list[tuple[float, float, str, str]], gap: float
 
 
 def look_of(theme: Theme) -> AbstractContextManager[None]:
-    """Matplotlib's settings of a theme, within."""
+    """A context with Matplotlib's settings of a theme."""
     settings: dict[Any, Any] = {
         "figure.facecolor": theme.paper,
         "axes.facecolor": theme.paper,

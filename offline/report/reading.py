@@ -1,7 +1,7 @@
-"""An evaluation as values with types: what was not measured is None here, and 'n/a' or a sentence in the report.
+"""An evaluation as typed values. A value that was not measured is None here, and 'n/a' or a sentence in the report.
 
-The file was written by ``cxr-offline evaluate``, perhaps by an older one. So every field may be absent, fields that the report
-does not show are passed over, and no missing key can end in a traceback or, worse, in a number that nobody measured.
+``cxr-offline evaluate`` wrote the file, perhaps in an older version. So every field may be absent, and fields that the report
+does not show are ignored. A missing key never causes a traceback, nor a number that nobody measured.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..attacks.goals import AT_POINT, Goal
 from ..detectors import SERVED
 
-#: The bundle's own gate, where it has no row ``SERVED``.
+#: Row of the bundle's own gate, if there is no row ``SERVED``.
 PAPER_GATE: Final = "mgm-lambda"
 ATTACKS: Final = ("FGSM", "BIM", "PGD", "MIM")
 SETTINGS: Final = ("white-box", "black-box")
@@ -25,7 +25,7 @@ _AT_POINT: Final = tuple(wanted.goal for wanted in AT_POINT)  # each has a findi
 
 
 class _EvaluationPart(BaseModel):
-    """A part of an evaluation: a null is as good as absent."""
+    """A part of an evaluation; a null counts as absent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -253,7 +253,7 @@ class FlipRow(_EvaluationPart):
 
 
 class ExperimentOptions(_EvaluationPart):
-    """What the preset said."""
+    """The options of the preset."""
 
     square_queries: int | None = None
 
@@ -314,7 +314,7 @@ def read(evaluation: Mapping[str, Any]) -> Evaluation:
 
 
 def plain(value: Any) -> Any:
-    """The evaluation as it is in JSON: NaN and infinities are None, and numpy's numbers Python's."""
+    """The evaluation as in JSON: NaN and infinities become None, numpy's numbers become Python's."""
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

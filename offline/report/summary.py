@@ -1,4 +1,4 @@
-"""What the numbers mean, in plain words. Each sentence is made from the evaluation; none is a fixed claim."""
+"""The meaning of the numbers, in plain words. Each sentence is made from the evaluation; none is a fixed claim."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def stopped(evaluation: Evaluation) -> tuple[str, AttackRow] | None:
 
 
 def worst(rows: Iterable[AimedRow], *, informed: bool, goal: str | None = None) -> AimedRow | None:
-    """The attacker that passes most often; of equals, the one with the smallest epsilon.
+    """The attacker that passes most often; among equals the one with the smallest epsilon.
 
-    Without a `goal`: of those who turn a call into its opposite, where they were measured, and else of all. Another change
-    of a call, and the crossing of an operating point that no call rests on, do less harm.
+    Without a `goal` only attackers who turn a call into its opposite count, or all attackers if those were not measured. Other
+    changes of a call do less harm, and so does the crossing of an operating point on which no call depends.
     """
     measured = [
         row

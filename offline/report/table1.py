@@ -15,7 +15,7 @@ DEFENCES: Final = {
     "MGM (the paper's gate)": PAPER_GATE,
     "The served gate": SERVED,
 }
-#: Its "F1", which fits accuracy, and AUROC, in the order of PAPER_ATTACKS.
+#: The paper's "F1", which matches accuracy, and AUROC, in the order of PAPER_ATTACKS.
 PAPER_MGM: Final = (
     (".936", ".801"),
     (".975", ".820"),
@@ -26,7 +26,7 @@ PAPER_MGM: Final = (
     (".903", ".808"),
     (".957", ".818"),
 )
-#: The second is a range over its attacks; which cell has which is not in our notes.
+#: The second value is a range over the paper's attacks; our notes do not have the value of each cell.
 PAPER_NO_DEFENCE: Final = (".500", ".591 to .749")
 PAPER_CLEAN_AUROC: Final = "0.817"
 UNKNOWN: Final = "n/a in our notes"
@@ -48,7 +48,7 @@ class Table1Cell(NamedTuple):
 
 
 def cells(evaluation: Evaluation) -> list[Table1Cell]:
-    """Each defence times eight attacks, row by row; the served gate's row is there where it is another than the paper's."""
+    """Each defence on eight attacks, row by row. The served gate has a row if it differs from the paper's gate."""
     made = []
     for defence, name in DEFENCES.items():
         detector = None if name is None else evaluation.detector(name)

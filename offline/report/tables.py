@@ -49,7 +49,7 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
         "groups": [_refusals(row, "group") for row in evaluation.groups],
         "learning_curve": [_point(row, attacks) for row in curve],
     }
-    #: Of a table without rows, which has its heading all the same.
+    #: Headings of tables without rows.
     empty = {
         "detectors": _detector(DetectorRow(), "", AttackRow(), levels),
         "substitutes": _substitute(SubstituteRow(), TransferRow()),
@@ -67,7 +67,7 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
 
 
 def _flat(fields: Iterable[tuple[str, object]]) -> Record:
-    """The fields of a row by column: a measure has three, x, x_low and x_high; what has rows of its own is left out."""
+    """The fields of a row by column. A measure has three columns: x, x_low and x_high. Lists and dicts are left out."""
     made: Record = {}
     for name, value in fields:
         if isinstance(value, Interval):

@@ -49,7 +49,7 @@ def share_of(part: int | None, whole: int | None) -> str:
 
 
 def strength(epsilon: float | None) -> str:
-    """Epsilon as people say it: in 8-bit grey levels where it is a whole number of them, 2/255, and .02 as 0.02."""
+    """Epsilon as a whole number of 8-bit grey levels, such as 2/255, or else as a decimal, such as 0.02."""
     if epsilon is None:
         return NOT_AVAILABLE
     levels = epsilon * 255

@@ -24,7 +24,7 @@ def write_report(
     Parameters
     ----------
     evaluation : mapping
-        The numbers. What is missing is said to be unmeasured. JSON knows no NaN: it is written as null.
+        The numbers. The report calls missing ones unmeasured. JSON has no NaN: it is written as null.
     arrays : mapping of name to ndarray
         ``scores/val``, ``scores/test`` and ``scores/<attack>``, shape (N,), log densities in nats;
         ``features/test`` and ``features/<attack>``, shape (N, 1024); and one film as ``example/clean`` and
@@ -34,7 +34,7 @@ def write_report(
     folder : Path
         Made where it is not there; files of an earlier report are overwritten.
     show_films : bool
-        Show the example film itself. Off, no pixel of it is written: it may be a real person's.
+        Show the example film itself. False: no pixel of it is written, since it may be a real person's film.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def write_report(
     pictures_folder.mkdir(exist_ok=True)
     for name, images in drawn.items():
         path = pictures_folder / f"{name}.png"
-        # A plot of an earlier report would pass for one of this.
+        # A plot of an earlier report would look like one of this report.
         path.unlink(missing_ok=True)
         if images is not None:
             path.write_bytes(images[0])

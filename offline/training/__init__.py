@@ -1,1 +1,1 @@
-"""Networks: trained, hardened, and combined."""
+"""Train, harden, and combine networks."""

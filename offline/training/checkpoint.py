@@ -13,12 +13,12 @@ from ..run import PLAIN
 
 
 def resume(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> tuple[int, list[dict[str, float]]]:
-    """Load what ``save_checkpoint`` wrote into the parts of `state`; returns the number of whole epochs, and their history.
+    """Load a checkpoint into the parts of `state`. Returns the number of completed epochs, and their history.
 
     Raises
     ------
     FilmsError
-        The checkpoint is of other options or data.
+        The checkpoint comes from a run with other options or data.
     """
     if not path.is_file():
         return 0, []
@@ -36,7 +36,7 @@ def resume(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> tuple
 def save_checkpoint(
     path: Path, state: dict[str, Any], identity: dict[str, Any], epoch: int, history: list[dict[str, float]]
 ) -> None:
-    """Write beside, then rename: a kill at any moment leaves the last whole epoch."""
+    """Write a temporary file, then rename it: a kill at any moment leaves the last completed epoch."""
     saved = {name: part.state_dict() for name, part in state.items()}
     beside = path.with_suffix(".tmp")
     torch.save({**saved, "identity": identity, "epoch": epoch, "history": history}, beside)

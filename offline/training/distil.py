@@ -1,4 +1,4 @@
-"""What an outsider can do: a substitute that learns from the service's answers alone, never from labels or weights."""
+"""Train a substitute as an outsider can: from the service's answers alone, never from labels or weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .optimisation import FROM_NOTHING_RATE, PRECISIONS, autocast
 from .substitute import ARCHS, Arch, initial_network
 from .train import seed_all
 
-#: Films whose 224x224 bytes are kept in memory (50 kB each, so 250 MB); more are read again in each epoch.
+#: Most films whose 224x224 bytes are kept in memory (50 kB each, so 250 MB). If there are more, each epoch reads all again.
 KEPT_FILMS: Final = 5_000
 _QUERY_BATCH: Final = 16
 
@@ -51,14 +51,14 @@ class DistilOptions:
 
 @dataclass(frozen=True)
 class Served:
-    """The service as an outsider meets it: he posts films and reads answers, and never sees these.
+    """The network and the gate of the service. An outsider posts films and reads answers, and sees neither.
 
     Attributes
     ----------
     network : ChestNetwork
         On the device.
     gate : Gate
-        What it does not accept is answered with 422.
+        The service answers 422 to a film that the gate does not accept.
     """
 
     network: ChestNetwork
@@ -66,7 +66,7 @@ class Served:
 
     @staticmethod
     def of_run(run: Run, device: torch.device) -> Served:
-        """What an export of a fitted run would serve.
+        """The network and the gate that an export of a fitted run would serve.
 
         Raises
         ------
@@ -79,15 +79,15 @@ class Served:
 
 @dataclass(frozen=True)
 class Answers:
-    """What the service said to films, each posted once as an 8-bit PNG of 224 x 224.
+    """The service's answers to films, each posted once as an 8-bit PNG of 224 x 224.
 
     Attributes
     ----------
     films : list of Film
-        Those that got an answer, A of them.
+        The A films that got an answer.
     probabilities : ndarray, shape (A, L), float32, in [0, 1]
     images : Tensor or None, shape (A, 1, 224, 224), uint8
-        What was posted; None where the films are too many to keep.
+        The posted images; None if there are too many to keep.
     rejected : int
         Films that the gate refused: 422 carries no probabilities.
     """
@@ -110,7 +110,7 @@ def ask(
     Raises
     ------
     FilmsError
-        The gate accepts none.
+        The gate accepts no film.
     """
     keep = len(films) <= KEPT_FILMS
     accepted: list[NDArray[np.bool_]] = []
@@ -158,14 +158,14 @@ class AnsweredFilms(Dataset[tuple[Tensor, Tensor]]):
 def distil(
     served: Served, films: list[Film], output: Run, options: DistilOptions, device: torch.device, weights: str = "none"
 ) -> dict[str, Any]:
-    """Train a substitute on the answers of what is served, and write its weights and ``distillation.json`` into `output`.
+    """Train a substitute on the service's answers, and write its weights and ``distillation.json`` into `output`.
 
-    Resumes from the last whole epoch found in `output`.
+    Resumes from the last completed epoch in `output`.
 
-    Soft targets (Hinton et al. 2015; Papernot et al. 2017 for the attack): binary cross-entropy with the
-    service's probabilities. The films are the outsider's own, that is those of the train split; neither
-    their labels nor the network's weights, features or gradients are used. The turned and mirrored copies that
-    it trains on keep the answer to the film itself, so each film costs one query.
+    The loss is the binary cross-entropy with the service's probabilities as soft targets (Hinton et al. 2015; Papernot et al.
+    2017 for the attack). The outsider's own films are those of the train split. The training uses neither their labels nor the
+    network's weights, features or gradients. Turned and mirrored copies keep the answer to the film itself, so that each film
+    costs one query.
 
     Parameters
     ----------
@@ -175,8 +175,8 @@ def distil(
     Returns
     -------
     dict
-        The record: counts of answered and rejected films, and on the val films the mean absolute difference of
-        probabilities, with that of a constant answer (the mean over train) beside it as the yardstick.
+        The record: counts of answered and rejected films, and the mean absolute difference of probabilities on the val films.
+        For comparison it also holds the difference of a constant answer (the mean over train).
     """
     seed_all(options.seed)
     train_answers, val_answers = (
@@ -218,14 +218,14 @@ def distil(
         )
         record["history"].append({"epoch": epoch + 1, "loss": loss, **compare(network, val_answers, device, options)})
         save_checkpoint(output.checkpoint, state, identity, epoch + 1, record["history"])
-        # Written after each epoch, so that a run cut short leaves a substitute that can be used.
+        # Written after each epoch, so that an interrupted run leaves a usable substitute.
         output.save_weights(network.state_dict())
         output.distillation.write(record)
     return record
 
 
 def compare(network: nn.Module, answers: Answers, device: torch.device, options: DistilOptions) -> dict[str, float]:
-    """Mean absolute difference of probabilities from the service's, and the share of films with the same top finding."""
+    """Compare with the service: mean absolute difference of probabilities, share of same top findings, correlation."""
     network.eval()
     predicted = []
     with torch.inference_mode():
@@ -241,7 +241,7 @@ def compare(network: nn.Module, answers: Answers, device: torch.device, options:
 
 
 def _constant_answer(train_answers: Answers, val_answers: Answers) -> dict[str, float]:
-    """What one gets who learned nothing of the images: the mean answer to every film."""
+    """The figures of a substitute that learned nothing from the images: it gives the mean answer to every film."""
     constant = train_answers.probabilities.mean(0)
     return {
         "constant_mean_absolute_difference": float(np.abs(constant - val_answers.probabilities).mean()),
@@ -250,7 +250,7 @@ def _constant_answer(train_answers: Answers, val_answers: Answers) -> dict[str, 
 
 
 def _mean_correlation(own: NDArray[np.float32], served: NDArray[np.float32]) -> float:
-    """Pearson's over films, mean over findings, (N, L) twice; a finding that does not vary counts as 0."""
+    """Pearson correlation over films of two arrays (N, L), averaged over findings; a finding that does not vary counts as 0."""
     a, b = own.astype(np.float64) - own.mean(0), served.astype(np.float64) - served.mean(0)
     norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
     each = np.divide((a * b).sum(0), norm, out=np.zeros(len(LABELS)), where=norm > 0)

@@ -1,4 +1,4 @@
-"""Put a watch beside a network: the first block of one that was not hardened, for the gate to look through."""
+"""Put a watch beside a network: the first block of a network that was not hardened, which gives the gate its features."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..run import Run, weights_sha256
 
 
 def join_gate_network(run: Run, by: Run, output: Run) -> Path:
-    """Join the network of `run` and a watch from the network of `by`; writes a run, to be fitted; returns its weights file.
+    """Join the network of `run` with a watch from the network of `by`. Writes an unfitted run; returns its weights file.
 
     Raises
     ------
     FilmsError
-        No trained network in `run` or in `by`.
+        `run` or `by` has no trained network.
     """
     answering, seeing = run.network(), by.network()
     joined = ChestNetwork(len(LABELS), watched=True)

@@ -1,4 +1,4 @@
-"""Harden a trained network: attacked within a small budget, a film must keep the logits that it has unattacked."""
+"""Harden a trained network: a film that is attacked within a small budget must keep the logits of the unattacked film."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from .optimisation import Optimisation, TrainingSchedule, autocast
 from .teachers import named, teacher_of
 from .train import TrainOptions, predict, seed_all, write_run
 
-#: Share of the training in which the budget grows to its full size; from the start it would stop the network from learning.
+#: Share of the training in which the budget grows to its full size. A full budget from the start would stop the learning.
 RAMP: Final = 0.25
-#: Share of the images whose attacker wants one finding, as a real one does; the others push all findings at random.
+#: Share of the images whose attack changes one finding, as a real attacker wants; other attacks push all findings at random.
 SINGLE: Final = 0.7
-#: Start of the attack, in budgets around the film. Noise over the budget itself keeps one step from being learned by
-#: heart (de Jorge et al., N-FGSM, NeurIPS 2022, arXiv 2202.01181).
+#: Noise at the start of the attack, in budgets around the film. Noise larger than the budget keeps the network from
+#: overfitting to a one-step attack (de Jorge et al., N-FGSM, NeurIPS 2022, arXiv 2202.01181).
 NOISE: Final = 1.5
 LONGEST_GRADIENT: Final = 5.0
-#: In a record, before the digest of the network that was hardened.
+#: Precedes the digest of the hardened network in a record.
 HARDENED: Final = "hardened "
-#: After it, before the networks that taught, where these were others.
+#: Follows it, and precedes the digests of the teachers, if there are teachers.
 TAUGHT: Final = ", taught by "
 
 
@@ -50,13 +50,14 @@ class HardenOptions(TrainingSchedule):
     epsilon : float
         Budget of the attacks in training, L-infinity, in pixel units of [0, 1].
     steps : int
-        Of each attack; 1 is N-FGSM, more are PGD from a random start.
+        Number of steps of each attack. One step is N-FGSM; more are PGD from a random start.
     consistency, likeness : float
-        Weights, beside 1 of the labels' cross-entropy, of the attacked film's logits being those of the film, and of the
-        film's logits being those of the teacher: the network that is hardened, or others.
+        Weights of two terms of the loss; the labels' cross-entropy has weight 1. Consistency keeps the attacked film's logits
+        near the film's. Likeness keeps the film's logits near the teacher's. The teacher is the network before hardening, or
+        other networks.
     ramp : float
-        Share of the training in which the budget grows from 0 to its full size: 0 has it full from the start, 1 only at the
-        end.
+        Share of the training in which the budget grows from 0 to its full size. With 0 it is full from the start; with 1 only
+        at the end.
     """
 
     backbone_rate: float = 2e-4
@@ -77,7 +78,7 @@ class HardenOptions(TrainingSchedule):
             raise FilmsError(f"--ramp {self.ramp:g} is not a share of the training, from 0 to 1")
 
     def record(self, arch: str = PLAIN) -> dict[str, Any]:
-        """For a run's record. A usual ramp is left out, as in the records of runs from before there was a choice."""
+        """The options for a run's record. The default ramp is left out, as in records from before there was a choice."""
         options = {**asdict(self), "arch": arch}
         if self.ramp == RAMP:
             del options["ramp"]
@@ -85,17 +86,17 @@ class HardenOptions(TrainingSchedule):
 
 
 class Hardening:
-    """The loss of hardening, of a network against the one that it was.
+    """The loss that hardens a network.
 
-    Logits are measured in the deviations that the teacher's have over films, finding by finding: what matters is how far an
-    attack moves a film among other films, and rare findings have small probabilities and small deviations.
+    Differences of logits are divided by the deviation of the teacher's logits over films, finding by finding: what matters is
+    how far an attack moves a film among other films. Rare findings have small probabilities and small deviations.
 
     Parameters
     ----------
     teacher : Module
-        Whose logits the film's shall be like; in eval mode, on the device.
+        The film's logits shall be like the teacher's; in eval mode, on the device.
     deviations : Tensor, shape (L,)
-        Of the teacher's logits over films.
+        Standard deviations of the teacher's logits over films.
     """
 
     def __init__(self, teacher: nn.Module, deviations: Tensor, options: HardenOptions) -> None:
@@ -104,7 +105,7 @@ class Hardening:
         self.options = options
 
     def loss(self, network: nn.Module, images: Tensor, targets: Tensor, done: float) -> Tensor:
-        """One batch's loss; `done` is the share of the training that is done, in [0, 1]."""
+        """One batch's loss; `done` is the completed share of the training, in [0, 1]."""
         epsilon = self.options.epsilon * (min(1.0, done / self.options.ramp) if self.options.ramp else 1.0)
         with torch.no_grad():
             taught = self._logits(self.teacher, images)
@@ -116,7 +117,7 @@ class Hardening:
         )
 
     def _both(self, network: nn.Module, images: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        """Logits of films, and of the same attacked; where a network has norms of its own for these, they meet them."""
+        """Logits of films, and of their attacked copies. If the network has ``DualNorm`` layers, each kind uses its own."""
         norms = norms_of(network)
         with meeting(norms, attacked=True, learning=False):
             attacked = self.attacked(network, images, epsilon)
@@ -131,7 +132,8 @@ class Hardening:
     def attacked(self, network: nn.Module, images: Tensor, epsilon: float) -> Tensor:
         """Images attacked in random directions of logits, shape (N, 1, H, W), in [0, 1].
 
-        With one step they may lie up to ``1 + NOISE`` budgets off, as in N-FGSM; with more steps, within the budget.
+        With one step they may differ from the images by up to ``1 + NOISE`` budgets, as in N-FGSM; with more steps, by one
+        budget at most.
         """
         direction = self._directions(len(images)).to(images)
         several = self.options.steps > 1
@@ -170,26 +172,26 @@ def harden(
 ) -> Path:
     """Harden the network of `run`, and write ``network.safetensors`` and ``training.json`` into `output`.
 
-    Batch normalisation stays as it was: the statistics of attacked and clean films differ, and the served network has one
-    set. The weights written are an exponential moving average. Resumes from the last whole epoch found in `output`; a run that
-    is there whole is left as it is.
+    Batch statistics do not change: those of attacked and clean films differ, and the served network has one set. The written
+    weights are an exponential moving average. Hardening resumes from the last completed epoch in `output`; it leaves a
+    complete run unchanged.
 
     Parameters
     ----------
     teachers : sequence of Run
-        Runs whose mean logits the films' shall be like; none: those of `run`.
+        Runs whose mean logits are the teacher's. If there are none, `run` is the teacher.
     inside : Inside or None
-        What is put inside the network before it is hardened; None: nothing. ``load_inside`` reads such a run.
+        A rival that is put inside the network before it is hardened. ``load_inside`` reads such a run.
 
     Returns
     -------
     Path
-        The weights file: a run like one of ``train``, to be fitted anew.
+        The weights file. The run is like one of ``train``, and its gate must be fitted again.
 
     Raises
     ------
     FilmsError
-        No trained network in `run` or in a teacher, or a checkpoint of other options or data.
+        `run` or a teacher has no trained network, or the checkpoint comes from other options or data.
     """
     seed_all(options.seed)
     train_films, val_films = of_split(films, "train"), of_split(films, "val")
@@ -221,7 +223,7 @@ def harden(
         scores = predict(optimisation.averaged.module, val_films, device, predicting)
         history.append({"epoch": epoch + 1, "loss": loss, "val_auroc": mean_auroc(targets_of(val_films), scores)})
         save_checkpoint(output.checkpoint, state, identity, epoch + 1, history)
-        # Written after each epoch, so that a run cut short leaves a network that can be used.
+        # Written after each epoch, so that an interrupted run leaves a usable network.
         kept = optimisation.averaged.module if inside is None else inside.kept(optimisation.averaged.module)
         write_run(output, kept, identity, history, len(train_films))
     return output.weights
@@ -262,7 +264,7 @@ def _one_epoch(
 
 
 def _is_done(output: Run, identity: dict[str, Any], epochs: int) -> bool:
-    """Whether `output` holds this run, whole: its checkpoint, which is three times as large, may be gone by then."""
+    """Whether `output` holds this run, complete. Its checkpoint, which is three times as large, may have been deleted."""
     record = output.training.read_if_there()
     if record is None or not output.weights.is_file():
         return False

@@ -1,5 +1,5 @@
-"""The weighted mean of two runs' weights, or beyond: along the line from a network to what it became, accuracy and hardness
-can be traded."""
+"""The weighted mean of two runs' weights, or an extrapolation: accuracy can be traded against hardness along the line from a
+network to its hardened successor."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import torch
 from ..data.films import FilmsError
 from ..run import Run, weights_sha256
 
-#: More is taken for a slip; up to 2 was tried (research/README.md).
+#: A larger share is taken for a typing error; shares up to 2 were tried (research/README.md).
 FURTHEST: Final = 3.0
 
 
 def interpolate_weights(run: Run, other: Run, share: float, output: Run) -> Path:
-    """``(1 - share) run + share other``, tensor by tensor (Wortsman et al., CVPR 2022, arXiv 2109.01903); returns its file.
+    """``(1 - share) run + share other``, tensor by tensor (Wortsman et al., CVPR 2022, arXiv 2109.01903). Returns its file.
 
-    It is a network that works only where one was trained on from the other: then the loss is low all along the line, and a
-    way beyond: what training changed, taken more than whole (Ilharco et al., ICLR 2023, arXiv 2212.04089), goes on doing
-    what it did.
+    The result works only if one network was trained on from the other: then the loss is low all along the line, and some way
+    beyond it. A share over 1 applies the training's change more than fully, with more of its effect (Ilharco et al., ICLR 2023,
+    arXiv 2212.04089).
 
     Parameters
     ----------
     run, other, output : Run
-        `output` becomes one like those of ``train``, to be fitted.
+        `output` becomes a run like those of ``train``, still to be fitted.
     share : float
-        Of `other`, from 0 to ``FURTHEST``; over 1 lies beyond it.
+        The weight of `other`, from 0 to ``FURTHEST``; over 1 extrapolates beyond it.
 
     Raises
     ------
     FilmsError
-        No trained network in one of them, or one has a watch and the other has none.
+        The share is out of range, `run` or `other` has no trained network, only one has a watch, or their films differ.
     """
     if not 0 <= share <= FURTHEST:
         raise FilmsError(f"--share {share:g} is not between 0 and {FURTHEST:g}")

@@ -1,23 +1,23 @@
-"""Freed memory is kept by the process, and not given back to the system between two tensors."""
+"""Keep freed memory in the process: it does not go back to the system between two tensors."""
 
 from __future__ import annotations
 
 import ctypes
 from typing import Final
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_MAX: Final = -4
 _MOST: Final = 2**31 - 1  # mallopt takes an int
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc reuse what is freed, however large; whether that could be arranged.
+    """Make glibc reuse freed blocks of every size. Returns whether glibc accepted the settings.
 
-    A block of tens of megabytes, as activations are, is otherwise mapped anew each time and unmapped when it is freed, and
-    each of its pages costs a fault and is filled with zeros again. An attacker's step on 16 films took .22 s a film on two
-    threads, and .17 since; on one thread .34, and .24 since. The process keeps the most that it ever needed, so that this is
-    for commands that end, and not for a service.
+    By default glibc maps each block of tens of megabytes, such as activations, again, and unmaps it when it is freed. Each of
+    its pages then costs a fault and is filled with zeros. This call reduced an attacker's step on 16 films from .22 to .17 s a
+    film on two threads, and from .34 to .24 on one. The process keeps its peak memory until it ends, so that a service must not
+    call this.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

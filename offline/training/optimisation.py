@@ -1,4 +1,4 @@
-"""How a network is optimised, trained or hardened: AdamW under a one-cycle schedule, with an average of the weights."""
+"""The optimiser for training and hardening: AdamW under a one-cycle schedule, with an average of the weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..data.films import FilmsError
 from ..options import option
 from .substitute import Trainable
 
-#: Of a forward pass in training.
+#: Precisions of a forward pass in training.
 PRECISIONS: Final = ("bf16", "float32")
-#: Of a backbone that has learned elsewhere, and of one that starts from nothing.
+#: Learning rates of a backbone with trained weights, and of one with random weights.
 FINE_TUNING_RATE: Final = 1e-4
 FROM_NOTHING_RATE: Final = 1e-3
 
@@ -27,7 +27,7 @@ class TrainingSchedule:
     Attributes
     ----------
     backbone_rate, head_rate : float
-        Highest learning schedule.
+        Highest learning rates.
     """
 
     epochs: int = option(8, "passes over the training films")
@@ -49,7 +49,7 @@ class TrainingSchedule:
 
 @dataclass(frozen=True)
 class Optimisation:
-    """The parts, of one network."""
+    """Optimiser, schedule and averaged weights of one network."""
 
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
@@ -57,7 +57,7 @@ class Optimisation:
 
     @staticmethod
     def of(network: Trainable, schedule: TrainingSchedule, steps: int) -> Optimisation:
-        """Over so many steps; the head has a rate of its own."""
+        """An optimisation over `steps` steps; backbone and head have separate rates."""
         optimizer = torch.optim.AdamW(
             [
                 {"params": network.features.parameters(), "lr": schedule.backbone_rate},
@@ -69,7 +69,7 @@ class Optimisation:
             optimizer,
             max_lr=[schedule.backbone_rate, schedule.head_rate],
             total_steps=steps,
-            pct_start=0.21,  # not 0.2, with which a run of five steps has a phase of none
+            pct_start=0.21,  # with 0.2, one phase of a five-step run would have no steps
         )
         averaged = AveragedModel(
             network,
@@ -79,7 +79,7 @@ class Optimisation:
         return Optimisation(optimizer, scheduler, averaged)
 
     def step(self, loss: Tensor, network: nn.Module, longest_gradient: float | None = None) -> None:
-        """One step down the loss of a batch, with the gradient no longer than is said; the average follows."""
+        """One step on the loss of a batch. The gradient is clipped to `longest_gradient`; the averaged weights are updated."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if longest_gradient is not None:
@@ -89,14 +89,14 @@ class Optimisation:
         self.averaged.update_parameters(network)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of it, beside the network."""
+        """The parts that a checkpoint stores beside the network."""
         return {"averaged": self.averaged, "optimizer": self.optimizer, "scheduler": self.scheduler}
 
 
 def autocast(device: torch.device, precision: str = "bf16") -> torch.autocast:
-    """In bfloat16 where the precision is "bf16" and the device computes in it.
+    """Compute in bfloat16 if the precision is "bf16" and the device supports it.
 
-    Processors without it emulate it: BIM then took nine times as long as in float32 (27.5 s a film, 3.2).
+    Processors without bfloat16 emulate it: BIM then took nine times as long as in float32 (27.5 s a film, not 3.2).
     """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16" and _has_bfloat16(device))
 

@@ -1,4 +1,4 @@
-"""Begin training where the last layer already answers: else its random start spoils the backbone's first steps."""
+"""Fit the last layer before training begins: a random last layer would spoil the backbone's first steps."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ from .substitute import Trainable
 if TYPE_CHECKING:
     from .train import TrainOptions
 
-#: Weight of the squared weights, of standardised features, summed over features and averaged over findings.
+#: Weight of the penalty: squared weights of standardised features, summed over features and averaged over findings.
 PENALTY: Final = 0.02
 BATCH: Final = 32
 ITERATIONS: Final = 200
-#: A finding that none or all of the films have would begin at an infinite bias.
+#: Least frequency of a finding: if no film or every film had it, its bias would begin at infinity.
 RAREST: Final = 1e-3
 
 
 def probe(
     network: Trainable, films: list[Film], pixels: Tensor | None, options: TrainOptions, device: torch.device
 ) -> None:
-    """Fit batch statistics, then the last layer, on films as they are; the backbone's weights stay.
+    """Fit batch statistics, then the last layer, on unchanged films. The backbone's weights stay.
 
-    A linear probe before fine-tuning keeps what the backbone knows (Kumar et al., ICLR 2022, arXiv 2202.10054), and runs that
-    begin at the same one end in one basin, where their weights can be averaged (Wortsman et al., ICML 2022, arXiv 2203.05482).
-    The statistics come first since X-rays are not the pictures that the backbone learned from. The same films give the
-    same start, whatever the seed.
+    A linear probe before fine-tuning keeps the backbone's knowledge (Kumar et al., ICLR 2022, arXiv 2202.10054). Runs that
+    begin at the same probe end in one basin, so that their weights can be averaged (Wortsman et al., ICML 2022, arXiv
+    2203.05482). The statistics come first, since the backbone did not learn from X-rays. The same films give the same start
+    with every seed.
     """
     order = torch.randperm(len(films), generator=torch.Generator().manual_seed(0)).tolist()
-    shuffled = [films[index] for index in order]  # a batch of one patient would have its statistics
+    shuffled = [
+        films[index] for index in order
+    ]  # else the films of one patient would fill a batch and set its statistics
     dataset = FilmDataset(shuffled, pixels=None if pixels is None else pixels[order])
     batches = DataLoader(dataset, BATCH, num_workers=options.workers)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -71,7 +73,7 @@ def _features(
 
 
 def logistic_layer(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Logistic regressions with an L2 penalty, one a finding, by L-BFGS.
+    """Fit one logistic regression for each finding, with an L2 penalty, by L-BFGS.
 
     Parameters
     ----------

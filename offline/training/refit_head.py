@@ -1,4 +1,4 @@
-"""Learn a network's last layer anew from the answers of others: hardening harms it more than the features below it."""
+"""Fit a network's last layer again, to other networks' answers: hardening harms it more than the features below it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .teachers import named
 
 Array = NDArray[np.float64]
 
-#: A round number that loses less than .005 of mean AUROC on val films (research/README.md).
+#: A round number; it loses less than .005 of mean AUROC on val films (research/README.md).
 RIDGE: Final = 0.1
 
 
@@ -32,23 +32,23 @@ def refit_head(
     device: torch.device,
     workers: int,
 ) -> Path:
-    """Fit the last layer of `run` to the mean logits of `teachers` on the training films; writes a run, returns its weights.
+    """Fit the last layer of `run` to the mean logits of `teachers` on the training films. Writes a run; returns its weights file.
 
-    Features stay, and with them most of what hardening won. What a layer learned while its features were still changing is
-    not the best that can be read from them (Kirichenko et al., ICLR 2023, arXiv 2204.02937), and the logits of a network
-    say more of a film than its labels do (Hinton et al. 2015, arXiv 1503.02531).
+    The features stay, and with them most of the gain of hardening. A layer that learned while its features were still changing
+    does not read them in the best way (Kirichenko et al., ICLR 2023, arXiv 2204.02937). A network's logits say more about a film
+    than its labels do (Hinton et al. 2015, arXiv 1503.02531).
 
     Parameters
     ----------
     teachers : sequence of Run
-        One, or several whose logits are averaged.
+        One run, or several whose logits are averaged.
     ridge : float
-        As in ``ridge_layer``; more is harder, and less like the teacher.
+        As in ``ridge_layer``; a larger ridge is harder, and less like the teacher.
 
     Raises
     ------
     FilmsError
-        No trained network in `run` or in a teacher, no teacher, or a ridge that is not over 0.
+        `run` or a teacher has no trained network, there is no teacher, or the ridge is not over 0.
     """
     if not ridge > 0:
         raise FilmsError(f"--ridge {ridge:g} is not over 0")
@@ -71,7 +71,7 @@ def refit_head(
 
 
 def ridge_layer(features: NDArray[np.float32], logits: NDArray[np.float32], ridge: float) -> tuple[Array, Array]:
-    """Ridge regression of logits on features (Hoerl & Kennard 1970), means left free.
+    """Ridge regression of logits on features (Hoerl & Kennard 1970); the bias is not penalised.
 
     Parameters
     ----------

@@ -13,25 +13,25 @@ from ..data.films import FilmsError
 from ..run import Run, weights_sha256
 
 FIRST_LAYER: Final = "features.conv0.weight"
-#: A filter is 7 pixels wide: of a wider blur hardly anything but its mean would be left.
+#: A filter is 7 pixels wide: a wider blur would leave hardly more than its mean.
 WIDEST: Final = 3.0
 
 
 def soften(run: Run, deviation: float, output: Run) -> Path:
-    """Blur the first layer's filters; writes a run, whose last layer is best learned anew; returns its weights file.
+    """Blur the first layer's filters. Writes a run and returns its weights file; the last layer should then be fitted again.
 
-    A film that is blurred before the network gives what the blurred filters give of the film itself, except at the
-    edges, where they are cut off. What a chest film shows is larger than a pixel, and a small change of every pixel is not.
+    Blurred filters on a film give the same result as the filters on a blurred film, except at the edges, where they are cut
+    off. Structures of a chest are larger than a pixel; an attack's small change of each pixel is not.
 
     Parameters
     ----------
     deviation : float
-        Of the Gaussian, in pixels of the 224.
+        Standard deviation of the Gaussian, in pixels of the 224.
 
     Raises
     ------
     FilmsError
-        No trained network in `run`, or a deviation that is not over 0 and up to ``WIDEST``.
+        `run` has no trained network, or the deviation is not over 0 and up to ``WIDEST``.
     """
     if not 0 < deviation <= WIDEST:
         raise FilmsError(f"--deviation {deviation:g} is not over 0 and up to {WIDEST:g}")
@@ -43,7 +43,7 @@ def soften(run: Run, deviation: float, output: Run) -> Path:
 
 
 def blurred(filters: Tensor, deviation: float) -> Tensor:
-    """Filters convolved with a Gaussian, cut to their size; what was cut off is spread evenly, so that each keeps its sum.
+    """Filters convolved with a Gaussian and cut to their size. The cut-off weight is spread evenly, so that sums stay.
 
     Parameters
     ----------

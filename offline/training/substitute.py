@@ -27,7 +27,7 @@ _STAGES: Final = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3
 class SubstituteNetwork(nn.Module):
     """ResNet-50 (He et al., CVPR 2016) on grey images in [0,1], the black-box substitute of Li & Zhu 2020.
 
-    Mean and standard deviation live inside, as in ``ChestNetwork``, so that an epsilon has one meaning.
+    The network holds mean and standard deviation, as ``ChestNetwork`` does, so that an epsilon has the same unit in both.
 
     Parameters
     ----------
@@ -66,19 +66,19 @@ class SubstituteNetwork(nn.Module):
         return Outputs(features, features, self.classifier(features))
 
 
-#: What ``train`` makes: either has ``features`` (a module) and ``classifier``, and gives ``Outputs``.
+#: The networks that ``train`` makes. Both have ``features`` (a module) and ``classifier``, and return ``Outputs``.
 Trainable = ChestNetwork | SubstituteNetwork
 
 _TITLES: Final[dict[Arch, str]] = {"densenet121": "DenseNet-121", "resnet50": "ResNet-50"}
 
 
 def build(arch: Arch) -> Trainable:
-    """A network with random weights, and a logit for each finding."""
+    """A network with random weights and one logit for each finding."""
     return ChestNetwork(len(LABELS)) if arch == "densenet121" else SubstituteNetwork(len(LABELS))
 
 
 def initial_network(weights: str, arch: Arch = "densenet121") -> Trainable:
-    """A network with its backbone from a safetensors file, from torchvision by name, or random.
+    """A network whose backbone comes from a safetensors file, from torchvision by name, or is random.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Runs that teach another: the answer that is wanted of it is the mean of theirs."""
+"""Runs that teach another run: their mean answer is its target."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..run import Run, weights_sha256
 class Together(nn.Module):
     """Several networks that answer as one (Lakshminarayanan et al., NeurIPS 2017, who average probabilities).
 
-    Logits are averaged here, not probabilities: they are what a likeness and a ridge regression are measured in.
+    This class averages logits, not probabilities, since the likeness term and the ridge regression use logits.
 
     Parameters
     ----------
@@ -28,25 +28,25 @@ class Together(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def forward(self, images: Tensor) -> Outputs[Tensor]:
-        """Shape (N, 1, 224, 224) in [0,1] -> features of the first, and the mean of all logits."""
+        """Shape (N, 1, 224, 224) in [0,1] -> features of the first network, and the mean logits of all."""
         outputs: list[Outputs[Tensor]] = [network(images) for network in self.networks]
         return outputs[0]._replace(logits=torch.stack([each.logits for each in outputs]).mean(0))
 
 
 def teacher_of(runs: Sequence[Run]) -> nn.Module:
-    """The network of one run as it is, or those of several together; in eval mode, without gradients.
+    """The network of a single run, or the networks of several as one; in eval mode, without gradients.
 
     Raises
     ------
     FilmsError
-        No trained network in one of them.
+        A run has no trained network.
     """
     networks = [run.network() for run in runs]
     return networks[0] if len(networks) == 1 else Together(networks).eval().requires_grad_(False)
 
 
 def named(runs: Sequence[Run]) -> str:
-    """Their networks by the first digits of their digests, for a record: "network 1f0c..., 2ab4... and 77e1..."."""
+    """The first digits of the networks' digests, for a record: "networks 1f0c..., 2ab4... and 77e1..."."""
     digests = [weights_sha256(run.network())[:12] for run in runs]
     if len(digests) == 1:
         return f"network {digests[0]}"

@@ -58,7 +58,7 @@ class TrainOptions(TrainingSchedule):
 
 @dataclass(frozen=True)
 class _Processes:
-    """This process among those that torchrun started (one alone without it)."""
+    """This process among those that torchrun started (without torchrun there is one)."""
 
     rank: int
     count: int
@@ -72,8 +72,8 @@ class _Processes:
 def train(films: list[Film], initial_weights: str, output: Run, options: TrainOptions, device: str) -> Path:
     """Train, and write ``network.safetensors`` and ``training.json`` into `output`.
 
-    AdamW under a one-cycle schedule; binary cross-entropy of the findings; the weights written are
-    an exponential moving average. Resumes from the last whole epoch found in `output`.
+    AdamW under a one-cycle schedule minimises the binary cross-entropy of the findings. The written weights are an exponential
+    moving average. Training resumes from the last completed epoch in `output`.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def train(films: list[Film], initial_weights: str, output: Run, options: TrainOp
     Raises
     ------
     FilmsError
-        An unusable folder, or a checkpoint of other options or data.
+        The folder is unusable, or the checkpoint comes from other options or data.
     """
     processes = _join_processes(device)
     seed_all(options.seed)
@@ -203,6 +203,6 @@ def seed_all(seed: int) -> None:
 def write_run(
     output: Run, network: nn.Module, identity: dict[str, Any], history: list[dict[str, float]], train_count: int
 ) -> None:
-    """A network that was trained, and the record of it."""
+    """Write a trained network and the record of its training."""
     record = {**identity, "train_count": train_count, "history": history, "torch_version": torch.__version__}
     output.save(network.state_dict(), record)

@@ -1,1 +1,1 @@
-"""The frontier of research/README.md: what each defence costs in accuracy and false rejection, and what still passes it."""
+"""The frontier of research/README.md: each defence's cost in accuracy and false rejection, and the attacks that pass it."""

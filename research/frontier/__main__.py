@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _network_run(
     recipe: Recipe, bundle: Path, runs: Path, films: list[Film], device: torch.device, workers: int
 ) -> Run:
-    """The run whose network a recipe asks for: the bundle's, or what was made of it."""
+    """The run with a recipe's network: the bundle's network, or one made from it."""
     start = start_of(bundle, runs)
     run, name = start, "hardened" if recipe.hardening else "start"
     for options in recipe.hardening:
@@ -106,7 +106,7 @@ def _network_run(
 
 
 def _made(run: Run, make: Callable[[Run], object]) -> Run:
-    """The run, made if it is not there."""
+    """The run; make it if it does not exist."""
     if not run.training.exists:
         make(run)
     return run

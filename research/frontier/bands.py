@@ -1,7 +1,7 @@
-"""What a network's calls come to: how far it is moved, the band that this asks for, and the answers that the band holds.
+"""Measure a network's calls: how far attackers move its logits, the band that this needs, and the answers in the band.
 
-A softer network is more accurate and asks for a wider band, which leaves more answers indeterminate; so accuracy, band and what
-attackers get are looked at together. Points and band come from val films, and what they come to is counted on test films.
+A less hardened network is more accurate but needs a wider band, which leaves more answers indeterminate. So accuracy, band and
+attackers' success are measured together. Points and band come from val films; calls are counted on test films.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from offline.run import Run, weights_sha256
 
 Logits = Mapping[Split, NDArray[np.floating]]
 
-#: By how much pixels may change, rising; the band is as wide as the last one asks for.
+#: Largest changes of a pixel, rising; the last one sets the width of the band.
 MOVED_WITHIN: Final = (1 / 255, EPSILON)
 #: Of ``measure_calls``, what the table needs.
 _COUNTED: Final = (
@@ -77,9 +77,9 @@ def called(
     network : Module
         In eval mode, on the device.
     run : Run
-        Where movements are kept: a killed run goes on, and one that ``cxr-offline calibrate`` measured is not measured again.
+        Stores the movements: a killed run resumes, and movements from ``cxr-offline calibrate`` are not measured again.
     logits : mapping
-        Of the val and test films, shape (N, L).
+        Logits of the val and test films, shape (N, L).
     movement_films : int
         Val films, evenly spread, on which an attacker moves each logit.
     furthest : int

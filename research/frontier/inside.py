@@ -1,7 +1,7 @@
-"""Rivals inside the network, hardened with one recipe: accuracy, movement, calls turned, and what a forward pass costs.
+"""Rivals inside the network, hardened with one recipe: accuracy, movement, calls turned, and the cost of a forward pass.
 
-Each starts from the same network, whose answers it does not change as it is put in, and is hardened on the same films for as many
-epochs. The gate looks through the first block of the network that was started from: it is the same for all.
+Each rival starts inside the same network, whose answers it does not change at first. Each is hardened on the same films for the
+same number of epochs. The gate uses the first block of the starting network, which is the same for all.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Common:
     workers: int
 
     def run_of(self, name: str) -> Run:
-        """Where one is kept; of another start or teachers ``harden`` refuses to go on there."""
+        """The run of a rival. ``harden`` refuses to resume it with another start or other teachers."""
         options = self.options
         made = f"inside-{name}-{options.epsilon * 255:.3g}-{options.consistency:g}-{options.epochs}"
         return Run(self.runs / (made if options.ramp == RAMP else f"{made}-ramp-{options.ramp:g}"))

@@ -45,8 +45,8 @@ QUICK_FILMS: Final[dict[Split, int]] = {"train": 24, "val": 60, "test": 12}
 class Measuring:
     """How much is measured: films of the test split, evenly spread; steps of the attacks, and queries of Square.
 
-    ``movement_films`` are val films on which each logit is moved, as many as ``calibrate`` takes, and of these ``furthest`` in
-    earnest; 0 films measure nothing of calls.
+    ``movement_films`` are the val films on which each logit is moved, as many as ``calibrate`` takes; ``furthest`` of these get
+    all steps. With 0 films, calls are not measured.
     """
 
     attacked_films: int = 48
@@ -64,7 +64,7 @@ class Measuring:
         return {name: value for name, value in asdict(self).items() if name not in ("movement_films", "furthest")}
 
 
-#: Of ``--quick``: that it runs, and nothing more.
+#: Settings of ``--quick``, which only tries that everything runs.
 QUICK: Final = Measuring(
     attacked_films=2,
     aimed_films=2,

@@ -20,12 +20,12 @@ class Recipe:
     ----------
     title : str
     hardening : tuple of HardenOptions
-        How the starting network is hardened, one after the other; none: it serves as it is.
+        Successive hardenings of the starting network; none: it is not changed.
     gate : FitOptions
     share : float
-        Of what hardening made last, averaged with the network before it; over 1 goes on beyond it.
+        Share of the last hardened network, averaged with the network before it; over 1 extrapolates beyond it.
     relearned : float
-        Ridge with which its last layer is then learned anew from the network before; 0: it stays.
+        Ridge with which the last layer is then fitted again to the network before; 0: it stays.
     watched : bool
         The gate looks through the first block of the network that was not hardened.
     """

@@ -1,4 +1,4 @@
-"""What defences start from: a bundle's network as a run, and runs that are kept."""
+"""The starting points of defences: a bundle's network as a run, and stored runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from offline.training.harden import HardenOptions
 
 from .table import HELD_OUT
 
-#: Runs that are kept, since each takes half an hour; of other films, options or another start they are not taken, but made.
+#: Stored runs, since each takes half an hour. With other films, options or another start, runs are made again.
 KEPT: Final = (Run(Path("artifacts/hardened")), Run(Path("artifacts/hardened-twice")))
 START: Final = "start"
 
@@ -40,7 +40,7 @@ def start_of(bundle: Path, runs: Path) -> Run:
 
 
 def logits_of(start: Run, films: list[Film], device: torch.device, workers: int) -> dict[Split, NDArray[np.float32]]:
-    """Of held-out films by the network before any defence, shape (N, L) each; extracted into `start`, once."""
+    """Logits of held-out films from the network before any defence, shape (N, L) each; extracted into `start` once."""
     network = start.network()
     return {
         split: reuse_or_extract(network, of_split(films, split), start, split, device, workers).logits

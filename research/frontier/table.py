@@ -34,7 +34,7 @@ def filled(document: str, report: dict[str, Any]) -> str:
 
 
 def aimed(report: dict[str, Any]) -> str:
-    """Who moves a finding over its one point, and stops there: evaded of eligible, and by how much its probability changes."""
+    """Attackers who move a finding over its one point and stop: evaded of eligible, and the change of its probability."""
     columns = [
         (attacker, wanted.goal, budget, f"{attacker}, {wanted.goal}, {word}")
         for attacker in ATTACKERS
@@ -49,7 +49,7 @@ def aimed(report: dict[str, Any]) -> str:
 
 
 def aimed_row(point: Point, attacker: str, goal: Goal, budget: float) -> dict[str, Any] | None:
-    """What one attacker came to; None where it was not measured."""
+    """One attacker's results; None if they were not measured."""
     for row in point["aimed"]:
         if row["attacker"] == attacker and row["goal"] == goal and math.isclose(row["epsilon"], budget):
             return dict(row)
@@ -57,7 +57,7 @@ def aimed_row(point: Point, attacker: str, goal: Goal, budget: float) -> dict[st
 
 
 def bands(report: dict[str, Any]) -> str:
-    """Accuracy, movement and the band that it asks for, what the band holds, and whose calls are turned by whom."""
+    """Accuracy, movement, the band, the share of answers in it, and the calls that each attacker turns."""
     rows = [
         [point["title"], *accuracy_of(point), *calls_of(point), *turned_of(point)]
         for _, point in points(report)
@@ -145,7 +145,7 @@ def cost(report: dict[str, Any]) -> str:
 
 
 def points(report: dict[str, Any]) -> list[tuple[str, Point]]:
-    """Those that were measured, with their recipes' names, in the order of the recipes."""
+    """The measured points with their recipes' names, in the order of the recipes."""
     return [(name, report["points"][name]) for name in RECIPES if name in report["points"]]
 
 

@@ -1,9 +1,9 @@
-"""What the check of ``app.pipeline.content`` is learnt from, and how: it tells frontal chest films from all else.
+"""Fit the check of ``app.pipeline.content``, which distinguishes frontal chest films from all other images.
 
-``project``   a chest CT -> projections from all sides, and slices, kept in ``projections.npz``
+``project``   a chest CT -> projections from all sides, and slices, stored in ``projections.npz``
 ``exposed``   projections -> films: field, exposure, film curve
-``drawn``     pictures that are no film at all
-``changed``   what may happen to any film: turned, cropped, bent, another tone, markers
+``drawn``     drawn pictures that are no chest films
+``changed``   random changes to films: turned, cropped, bent, another tone, markers
 ``fitting``   the fit, its floors, its record
 """
 

@@ -1,4 +1,4 @@
-"""What may happen to any film before it comes: turned, cropped, bent, another tone, markers. Batches, for the fit alone."""
+"""Random changes to batches of films: turned, cropped, bent, another tone, markers. Only the fit uses them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Shapes:
     Attributes
     ----------
     turn : float
-        Degrees at most, to either side.
+        Largest angle to either side, in degrees.
     scale : tuple of float
-        Side of what is shown, of the film's side: under 1 crops, over 1 leaves a border.
+        Range of the shown side, as a share of the film's side: under 1 crops, over 1 leaves a border.
     aspect : float
-        Log of width over height at most, to either side.
+        Largest log of width over height, of either sign.
     shift : float
-        Of the side, at most.
+        Largest shift, as a share of the side.
     bend : float
-        Deviation of 4 x 4 points by which the film is bent, of the side.
+        Standard deviation of the 4 x 4 points that bend the film, as a share of the side.
     """
 
     turn: float = 7.0
@@ -40,7 +40,7 @@ class Shapes:
 
 
 def bent(films: Tensor, generator: Generator, shapes: Shapes) -> Tensor:
-    """Films, shape (N, H, W), in [0, 1] -> shape (N, 64, 64); half of them mirrored, a border black, white or drawn out."""
+    """Films, shape (N, H, W), in [0, 1] -> shape (N, 64, 64). Half are mirrored; a border is black, white or a repeated edge."""
     n = len(films)
 
     def drawn(low: float, high: float, *shape: int) -> Tensor:
@@ -67,7 +67,7 @@ def bent(films: Tensor, generator: Generator, shapes: Shapes) -> Tensor:
 
 
 def toned(films: Tensor, generator: Generator) -> Tensor:
-    """Films, shape (N, 64, 64), in [0, 1] -> equalised, another gamma and window, shaded, grained, marked; same shape."""
+    """Films, shape (N, 64, 64), in [0, 1] -> the same shape; equalised, another gamma and window, shaded, grained, marked."""
     n = len(films)
 
     def drawn(low: float, high: float) -> Tensor:
@@ -85,13 +85,13 @@ def toned(films: Tensor, generator: Generator) -> Tensor:
 
 
 def equalised(films: Tensor) -> Tensor:
-    """Every grey as frequent as the next: ranks in [0, 1], shape (N, H, W)."""
+    """Films with each grey value equally frequent: ranks in [0, 1], shape (N, H, W)."""
     flat = films.flatten(1)
     return (flat.argsort(1).argsort(1).float() / (flat.shape[1] - 1)).view_as(films)
 
 
 def marked(films: Tensor, generator: Generator) -> Tensor:
-    """A bright marker at the edge of two films in five; shape (N, H, W), changed in place."""
+    """Put a bright marker at the edge of two films in five; shape (N, H, W), changed in place."""
     height, width = films.shape[1:]
     for film in films:
         if generator.random() < 0.4:
@@ -103,5 +103,5 @@ def marked(films: Tensor, generator: Generator) -> Tensor:
 
 
 def _smooth(points: Tensor) -> Tensor:
-    """Shape (N, C, k, k) -> (N, C, 64, 64)."""
+    """Interpolate points, shape (N, C, k, k) -> (N, C, 64, 64)."""
     return F.interpolate(points, size=(OUT, OUT), mode="bicubic", align_corners=True)

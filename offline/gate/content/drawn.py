@@ -18,7 +18,7 @@ Generator = np.random.Generator
 Picture = NDArray[np.float32]
 #: Greys from 0 to 255 as ``ImageDraw`` takes them.
 WHITE: Final = 255
-#: Larger than ``SIDE``, so that what is drawn has soft edges when it is reduced.
+#: Larger than ``SIDE``, so that drawings have soft edges after they are reduced.
 CANVAS: Final = 4 * SIDE
 
 
@@ -35,7 +35,7 @@ def _box(generator: Generator, least: float, most: float) -> tuple[float, float,
 
 
 def body_slice(generator: Generator) -> Image.Image:
-    """An oval with a bright rim and smaller ovals in it, as a slice of a head or a belly looks."""
+    """An oval with a bright rim and smaller ovals in it, like a slice of a head or a belly."""
     canvas = Image.new("L", (CANVAS, CANVAS), 0)
     draw = ImageDraw.Draw(canvas)
     x, y = CANVAS * generator.uniform(0.4, 0.6, 2)
@@ -51,7 +51,7 @@ def body_slice(generator: Generator) -> Image.Image:
 
 
 def heap(generator: Generator) -> Image.Image:
-    """Discs and boxes that hide one another: their statistics are a photograph's (dead leaves; Lee et al., IJCV 2001)."""
+    """Overlapping discs and boxes, whose statistics are those of photographs (dead leaves; Lee et al., IJCV 2001)."""
     canvas, draw = _blank(generator)
     for _ in range(generator.integers(10, 250)):
         size = min(0.9, 0.03 / generator.uniform(0.02, 1))
@@ -61,7 +61,7 @@ def heap(generator: Generator) -> Image.Image:
 
 
 def cloud(generator: Generator) -> Image.Image:
-    """Noise whose amplitude falls with a power of the frequency from 0, which is white, to 2.5."""
+    """Noise whose amplitude falls with a power of the frequency; the exponent is from 0 (white noise) to 2.5."""
     frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE)))
     frequencies[0, 0] = 1 / SIDE
     spectrum = np.fft.fft2(generator.standard_normal((SIDE, SIDE))) * frequencies ** -generator.uniform(0, 2.5)
@@ -71,7 +71,7 @@ def cloud(generator: Generator) -> Image.Image:
 
 
 def page(generator: Generator) -> Image.Image:
-    """Lines of text, dark on bright or bright on dark, with a frame or bars now and then."""
+    """Lines of text, dark on bright or bright on dark, sometimes with a frame or bars."""
     paper = int(generator.choice([0, WHITE]))
     canvas = Image.new("L", (CANVAS, CANVAS), paper)
     draw, ink = ImageDraw.Draw(canvas), WHITE - paper
@@ -112,7 +112,7 @@ def pattern(generator: Generator) -> Image.Image:
 
 
 def fan(generator: Generator) -> Image.Image:
-    """A sector of speckle on black, as of ultrasound."""
+    """A sector of speckle on black, like an ultrasound image."""
     canvas = Image.new("L", (CANVAS, CANVAS), 0)
     x, y, r = CANVAS / 2, CANVAS * generator.uniform(-0.2, 0.2), CANVAS * generator.uniform(0.6, 1.1)
     half = generator.uniform(20, 60)
@@ -124,7 +124,7 @@ def fan(generator: Generator) -> Image.Image:
 
 
 def limb(generator: Generator) -> Image.Image:
-    """Bright shafts in a grey sleeve on black, or half an oval at the edge, as of an arm, a hand or a breast."""
+    """Bright shafts in a grey sleeve on black, or half an oval at the edge: like an arm, a hand or a breast."""
     canvas = Image.new("L", (CANVAS, CANVAS), 0)
     draw = ImageDraw.Draw(canvas)
     if generator.random() < 0.4:
@@ -157,7 +157,7 @@ def drawings(count: int, generator: Generator) -> Tensor:
 
 
 def parts(films: Tensor, count: int, generator: Generator) -> Tensor:
-    """Small parts of films, in any position, shape (count, 112, 112): tissue that shows no chest."""
+    """Small parts of films at random places and angles, shape (count, 112, 112): tissue that shows no chest."""
     chosen = films[torch.from_numpy(generator.integers(len(films), size=count))]
     angle = torch.from_numpy(generator.uniform(-np.pi, np.pi, count)).float()
     scale = torch.from_numpy(generator.uniform(0.15, 0.4, count)).float()

@@ -15,18 +15,18 @@ from .project import SIDE
 
 #: Attenuation of water, 1/mm, at a chest film's energies.
 WATER_PER_MM: Final = 0.02
-BODY_MM: Final = 25  # of water: less is beside the body
+BODY_MM: Final = 25  # of water: a ray that meets less passes beside the body
 
 Generator = np.random.Generator
 
 
 def expose(rays: NDArray[np.float32], generator: Generator, beside: bool) -> NDArray[np.float32]:
-    """Millimetres of water, shape (112, 112) -> a film of a field drawn about the body, same shape, float32 in [0, 1].
+    """Millimetres of water, shape (112, 112) -> a film of a random field around the body, same shape, float32 in [0, 1].
 
     Parameters
     ----------
     beside : bool
-        The field may show air before and behind the body, as a lateral's does; else it may cut the body at the sides.
+        True: the field may show air before and behind the body, like a lateral film's. False: it may cut the body at the sides.
     """
     columns = np.flatnonzero((rays > BODY_MM).mean(axis=0) > 0.2)
     first, last = float(columns[0]), float(columns[-1])
@@ -47,6 +47,6 @@ def expose(rays: NDArray[np.float32], generator: Generator, beside: bool) -> NDA
 
 
 def exposures(rays: NDArray[np.float32], count: int, generator: Generator, beside: bool) -> Tensor:
-    """Films of projections, shape (N, 112, 112), each as often as the next -> (count, 112, 112)."""
+    """Films of projections, shape (N, 112, 112) -> (count, 112, 112). Each projection is used equally often."""
     chosen = generator.permutation(np.arange(count) % len(rays))
     return torch.from_numpy(np.stack([expose(rays[one], generator, beside) for one in chosen]))

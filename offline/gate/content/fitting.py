@@ -1,4 +1,4 @@
-"""Fit the check of content: frontal films against projected laterals and drawn pictures; floors by held-out films."""
+"""Fit the check of content: frontal films against projected laterals and drawn pictures. Held-out films set its bounds."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ from .project import KEPT, SOURCE, read_projections
 from .project import SIDE as BASE_SIDE
 
 BATCH: Final = 16
-#: A film is refused as soon as it is likelier something else.
+#: A film is refused if it is more likely something else than a frontal film.
 LEAST_LOG_ODDS: Final = 0.0
-#: Share of held-out films, changed and unchanged, that the subspace explains well enough.
+#: Share of held-out films, changed and unchanged, that the bound on the unexplained part accepts.
 MOST_UNEXPLAINED: Final = 0.998
 OF_FILMS: Final = Shapes()
-#: A lateral is cut closer and is narrower than it is high, yet comes stretched to a square.
+#: A lateral film is cropped closer, and is narrower than high, but is stretched to a square.
 OF_PROJECTIONS: Final = Shapes(turn=10, scale=(0.8, 1.2), aspect=0.3, bend=0.035)
 
 
 @dataclass(frozen=True)
 class ContentOptions:
-    """How it is fitted.
+    """How the check of content is fitted.
 
     Attributes
     ----------
     steps : int
-        Of the optimiser, each on 96 pictures: films, projected frontals, projected laterals, and what is drawn.
+        Steps of the optimiser, each on 96 pictures: films, projected frontals, projected laterals, and drawings.
     exposures, drawings : int
-        Made once, no more than are looked at, and changed otherwise in every step.
+        Numbers of pictures that are made once, at most as many as all steps use. Each step changes them in another way.
     copies : int
-        Of each training film, changed, for the subspace; of each held-out one, for the floors.
+        Changed copies of each training film, for the subspace, and of each held-out film, for the bounds.
     components : int
-        Of the subspace.
+        Dimensions of the subspace.
     """
 
     seed: int = 0
@@ -66,7 +66,7 @@ class ContentOptions:
 
 
 def small_network() -> nn.Sequential:
-    """The network of ``app.pipeline.content`` to be trained: thumbnails (N, 1, 32, 32) -> logits (N, 3)."""
+    """The untrained network of ``app.pipeline.content``: thumbnails (N, 1, 32, 32) -> logits (N, 3)."""
     return nn.Sequential(
         *(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
@@ -91,7 +91,7 @@ def load_small(films: list[Film], workers: int, title: str) -> Tensor:
 
 
 class Pictures:
-    """The training pictures in classes; batches are drawn from them, changed anew each time."""
+    """The training pictures by class. Each batch is a random choice with new random changes."""
 
     def __init__(self, films: Tensor, options: ContentOptions) -> None:
         self.generator = np.random.default_rng(options.seed)
@@ -121,7 +121,7 @@ class Pictures:
 
 
 def in_any_sense(pictures: Tensor, share: float, generator: np.random.Generator) -> Tensor:
-    """A share of pictures, shape (N, H, H), turned by quarters or inverted; changed in place."""
+    """Turn a share of pictures, shape (N, H, H), by quarters, or invert them; changed in place."""
     for picture in pictures:
         if generator.random() < share:
             turns = int(generator.integers(5))
@@ -130,7 +130,7 @@ def in_any_sense(pictures: Tensor, share: float, generator: np.random.Generator)
 
 
 def train_network(pictures: Pictures, options: ContentOptions) -> nn.Sequential:
-    """The small network after all steps, in evaluation mode."""
+    """Train the small network; returns it in evaluation mode."""
     torch.manual_seed(options.seed)
     network = small_network()
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=options.weight_decay)
@@ -159,7 +159,7 @@ def subspace(thumbnails: NDArray[np.float64], components: int) -> tuple[NDArray[
 
 
 def copies_of(films: Tensor, count: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Thumbnails of films as they are, then of `count` changed copies of each."""
+    """Thumbnails of unchanged films, then of `count` changed copies of each."""
     parts = [reduced(F.interpolate(films[:, None], size=(2 * SIDE, 2 * SIDE), mode="area")[:, 0])]
     for _ in range(count):
         parts.append(reduced(toned(bent(films, generator, OF_FILMS), generator)))
@@ -167,7 +167,7 @@ def copies_of(films: Tensor, count: int, generator: np.random.Generator) -> NDAr
 
 
 def counted(content: Content, thumbnails: NDArray[np.float64]) -> dict[str, int]:
-    """What becomes of thumbnails, shape (N, 32, 32)."""
+    """Counts of the check's answers to thumbnails, shape (N, 32, 32)."""
     kinds = content.kinds(thumbnails)
     return {
         "images": len(kinds),
@@ -178,14 +178,14 @@ def counted(content: Content, thumbnails: NDArray[np.float64]) -> dict[str, int]
 
 
 def fit_content(run: Run, films: list[Film], workers: int, options: ContentOptions | None = None) -> dict[str, Any]:
-    """Fit on training films, put the bounds by held-out ones, count on both and on test films; write all into `run`.
+    """Fit on training films, set the bounds with held-out films, count the answers, and write all into `run`.
 
-    It sees pixels alone: what is in `run` of the same films and options is kept, whatever the network.
+    The fit uses pixels alone. If `run` already holds a fit of the same films and options, it is reused with any network.
 
     Returns
     -------
     dict
-        The record: of films, changed films, projections and drawings, how many are refused, as what.
+        The record. It counts the answers to films, changed films, projections and drawings.
     """
     options = options or ContentOptions()
     identity = {
@@ -219,7 +219,7 @@ def fit_content(run: Run, films: list[Film], workers: int, options: ContentOptio
 
 
 def counts_of(content: Content, small: Mapping[Split, Tensor], options: ContentOptions) -> dict[str, dict[str, int]]:
-    """The answers to held-out and changed films, and to projections and drawings that the fit did not see."""
+    """Counts of the answers to held-out, test and changed films, and to new projections and drawings."""
     generator = np.random.default_rng((options.seed, 2))
     projections = read_projections()
     changed = {
@@ -240,7 +240,7 @@ def counts_of(content: Content, small: Mapping[Split, Tensor], options: ContentO
 
 
 def load_content(run: Run) -> tuple[Content, dict[str, Any]]:
-    """What ``fit_content`` wrote.
+    """Read the results of ``fit_content``.
 
     Raises
     ------

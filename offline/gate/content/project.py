@@ -22,7 +22,7 @@ from torch.nn import functional as F
 KEPT: Final = Path(__file__).with_name("projections.npz")
 SOURCE: Final = "LIDC-IDRI-0001, The Cancer Imaging Archive, CC BY 3.0"
 SIDE: Final = 112  # of a projection and of a slice, pixels
-FIELD_MM: Final = 360.0  # width and depth of what is projected; its height is the CT's
+FIELD_MM: Final = 360.0  # width and depth of the projected volume; its height is the CT's
 STEP_MM: Final = 1.4
 DEPTHS: Final = 180  # samples along a ray
 #: Millimetres of water in one grey of an 8-bit projection.
@@ -31,7 +31,7 @@ WATER_PER_GREY: Final = 2.0
 BODY_FROM: Final = -300
 AIR: Final = -1024
 SLICE_WINDOWS: Final = ((-160.0, 240.0), (-1350.0, 150.0))
-#: View -> number drawn, degrees about which the body is turned, and by how much more at most.
+#: View -> number of projections, base angles of the body in degrees, and the largest random addition to either side.
 VIEWS: Final[dict[str, tuple[int, tuple[float, ...], float]]] = {
     "frontal": (90, (0.0, 180.0), 14.0),
     "lateral": (160, (90.0, 270.0), 16.0),
@@ -42,7 +42,7 @@ Volume = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Projections:
-    """The data that are kept of one CT.
+    """The stored data from one CT.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ def read_nifti(path: Path) -> tuple[Volume, tuple[float, float, float]]:
     Raises
     ------
     ValueError
-        Another format, type or number of dimensions, or axes that run otherwise.
+        The format, the type, the number of dimensions or the direction of an axis is another.
     """
     content = path.read_bytes()
     content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
@@ -90,7 +90,7 @@ def read_nifti(path: Path) -> tuple[Volume, tuple[float, float, float]]:
 
 
 def body_of(values: Volume, spacing: tuple[float, float, float]) -> Volume:
-    """The body alone, in voxels of ``STEP_MM``, Hounsfield units; the couch becomes air."""
+    """The body alone, in Hounsfield units, in voxels of ``STEP_MM``; the couch becomes air."""
     isotropic = ndimage.zoom(np.clip(values, AIR, 2000), [one / STEP_MM for one in spacing], order=1)
     dense = ndimage.binary_opening(isotropic > BODY_FROM, iterations=3)
     labels, count = ndimage.label(dense)
@@ -100,7 +100,7 @@ def body_of(values: Volume, spacing: tuple[float, float, float]) -> Volume:
 
 
 def attenuation(body: Volume, lung: float = 1.0, bone: float = 1.3) -> torch.Tensor:
-    """Hounsfield units -> attenuation, of water 1; lung and bone by factors, since bodies and beams differ."""
+    """Hounsfield units -> attenuation in units of water's. Lung and bone have factors, since bodies and beams differ."""
     water = np.clip(1 + body / 1000, 0, 3)
     water = np.where(body < -500, water * lung, water)
     return torch.from_numpy(np.where(body > 150, 1 + body / 1000 * bone, water).astype(np.float32))
@@ -116,7 +116,7 @@ def project(
     yaw, pitch, roll : float
         Degrees about the body's long axis (0 is frontal, 90 lateral), and about the film's horizontal and normal.
     stretch : tuple of float
-        Of the body, in x, y and z.
+        Factors that stretch the body in x, y and z.
     """
     (cy, sy), (cp, sp), (cr, sr) = [(np.cos(a), np.sin(a)) for a in np.radians([yaw, pitch, roll])]
     turned = (
@@ -152,7 +152,7 @@ def slices_of(body: Volume, count: int = 8) -> Volume:
 
 
 def make(ct: Path, output: Path, seed: int = 0) -> None:
-    """Project a CT from all sides of ``VIEWS``, a little differently each time, and keep the results in 8 bits."""
+    """Project a CT from all sides of ``VIEWS``, with small random differences, and store the results in 8 bits."""
     generator = np.random.default_rng(seed)
     body = body_of(*read_nifti(ct))
     arrays = {}
@@ -175,7 +175,7 @@ def make(ct: Path, output: Path, seed: int = 0) -> None:
 
 
 def read_projections(path: Path = KEPT) -> Projections:
-    """What ``make`` wrote."""
+    """Read the projections that ``make`` wrote."""
     with np.load(path) as kept:
         return Projections(
             kept["frontal"].astype(np.float32) * np.float32(WATER_PER_GREY),
@@ -185,7 +185,7 @@ def read_projections(path: Path = KEPT) -> Projections:
 
 
 def main() -> int:
-    """Make ``projections.npz`` anew."""
+    """Make ``projections.npz`` again."""
     parser = argparse.ArgumentParser(prog="python -m offline.gate.content.project", description=__doc__)
     parser.add_argument("--ct", type=Path, required=True, help="a chest CT as NIfTI-1 (.nii or .nii.gz), arms raised")
     parser.add_argument("--output", type=Path, default=KEPT, help="default: %(default)s")

@@ -1,6 +1,6 @@
-"""Blocks that stand between the dense blocks of a network. As they are made they change nothing: what they add starts at zero.
+"""Blocks between the dense blocks of a network. A new block changes nothing, since its last weights start at zero.
 
-So a network that was trained without them answers as before, and hardening decides how much they change.
+A network that was trained without the blocks therefore answers as before; hardening then learns how much they change.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ Filter = Literal["mean", "median"]
 CENTRES: Final = 64
 #: Dimensions in which distances to centres are measured.
 RANK: Final = 32
-#: Wider maps are compared with their own halves, pooled (the subsampling of Wang et al., CVPR 2018, section 3.3): at a side of
-#: 56 all pairs of places would cost more than the whole network.
+#: A wider map is compared with a copy pooled to half its side (the subsampling of Wang et al., CVPR 2018, section 3.3): at a
+#: side of 56 all pairs of places would cost more than the whole network.
 WIDEST: Final = 28
 
 
 class NonLocalContext(nn.Module):
     """Each place sees all others, and each channel the whole map (He et al., AAAI 2019, non-local context encoder).
 
-    ``z = x + W attend(x)``, then ``z * 2 sigmoid(V mean(z))``. Their encoder weighs channels by a learned dictionary of the map;
-    here by its mean (squeeze and excitation: Hu et al., CVPR 2018). W and V start at zero.
+    ``z = x + W attend(x)``, then ``z * 2 sigmoid(V mean(z))``. He et al. weigh channels by a learned dictionary of the map; this
+    block weighs them by the map's mean (squeeze and excitation: Hu et al., CVPR 2018). W and V start at zero.
     """
 
     def __init__(self, channels: int) -> None:
@@ -48,8 +48,8 @@ class NonLocalContext(nn.Module):
 class Denoising(nn.Module):
     """A filtered map through a 1 x 1 convolution, added to the map (Xie et al., CVPR 2019, section 4 and figure 3).
 
-    They normalise after the convolution, with a scale that starts at zero. Hardening keeps batch statistics as they are, so that
-    the normalisation would be a scale like the convolution's own, which starts at zero instead.
+    Xie et al. normalise after the convolution, with a scale that starts at zero. Hardening does not change batch statistics, so
+    that a normalisation would only be a scale like the convolution's weights. These weights start at zero instead.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ class Denoising(nn.Module):
 class RadialBasisMapping(nn.Module):
     """Radial basis functions of each place's features, with learned centres and distance (Taghanaki et al., CVPR 2019).
 
-    ``r_k = exp(-|A x - c_k|^2 / 2 w_k^2)``: a Mahalanobis-like distance of A^T A. They put the r_k beside the map as further
-    channels. A layer that reads both is the sum of one that reads the map and one that reads the r_k, and the second is here:
-    ``x + W r``, so that the layers after it keep their width. W starts at zero.
+    ``r_k = exp(-|A x - c_k|^2 / 2 w_k^2)``: a Mahalanobis-like distance of A^T A. Taghanaki et al. append the r_k to the map as
+    further channels. A layer that reads both is the sum of a layer that reads the map and a layer that reads the r_k. This block
+    is the second one: ``x + W r``. The layers after it keep their width. W starts at zero.
     """
 
     def __init__(self, channels: int) -> None:
@@ -85,7 +85,7 @@ class RadialBasisMapping(nn.Module):
         self.out = _zero(nn.Conv2d(CENTRES, channels, 1))
 
     def basis(self, maps: Tensor) -> Tensor:
-        """Shape (N, C, H, W) -> (N, CENTRES, H, W), in [0, 1], float32: differences of large squares need its digits."""
+        """Shape (N, C, H, W) -> (N, CENTRES, H, W), in [0, 1], in float32: differences of large squares need its precision."""
         with torch.autocast(maps.device.type, enabled=False):
             near = F.conv2d(maps.float(), self.distance.weight)
             inner = F.conv2d(near, self.centres[:, :, None, None])
@@ -100,7 +100,7 @@ class RadialBasisMapping(nn.Module):
 
     @torch.no_grad()
     def start_at(self, maps: Tensor) -> None:
-        """Put centres on places of films, and widths at the median distance between them: far from all films nothing is learned.
+        """Put centres on places of films, and set widths to their median distance: a centre far from all films learns nothing.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class RadialBasisMapping(nn.Module):
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """At each place the mean of all values, weighed by softmax(query . key / sqrt(d)).
+    """The mean of all values at each place, weighed by softmax(query . key / sqrt(d)).
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     -------
     Tensor, shape (N, c, H, W)
     """
-    # With one head: of tensors of four dimensions torch does not keep the weights of all pairs, which are the larger part.
+    # With a dimension for one head: for four-dimensional tensors torch does not store the large array of all pairs' weights.
     query, key, value = (each.flatten(2).transpose(1, 2)[:, None] for each in (queries, keys, values))
     found = F.scaled_dot_product_attention(query, key, value)[:, 0].transpose(1, 2)
     maps = found.reshape(*found.shape[:2], *queries.shape[2:])
@@ -147,7 +147,7 @@ def median(maps: Tensor) -> Tensor:
 
 
 def pooled(maps: Tensor) -> Tensor:
-    """Maps over ``WIDEST`` at half their side, by the largest of 2 x 2 places; others as they are."""
+    """Maps wider than ``WIDEST`` at half their side (the largest of 2 x 2 places); other maps unchanged."""
     return F.max_pool2d(maps, 2) if maps.shape[-1] > WIDEST else maps
 
 

@@ -1,7 +1,7 @@
-"""Dual batch normalisation: attacked films have statistics and scales of their own in hardening.
+"""Dual batch normalisation: in hardening, attacked films have their own statistics and scales.
 
-Source: Xie et al., CVPR 2020, "Adversarial examples improve image recognition". The served network has only those of
-clean films, and is a plain network.
+Source: Xie et al., CVPR 2020, "Adversarial examples improve image recognition". The served network has only the statistics and
+scales of clean films, and is a plain network.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class DualNorm(nn.Module):
-    """Two normalisations that start alike; clean films meet one, attacked films the other."""
+    """Two normalisations that start alike: one for clean films, the other for attacked films."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class DualNorm(nn.Module):
 
 
 def with_dual_norms(module: nn.Module) -> None:
-    """Put a ``DualNorm`` in the place of each batch normalisation of a module."""
+    """Replace each batch normalisation of a module by a ``DualNorm``."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, DualNorm(child))
@@ -38,7 +38,7 @@ def with_dual_norms(module: nn.Module) -> None:
 
 
 def with_clean_norms(module: nn.Module) -> None:
-    """Take them out again: what is left is what clean films meet."""
+    """Replace each ``DualNorm`` by its normalisation for clean films."""
     for name, child in module.named_children():
         if isinstance(child, DualNorm):
             setattr(module, name, child.clean)
@@ -47,13 +47,13 @@ def with_clean_norms(module: nn.Module) -> None:
 
 
 def norms_of(network: nn.Module) -> list[DualNorm]:
-    """All of a network; none of a plain one."""
+    """All ``DualNorm`` layers of a network; a plain network has none."""
     return [module for module in network.modules() if isinstance(module, DualNorm)]
 
 
 @contextmanager
 def meeting(norms: Sequence[DualNorm], *, attacked: bool, learning: bool) -> Iterator[None]:
-    """Attacked films meet their own norms, within; learning, by the statistics of their batch, which are kept."""
+    """Select the normalisation for attacked or for clean films. If `learning`, it uses and stores the statistics of the batch."""
     for norm in norms:
         norm.attacked = attacked
         (norm.of_attacked if attacked else norm.clean).train(learning)

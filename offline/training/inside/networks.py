@@ -1,4 +1,4 @@
-"""A DenseNet-121 with a rival inside: made from a trained one, and read back from a run."""
+"""A DenseNet-121 with a rival inside, made from a trained DenseNet-121 or read from a run."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from offline.run import PLAIN, Run, is_watched
 from .blocks import Denoising, NonLocalContext, RadialBasisMapping
 from .dual_norm import with_clean_norms, with_dual_norms
 
-#: Layers after which a block may stand, and how many channels they give.
+#: Layers after which a block may stand, and their channel counts.
 _BETWEEN: Final = {"transition1": 128, "transition2": 256, "transition3": 512}
 _AFTER: Final = {"denseblock1": 256, "denseblock2": 512, "denseblock3": 1024, "denseblock4": 1024}
-#: The median of a map of 56 x 56 would hold nine copies of the largest one.
+#: Without the first block: the median of its map of 56 x 56, the largest, would need nine copies of it in memory.
 _AFTER_LATER: Final = {name: count for name, count in _AFTER.items() if name != "denseblock1"}
-#: Training films whose places are centres, at first.
+#: Number of training films on whose places the centres start.
 _STARTING: Final = 16
 
 
 @dataclass(frozen=True)
 class Inside:
-    """A rival.
+    """A rival defence inside a network.
 
     Attributes
     ----------
     name : str
     title : str
-        For a table.
+        Its name in a table.
     where : mapping
         Layer of ``features`` -> its channels; a block stands after each.
     block : callable or None
@@ -52,11 +52,11 @@ class Inside:
 
     @property
     def arch(self) -> str:
-        """In the record of a run. With dual normalisation what is kept is plain."""
+        """The architecture's name in a run's record. With dual normalisation a run stores a plain network."""
         return PLAIN if self.block is None else f"{PLAIN}+{self.name}"
 
     def make(self, network: ChestNetwork, films: list[Film]) -> ChestNetwork:
-        """The network with the rival inside, which answers as it did; centres start on training films."""
+        """A copy of the network with the rival inside, which answers as before. Centres start on training films."""
         made = widened(self, deepcopy(network))
         if any(isinstance(layer, RadialBasisMapping) for layer in made.features.children()):
             train = of_split(films, "train")
@@ -65,7 +65,7 @@ class Inside:
         return made
 
     def kept(self, network: nn.Module) -> nn.Module:
-        """What a run keeps of a hardened network: without dual normalisations, that is a plain one."""
+        """The network that a run stores. Dual normalisations are removed, which leaves a plain network."""
         if self.block is not None:
             return network
         plain = deepcopy(network)
@@ -88,7 +88,7 @@ INSIDE: Final[Mapping[str, Inside]] = MappingProxyType(
 
 
 def widened(inside: Inside, network: ChestNetwork) -> ChestNetwork:
-    """The network with blocks that were just made, or with dual normalisations; it answers as before."""
+    """Add new blocks or dual normalisations to the network, which then answers as before."""
     if inside.block is None:
         with_dual_norms(network.features)
         return network
@@ -119,7 +119,7 @@ def load_inside(run: Run) -> ChestNetwork:
     Raises
     ------
     FilmsError
-        There is none, or one of an unknown kind.
+        The run has no network, or its architecture is unknown.
     """
     arch = run.arch()
     by_arch = {inside.arch: inside for inside in INSIDE.values() if inside.block is not None}
