@@ -23,7 +23,7 @@ TOLERANCE: Final = 0.001
 LARGER: Final = 2
 MORE_BYTES: Final = 64 * 2**10
 #: Most items of a report's sequences; ``_ITEM`` marks an item (PS3.5 section 7.5). Each item becomes an object of a kilobyte in
-#: some 5 us, so that 64 KiB of empty items would take a third of a second. A report has some hundred items.
+#: some 5 us, so that a megabyte of empty items, of 8 bytes each, would take over half a second. A report has some hundred items.
 MOST_ITEMS: Final = 5000
 _ITEM: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
