@@ -14,6 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app.http.wire import protocol
+from app.http.wire.origins import Origins
 from app.metrics import Metrics
 from tests.http.test_hostile_http import LAST, all_of, statuses
 from tests.support.told import SECONDS, Told, running, told
@@ -75,7 +76,7 @@ class Tail:
     """Answers until the network takes no more, and closes: too little is left for the server to have waited with it."""
 
     def __init__(self) -> None:
-        self.state = SimpleNamespace(metrics=Metrics())
+        self.state = SimpleNamespace(metrics=Metrics(), origins=Origins())
         self.left = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
