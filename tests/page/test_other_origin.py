@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.access import Quota, add_key
 from app.pipeline import LABELS
+from tests.support.answering import answering
 from tests.support.films import png
 from tests.support.told import Told, told
 
@@ -55,29 +54,15 @@ class _Viewer(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@contextmanager
-def site() -> Iterator[str]:
-    """Serve the page; gives its origin."""
-    server = HTTPServer(("127.0.0.1", 0), _Viewer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture(scope="module")
 def allowed() -> Iterator[str]:
-    with site() as origin:
+    with answering(_Viewer) as origin:
         yield origin
 
 
 @pytest.fixture(scope="module")
 def another() -> Iterator[str]:
-    with site() as origin:
+    with answering(_Viewer) as origin:
         yield origin
 
 

@@ -143,8 +143,3 @@ def shown(value: str) -> str:
 def listed(values: Iterable[str]) -> str:
     """Terms for a message."""
     return " or ".join(sorted(values))
-
-
-def of_several(count: int) -> str:
-    """The end of a note if the first of several was used."""
-    return f", the first of {count}" if count > 1 else ""
